@@ -1,0 +1,1 @@
+"""Check records in, verdict out; pure."""

@@ -1,0 +1,1 @@
+"""The loopback Intercom, its scenarios, traffic and score."""

@@ -1,0 +1,54 @@
+"""The error tree; each message names the next step.
+
+KitError
+├── SettingsError        a setting is missing or wrong
+├── IncidentIdError      an incident id that is not a plain name
+├── IncidentError        the incident's folder or record cannot be used
+├── EvidenceError        evidence is missing, broken or changed
+├── RequestLogError      a request log cannot be read, or is ambiguous
+├── ParameterError       a notebook's parameter is unknown or of the wrong type
+├── NotebookError        a notebook did not run to its end
+└── ScenarioError        no such drill, or it cannot be played
+"""
+
+
+class KitError(Exception):
+    """Anything the kit refuses or cannot do; the command line prints the message and exits with status 2."""
+
+
+class SettingsError(KitError):
+    """A setting is missing or wrong."""
+
+
+class IncidentIdError(KitError):
+    """An incident id that is not a plain name."""
+
+    def __init__(self, incident_id: str) -> None:
+        super().__init__(
+            f"{incident_id[:80]!r} is not an incident id. Use up to 64 letters, digits, '.', '_' and '-', "
+            "starting with a letter or digit, such as INC-20261124-0930-rate-limited."
+        )
+
+
+class IncidentError(KitError):
+    """The incident's folder or record cannot be used."""
+
+
+class EvidenceError(KitError):
+    """Evidence is missing, broken or changed."""
+
+
+class RequestLogError(KitError):
+    """A request log cannot be read, or is ambiguous."""
+
+
+class ParameterError(KitError):
+    """A notebook's parameter is unknown or of the wrong type."""
+
+
+class NotebookError(KitError):
+    """A notebook did not run to its end."""
+
+
+class ScenarioError(KitError):
+    """No such drill, or it cannot be played."""

@@ -1,0 +1,295 @@
+"""The vocabulary: what is written down, and the words for what it means.
+
+Every record is frozen, refuses fields it does not know and has one canonical line of JSON. The SHA-256 of that line
+is its evidence id, so a citation can always be followed to the bytes it came from.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+
+from intercom_kit.errors import IncidentIdError
+
+Outcome = Literal["ok", "failed", "unknown"]
+CheckName = Literal["api", "status_page", "search", "health", "network"]
+Verdict = Literal["healthy", "vendor_acknowledged", "vendor_suspected", "ours", "undetermined"]
+Severity = Literal["P1", "P2", "P3", "P4"]
+Cause = Literal[
+    "none",
+    "token_invalid",
+    "token_lacks_permission",
+    "app_suspended",
+    "scope_missing",
+    "plan_restricted",
+    "ip_not_allowed",
+    "edge_blocked",
+    "version_invalid",
+    "app_rate_limit",
+    "workspace_rate_limit",
+    "server_overload",
+    "vendor_errors",
+    "vendor_slow",
+    "search_degraded",
+    "webhooks_delayed",
+    "maintenance",
+    "network",
+    "app_unhealthy",
+    "monitoring_gap",
+    "stale_cache",
+    "unknown",
+]
+EventKind = Literal["alert", "triage", "mitigation", "resolution", "comms", "note", "vendor", "gap"]
+State = Literal["open", "mitigated", "resolved", "reviewed"]
+ErrorType = Literal[
+    "timeout", "dns", "connect", "tls", "reset", "protocol", "redirect", "body_too_large", "not_json", "wrong_shape"
+]
+
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+CAUSES: tuple[Cause, ...] = get_args(Cause)
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+CHECK_NAMES: tuple[CheckName, ...] = get_args(CheckName)
+
+# The columns of a request log: OpenTelemetry's HTTP client conventions, flattened. One row is one observed call.
+REQUEST_COLUMNS: dict[str, str] = {
+    "timestamp": "TIMESTAMP WITH TIME ZONE",  # when the call started, UTC
+    "app": "VARCHAR",  # which of our apps called
+    "method": "VARCHAR",
+    "route": "VARCHAR",  # a template such as /contacts/{id}, never an id
+    "status_code": "INTEGER",  # null when no answer came
+    "error_type": "VARCHAR",  # an error code of the API, or why no answer came
+    "duration_ms": "DOUBLE",
+    "request_id": "VARCHAR",  # Intercom's X-Request-Id
+    "ratelimit_limit": "INTEGER",  # of the 10-second window
+    "ratelimit_remaining": "INTEGER",
+    "ratelimit_reset": "BIGINT",  # Unix seconds
+    "contact": "VARCHAR",  # salted hash, to count who was affected
+    "conversation": "VARCHAR",  # salted hash
+}
+WINDOW_S = 10  # Intercom deals its quota out in windows of ten seconds, aligned to the epoch
+
+_INCIDENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def check_incident_id(incident_id: str) -> str:
+    """Return the id unchanged, or raise IncidentIdError: an id is also a folder's name, and no path may leave outputs."""
+    if not _INCIDENT_ID.fullmatch(incident_id):
+        raise IncidentIdError(incident_id)
+    return incident_id
+
+
+def _to_utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC)
+
+
+UtcTime = Annotated[AwareDatetime, AfterValidator(_to_utc)]
+
+
+class Record(BaseModel):
+    """A frozen record with a canonical line; values equal to a field's default are left out of the line."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def line(self) -> bytes:
+        """Return the record's one line of JSON, without the newline."""
+        return self.model_dump_json(exclude_defaults=True).encode()
+
+    @classmethod
+    def from_line(cls, line: bytes | str) -> Self:
+        """Read one line back; raises pydantic.ValidationError when it is not such a record."""
+        return cls.model_validate_json(line)
+
+    @property
+    def evidence(self) -> str:
+        """The evidence id of this record, `ev:` and 12 hex digits."""
+        return evidence_id(self.line())
+
+
+def evidence_id(line: bytes) -> str:
+    """Return `ev:` and the first 12 hex digits of the SHA-256 of a line (without its newline)."""
+    return "ev:" + hashlib.sha256(line).hexdigest()[:12]
+
+
+class RateLimit(Record):
+    """What the three X-RateLimit headers said.
+
+    limit, remaining: requests in one 10-second window; reset_at: when the window ends (UTC). None where not sent.
+    """
+
+    limit: int | None = None
+    remaining: int | None = None
+    reset_at: UtcTime | None = None
+
+    @property
+    def used_share(self) -> float | None:
+        """The used part of the window, 0 to 1; None when either number is unknown."""
+        if not self.limit or self.remaining is None:
+            return None
+        return round(1 - self.remaining / self.limit, 4)
+
+
+class Phases(Record):
+    """Where the time of one call went, each in milliseconds; None for a phase that was not reached or not seen apart."""
+
+    dns_ms: float | None = None
+    connect_ms: float | None = None
+    tls_ms: float | None = None
+    first_byte_ms: float | None = None
+
+
+class VendorIncident(Record):
+    """An unresolved incident, or a maintenance under way, as the vendor's status page told it."""
+
+    name: str
+    kind: Literal["incident", "maintenance"] = "incident"
+    status: str = "unknown"
+    impact: str = "unknown"
+    since: UtcTime | None = None
+    latest_update: str | None = None
+    updated_at: UtcTime | None = None
+    components: tuple[str, ...] = ()
+    region: str | None = None  # us, eu, au where the page's regional form told it
+
+
+class RawResponse(Record):
+    """What came back, redacted: allowlisted headers and body fields only, the body cut to a few kilobytes."""
+
+    url: str
+    status: int
+    headers: dict[str, str] = {}
+    body: str = ""
+    truncated: bool = False
+
+
+class CheckRecord(Record):
+    """One question asked of the world during triage, with what came back. A timeout is a result, not an exception.
+
+    run: groups the checks of one triage.
+    started_at: UTC; duration_ms: until the body was read or the check gave up, milliseconds.
+    outcome: `unknown` means that the check could not tell, or was not configured.
+    observed: the finding in plain words.
+    error_type: why no usable answer came; error_code, error_message: what the API's error body said.
+    slow: answered, but after more than the configured time.
+    """
+
+    run: str
+    name: CheckName
+    outcome: Outcome
+    observed: str
+    started_at: UtcTime
+    duration_ms: float
+    target: str = ""  # method and URL, without query
+    http_status: int | None = None
+    error_type: ErrorType | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    request_id: str | None = None
+    slow: bool = False
+    configured: bool = True  # False: this check has nothing to ask (no health URL)
+    phases: Phases = Phases()
+    rate_limit: RateLimit | None = None
+    workspace: str | None = None  # api: the workspace's id_code
+    region: str | None = None  # api: the workspace's region
+    indicator: str | None = None  # status_page: none, minor, major, critical, maintenance
+    vendor_incidents: tuple[VendorIncident, ...] = ()  # status_page: unresolved, or under way
+    health_value: str | None = None  # health: what stood at the configured path
+    responses: tuple[RawResponse, ...] = ()
+
+
+class Step(Record):
+    """One step through the decision tree: the question, the answer, and the evidence ids that gave it."""
+
+    question: str
+    answer: str
+    evidence: tuple[str, ...] = ()
+
+
+class Action(Record):
+    """A step from the runbook: what to do, in order, with commands ready to copy. Commands never hold a secret."""
+
+    title: str
+    steps: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+
+
+class Reason(Record):
+    """A sentence of evidence for or against a verdict, with the evidence ids it rests on."""
+
+    text: str
+    evidence: tuple[str, ...] = ()
+
+
+class Decision(Record):
+    """What the checks of one run mean: whose problem, why, how bad, by when, and what to do.
+
+    at: when the last check of the run began, UTC. respond_by: the deadline of the severity, UTC; None when healthy.
+    """
+
+    at: UtcTime
+    verdict: Verdict
+    cause: Cause
+    severity: Severity | None = None
+    severity_reason: str = ""
+    respond_by: UtcTime | None = None
+    summary: str = ""  # the bottom line, one sentence
+    evidence_for: tuple[Reason, ...] = ()
+    evidence_against: tuple[Reason, ...] = ()
+    path: tuple[Step, ...] = ()
+    actions: tuple[Action, ...] = ()
+    rate_limit: RateLimit | None = None
+
+
+class Event(Record):
+    """Something a person or the kit noted on the timeline; `cites` holds the evidence ids it rests on."""
+
+    at: UtcTime
+    kind: EventKind
+    text: str
+    by: str = "kit"
+    cites: tuple[str, ...] = ()
+
+
+class ActionItem(Record):
+    """Something to be done after the incident; `text` starts with a verb and `done_when` says how one can tell."""
+
+    text: str
+    owner: str = ""
+    due: date | None = None
+    done_when: str = ""
+    kind: Literal["prevent", "detect", "mitigate", "document"] = "prevent"
+    done: bool = False
+
+
+class IncidentFacts(Record):
+    """incident.json: what only people know. Everything else is recomputed from the evidence."""
+
+    id: Annotated[str, AfterValidator(check_incident_id)]
+    title: str = ""
+    state: State = "open"
+    drill: str | None = None  # the scenario's name when this is no real incident
+    created_at: UtcTime | None = None
+    commander: str = ""
+    summary: str = ""
+    root_cause: str = ""
+    contributing_factors: tuple[str, ...] = ()
+    customer_impact: str = ""
+    action_items: tuple[ActionItem, ...] = ()
+    went_well: tuple[str, ...] = ()
+    went_badly: tuple[str, ...] = ()
+    lucky: tuple[str, ...] = ()
+    open_questions: tuple[str, ...] = ()
+    review_date: date | None = None
+
+
+def latest_run(checks: Iterable[CheckRecord]) -> tuple[CheckRecord, ...]:
+    """Return the checks of the run that started last, in the order of CHECK_NAMES; empty when there are none."""
+    runs: dict[str, list[CheckRecord]] = {}
+    for check in checks:
+        runs.setdefault(check.run, []).append(check)
+    if not runs:
+        return ()
+    last = max(runs.values(), key=lambda run: max(check.started_at for check in run))
+    return tuple(sorted(last, key=lambda check: CHECK_NAMES.index(check.name)))

@@ -75,7 +75,7 @@ _INCIDENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def check_incident_id(incident_id: str) -> str:
-    """Return the id unchanged, or raise IncidentIdError: an id is also a folder's name, and no path may leave outputs."""
+    """Return the id unchanged, or raise IncidentIdError: it names a folder, and no path may leave outputs."""
     if not _INCIDENT_ID.fullmatch(incident_id):
         raise IncidentIdError(incident_id)
     return incident_id
@@ -103,7 +103,7 @@ class Record(BaseModel):
         return cls.model_validate_json(line)
 
     @property
-    def evidence(self) -> str:
+    def evidence_id(self) -> str:
         """The evidence id of this record, `ev:` and 12 hex digits."""
         return evidence_id(self.line())
 
@@ -132,7 +132,7 @@ class RateLimit(Record):
 
 
 class Phases(Record):
-    """Where the time of one call went, each in milliseconds; None for a phase that was not reached or not seen apart."""
+    """Where the time of one call went, each in milliseconds; None for a phase not reached or not seen apart."""
 
     dns_ms: float | None = None
     connect_ms: float | None = None

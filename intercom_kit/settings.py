@@ -143,7 +143,7 @@ def load_settings(dotenv: Path | None = Path(".env"), **overrides: object) -> Se
     Raises SettingsError naming the variable and the fix. The value itself is not repeated: it may be a secret.
     """
     try:
-        return Settings(_env_file=dotenv, **overrides)  # type: ignore[call-arg, arg-type]  # pydantic-settings' own argument
+        return Settings(_env_file=dotenv, **overrides)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
         raise SettingsError("\n".join(_complaint(detail) for detail in error.errors())) from None
 

@@ -1,0 +1,117 @@
+"""One triage as a whole: the checks of a run with what follows from them, and the archive it lies in."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from intercom_kit.collect.checks import run_checks
+from intercom_kit.collect.incident import IncidentFolder, new_incident_id
+from intercom_kit.decide import decide
+from intercom_kit.errors import EvidenceError
+from intercom_kit.records import CheckRecord, Decision, Event, IncidentFacts, latest_run
+from intercom_kit.report.messages import internal_update
+from intercom_kit.settings import Settings
+
+TITLES = {"none": "no incident found", "unknown": "cause not known yet"}
+
+
+@dataclass(frozen=True)
+class Triage:
+    """A run of checks, the decision that follows from it, and the incident's folder that holds the evidence."""
+
+    folder: IncidentFolder
+    facts: IncidentFacts
+    checks: tuple[CheckRecord, ...]
+    decision: Decision
+
+    @property
+    def update(self) -> str:
+        """The internal update, filled."""
+        return internal_update(self.decision, self.facts)
+
+    def to_json(self) -> str:
+        """Return the one object that `intercom-kit triage --json` prints."""
+        return json.dumps(_json_shape(self), indent=2)
+
+
+def run_triage(
+    settings: Settings,
+    incident_id: str = "",
+    title: str = "",
+    drill: str | None = None,
+    on_done: Callable[[CheckRecord], None] | None = None,
+) -> Triage:
+    """Ask the world, decide, and write the evidence down before anything is shown.
+
+    An empty `incident_id` makes one from the time and the cause; a known one has this run appended to its evidence.
+    Raises SettingsError without a token, IncidentIdError for an id that is not a plain name.
+    """
+    settings.require_token()
+    known = IncidentFolder(settings.outputs, incident_id) if incident_id else None
+    facts = known.facts() if known and known.exists else None
+    checks = run_checks(settings, on_done=on_done)
+    decision = decide(checks, settings)
+    folder = known or IncidentFolder(settings.outputs, new_incident_id(decision.at, decision.cause, settings.outputs))
+    folder.create()
+    folder.add_checks(checks)
+    folder.add_event(_triage_event(decision, checks))
+    if facts is None:
+        facts = _first_facts(folder, decision, title, drill)
+    elif title and title != facts.title:
+        facts = facts.model_copy(update={"title": title})
+        folder.write_facts(facts)
+    return Triage(folder, facts, checks, decision)
+
+
+def load_triage(settings: Settings, incident_id: str) -> Triage:
+    """Read the last run of checks from an incident's evidence; raises EvidenceError when there is none."""
+    folder = IncidentFolder(settings.outputs, incident_id)
+    checks = latest_run(folder.checks()) if folder.exists else ()
+    if not checks:
+        raise EvidenceError(
+            f"{incident_id} has no evidence of a triage. Run: intercom-kit triage --incident {incident_id}"
+        )
+    return Triage(folder, folder.facts(), checks, decide(checks, settings))
+
+
+def has_evidence(outputs: Path, incident_id: str) -> bool:
+    """Tell whether an incident has the checks of a triage to show."""
+    folder = IncidentFolder(outputs, incident_id)
+    return folder.exists and bool(folder.checks())
+
+
+def _first_facts(folder: IncidentFolder, decision: Decision, title: str, drill: str | None) -> IncidentFacts:
+    words = TITLES.get(decision.cause, decision.cause.replace("_", " "))
+    facts = IncidentFacts(
+        id=folder.incident_id, title=title or f"Intercom: {words}", drill=drill, created_at=decision.at
+    )
+    folder.write_facts(facts)
+    return facts
+
+
+def _triage_event(decision: Decision, checks: tuple[CheckRecord, ...]) -> Event:
+    text = f"Triage: {decision.summary} ({decision.verdict}, {decision.cause}, {decision.severity or 'no severity'})"
+    return Event(at=decision.at, kind="triage", text=text, cites=tuple(check.evidence_id for check in checks))
+
+
+def _json_shape(triage: Triage) -> dict[str, object]:
+    decision = triage.decision.model_dump(mode="json")
+    limit = triage.decision.rate_limit
+    kept = ("at", "verdict", "cause", "severity", "severity_reason", "respond_by", "path", "actions")
+    shape: dict[str, object] = {name: decision[name] for name in kept}
+    shape["incident_id"] = triage.folder.incident_id
+    shape["checks"] = [_check_shape(check) for check in triage.checks]
+    shape["rate_limit"] = {
+        "limit": limit.limit if limit else None,
+        "remaining": limit.remaining if limit else None,
+        "reset_at": decision["rate_limit"]["reset_at"] if limit else None,
+        "used_share": limit.used_share if limit else None,
+    }
+    order = ("at", "incident_id", *kept[1:], "checks", "rate_limit")
+    return {name: shape[name] for name in order}
+
+
+def _check_shape(check: CheckRecord) -> dict[str, object]:
+    fields = {"name", "outcome", "observed", "http_status", "error_code", "request_id", "duration_ms", "phases"}
+    return check.model_dump(mode="json", include=fields) | {"evidence": check.evidence_id}

@@ -182,7 +182,7 @@ def truth_at(scenario: Scenario, at_s: float) -> Truth:
     return next((truth for truth in scenario.truths if truth.start_s <= at_s < truth.end_s), HEALTHY)
 
 
-def get_scenario(name: str) -> Scenario:
+def find_scenario(name: str) -> Scenario:
     """Return the scenario of this name, or raise ScenarioError naming those there are."""
     if name not in SCENARIOS:
         raise ScenarioError(f"There is no scenario {name[:60]!r}. Choose one of: {', '.join(SCENARIOS)}.")

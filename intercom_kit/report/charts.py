@@ -1,0 +1,221 @@
+"""The base of every chart, and the two of a triage. A chart shows numbers that were computed elsewhere, in words too.
+
+A figure is made with `matplotlib.figure.Figure` alone: pyplot keeps global state and slows the start.
+"""
+
+import base64
+import io
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from intercom_kit.records import CheckRecord, RateLimit
+from intercom_kit.report.terminal import CHECK_LABELS
+
+# Okabe and Ito's palette: told apart with every common kind of colour blindness.
+BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PURPLE, SKY, YELLOW, GREY, INK = "#CC79A7", "#56B4E9", "#F0E442", "#767676", "#222222"
+PALETTE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW, GREY)
+
+MAX_POINTS = 600  # of a line: more than the eye can tell apart at this width, and the file grows with each
+_SVG: dict[Any, Any] = {
+    "svg.hashsalt": "intercom-kit",  # otherwise ids are random, and the same evidence gives other bytes
+    "svg.fonttype": "none",  # text stays text: a third of the size of outlines, and it can be selected
+    "font.family": ["DejaVu Sans", "Verdana", "Arial", "sans-serif"],
+}
+_NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Chart:
+    """A picture that carries its own words, shown by a notebook as a `<figure>` without a script.
+
+    title: what is shown. caption: the reading, computed from the data. alt: chart type, axes and extremes.
+    """
+
+    figure: Figure
+    title: str
+    caption: str
+    alt: str
+
+    @cached_property
+    def svg(self) -> bytes:
+        """The picture as SVG; equal data gives equal bytes."""
+        buffer = io.BytesIO()
+        with mpl.rc_context(_SVG):
+            self.figure.savefig(buffer, format="svg", metadata=_NO_METADATA)
+        return buffer.getvalue()
+
+    def _repr_html_(self) -> str:
+        data = base64.b64encode(self.svg).decode()
+        return str(
+            Markup(
+                '<figure class="ik-chart"><img src="data:image/svg+xml;base64,{}" alt="{}"><figcaption>{}</figcaption>'
+                "</figure>"
+            ).format(data, self.alt, self.caption)
+        )
+
+    def __repr__(self) -> str:
+        return f"{self.title}\n{self.caption}"
+
+
+def new_axes(title: str, *, height_in: float = 2.8, width_in: float = 7.5) -> tuple[Figure, Axes]:
+    """Return a figure with one titled, quiet axes: only the lines that carry meaning."""
+    figure = Figure(figsize=(width_in, height_in), layout="constrained", facecolor="white")
+    axes = figure.add_subplot()
+    quiet(axes, title)
+    return figure, axes
+
+
+def quiet(axes: Axes, title: str = "") -> None:
+    """Give an axes the kit's look."""
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(labelsize=9, color=GREY, labelcolor=INK)
+    axes.grid(visible=True, axis="y", color="#E4E4E4", linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def utc_axis(axes: Axes) -> None:
+    """Make the x axis a time axis in UTC, and say so."""
+    locator = AutoDateLocator(tz="UTC", minticks=4, maxticks=9)  # type: ignore[no-untyped-call]  # matplotlib.dates is not annotated
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz="UTC"))  # type: ignore[no-untyped-call]
+    axes.set_xlabel("time (UTC)", fontsize=9, color=INK)
+
+
+def legend(axes: Axes, columns: int = 4) -> None:
+    """Put a frameless legend under the axes, where it hides no data."""
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=columns, frameon=False, fontsize=9)
+
+
+def kept_points(values: Sequence[float] | NDArray[np.float64], points: int = MAX_POINTS) -> NDArray[np.intp]:
+    """Return which points of a line to draw, at most `points`: of each stretch its lowest and its highest.
+
+    Extremes survive, so that a thinned line shows the same peaks; a gap (NaN) at a stretch's edge survives as well.
+    """
+    array = np.asarray(values, dtype=float)
+    if len(array) <= points:
+        return np.arange(len(array))
+    edges = np.linspace(0, len(array), (points - 2) // 2 + 1).astype(int)
+    kept = {0, len(array) - 1}
+    for start, end in itertools.pairwise(edges):
+        stretch = array[start:end]
+        known = np.flatnonzero(~np.isnan(stretch))
+        if len(known) == 0:
+            kept.add(int(start))
+            continue
+        kept |= {int(start + known[stretch[known].argmin()]), int(start + known[stretch[known].argmax()])}
+    return np.array(sorted(kept), dtype=np.intp)
+
+
+PHASES = (
+    ("dns_ms", "DNS", PURPLE),
+    ("connect_ms", "connect", ORANGE),
+    ("tls_ms", "TLS", GREEN),
+    ("first_byte_ms", "first byte", BLUE),
+)
+REST, REST_COLOUR = "rest, or until given up", "#BFBFBF"
+
+
+def phases_chart(checks: Sequence[CheckRecord], slow_s: float = 2.0, timeout_s: float = 5.0) -> Chart:
+    """Return where the time of each check went: one stacked bar per check, in milliseconds.
+
+    The lines at which a call counts as slow, or is given up, are drawn where the longest bar comes near them.
+    """
+    title = "Where the time of each check went"
+    asked = [check for check in checks if check.configured]
+    longest = max((check.duration_ms for check in asked), default=1.0)
+    figure, axes = new_axes(title, height_in=1.3 + 0.36 * max(len(asked), 1))
+    for row, check in enumerate(asked):
+        _phase_bar(axes, row, check, gap=longest / 100)
+    near = [(name, limit_s * 1000) for name, limit_s in (("slow", slow_s), ("timeout", timeout_s))
+            if limit_s * 1000 <= longest * 2]  # fmt: skip
+    for (name, limit_ms), style in zip(near, ("--", "-"), strict=False):
+        axes.axvline(limit_ms, color=VERMILION, linestyle=style, linewidth=1.2, label=f"{name} ({limit_ms:,.0f} ms)")
+    axes.set_yticks(range(len(asked)), [CHECK_LABELS[check.name] for check in asked])
+    axes.invert_yaxis()
+    axes.set_xlim(0, max(longest, *(limit_ms for _, limit_ms in near), 0) * 1.25)
+    axes.set_xlabel("milliseconds", fontsize=9, color=INK)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.grid(visible=False, axis="y")
+    axes.grid(visible=True, axis="x", color="#E4E4E4", linewidth=0.7)
+    _legend_once(figure, axes)
+    bars = "; ".join(f"{CHECK_LABELS[check.name]} {check.duration_ms:,.0f} ms, {check.outcome}" for check in asked)
+    alt = f"Stacked bar chart, one bar per check, time in milliseconds. {bars or 'No check was asked'}."
+    return Chart(figure, title, _phases_reading(asked, slow_s), alt)
+
+
+def _phase_bar(axes: Axes, row: int, check: CheckRecord, gap: float) -> None:
+    start = 0.0
+    parts = [(getattr(check.phases, field) or 0.0, label, colour) for field, label, colour in PHASES]
+    parts.append((max(check.duration_ms - sum(part[0] for part in parts), 0.0), REST, REST_COLOUR))
+    for width, label, colour in parts:
+        if width > 0:
+            axes.barh(row, width, left=start, height=0.6, color=colour, label=label, edgecolor="white", linewidth=0.4)
+        start += width
+    words = "" if check.outcome == "ok" else f" {check.error_type or check.http_status or ''} {check.outcome}"
+    axes.text(start + gap, row, f"{check.duration_ms:,.0f} ms{words}", va="center", fontsize=9, color=INK)
+
+
+def _legend_once(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    if once:
+        figure.legend(once.values(), once.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+
+
+def _phases_reading(asked: Sequence[CheckRecord], slow_s: float) -> str:
+    if not asked:
+        return "No check was asked."
+    longest = max(asked, key=lambda check: check.duration_ms)
+    spent = {f"on {label}": getattr(longest.phases, field) or 0.0 for field, label, _ in PHASES}
+    rest = "waiting in vain" if longest.error_type == "timeout" else "after the phases seen apart"
+    spent[rest] = longest.duration_ms - sum(spent.values())
+    phase, phase_ms = max(spent.items(), key=lambda item: item[1])
+    slow = [CHECK_LABELS[check.name] for check in asked if check.duration_ms > slow_s * 1000]
+    verdict = f"Over {slow_s:g} s: {', '.join(slow)}." if slow else f"None took more than {slow_s:g} s."
+    name = CHECK_LABELS[longest.name]
+    return f"{name} took longest: {longest.duration_ms:,.0f} ms, {phase_ms:,.0f} ms of it {phase}. {verdict}"
+
+
+def headroom_chart(limit: RateLimit | None) -> Chart:
+    """Return how much of the app's current 10-second window is used: one bar, in requests."""
+    title = "Used part of the app's 10-second window"
+    figure, axes = new_axes(title, height_in=1.25)
+    axes.grid(visible=False)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel("requests", fontsize=9, color=INK)
+    if limit is None or limit.limit is None or limit.remaining is None:
+        axes.set_xticks([])
+        axes.text(0.5, 0.5, "unknown", transform=axes.transAxes, ha="center", va="center", fontsize=12, color=GREY)
+        caption = "Unknown: the API sent no rate-limit headers. It sends them only with valid credentials."
+        return Chart(figure, title, caption, "Bar chart without a bar: the rate limit is unknown.")
+    used = limit.limit - limit.remaining
+    axes.barh(0, used, color=BLUE, hatch="//", edgecolor="white", label="used")
+    axes.barh(0, limit.remaining, left=used, color="#D9D9D9", label="left")
+    axes.set_xlim(0, max(limit.limit, used, 1))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    figure.legend(loc="outside right center", frameon=False, fontsize=9)
+    caption = _headroom_reading(limit.limit, limit.remaining, limit)
+    return Chart(figure, title, caption, f"Bar chart of one bar, in requests: {used:,} used, {limit.remaining:,} left.")
+
+
+def _headroom_reading(size: int, remaining: int, limit: RateLimit) -> str:
+    share = f" ({limit.used_share:.0%})" if limit.used_share is not None else ""
+    until = f", until {limit.reset_at:%H:%M:%S} UTC" if limit.reset_at else ""
+    if remaining <= 0:
+        return f"The window of {size:,} requests is used up{until}: every further call is refused with 429."
+    return f"{size - remaining:,} of {size:,} requests of the window are used{share}; {remaining:,} are left{until}."

@@ -69,7 +69,7 @@ class Limiter:
         apps, as a multiple of the workspace's quota.
         """
         self._turn(window_start(at))
-        elapsed_s = at - self._window
+        elapsed_s = max(0.0, at - self._window)  # a clock may be set back
         own = min(used_by_load(own_load, self.app_quota, elapsed_s) + self._counts.get(app, 0), self.app_quota)
         others = used_by_load(workspace_load, self.workspace_quota, elapsed_s)
         others += sum(count for name, count in self._counts.items() if name != app)

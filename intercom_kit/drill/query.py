@@ -1,0 +1,187 @@
+"""Search and paging as the API does them: filters, sort order, cursors, and the documented refusals."""
+
+import operator
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as BadBase64
+from collections.abc import Callable
+from typing import Any
+
+from intercom_kit.drill.objects import Json
+
+MAX_PER_PAGE = 150
+MAX_NESTING = 2
+MAX_FILTERS = 15
+_DAY_S = 86_400
+_DATES = ("created_at", "updated_at", "signed_up_at", "last_seen_at", "waiting_since", "snoozed_until")
+
+_FIELDS = """
+id role name owner_id email email_domain phone external_id language_override browser browser_language os
+unsubscribed_from_emails marked_email_as_spam has_hard_bounced location.country location.region location.city
+source.type source.id source.delivered_as source.subject source.author.id source.author.type source.author.name
+source.author.email source.url contact_ids admin_assignee_id team_assignee_id open read state priority
+ai_agent_participated
+"""
+
+Test = Callable[[Json], bool]
+
+
+class ApiError(Exception):
+    """A call that the API answers with an error: HTTP status, code, message and extra headers."""
+
+    def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = headers or {}
+
+
+def _invalid(message: str) -> ApiError:
+    # The catalogue has no entry for a malformed query; parameter_invalid is its nearest.
+    return ApiError(400, "parameter_invalid", message)
+
+
+def search(objects: list[Json], body: object, *, per_page: int, whole_days: bool) -> Json:
+    """Answer a search request: the page's objects under `found`, with `total_count` and `pages`.
+
+    per_page: when the request names none. whole_days: dates are compared by calendar day in UTC, `>` from the next day
+    on (contacts); otherwise by the second, `>` and `<` including the value (conversations). Raises ApiError.
+    """
+    if not isinstance(body, dict) or "query" not in body:
+        raise _invalid("query is required")
+    test = _compile(body["query"], whole_days, level=1)
+    pagination = body.get("pagination") or {}
+    found = _sorted([one for one in objects if test(one)], body.get("sort") or {})
+    return page(found, pagination.get("per_page") or per_page, pagination.get("starting_after"))
+
+
+def page(found: list[Json], per_page: object, starting_after: object) -> Json:
+    """Cut one page; the cursor is the id of the page's last object. Raises ApiError for a cursor not given out."""
+    size = _integer(per_page, "per_page")
+    if not 1 <= size <= MAX_PER_PAGE:
+        raise _invalid(f"per_page must be between 1 and {MAX_PER_PAGE}")
+    start = _after(found, starting_after) if starting_after else 0
+    cut = found[start : start + size]
+    pages: Json = {
+        "type": "pages",
+        "page": start // size + 1,
+        "per_page": size,
+        "total_pages": -(-len(found) // size),
+    }
+    if start + size < len(found):
+        pages["next"] = {"per_page": size, "starting_after": urlsafe_b64encode(cut[-1]["id"].encode()).decode()}
+    return {"found": cut, "total_count": len(found), "pages": pages}
+
+
+def _after(found: list[Json], cursor: object) -> int:
+    try:
+        identifier = urlsafe_b64decode(str(cursor)).decode()
+        return next(index for index, one in enumerate(found) if one["id"] == identifier) + 1
+    except (BadBase64, UnicodeDecodeError, StopIteration):
+        raise ApiError(
+            400,
+            "client_error",
+            "Invalid starting_after param. Please try again using a starting_after value from a paginated response",
+        ) from None
+
+
+def _sorted(found: list[Json], sort: Json) -> list[Json]:
+    order = sort.get("order", "descending")
+    if order not in ("ascending", "descending"):
+        raise ApiError(
+            400, "invalid_sort_order", f"Invalid sort order '{order}'. Must be one of: ascending, descending"
+        )
+    field = sort.get("field", "created_at")
+    return sorted(found, key=lambda one: (one.get(field) or 0, one["id"]), reverse=order == "descending")
+
+
+def _compile(query: object, whole_days: bool, level: int) -> Test:
+    if not isinstance(query, dict):
+        raise _invalid("a query is an object with operator and value")
+    if query.get("operator") not in ("AND", "OR") or "field" in query:
+        return _filter(query, whole_days)
+    if level > MAX_NESTING:
+        raise _invalid(f"a query can be nested at most {MAX_NESTING} levels deep")
+    parts = query.get("value")
+    if not isinstance(parts, list) or not 1 <= len(parts) <= MAX_FILTERS:
+        raise _invalid(f"a group holds between 1 and {MAX_FILTERS} filters")
+    tests = [_compile(part, whole_days, level + 1) for part in parts]
+    if query["operator"] == "AND":
+        return lambda one: all(test(one) for test in tests)
+    return lambda one: any(test(one) for test in tests)
+
+
+def _filter(query: Json, whole_days: bool) -> Test:
+    field, sign, value = (query.get(key) for key in ("field", "operator", "value"))
+    if not isinstance(field, str) or not _searchable(field):
+        raise ApiError(400, "invalid_field", f"{field} is not a valid search field")
+    if field in _DATES:
+        return _date_filter(field, str(sign), _integer(value, field), whole_days)
+    compare = _COMPARE.get(str(sign))
+    if compare is None:
+        raise _invalid(f"{sign} is not a valid operator")
+    return lambda one: compare(_values(one, field), value)
+
+
+def _date_filter(field: str, sign: str, value: int, whole_days: bool) -> Test:
+    days = {">": operator.gt, "<": operator.lt, "=": operator.eq}
+    seconds = {">": operator.ge, "<": operator.le, "=": operator.eq, "!=": operator.ne}
+    compare = (days if whole_days else seconds).get(sign)
+    if compare is None:
+        raise _invalid(f"{sign} is not a valid operator for {field}")
+    unit = _DAY_S if whole_days else 1
+    return lambda one: one.get(field) is not None and bool(compare(one[field] // unit, value // unit))
+
+
+def _texts(value: object) -> list[str]:
+    return [_text(item) for item in (value if isinstance(value, list) else [value])]
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _any_text(matches: Callable[[str, str], bool]) -> Callable[[list[Any], object], bool]:
+    return lambda have, want: any(matches(_text(value), _text(want)) for value in have if value is not None)
+
+
+def _equal(have: list[Any], want: object) -> bool:
+    return have in ([], [None]) if want is None else _text(want) in map(_text, have)
+
+
+def _one_of(have: list[Any], want: object) -> bool:
+    return any(_text(value) in _texts(want) for value in have)
+
+
+_COMPARE: dict[str, Callable[[list[Any], object], bool]] = {
+    "=": _equal,
+    "!=": lambda have, want: not _equal(have, want),
+    "IN": _one_of,
+    "NIN": lambda have, want: not _one_of(have, want),
+    "~": _any_text(lambda have, want: want in have),
+    "!~": lambda have, want: not any(_text(want) in _text(value) for value in have),
+    "^": _any_text(str.startswith),
+    "$": _any_text(str.endswith),
+    ">": lambda have, want: any(isinstance(value, int) and value > _integer(want, "value") for value in have),
+    "<": lambda have, want: any(isinstance(value, int) and value < _integer(want, "value") for value in have),
+}
+
+
+def _searchable(field: str) -> bool:
+    return field in _DATES or field in _FIELDS.split() or field.startswith("custom_attributes.")
+
+
+def _values(one: Json, field: str) -> list[Any]:
+    if field == "contact_ids":
+        return [contact["id"] for contact in one.get("contacts", {}).get("contacts", [])]
+    value: Any = one
+    for key in field.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return [value]
+
+
+def _integer(value: object, name: str) -> int:
+    try:
+        return int(str(value))
+    except ValueError:
+        raise _invalid(f"{name} must be an integer") from None

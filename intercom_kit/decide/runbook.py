@@ -1,0 +1,409 @@
+"""The runbook: for each cause what to do, in order, with commands filled from the settings.
+
+Data first; `actions` picks the entries and fills them in. Where it differs from the runbook it grew from:
+
+- Rotating the token is the first step only where the error code says that the token is at fault.
+- X-RateLimit headers count a window of 10 seconds, not the minute; 10,000 a minute is the app's quota and 25,000 the
+  workspace's, and the headers come only with valid credentials.
+- The status page's old hosts redirect, so its commands follow redirects; commands that carry the token do not.
+- Commands hand the token to curl and aws on standard input: an argument could be read by every user of the machine.
+
+Commands are for bash or zsh. `{name}` in a command is filled, quoted for the shell, by `_values`.
+"""
+
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from intercom_kit.decide.readings import Readings
+from intercom_kit.decide.tree import Ending
+from intercom_kit.records import Action, Cause
+from intercom_kit.settings import Settings
+
+SUMMARIES: dict[Cause, str] = {
+    "none": "Intercom answers our calls as it should",
+    "token_invalid": "our token is invalid",
+    "token_lacks_permission": "our token lacks a permission",
+    "app_suspended": "our app is suspended at Intercom",
+    "scope_missing": "our app lacks a required OAuth scope",
+    "plan_restricted": "the workspace's plan does not allow the call",
+    "ip_not_allowed": "our IP address is not on the workspace's allowlist",
+    "edge_blocked": "we are blocked at Intercom's edge, before its API",
+    "version_invalid": "we pin an API version that Intercom does not support",
+    "app_rate_limit": "our app has used up its own rate limit",
+    "workspace_rate_limit": "the workspace's shared rate limit is used up, by another of its apps",
+    "server_overload": "its servers are overloaded and turn calls away",
+    "vendor_errors": "its API fails",
+    "vendor_slow": "its API answers slowly",
+    "search_degraded": "search fails or is slow while other calls work",
+    "webhooks_delayed": "webhooks or background jobs are delayed while API calls work",
+    "maintenance": "a maintenance is under way",
+    "network": "the network between us and Intercom's API does not carry our calls",
+    "app_unhealthy": "Intercom works, our own service is unhealthy",
+    "monitoring_gap": "our calls work, but part of our monitoring cannot see",
+    "stale_cache": "Intercom works, our service serves stale data",
+    "unknown": "the checks do not tell what is wrong",
+}
+
+_ME = """printf 'Authorization: Bearer %s' "$INTERCOM_ACCESS_TOKEN" | curl -sS -H @- -H {version} {me}"""
+_STATUS = "curl -sSL {status_summary} | jq '{status, incidents: [.incidents[]? | {name, status, impact}]}'"
+
+VERIFY = Action(
+    title="Verify the token",
+    steps=(
+        "Ask Intercom who the token is. A valid one answers with type admin.",
+        "Keep the error code: it decides whether rotating helps at all.",
+    ),
+    commands=(_ME + " | jq '{type, app: .app.name, errors}'",),
+)
+STORE = Action(
+    title="Store the new token and restart",
+    steps=(
+        "Read the new token without showing it, and check it before it is stored.",
+        "Write it to the secret manager; if the secret is a JSON document, change only its token.",
+        "Restart the application so that it picks the new token up, and triage again.",
+    ),
+    commands=(
+        "IFS= read -rs NEW_TOKEN",
+        """printf 'Authorization: Bearer %s' "$NEW_TOKEN" | curl -sS -H @- -H {version} {me} | jq -r .type""",
+        """printf %s "$NEW_TOKEN" | aws secretsmanager update-secret --secret-id {secret_id} --secret-string file:///dev/stdin""",
+        "unset NEW_TOKEN",
+        "kubectl rollout restart {deployment} && kubectl rollout status {deployment} --timeout=5m",
+    ),
+)
+ESCALATE = Action(
+    title="No access to the Developer Hub? Escalate to the workspace admin",
+    steps=("Ask an admin of the Intercom workspace to do the step above, or to give you access to the Developer Hub.",),
+)
+REGENERATE = Action(
+    title="Regenerate the token",
+    steps=(
+        "Developer Hub > your app > Configure > Authentication > regenerate the token.",
+        "The old token stops working at once: have the next step ready.",
+    ),
+)
+DEGRADE = Action(
+    title="Degrade gracefully",
+    steps=(
+        "On 429 and 5xx, and when no answer comes, serve the last cached data, marked as stale, or a fallback.",
+        "Never do so on 401 or 403: it would hide that we lost our access.",
+        "Retry only what is safe to repeat, with exponential backoff and jitter.",
+    ),
+)
+WARM = Action(
+    title="Cache empty? Warm it",
+    steps=(
+        "If the fallback has nothing to serve, fill the cache with the most used contacts once calls get through.",
+        "Run that warming job on a schedule from now on, so that the next outage finds the cache full.",
+    ),
+)
+WATCH_PAGE = Action(
+    title="Follow the status page",
+    steps=(
+        "Read both the indicator and the incidents: they can disagree. Anything but JSON means unknown.",
+        "No incident there does not mean that it is ours: the page has lagged a fault by 23 minutes.",
+    ),
+    commands=(_STATUS,),
+)
+KEEP_IDS = Action(
+    title="Keep the request_ids for Intercom's support",
+    steps=(
+        "Each answer names its id in X-Request-Id and in the error's request_id; this triage's evidence keeps them.",
+        "Open a case with support: times in UTC, routes, status codes and request_ids.",
+    ),
+    commands=(_ME + " -o /dev/null -D - | grep -i '^x-request-id'",),
+)
+HEADERS = Action(
+    title="Read the rate-limit headers",
+    steps=(
+        "Limit and Remaining count a window of 10 seconds, aligned to the clock; Reset is its end in Unix seconds.",
+        "They tell our app's window only; the workspace's pool (25,000 a minute over all its apps) is invisible.",
+    ),
+    commands=(_ME + " -o /dev/null -D - | grep -i '^x-ratelimit'",),
+)
+PAUSE = Action(
+    title="Lower our own request volume",
+    steps=(
+        "Pause batch and sync jobs.",
+        "Queue what can wait, and spread it below the limit of the window.",
+        "Retry after the window's reset plus some random seconds: a shorter backoff only burns retries.",
+        "Do not let all retries wake at the reset: they would collide again.",
+        "Honour Retry-After if it is sent.",
+    ),
+)
+FIND_APPS = Action(
+    title="Find the other apps of the workspace",
+    steps=(
+        "25,000 requests a minute are shared by every app of the workspace, 10,000 are each app's own.",
+        "Settings > Developers and Integrations: list the apps, ask their owners about syncs and imports running now.",
+        "Our own request log shows our part; what remains stays unattributed.",
+    ),
+)
+LOOK_INSIDE = Action(
+    title="Look at our own service",
+    steps=("Are the pods up, restarting, or short of memory?", "Do its logs name Intercom, a dependency, or itself?"),
+    commands=(
+        "curl -sS {health} | jq {health_filter}",
+        "kubectl rollout status {deployment} --timeout=10s",
+        "kubectl describe {deployment}",
+        "kubectl logs {deployment} --since=15m --tail=200",
+        "kubectl top pods",
+    ),
+)
+NETWORK = Action(
+    title="Find where the network ends",
+    steps=(
+        "Does the name resolve, does the port answer, is the certificate Intercom's? A proxy may answer in its place.",
+        "Look at DNS, egress rules, proxies and the firewall; did one of them change?",
+    ),
+    commands=(
+        "getent hosts {api_host}",
+        "curl -sS -o /dev/null -w 'dns %{time_namelookup}s connect %{time_connect}s tls %{time_appconnect}s\\n' {base}",
+        "kubectl exec {deployment} -- getent hosts {api_host}",
+    ),
+)
+OTHER_NETWORK = Action(
+    title="Try another network",
+    steps=(
+        "Ask the same from a mobile network or through a VPN: if it works there, it is our network.",
+        "Status page unreachable as well? The same holds for it; its answer there counts.",
+    ),
+    commands=("curl -sS -o /dev/null -w '%{http_code}\\n' {base}/me", _STATUS),
+)
+TOKEN_NOT_SET = Action(
+    title="Set the token",
+    steps=("Without INTERCOM_ACCESS_TOKEN the API cannot be asked. Read it without showing it, then triage again.",),
+    commands=("IFS= read -rs INTERCOM_ACCESS_TOKEN && export INTERCOM_ACCESS_TOKEN", "intercom-kit triage"),
+)
+PAGE_UNREADABLE = Action(
+    title="Read the status page another way",
+    steps=(
+        "It could not be read from here: try a mobile network or a VPN, or open it in a browser.",
+        "If it moved, set INTERCOM_STATUS_URL to its new host. Its old hosts redirect and may answer with HTML.",
+    ),
+    commands=("curl -sSL -o /dev/null -w '%{http_code} %{content_type} %{url_effective}\\n' {status_summary}",),
+)
+AGAIN = Action(title="Triage again", steps=("Confirm that the fix worked.",), commands=("intercom-kit triage",))
+
+
+def _one(title: str, *steps: str, commands: tuple[str, ...] = ()) -> Action:
+    return Action(title=title, steps=steps, commands=commands)
+
+
+RUNBOOK: dict[Cause, tuple[Action, ...]] = {
+    "none": (
+        _one(
+            "Nothing to do now",
+            "Calls to Intercom work. If users still complain, it is intermittent or over: triage again soon.",
+            commands=("intercom-kit triage",),
+        ),
+    ),
+    "token_invalid": (VERIFY, REGENERATE, ESCALATE, STORE),
+    "token_lacks_permission": (
+        VERIFY,
+        _one(
+            "Change the permissions and regenerate the token",
+            "Developer Hub > your app > Configure > Authentication > edit: add the permission the call needs.",
+            "Regenerate the token afterwards: the old one keeps its old permissions, so rotating alone does not help.",
+        ),
+        ESCALATE,
+        STORE,
+    ),
+    "app_suspended": (
+        _one(
+            "Contact Intercom",
+            "The app is suspended: rotating the token does not help.",
+            "Ask Intercom's support why, with the app's id, the time in UTC and the request_ids.",
+        ),
+        KEEP_IDS,
+        ESCALATE,
+    ),
+    "scope_missing": (
+        _one(
+            "Add the scope and authorise again",
+            "The error's message names the required scope. Developer Hub > your app > Authentication > edit: add it.",
+            "Every workspace that uses the app must authorise it again; a token of before does not gain the scope.",
+            "Look for a recent change of the app's scopes, or a new call in our code.",
+        ),
+        ESCALATE,
+        STORE,
+    ),
+    "plan_restricted": (
+        _one(
+            "Ask the account's owner",
+            "The call needs another plan or an active subscription: ask who owns the workspace's billing.",
+            "Until then turn off the feature that makes the call.",
+        ),
+        ESCALATE,
+    ),
+    "ip_not_allowed": (
+        _one(
+            "Find the address we call from",
+            "The allowlist takes IPv4 only, and is checked after the token: so the token is good.",
+            "Compare the address of our egress with the list, and look for a changed NAT gateway or proxy.",
+            commands=("kubectl exec {deployment} -- curl -sS -4 https://checkip.amazonaws.com",),
+        ),
+        _one("Fix the egress address, or the allowlist", "Settings > Security > API access: add the address."),
+        ESCALATE,
+        AGAIN,
+    ),
+    "edge_blocked": (
+        _one(
+            "Compare from another address",
+            "HTML with `server: awselb` and no X-Request-Id comes from the load balancer before Intercom's API.",
+            "So neither the token nor its scopes matter.",
+            "Call from another network. If that works, our egress address is blocked.",
+            commands=("curl -sS -o /dev/null -D - {base}/me | grep -iE '^(HTTP|server|x-request-id)'",),
+        ),
+        _one(
+            "Change the egress address, then ask Intercom's support",
+            "Move the calls to a new egress address.",
+            "Give support the blocked address and the times in UTC; there are no request_ids to give.",
+        ),
+    ),
+    "version_invalid": (
+        _one(
+            "Pin a supported API version",
+            "The Intercom-Version we send is not known to the API, or lacks the resource we call.",
+            "Set INTERCOM_API_VERSION, or the version of our client, to a supported one, and deploy.",
+            commands=(_ME + " | jq '{type, errors}'",),
+        ),
+        AGAIN,
+    ),
+    "app_rate_limit": (HEADERS, PAUSE, DEGRADE, WARM),
+    "workspace_rate_limit": (HEADERS, FIND_APPS, PAUSE, DEGRADE, WARM),
+    "server_overload": (
+        _one(
+            "Back off",
+            "The 429 does not come from our quota: raising or hunting it does not help.",
+            "Retry with exponential backoff and jitter, and pause batch jobs meanwhile.",
+        ),
+        DEGRADE,
+        WARM,
+        WATCH_PAGE,
+        KEEP_IDS,
+    ),
+    "vendor_errors": (WATCH_PAGE, DEGRADE, WARM, KEEP_IDS),
+    "vendor_slow": (
+        _one(
+            "Bound the wait",
+            "Set timeouts shorter than our users' patience, and a circuit breaker before Intercom's calls.",
+            "Keep slow calls off the threads that serve users.",
+        ),
+        DEGRADE,
+        WARM,
+        WATCH_PAGE,
+        KEEP_IDS,
+    ),
+    "search_degraded": (
+        _one(
+            "Do without search",
+            "Read contacts and conversations by their id, from our own store, or from webhooks.",
+            "A contact created minutes ago may be missing from search though all is well.",
+            "Ask for smaller pages and simpler filters.",
+        ),
+        WATCH_PAGE,
+        KEEP_IDS,
+    ),
+    "webhooks_delayed": (
+        _one(
+            "Bridge the delay",
+            "Webhooks are queued and come later, the newest first: order by created_at, and expect repeats.",
+            "Poll for what cannot wait, within the rate limit.",
+            "Answer them with 200 within 5 seconds, and never with 429: those are dropped in the end.",
+        ),
+        _one(
+            "Check our own endpoint too",
+            "Developer Hub > your app > Webhooks: more than 1,000 errors in a row pause it for 15 minutes, 7 days of "
+            "errors suspend it. Fix the endpoint, then 'Set live'.",
+        ),
+        WATCH_PAGE,
+    ),
+    "maintenance": (
+        WATCH_PAGE,
+        DEGRADE,
+        WARM,
+        _one("Wait for its end", "Note the announced end; past it, treat what still fails as Intercom's errors."),
+    ),
+    "network": (NETWORK, OTHER_NETWORK, LOOK_INSIDE),
+    "app_unhealthy": (LOOK_INSIDE, NETWORK),
+    "monitoring_gap": (
+        _one(
+            "Close the gap",
+            "Calls work: nobody is hurt yet, but the next incident would be seen late.",
+            "Find out why the check named in the path could not see, and fix its setting or its endpoint.",
+            commands=("intercom-kit settings", "intercom-kit triage"),
+        ),
+    ),
+    "stale_cache": (
+        _one(
+            "Find out why the cache is not refreshed",
+            "Is the fallback still switched on after an incident? Do the refreshing jobs run?",
+            commands=("kubectl logs {deployment} --since=15m --tail=200",),
+        ),
+        WARM,
+    ),
+    "unknown": (
+        _one(
+            "Ask by hand",
+            "Look at the raw answer: is it Intercom's, or a proxy's?",
+            "Does INTERCOM_BASE_URL fit the workspace's region?",
+            commands=(_ME.replace("curl -sS", "curl -sSi"),),
+        ),
+        WATCH_PAGE,
+        NETWORK,
+        AGAIN,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Extra:
+    """An action for a circumstance rather than a cause, put before or after the cause's own."""
+
+    action: Action
+    when: Callable[[Readings], bool]
+    first: bool = False
+
+
+EXTRAS: tuple[Extra, ...] = (
+    Extra(TOKEN_NOT_SET, lambda r: r.without_token, first=True),
+    Extra(PAGE_UNREADABLE, lambda r: bool(r.checks) and not r.page_readable),
+)
+
+
+def actions(r: Readings, ending: Ending) -> tuple[Action, ...]:
+    """Return what to do, most urgent first, each action once, its commands filled from the settings."""
+    entries = [action for cause in ending.entries for action in RUNBOOK[cause]]
+    first = [extra.action for extra in EXTRAS if extra.first and extra.when(r)]
+    last = [extra.action for extra in EXTRAS if not extra.first and extra.when(r)]
+    values = _values(r.settings)
+    return tuple(_filled(action, values) for action in dict.fromkeys([*first, *entries, *last]))
+
+
+def _values(settings: Settings) -> dict[str, str]:
+    path = settings.health_path
+    raw = {
+        "base": settings.base_url,
+        "me": settings.base_url + "/me",
+        "api_host": urlsplit(settings.base_url).hostname or "",
+        "version": "Intercom-Version: " + settings.api_version,
+        "status_summary": settings.status_url + "/api/v2/summary.json",
+        "secret_id": settings.secret_id,
+        "deployment": settings.deployment,
+        "health": settings.health_url or "https://your-app.example/health",
+        "health_filter": "getpath(" + "[" + ",".join(_json_string(part) for part in path.split(".")) + "])",
+    }
+    return {name: shlex.quote(value) for name, value in raw.items()}
+
+
+def _json_string(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _filled(action: Action, values: dict[str, str]) -> Action:
+    names = re.compile(r"\{(" + "|".join(values) + r")\}")
+    commands = tuple(names.sub(lambda match: values[match[1]], command) for command in action.commands)
+    return action.model_copy(update={"commands": commands})

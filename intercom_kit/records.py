@@ -243,13 +243,18 @@ class Decision(Record):
 
 
 class Event(Record):
-    """Something a person or the kit noted on the timeline; `cites` holds the evidence ids it rests on."""
+    """Something a person or the kit noted on the timeline; `cites` holds the evidence ids it rests on.
+
+    numbers, query: what was counted (such as `conversations`), and the query or source that gave it.
+    """
 
     at: UtcTime
     kind: EventKind
     text: str
     by: str = "kit"
     cites: tuple[str, ...] = ()
+    numbers: dict[str, int] = {}
+    query: str = ""
 
 
 class ActionItem(Record):
@@ -263,8 +268,25 @@ class ActionItem(Record):
     done: bool = False
 
 
+class Correction(Record):
+    """How the timeline shows an event that was noted wrongly; the event itself stays as it was written.
+
+    event: its evidence id. at, text: what is shown instead; drop: the event is not shown. reason: told with the row.
+    """
+
+    event: str
+    reason: str
+    at: UtcTime | None = None
+    text: str = ""
+    drop: bool = False
+
+
 class IncidentFacts(Record):
-    """incident.json: what only people know. Everything else is recomputed from the evidence."""
+    """incident.json: what only people know. Everything else is recomputed from the evidence.
+
+    single_factor_reason: why there is but one contributing factor. not_needed: kinds of action that are not needed, as
+    `detect: why`. acronyms: what the team's short words mean, as `ABC: words`.
+    """
 
     id: Annotated[str, AfterValidator(check_incident_id)]
     title: str = ""
@@ -282,6 +304,13 @@ class IncidentFacts(Record):
     lucky: tuple[str, ...] = ()
     open_questions: tuple[str, ...] = ()
     review_date: date | None = None
+    author: str = ""
+    single_factor_reason: str = ""
+    vendor_part: str = ""
+    surprises: tuple[str, ...] = ()
+    not_needed: tuple[str, ...] = ()
+    acronyms: tuple[str, ...] = ()
+    corrections: tuple[Correction, ...] = ()
 
 
 def latest_run(checks: Iterable[CheckRecord]) -> tuple[CheckRecord, ...]:

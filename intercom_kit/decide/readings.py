@@ -21,6 +21,12 @@ SUBJECTS: dict[str, str] = {
     r"|instagram|outbound|series|tours?|surveys?|mobile|push|billing|log ?in|sign[- ]in|import|export|app store"
     r"|knowledge|copilot",
 }
+# The compatible layer is not split by region, but titles such as "REST API errors in Australia" name one.
+REGIONS: dict[str, str] = {
+    "us": r"\bUSA?\b|\bU\.S\.|United States|North America",
+    "eu": r"\bEU\b|Europe|Ireland|Dublin",
+    "au": r"\bAU\b|Australia|Sydney",
+}
 STALE_VALUES = ("stale", "cache", "fallback")
 WORST_INDICATORS = ("major", "critical")
 
@@ -95,7 +101,7 @@ class Readings:
 
     @property
     def is_plain_refusal(self) -> bool:
-        """The refusal names nothing of ours, as `token_revoked` would: an incident of the vendor's can look the same."""
+        """The refusal names nothing of ours, as `token_revoked` would: a vendor's incident can look the same."""
         call = self.failed_call
         return call is not None and call.error_code in (None, "unauthorized")
 
@@ -137,7 +143,7 @@ class Readings:
         """What the status page reports for our region, or without naming one."""
         page = self.check("status_page")
         reported = page.vendor_incidents if page else ()
-        return tuple(incident for incident in reported if incident.region in (None, self.region))
+        return tuple(incident for incident in reported if self.region in regions_of(incident))
 
     def about(self, *subjects: str) -> tuple[VendorIncident, ...]:
         """Return the incidents about any of these SUBJECTS; `unnamed` for those that name no subject at all."""
@@ -217,6 +223,14 @@ class Readings:
     def reported(self) -> str:
         """The names of what the status page reports for our region."""
         return "; ".join(incident.name for incident in self.incidents)
+
+
+def regions_of(incident: VendorIncident) -> set[str]:
+    """Return the regions an incident is about: as the page's regional form told, else as named, else every one."""
+    if incident.region:
+        return {incident.region.lower()}
+    text = " | ".join((incident.name, *incident.components))
+    return {region for region, pattern in REGIONS.items() if re.search(pattern, text)} or set(REGIONS)
 
 
 def subjects_of(incident: VendorIncident) -> set[str]:

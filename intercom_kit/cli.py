@@ -76,7 +76,7 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[  # noqa: ARG001 - the callback does the work
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:
@@ -174,6 +174,24 @@ def drill(
     complete = no_report or _report(found, given)
     (err if as_json else out).print(f"\n{result}", soft_wrap=True)
     raise typer.Exit(COULD_NOT if not complete else int(not result.agrees))
+
+
+@app.command()
+def watch(
+    incident: Incident = "",
+    every: Annotated[str, typer.Option(help="Time from one run of the checks to the next.")] = "10s",
+) -> None:
+    """Run the checks again and again, keep every run as evidence, and show the state on one screen.
+
+    Stop with Ctrl-C; the evidence of every run that was shown is on disk. In a pipe it prints one line per run. Exit
+    status: 0 when the last run was healthy, 1 when it was not, 2 it could not run.
+    """
+    from intercom_kit.report.watch import show_watch, watch
+
+    last = show_watch(out, watch(load_settings(), incident, _seconds(every) or 10.0))
+    if last is None:
+        raise typer.Exit(COULD_NOT)
+    raise typer.Exit(int(last.triage.decision.verdict != "healthy"))
 
 
 def main() -> None:

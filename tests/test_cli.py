@@ -1,0 +1,158 @@
+"""The command line, run as a process of its own against the loopback Intercom."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from intercom_kit.drill.scenarios import SCENARIOS
+from intercom_kit.settings import Settings
+from tests.conftest import Kit, Play
+
+HEAVY = ("pandas", "matplotlib", "numpy", "nbconvert", "nbformat", "jupyter", "papermill", "duckdb", "starlette")
+TRIAGE_KEYS = [
+    "at",
+    "incident_id",
+    "verdict",
+    "cause",
+    "severity",
+    "severity_reason",
+    "respond_by",
+    "path",
+    "actions",
+    "checks",
+    "rate_limit",
+]
+
+
+def test_healthy_triage_exits_0(kit: Kit, play: Play) -> None:
+    """A triage of a healthy integration says so and exits with 0."""
+    result = kit("triage", "--no-report", env=play("healthy").environment)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(" ok "), result.stdout
+
+
+def test_incident_exits_1_with_the_answer_first(kit: Kit, play: Play) -> None:
+    """A triage of an incident puts severity, verdict and cause into its first two lines and exits with 1."""
+    result = kit("triage", "--no-report", env=play("token-revoked").environment)
+    first, second = result.stdout.splitlines()[:2]
+    assert result.returncode == 1
+    assert first.startswith(" P1 ")
+    assert "ours · token_invalid · respond by" in second
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "says"),
+    [
+        (["triage"], {}, "INTERCOM_ACCESS_TOKEN is not set"),
+        (["triage"], {"INTERCOM_REGION": "mars"}, "INTERCOM_REGION is refused: unknown region"),
+        (["triage"], {"INTERCOM_BASE_URL": "http://api.intercom.io"}, "INTERCOM_BASE_URL is refused: plain http"),
+        (["triage"], {"INTERCOM_STATUS_URL": "https://[x"}, "INTERCOM_STATUS_URL is refused"),
+        (["triage"], {"INTERCOM_KIT_TIMEOUT": "soon"}, "INTERCOM_KIT_TIMEOUT is refused"),
+        (["triage", "--incident", "../up"], {"INTERCOM_ACCESS_TOKEN": "tok"}, "is not an incident id"),
+        (["drill", "no-such-thing"], {}, "no-such-thing"),
+        (["drill", "--at", "soon"], {}, "is not a duration"),
+        (["triage", "--no-such-option"], {}, "No such option"),
+    ],
+)
+def test_what_cannot_run_exits_2_and_names_the_fix(kit: Kit, words: list[str], env: dict[str, str], says: str) -> None:
+    """A command that cannot run exits with 2 and a message, never with a traceback."""
+    result = kit(*words, env=env)
+    assert result.returncode == 2
+    assert says in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_json_is_one_object_of_the_documented_shape(kit: Kit, play: Play) -> None:
+    """`triage --json` prints one object with the documented keys in order, and nothing else on standard output."""
+    result = kit("triage", "--json", "--no-report", env=play("rate-limited").environment)
+    shape = json.loads(result.stdout)
+    assert list(shape) == TRIAGE_KEYS
+    assert shape["cause"] == "app_rate_limit"
+    assert shape["rate_limit"]["remaining"] == 0
+    assert shape["rate_limit"]["used_share"] == 1.0
+    assert {"name", "outcome", "observed", "http_status", "error_code", "request_id", "duration_ms", "phases",
+            "evidence"} == set(shape["checks"][0])  # fmt: skip
+    assert all(set(step) == {"question", "answer", "evidence"} for step in shape["path"])
+    assert all(set(action) == {"title", "steps", "commands"} for action in shape["actions"])
+
+
+def test_output_in_a_pipe_has_no_control_codes(kit: Kit, play: Play) -> None:
+    """In a pipe the screen is plain text, and commands to copy stand whole on their lines."""
+    result = kit("triage", "--no-report", env=play("token-revoked").environment | {"COLUMNS": "60"})
+    assert "\x1b" not in result.stdout + result.stderr
+    assert any(line.startswith("aws secretsmanager update-secret") for line in result.stdout.splitlines())
+
+
+def test_triage_imports_nothing_heavy(play: Play, tmp_path: Path) -> None:
+    """Starting the command and running the checks imports no pandas, no matplotlib, no nbconvert and no Jupyter."""
+    command = [sys.executable, "-X", "importtime", "-m", "intercom_kit", "triage", "--no-report"]
+    environment = os.environ | play("healthy").environment
+    result = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    imported = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in result.stderr.splitlines()}
+    assert "httpx" in imported
+    assert not imported & set(HEAVY)
+
+
+def test_a_known_incident_is_added_to(kit: Kit, play: Play, tmp_path: Path) -> None:
+    """A second triage of an incident appends its checks and keeps what people wrote."""
+    environment = play("token-revoked").environment
+    kit("triage", "--no-report", "-i", "INC-1", "--title", "Mine", env=environment)
+    kit("triage", "--no-report", "-i", "INC-1", env=environment)
+    folder = tmp_path / "outputs" / "INC-1"
+    assert len((folder / "evidence" / "checks.jsonl").read_text().splitlines()) == 10
+    assert json.loads((folder / "incident.json").read_text())["title"] == "Mine"
+
+
+def test_settings_masks_secrets_and_tells_origins(kit: Kit, tmp_path: Path) -> None:
+    """`settings` shows every variable, its origin, and no secret."""
+    (tmp_path / ".env").write_text("INTERCOM_REGION=eu\nINTERCOM_ACCESS_TOKEN=tok-canary-file\n")
+    result = kit("settings", env={"INTERCOM_KIT_SLOW": "3", "COLUMNS": "200"})
+    lines = {line.split()[0]: line for line in result.stdout.splitlines() if line.startswith("INTERCOM_")}
+    assert len(lines) == len(Settings.model_fields)
+    assert ".env" in lines["INTERCOM_REGION"]
+    assert "environment" in lines["INTERCOM_KIT_SLOW"]
+    assert "default" in lines["INTERCOM_KIT_TIMEOUT"]
+    assert "tok-canary" not in result.stdout
+    assert "********" in lines["INTERCOM_ACCESS_TOKEN"]
+
+
+def test_drill_list_names_every_scenario(kit: Kit) -> None:
+    """`drill --list` names every scenario with its story."""
+    listed = [line.split()[0] for line in kit("drill", "--list").stdout.splitlines()]
+    assert listed == list(SCENARIOS)
+
+
+def test_simulate_prints_what_triage_needs(kit: Kit, tmp_path: Path) -> None:
+    """`triage` run with only the environment that `simulate` printed reaches the scenario's verdict."""
+    command = [sys.executable, "-m", "intercom_kit", "simulate", "scope-missing"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as server:
+        try:
+            assert server.stdout
+            exports = [server.stdout.readline() for _ in range(5)]
+            environment = dict(line.removeprefix("export ").strip().split("=", 1) for line in exports)
+            environment = {name: value.strip("'") for name, value in environment.items()}
+            result = kit("triage", "--json", "--no-report", env=environment)
+            assert json.loads(result.stdout)["cause"] == "scope_missing"
+        finally:
+            server.send_signal(signal.SIGINT)
+            assert server.wait(10) == 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_triage_exits_2(play: Play, tmp_path: Path, how: signal.Signals) -> None:
+    """Ctrl-C and SIGTERM during the checks end the command with 2, not with `an incident`."""
+    environment = os.environ | play("search-timeouts").environment | {"INTERCOM_KIT_TIMEOUT": "30"}
+    command = [sys.executable, "-m", "intercom_kit", "triage", "--no-report"]
+    with subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(1.5)
+        process.send_signal(how)
+        _, complaint = process.communicate(timeout=10)
+    assert process.returncode == 2
+    assert "Interrupted" in complaint
+    assert "Traceback" not in complaint

@@ -1,0 +1,225 @@
+"""What one look at a request log of any size leaves: counts by quota window, and a histogram of latency.
+
+Every figure and chart of the analysis comes from the rollup, so its cost does not grow with the log. Rollups add up:
+two of them merge by summing, in any order. What is counted, and how, stands in rollup.sql.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any, Self
+
+import pandas as pd
+
+from intercom_kit.analyze.engines import read_parquet, write_parquet
+from intercom_kit.errors import EvidenceError
+from intercom_kit.records import WINDOW_S
+
+# Which calls failed: no answer came, or a 4xx or 5xx that is not part of the caller's normal business.
+NORMAL_4XX = (400, 404, 409, 410, 422)
+FAILED = f"(status_code IS NULL OR (status_code >= 400 AND status_code NOT IN {NORMAL_4XX}))"
+
+_TIME, _TEXT, _COUNT, _NUMBER = "datetime64[us, UTC]", "str", "int64", "Int64"  # only Int64 and str can be null
+WINDOWS: dict[str, str] = {
+    "window_start": _TIME,
+    "app": _TEXT,
+    "method": _TEXT,
+    "route": _TEXT,
+    "status_code": _NUMBER,
+    "error_type": _TEXT,
+    "requests": _COUNT,
+    **{f"s{second}": _COUNT for second in range(10)},
+    "identified": _COUNT,
+    "repeated_1s": _COUNT,
+    "repeated_before_reset": _COUNT,
+    "limit": _NUMBER,
+    "remaining": _NUMBER,
+    "reset": _NUMBER,
+    "sample_request_id": _TEXT,
+    "first_at": _TIME,
+    "last_at": _TIME,
+}
+LATENCY: dict[str, str] = {
+    "minute": _TIME,
+    "route": _TEXT,
+    "status_class": _TEXT,
+    "bucket": _NUMBER,
+    "requests": _COUNT,
+}
+AFFECTED: dict[str, str] = {
+    "kind": _TEXT,
+    "hash": _TEXT,
+    "failed": _COUNT,
+    "first_failed": _TIME,
+    "last_failed": _TIME,
+}
+_KEYS = {
+    "windows": ["window_start", "app", "method", "route", "status_code", "error_type"],
+    "latency": ["minute", "route", "status_class", "bucket"],
+    "affected": ["kind", "hash"],
+}
+_SCHEMAS = {"windows": WINDOWS, "latency": LATENCY, "affected": AFFECTED}
+_MERGED_BY = {
+    "limit": "max",
+    "remaining": "min",
+    "reset": "max",
+    "sample_request_id": "min",
+    "first_at": "min",
+    "last_at": "max",
+    "first_failed": "min",
+    "last_failed": "max",
+}  # every other column is summed
+_TIMES = {column for schema in _SCHEMAS.values() for column, kind in schema.items() if kind == _TIME}
+_REPEATED = ["repeated_1s", "repeated_before_reset"]
+_SAMPLES = 10
+
+
+def is_failed(status_code: "pd.Series[Any]") -> "pd.Series[bool]":
+    """Return for each status code (null when no answer came) whether the call failed; the twin of FAILED."""
+    failed = status_code.isna() | (status_code.ge(400) & ~status_code.isin(NORMAL_4XX))
+    return failed.fillna(value=False).astype(bool)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What was read. Rows that could not be read are counted by reason, with a few samples, never dropped unsaid.
+
+    read: rows looked at, the rejected ones included; ignored: calls to other hosts than Intercom's, not in `read`.
+    """
+
+    read: int = 0
+    rejected: int = 0
+    ignored: int = 0
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    samples: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reasons", dict(sorted(self.reasons.items())))
+        object.__setattr__(self, "samples", tuple(sorted(set(self.samples))[:_SAMPLES]))
+
+    @property
+    def rejected_share(self) -> float:
+        """The rejected part of the rows, 0 to 1."""
+        return self.rejected / self.read if self.read else 0.0
+
+    def __add__(self, other: Self) -> "Rows":
+        reasons = {
+            reason: self.reasons.get(reason, 0) + other.reasons.get(reason, 0)
+            for reason in {*self.reasons, *other.reasons}
+        }
+        return Rows(
+            self.read + other.read,
+            self.rejected + other.rejected,
+            self.ignored + other.ignored,
+            reasons,
+            self.samples + other.samples,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Rollup:
+    """A request log, counted. Frames are sorted by their keys, and times are UTC.
+
+    windows: one row per quota window (`window_start`, ten seconds, epoch-aligned), app, method, route, status_code
+        (null when no answer came) and error_type; columns and types as in WINDOWS.
+    latency: one row per minute, route, status_class ('2xx', '3xx', '4xx', '429', '5xx', 'none') and logarithmic
+        bucket (null where no duration was known); see percentiles.py.
+    affected: one row per contact or conversation (hashed) that met at least one failed call.
+    """
+
+    windows: pd.DataFrame
+    latency: pd.DataFrame
+    affected: pd.DataFrame
+    rows: Rows
+
+    @classmethod
+    def empty(cls) -> Self:
+        """Return the rollup of no requests, the neutral element of merging."""
+        return cls(**{name: _frame(name, pd.DataFrame(columns=list(_SCHEMAS[name]))) for name in _SCHEMAS}, rows=Rows())
+
+    def __add__(self, other: Self) -> "Rollup":
+        return merge(self, other)
+
+    def equals(self, other: Self) -> bool:
+        """Whether both hold the same numbers."""
+        return self.rows == other.rows and all(getattr(self, n).equals(getattr(other, n)) for n in _SCHEMAS)
+
+
+def _frame(name: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """Give the frame of that name its columns and types, one row a key, in the order of its keys."""
+    typed = frame[list(_SCHEMAS[name])].astype(_SCHEMAS[name])
+    rules: Any = {column: _MERGED_BY.get(column, "sum") for column in typed.columns if column not in _KEYS[name]}
+    grouped: pd.DataFrame = typed.groupby(_KEYS[name], dropna=False, as_index=False, sort=True).agg(rules)
+    return grouped.astype(_SCHEMAS[name])
+
+
+def merge(a: Rollup, b: Rollup) -> Rollup:
+    """Return the rollup of both logs together; the order does not matter.
+
+    The two `repeated_…` columns are exact when no window of one app lies in both logs: a call and its repetition have
+    to be seen together.
+    """
+    frames = {name: _frame(name, pd.concat([getattr(a, name), getattr(b, name)])) for name in _SCHEMAS}
+    return Rollup(**frames, rows=a.rows + b.rows)
+
+
+def statements(request_log: str) -> dict[str, str]:
+    """Return the statements of rollup.sql by name, over the relation `request_log` (trusted SQL), DuckDB's dialect."""
+    text = files("intercom_kit.analyze").joinpath("rollup.sql").read_text(encoding="utf-8")
+    text = Template(text).substitute(request_log=request_log, failed=FAILED)
+    parts = (part.split("\n", 1) for part in text.split("-- name: ")[1:])
+    return {name.strip(): body.strip().removesuffix(";") for name, body in parts}
+
+
+def count(query: Callable[[str], pd.DataFrame], request_log: str, salt: str = "") -> Rollup:
+    """Run rollup.sql over the relation `request_log` and return what it counted, with `rows` still empty.
+
+    query: runs one statement in DuckDB's dialect and returns its rows; times without a zone are UTC.
+    salt: contacts and conversations are kept only as hashes of salt and value.
+    """
+    tables = {name: _utc(query(sql)) for name, sql in statements(request_log).items()}
+    windows, retries = _windowed(tables["windows"]), _windowed(tables["retries"])
+    windows = windows.merge(retries, "left", _KEYS["windows"])
+    windows[_REPEATED] = windows[_REPEATED].fillna(0)
+    affected = tables["affected"].assign(hash=[_hash(salt, value) for value in tables["affected"]["hash"]])
+    frames = {"windows": windows, "latency": tables["latency"], "affected": affected}
+    return Rollup(**{name: _frame(name, frame) for name, frame in frames.items()}, rows=Rows())
+
+
+def _utc(frame: pd.DataFrame) -> pd.DataFrame:
+    times = [column for column in frame.columns if column in _TIMES]
+    return frame.assign(**{column: pd.to_datetime(frame[column], utc=True) for column in times})
+
+
+def _windowed(frame: pd.DataFrame) -> pd.DataFrame:
+    starts = frame["minute"] + pd.to_timedelta(frame["tens"] * WINDOW_S, unit="s")
+    keys = {column: WINDOWS[column] for column in _KEYS["windows"]}
+    return frame.assign(window_start=starts).drop(columns=["minute", "tens"]).astype(keys)
+
+
+def _hash(salt: str, value: str) -> str:
+    return hashlib.sha256(f"{salt}{value}".encode()).hexdigest()[:16]
+
+
+def save(rollup: Rollup, folder: Path) -> None:
+    """Write the rollup as windows.parquet, latency.parquet, affected.parquet and rows.json into the folder."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in _SCHEMAS:
+        write_parquet(getattr(rollup, name), folder / f"{name}.parquet")
+    (folder / "rows.json").write_text(json.dumps(asdict(rollup.rows), indent=1) + "\n", encoding="utf-8")
+
+
+def load(folder: Path) -> Rollup:
+    """Read what `save` wrote; raises EvidenceError when it is missing or broken."""
+    try:
+        frames = {name: read_parquet(folder / f"{name}.parquet") for name in _SCHEMAS}
+        rows = Rows(**json.loads((folder / "rows.json").read_text(encoding="utf-8")))
+        return Rollup(**{name: _frame(name, _utc(frame)) for name, frame in frames.items()}, rows=rows)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise EvidenceError(
+            f"{folder} holds no readable rollup ({error}). Make it again with: intercom-kit analyze --requests PATH"
+        ) from error

@@ -1,0 +1,111 @@
+-- One look at a request log of any size: what remains are counts, and they add up.
+--
+-- DuckDB's dialect, kept to what sqlglot translates without a remainder (Spark, Trino, BigQuery, Snowflake,
+-- ClickHouse, Databricks): floor() before every integer cast, because a cast rounds here and truncates in Spark;
+-- date_trunc() and extract() and no epoch(); ln() and no log(), whose base differs.
+--
+-- $request_log  a relation with the columns of a request log, timestamp in UTC
+-- $failed       the condition under which a call failed (rollup.py)
+--
+-- Four statements, each named by the line above it.
+
+-- name: windows
+-- One row per quota window, app, method, route, status code and error type. A window is `minute` plus `tens` times
+-- ten seconds; s0 to s9 are the arrivals in each of its seconds. Only a call that names a contact or a conversation
+-- can be told from others like it: `identified` counts those.
+SELECT minute, tens, app, method, route, status_code, error_type,
+  count(*) AS requests,
+  sum(CASE WHEN second = 0 THEN 1 ELSE 0 END) AS s0,
+  sum(CASE WHEN second = 1 THEN 1 ELSE 0 END) AS s1,
+  sum(CASE WHEN second = 2 THEN 1 ELSE 0 END) AS s2,
+  sum(CASE WHEN second = 3 THEN 1 ELSE 0 END) AS s3,
+  sum(CASE WHEN second = 4 THEN 1 ELSE 0 END) AS s4,
+  sum(CASE WHEN second = 5 THEN 1 ELSE 0 END) AS s5,
+  sum(CASE WHEN second = 6 THEN 1 ELSE 0 END) AS s6,
+  sum(CASE WHEN second = 7 THEN 1 ELSE 0 END) AS s7,
+  sum(CASE WHEN second = 8 THEN 1 ELSE 0 END) AS s8,
+  sum(CASE WHEN second = 9 THEN 1 ELSE 0 END) AS s9,
+  sum(CASE WHEN contact IS NOT NULL OR conversation IS NOT NULL THEN 1 ELSE 0 END) AS identified,
+  max(ratelimit_limit) AS "limit",
+  min(ratelimit_remaining) AS remaining,
+  max(ratelimit_reset) AS reset,
+  min(request_id) AS sample_request_id,
+  min(timestamp) AS first_at,
+  max(timestamp) AS last_at
+FROM (
+  SELECT *,
+    date_trunc('minute', timestamp) AS minute,
+    CAST(floor(extract(second FROM timestamp) / 10) AS INTEGER) AS tens,
+    CAST(floor(extract(second FROM timestamp)) AS INTEGER) % 10 AS second
+  FROM $request_log
+) AS calls
+GROUP BY 1, 2, 3, 4, 5, 6, 7;
+
+-- name: retries
+-- A throttled call is repeated when the same call (app, method, route, contact, conversation) comes again later in
+-- the same window: after the reset it burns nothing. Only identified calls are looked at. As no pair crosses a window,
+-- only the calls of a window in which the same call was throttled need sorting, and rollups of whole windows add up.
+SELECT minute, tens, app, method, route, status_code, error_type,
+  sum(CASE WHEN next_at <= timestamp + INTERVAL '1' SECOND THEN 1 ELSE 0 END) AS repeated_1s,
+  count(next_at) AS repeated_before_reset
+FROM (
+  SELECT calls.*,
+    lead(timestamp) OVER (
+      PARTITION BY minute, tens, app, method, route, contact, conversation
+      ORDER BY timestamp, CASE WHEN status_code = 429 THEN 0 ELSE 1 END, coalesce(error_type, '')
+    ) AS next_at
+  FROM (
+    SELECT date_trunc('minute', log.timestamp) AS minute,
+      CAST(floor(extract(second FROM log.timestamp) / 10) AS INTEGER) AS tens,
+      log.app, log.method, log.route, log.contact, log.conversation,
+      log.timestamp, log.status_code, log.error_type
+    FROM $request_log AS log
+    JOIN (
+      SELECT DISTINCT date_trunc('minute', timestamp) AS minute,
+        CAST(floor(extract(second FROM timestamp) / 10) AS INTEGER) AS tens,
+        app, method, route, coalesce(contact, '') AS contact, coalesce(conversation, '') AS conversation
+      FROM $request_log
+      WHERE status_code = 429 AND (contact IS NOT NULL OR conversation IS NOT NULL)
+    ) AS throttled
+      ON date_trunc('minute', log.timestamp) = throttled.minute
+      AND CAST(floor(extract(second FROM log.timestamp) / 10) AS INTEGER) = throttled.tens
+      AND log.app = throttled.app AND log.method = throttled.method AND log.route = throttled.route
+      AND coalesce(log.contact, '') = throttled.contact AND coalesce(log.conversation, '') = throttled.conversation
+  ) AS calls
+) AS pairs
+WHERE status_code = 429
+GROUP BY 1, 2, 3, 4, 5, 6, 7;
+
+-- name: latency
+-- One row per minute, route, status class and logarithmic bucket: bucket b holds 1.02^b <= duration_ms < 1.02^(b+1).
+-- What took under 0.01 ms counts as 0.01 ms; what has no duration has no bucket. Calls without an answer are the
+-- class 'none', so timeouts stay in the picture.
+SELECT
+  date_trunc('minute', timestamp) AS minute,
+  route,
+  CASE
+    WHEN status_code IS NULL THEN 'none'
+    WHEN status_code = 429 THEN '429'
+    WHEN status_code < 300 THEN '2xx'
+    WHEN status_code < 400 THEN '3xx'
+    WHEN status_code < 500 THEN '4xx'
+    ELSE '5xx'
+  END AS status_class,
+  CAST(floor(ln(CASE WHEN duration_ms < 0.01 THEN 0.01 ELSE duration_ms END) / ln(1.02)) AS INTEGER) AS bucket,
+  count(*) AS requests
+FROM $request_log
+GROUP BY 1, 2, 3, 4;
+
+-- name: affected
+-- One row per contact or conversation that met at least one failed call.
+SELECT 'contact' AS kind, contact AS hash, count(*) AS failed,
+  min(timestamp) AS first_failed, max(timestamp) AS last_failed
+FROM $request_log
+WHERE contact IS NOT NULL AND $failed
+GROUP BY 1, 2
+UNION ALL
+SELECT 'conversation' AS kind, conversation AS hash, count(*) AS failed,
+  min(timestamp) AS first_failed, max(timestamp) AS last_failed
+FROM $request_log
+WHERE conversation IS NOT NULL AND $failed
+GROUP BY 1, 2

@@ -12,7 +12,7 @@ from intercom_kit.settings import Region
 
 CANARY_NAME = "Canary Person"
 CANARY_EMAIL = "canary-person@example.com"
-CANARY_TOKEN = "tok-canary-drill"
+CANARY_TOKEN = "tok-canary-drill"  # noqa: S105 - no secret: it opens the loopback Intercom only
 OTHER_APP_TOKEN = f"{CANARY_TOKEN}-other-app"  # a second app of the same workspace
 CANARIES = (CANARY_EMAIL, CANARY_NAME, CANARY_TOKEN)
 

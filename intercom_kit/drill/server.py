@@ -1,0 +1,126 @@
+"""Serve a scenario over real HTTP on 127.0.0.1, in a thread of its own."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+
+from intercom_kit.drill.loopback import Api, Loopback, side_app
+from intercom_kit.drill.scenarios import Scenario
+from intercom_kit.errors import ScenarioError
+
+_HOST = "127.0.0.1"
+_TICK_S = 0.02
+
+
+@contextmanager
+def serve(
+    scenario: Scenario, *, at_s: float | None = None, port: int = 0, extra_delay_ms: float = 0.0
+) -> Iterator[Loopback]:
+    """Play a scenario from at_s on (its default_at_s unless given); its clock then runs in real time.
+
+    port: of the API; the status page and our health endpoint take the next one; 0 takes any two. extra_delay_ms: added
+    to every answer. Raises ScenarioError when a port is taken.
+    """
+    start_s = scenario.default_at_s if at_s is None else at_s
+    with _bind(port) as api, _bind(port + 1 if port else 0) as side:
+        loopback = Loopback(
+            scenario,
+            onset=time.time() - start_s,
+            api_url=_url(api),
+            side_url=_url(side),
+            extra_delay_ms=extra_delay_ms,
+        )
+        player = _Player(loopback, api, side)
+        player.start()
+        try:
+            yield loopback
+        finally:
+            player.stop()
+
+
+class _Player:
+    """The thread that serves both apps, and closes the API's port while the scenario refuses connections."""
+
+    def __init__(self, loopback: Loopback, api: socket.socket, side: socket.socket) -> None:
+        self._loopback = loopback
+        self._api = api
+        self._side = side
+        self._ready = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._play()), name="loopback-intercom", daemon=True)
+
+    def start(self) -> None:
+        """Return when both ports answer, or the API's refuses as the scenario wants it."""
+        self._thread.start()
+        self._ready.wait()
+
+    def stop(self) -> None:
+        """Return when both ports are closed and every open connection has been dropped."""
+        self._stop.set()
+        self._thread.join()
+
+    async def _play(self) -> None:
+        try:
+            async with _listening(side_app(self._loopback), self._side):
+                await self._play_api()
+        finally:
+            self._ready.set()
+
+    async def _play_api(self) -> None:
+        app = Api(self._loopback).app()
+        bound, port = self._api, self._api.getsockname()[1]
+        while True:
+            await self._while_refusing(True)  # bound but not listening: connections are refused, the port stays ours
+            async with _listening(app, bound):
+                await self._while_refusing(False)
+            if self._stop.is_set():
+                return
+            bound = _bind(port)
+
+    async def _while_refusing(self, refusing: bool) -> None:
+        while self._loopback.refuses == refusing and not self._stop.is_set():
+            self._ready.set()
+            await asyncio.sleep(_TICK_S)
+
+
+@asynccontextmanager
+async def _listening(app: Starlette, bound: socket.socket) -> AsyncIterator[None]:
+    """Serve on a bound socket; on leaving close it and drop every connection, answered or not."""
+    server = uvicorn.Server(
+        uvicorn.Config(app, http="h11", lifespan="off", log_config=None, log_level="critical", server_header=False)
+    )
+    serving = asyncio.create_task(server.serve(sockets=[bound]))
+    while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has a flag, no event
+        await asyncio.sleep(0.002)
+    try:
+        yield
+    finally:
+        for listener in server.servers:
+            listener.close()
+        for connection in list(server.server_state.connections):
+            connection.transport.abort()
+        serving.cancel()
+        await asyncio.wait([serving])
+
+
+def _bind(port: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((_HOST, port))
+    except (OSError, OverflowError) as error:
+        bound.close()
+        raise ScenarioError(
+            f"Port {port} on {_HOST} cannot be used ({error}). Choose another with --port, or leave it out."
+        ) from None
+    return bound
+
+
+def _url(bound: socket.socket) -> str:
+    return f"http://{_HOST}:{bound.getsockname()[1]}"

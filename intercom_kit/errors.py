@@ -6,6 +6,7 @@ KitError
 ├── IncidentError        the incident's folder or record cannot be used
 ├── EvidenceError        evidence is missing, broken or changed
 ├── RequestLogError      a request log cannot be read, or is ambiguous
+├── InputError           a time, a field or a file that a person gave cannot be understood
 ├── ParameterError       a notebook's parameter is unknown or of the wrong type
 ├── NotebookError        a notebook did not run to its end
 └── ScenarioError        no such drill, or it cannot be played
@@ -40,6 +41,10 @@ class EvidenceError(KitError):
 
 class RequestLogError(KitError):
     """A request log cannot be read, or is ambiguous."""
+
+
+class InputError(KitError):
+    """A time, a field or a file that a person gave cannot be understood."""
 
 
 class ParameterError(KitError):

@@ -1,0 +1,120 @@
+"""How fast the error budget burns, in plain words.
+
+The budget of a service-level objective is the share of calls that may fail in its period. The burn rate is how many
+times faster than allowed it is used up: at 1 it lasts the whole period, at 720 a month's budget lasts an hour.
+Source: Google, The Site Reliability Workbook, chapter 5, "Alerting on SLOs": rates of 14.4 and 6 page, 1 is a ticket.
+"""
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from intercom_kit.analyze.rollup import is_failed
+
+SLO = 0.999
+PERIOD_H = 720.0  # a month of 30 days
+PAGE_FAST, PAGE_SLOW, TICKET = 14.4, 6.0, 1.0
+MIN_REQUESTS = 100  # below, one failure more or less moves a share by over a percent
+_Z = 1.959964  # of a 95 % interval
+
+
+@dataclass(frozen=True)
+class Burn:
+    """How the budget burnt in one span.
+
+    slo: share of calls that must not fail. requests, failed: counted in the span. rate: burn rate, with its 95 %
+    interval; spent: the share of a period's budget that the span used up, if the period's traffic is like `usual`.
+    The three are None when the span has fewer than `needed` requests.
+    """
+
+    slo: float
+    requests: int
+    failed: int
+    needed: int
+    rate: float | None = None
+    rate_low: float | None = None
+    rate_high: float | None = None
+    spent: float | None = None
+
+    @property
+    def gone_in_h(self) -> float | None:
+        """Hours until a month's budget is gone at this rate; None when it is unknown or lasts longer than the month."""
+        return PERIOD_H / self.rate if self.rate and self.rate > TICKET else None
+
+
+def wilson(failed: int, requests: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share, 0 to 1 (Wilson 1927); it holds for shares near 0 too, and for small counts.
+
+    It takes calls for independent of each other. Failures come in clusters, so the truth is wider.
+    """
+    if requests == 0:
+        return 0.0, 1.0
+    share, z2 = failed / requests, _Z**2
+    middle = share + z2 / (2 * requests)
+    half = _Z * math.sqrt(share * (1 - share) / requests + z2 / (4 * requests**2))
+    scale = 1 + z2 / requests
+    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+
+
+def burn(
+    windows: pd.DataFrame, usual: pd.DataFrame | None = None, *, slo: float = SLO, min_requests: int = MIN_REQUESTS
+) -> Burn:
+    """Return how the budget burnt in the span of `windows`, a part of a rollup's windows.
+
+    usual: windows whose requests an hour tell what a month's traffic is, by default the same. Raises ValueError when
+    slo is not between 0 and 1.
+    """
+    if not 0 < slo < 1:
+        raise ValueError(f"slo is {slo}: it is the share of calls that must not fail, between 0 and 1, such as 0.999")
+    requests = int(windows["requests"].sum())
+    failed = int(windows["requests"][is_failed(windows["status_code"])].sum())
+    if requests < max(min_requests, 1):
+        return Burn(slo, requests, failed, min_requests)
+    low, high = wilson(failed, requests)
+    budget = 1 - slo
+    monthly = _per_hour(windows if usual is None else usual) * PERIOD_H
+    rate, rate_low, rate_high = (share / budget for share in (failed / requests, low, high))
+    return Burn(slo, requests, failed, min_requests, rate, rate_low, rate_high, failed / (budget * monthly))
+
+
+def _per_hour(windows: pd.DataFrame) -> float:
+    span = windows["window_start"].max() - windows["window_start"].min() + pd.Timedelta(seconds=10)
+    return float(windows["requests"].sum() / (span / pd.Timedelta(hours=1)))
+
+
+def burn_over_time(
+    windows: pd.DataFrame, freq: str, *, slo: float = SLO, min_requests: int = MIN_REQUESTS
+) -> pd.DataFrame:
+    """Return by bins of freq: time, requests, failed, rate (burn rate; NaN with fewer than min_requests)."""
+    failed = windows["requests"].where(is_failed(windows["status_code"]), 0)
+    table = windows[["requests"]].assign(failed=failed, time=windows["window_start"].dt.floor(freq))
+    frame = table.groupby("time", as_index=False).sum()
+    rate = frame["failed"] / frame["requests"] / (1 - slo)
+    return frame.assign(rate=rate.where(frame["requests"] >= min_requests))
+
+
+def burn_words(found: Burn) -> str:
+    """Say in one sentence when the budget would be gone."""
+    goal = f"{found.slo:.4%}".rstrip("0").removesuffix(".").removesuffix("%").rstrip("0").rstrip(".") + " %"
+    if found.rate is None or found.rate_low is None or found.rate_high is None:
+        return (
+            f"Unknown how the error budget burns: {found.requests:,} requests were seen, {found.needed:,} are needed."
+        )
+    if found.failed == 0:
+        return f"Nothing burnt of the error budget ({goal} of calls must succeed): none of {found.requests:,} failed."
+    head = f"{found.failed:,} of {found.requests:,} calls failed, {found.failed / found.requests:.2%}"
+    if found.rate <= TICKET:
+        return f"{head}: within the error budget of an objective of {goal}, at {found.rate:.2g} times what it allows."
+    band = f"{_hours(PERIOD_H / found.rate_high)} to {_hours(PERIOD_H / max(found.rate_low, 1e-9))}"
+    spent = f" {found.spent:.0%} of it went in this span." if found.spent is not None else ""
+    return (
+        f"{head}: at this rate a month's error budget (objective {goal}) is gone in {_hours(PERIOD_H / found.rate)} "
+        f"(95 % interval {band}), {found.rate:,.0f} times faster than allowed.{spent}"
+    )
+
+
+def _hours(hours: float) -> str:
+    if hours < 1:
+        return f"{hours * 60:.0f} min"
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.0f} days"

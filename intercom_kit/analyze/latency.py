@@ -1,0 +1,188 @@
+"""Latency and errors over time, and how much an incident changed them.
+
+Input is a rollup's `latency` (a histogram by minute, route, status class) and `windows`. Every percentile is over all
+calls: one that timed out counts with the time it waited, and one whose wait nobody measured as the longest wait seen.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from intercom_kit.analyze.percentiles import GAMMA, RELATIVE_ERROR, percentiles, representative_ms
+from intercom_kit.analyze.rollup import is_failed
+
+Floats = npt.NDArray[np.float64]
+Span = tuple[pd.Timestamp, pd.Timestamp]  # from (included) to (excluded)
+
+QS = (0.5, 0.95, 0.99)
+NO_ANSWER = "none"
+FREQS = ("10s", "30s", "1min", "2min", "5min", "10min", "30min", "1h", "3h", "12h", "1D", "7D")
+MIN_MINUTES = 5  # on either side, below which a change has no confidence
+ROUNDS = 1000
+MAX_BLOCKS = 240
+
+
+def bins_for(span: Span, points: int = 240, finest: str = "10s") -> str:
+    """Return the narrowest bin width, not below `finest`, that cuts the span into at most `points` bins."""
+    length = span[1] - span[0]
+    wide = [f for f in FREQS if pd.Timedelta(f) >= pd.Timedelta(finest)]
+    return next((f for f in wide if length / pd.Timedelta(f) <= points), wide[-1])
+
+
+def with_unmeasured(latency: pd.DataFrame) -> pd.DataFrame:
+    """Give calls without an answer and without a duration the longest bucket seen, a lower bound of their wait."""
+    longest = latency["bucket"].max()
+    lost = latency["bucket"].isna() & latency["status_class"].eq(NO_ANSWER)
+    return latency.assign(bucket=latency["bucket"].mask(lost, longest))
+
+
+def percentiles_over_time(latency: pd.DataFrame, freq: str) -> pd.DataFrame:
+    """Return by bins of freq: time, requests, p50_ms, p95_ms, p99_ms; a bin without calls is a row of NaN."""
+    binned = with_unmeasured(latency).assign(time=latency["minute"].dt.floor(freq))
+    return _regular(percentiles(binned, QS, by=["time"]).set_index("time"), freq).reset_index()
+
+
+def percentiles_by_route(latency: pd.DataFrame) -> pd.DataFrame:
+    """Return by route, the slowest p95 first: route, requests, p50_ms, p95_ms, p99_ms, unanswered (timeouts …)."""
+    frame = percentiles(with_unmeasured(latency), QS, by=["route"]).set_index("route")
+    unanswered = latency[latency["status_class"].eq(NO_ANSWER)].groupby("route")["requests"].sum()
+    frame["unanswered"] = unanswered.reindex(frame.index, fill_value=0)
+    return frame.sort_values("p95_ms", ascending=False, kind="stable").reset_index()
+
+
+def heat_map(latency: pd.DataFrame, freq: str, rows: int = 40) -> pd.DataFrame:
+    """Return how many calls took how long, when: index from_ms (lower edge, ascending, at most `rows`), columns time.
+
+    Neighbouring buckets are added up, so that the edges stand at equal steps of a logarithmic axis.
+    """
+    known = with_unmeasured(latency).dropna(subset="bucket")
+    bucket = known["bucket"].astype("int64")
+    lowest = int(bucket.min()) if len(bucket) else 0
+    step = -(-(int(bucket.max()) - lowest + 1) // rows) if len(bucket) else 1
+    table = pd.DataFrame(
+        {"row": (bucket - lowest) // step, "time": known["minute"].dt.floor(freq), "requests": known["requests"]}
+    )
+    counts = table.pivot_table(index="row", columns="time", values="requests", aggfunc="sum", fill_value=0)
+    full = _regular(counts.T, freq).fillna(0).T.reindex(range(int(counts.index.max()) + 1 if len(counts) else 0))
+    full = full.fillna(0).astype("int64")
+    full.index = pd.Index(GAMMA ** (lowest + step * full.index.to_numpy(dtype=float)), name="from_ms")
+    return full.rename_axis(columns="time")
+
+
+def _regular(frame: pd.DataFrame, freq: str) -> pd.DataFrame:
+    """Give the frame a row for every bin between its first and its last."""
+    if frame.empty:
+        return frame
+    return frame.reindex(pd.date_range(frame.index[0], frame.index[-1], freq=freq, name=frame.index.name))
+
+
+def status_class(status_code: "pd.Series[int]") -> "pd.Series[str]":
+    """Return `2xx`, `3xx`, `4xx`, `429`, `5xx` or, where no answer came, `none`; as in rollup.sql."""
+    words = (status_code // 100).astype("str") + "xx"
+    return words.mask(status_code.eq(429).fillna(value=False), "429").mask(status_code.isna(), NO_ANSWER)
+
+
+def failures(windows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of calls that failed, with `status_class` and `code` (such as `429 rate_limit_exceeded`)."""
+    failed = windows[is_failed(windows["status_code"])]
+    status = failed["status_code"].astype("str").mask(failed["status_code"].isna(), "no answer:")
+    code = (status + " " + failed["error_type"].fillna("")).str.strip()
+    return failed.assign(status_class=status_class(failed["status_code"]), code=code)
+
+
+def errors(windows: pd.DataFrame, by: str = "status_class") -> pd.DataFrame:
+    """Return the failed calls by status_class or code, the most first: [by], requests, share (of all calls)."""
+    sums = failures(windows).groupby(by)["requests"].sum().sort_values(ascending=False, kind="stable")
+    frame = sums.reset_index()
+    return frame.assign(share=frame["requests"] / max(1, int(windows["requests"].sum())))
+
+
+def errors_over_time(windows: pd.DataFrame, freq: str, by: str = "status_class") -> pd.DataFrame:
+    """Return the share of calls that failed over time: index time, a column per status_class or code, the most first.
+
+    A bin without calls is a row of NaN.
+    """
+    times = windows["window_start"].dt.floor(freq)
+    calls = windows.groupby(times)["requests"].sum().rename_axis("time")
+    failed = failures(windows)
+    counts = failed.assign(time=times.loc[failed.index]).pivot_table(
+        index="time", columns=by, values="requests", aggfunc="sum", fill_value=0
+    )
+    order = counts.sum().sort_values(ascending=False, kind="stable").index
+    shares = counts.reindex(index=calls.index, columns=order).fillna(0).div(calls, axis=0)
+    return _regular(shares, freq).rename_axis(columns=None)
+
+
+def compare(windows: pd.DataFrame, latency: pd.DataFrame, baseline: Span, incident: Span) -> pd.DataFrame:
+    """Return how the incident differs from the baseline, with the confidence of the difference.
+
+    Returns metric (error_share, p50_ms, p95_ms, p99_ms), baseline, incident, low, high: the 95 % interval of incident
+    minus baseline, by a block bootstrap over minutes (percentile interval, 1,000 rounds, fixed seed; Efron and
+    Tibshirani 1993, chapters 13 and 8.6): minutes are drawn and not calls, because failures come in clusters. An
+    interval is NaN when either side has fewer than five minutes.
+    """
+    sides = [_minutes(windows, latency, span) for span in (baseline, incident)]
+    low, high = np.full(len(METRICS), np.nan), np.full(len(METRICS), np.nan)
+    if all(len(side.counts) >= MIN_MINUTES for side in sides):
+        rng = np.random.default_rng(0)
+        drawn = [side.resampled(rng).metrics() for side in sides]
+        low, high = np.nanpercentile(drawn[1] - drawn[0], [2.5, 97.5], axis=0)
+    before, during = (side.summed().metrics()[0] for side in sides)
+    rounding = RELATIVE_ERROR * (before + during) * [False, *(True for _ in QS)]  # a bucket is no sharper than this
+    low, high = low - rounding, high + rounding
+    return pd.DataFrame({"metric": METRICS, "baseline": before, "incident": during, "low": low, "high": high})
+
+
+METRICS = ["error_share", *(f"p{100 * q:g}_ms" for q in QS)]
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Calls and failed calls (n, 2), calls by bucket (n, buckets) of n minutes, or of n redrawn spans."""
+
+    counts: Floats
+    table: Floats
+    duration: Floats  # milliseconds, of each bucket
+
+    def summed(self) -> "_Side":
+        return _Side(self.counts.sum(axis=0, keepdims=True), self.table.sum(axis=0, keepdims=True), self.duration)
+
+    def resampled(self, rng: np.random.Generator) -> "_Side":
+        blocks = min(len(self.counts), MAX_BLOCKS)  # bounds the cost for long logs
+        starts = np.arange(blocks) * len(self.counts) // blocks
+        drawn = rng.multinomial(blocks, np.full(blocks, 1 / blocks), size=ROUNDS).astype(float)
+        counts, table = (drawn @ np.add.reduceat(part, starts) for part in (self.counts, self.table))
+        return _Side(counts, table, self.duration)
+
+    def metrics(self) -> Floats:
+        """One row of METRICS for each row; NaN without calls or without durations."""
+        share = self.counts[:, 1] / np.where(self.counts[:, 0] > 0, self.counts[:, 0], np.nan)
+        columns = [share, *(self._percentile(q) for q in QS)]
+        return np.column_stack(columns)
+
+    def _percentile(self, q: float) -> Floats:
+        if not len(self.duration):
+            return np.full(len(self.table), np.nan)
+        running = self.table.cumsum(axis=1)
+        reached = running >= q * running[:, -1:] * (1 - 1e-12)
+        return np.where(running[:, -1] > 0, self.duration[reached.argmax(axis=1)], np.nan)
+
+
+def _minutes(windows: pd.DataFrame, latency: pd.DataFrame, span: Span) -> _Side:
+    seen = windows[windows["window_start"].between(*span, inclusive="left")]
+    failed = seen["requests"].where(is_failed(seen["status_code"]), 0)
+    counts = pd.DataFrame({"requests": seen["requests"], "failed": failed})
+    counts = counts.groupby(seen["window_start"].dt.floor("min")).sum()
+    known = with_unmeasured(latency).dropna(subset="bucket")
+    known = known[known["minute"].isin(counts.index)]
+    table = known.pivot_table(index="minute", columns="bucket", values="requests", aggfunc="sum", fill_value=0)
+    duration = representative_ms(pd.Series(table.columns.astype("int64")))
+    filled = table.reindex(counts.index, fill_value=0)
+    return _Side(*(np.asarray(part, dtype=np.float64) for part in (counts, filled, duration)))
+
+
+def timeouts(windows: pd.DataFrame) -> int:
+    """Return how many calls got no answer because time ran out."""
+    return int(windows["requests"][windows["status_code"].isna() & windows["error_type"].eq("timeout")].sum())

@@ -1,0 +1,221 @@
+"""The rate limit over time: how much was left, when it ran out, who used it, and how our own retries behaved.
+
+Every limit is read from the headers in the log; a window without headers is unknown, not full and not empty. Input is a
+rollup's `windows`, one row per window, app, method, route and status; see rollup.py.
+"""
+
+import numpy as np
+import pandas as pd
+
+from intercom_kit.analyze.whatif import SECONDS, is_limited, repeats
+from intercom_kit.records import WINDOW_S
+
+PRESSURE = 0.8  # from this used share on, a window is under pressure
+RECENT_WINDOWS = 30  # five minutes: what "at the present rate" rests on
+SHARED = "one shared token"
+UNATTRIBUTED = "unattributed"
+_WINDOW = pd.Timedelta(seconds=WINDOW_S)
+
+
+def with_quota(windows: pd.DataFrame) -> pd.DataFrame:
+    """Add `quota`: whose limit a row counts against, its app's own, or one that all of our apps share.
+
+    Services that use one token share its quota, and a log does not say so; the headers do. Of the two readings the one
+    that leaves less of the used requests unexplained is taken, so a remainder is never overstated.
+    """
+    used = _used(windows.assign(quota=windows["app"]))
+    known = used[used["used"].notna()]
+    together = known.groupby("window_start")["accepted"].transform("sum")
+    apart = (known["used"] - known["accepted"]).abs().sum()
+    shared = (known["used"] - together).abs().sum()
+    if known["quota"].nunique() > 1 and shared < apart:
+        return windows.assign(quota=SHARED)
+    return windows.assign(quota=windows["app"])
+
+
+def _used(windows: pd.DataFrame) -> pd.DataFrame:
+    """Limit, remaining, used (nullable integers), accepted by quota and window; refused calls use up nothing."""
+    refused = windows["status_code"].isin([401, 429]).fillna(False).astype(bool)
+    table = windows.assign(accepted=windows["requests"].where(~refused, 0))
+    frame = table.groupby(["window_start", "quota"], as_index=False, sort=True).agg(
+        limit=("limit", "max"), remaining=("remaining", "min"), accepted=("accepted", "sum")
+    )
+    return frame.assign(used=frame["limit"] - frame["remaining"])
+
+
+def headroom(windows: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per window and quota, in order of time.
+
+    windows: with `quota`. Returns window_start, quota, limit, remaining, used (requests, from the headers; null where
+    none told), used_share (0 to 1), requests, accepted (ours, not refused by 401 or 429), throttled (429s of the
+    limiter), with_quota_left (those of them that came while the app's own window had requests left: the workspace's
+    shared quota), overload (429 `too_many_requests`: the server's), peak_1s (most calls in one second),
+    throttled_from (first 429; null when none).
+    """
+    limited = is_limited(windows)
+    left = limited & windows["remaining"].gt(0).fillna(False).astype(bool)
+    overload = windows["status_code"].eq(429).fillna(False).astype(bool) & ~limited
+    counts = {"throttled": limited, "with_quota_left": left, "overload": overload}
+    table = windows.assign(
+        **{name: windows["requests"].where(mask, 0) for name, mask in counts.items()},
+        throttled_from=windows["first_at"].where(limited),
+    )
+    keys = ["window_start", "quota"]
+    sums = table.groupby(keys)[["requests", *counts, *SECONDS]].sum()
+    sums["peak_1s"] = sums[SECONDS].max(axis=1)
+    sums["throttled_from"] = table.groupby(keys)["throttled_from"].min()
+    frame = _used(windows).merge(sums.drop(columns=SECONDS).reset_index(), on=keys)
+    frame["used_share"] = (frame["used"].astype("Float64") / frame["limit"].astype("Float64")).astype(float)
+    order = ["limit", "remaining", "used", "used_share", "requests", "accepted", *counts, "peak_1s", "throttled_from"]
+    return frame[[*keys, *order]]
+
+
+def exhausted(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return when an app's own quota was used up: quota, from, to, windows, exhausted_s, throttled.
+
+    frame: from `headroom`. A window is exhausted when none of its requests were left; neighbouring ones make one span.
+    from: the first 429, or the window's end where none came; to: the last window's end. exhausted_s: seconds of it in
+    which nothing was left, which is less than its length because each reset deals out a new quota.
+    """
+    empty = frame[frame["remaining"].eq(0).fillna(False).astype(bool)].sort_values(["quota", "window_start"])
+    end = empty["window_start"] + _WINDOW
+    begin = empty["throttled_from"].fillna(end)
+    new_span = empty.groupby("quota")["window_start"].diff().ne(_WINDOW).cumsum()
+    table = empty.assign(begin=begin, end=end, seconds=(end - begin).dt.total_seconds(), span=new_span)
+    spans = table.groupby(["quota", "span"]).agg(
+        **{"from": ("begin", "min"), "to": ("end", "max")},
+        windows=("end", "size"),
+        exhausted_s=("seconds", "sum"),
+        throttled=("throttled", "sum"),
+    )
+    return spans.reset_index("quota").sort_values(["from", "quota"]).reset_index(drop=True)
+
+
+def hidden_bursts(frame: pd.DataFrame, *, pressure: float = PRESSURE) -> pd.DataFrame:
+    """Return the minutes whose average looks calm while one of their windows ran out or came near it.
+
+    frame: from `headroom`. Returns minute, quota, minute_share (used share of the minute, 0 to 1), worst_share,
+    worst_window, peak_1s; minutes with minute_share below `pressure` and worst_share at or above it.
+    """
+    known = frame[frame["used_share"].notna()].assign(minute=lambda f: f["window_start"].dt.floor("min"))
+    keys = ["minute", "quota"]
+    worst = known.loc[known.groupby(keys)["used_share"].idxmax(), [*keys, "used_share", "window_start"]]
+    table = known.groupby(keys, as_index=False).agg(
+        used=("used", "sum"), limit=("limit", "max"), peak_1s=("peak_1s", "max")
+    )
+    windows_a_minute = 60 // WINDOW_S
+    share = table["used"].astype(float) / (table["limit"].astype(float) * windows_a_minute)
+    table = table.assign(minute_share=share).merge(
+        worst.rename(columns={"used_share": "worst_share", "window_start": "worst_window"}), on=keys
+    )
+    hidden = table[table["minute_share"].lt(pressure) & table["worst_share"].ge(pressure)]
+    return hidden[[*keys, "minute_share", "worst_share", "worst_window", "peak_1s"]].reset_index(drop=True)
+
+
+def time_to_exhaustion(frame: pd.DataFrame, *, last: int = RECENT_WINDOWS) -> pd.DataFrame:
+    """Return, by quota, how soon a window runs out at the latest rates, as a band.
+
+    frame: from `headroom`; the last `last` windows with headers are looked at. Returns quota, limit, share_low,
+    share_high (10th and 90th percentile of the demand on a window, as a share of the limit; demand is what was used
+    plus what was throttled), soonest_s and latest_s (seconds into a window until it is used up at these rates; NaN:
+    not within the window), trend (change of the demand's share per minute: the median slope over all pairs of windows,
+    Theil 1950, Sen 1968), full_in_min (minutes until the high rate fills the window, if the trend goes on; 0: it does
+    already, NaN: the demand does not grow).
+    """
+    known = frame[frame["used_share"].notna()].sort_values("window_start")
+    rows = [_exhaustion(str(quota), rows.tail(last)) for quota, rows in known.groupby("quota")]
+    columns = ["quota", "limit", "share_low", "share_high", "soonest_s", "latest_s", "trend", "full_in_min"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _exhaustion(quota: str, rows: pd.DataFrame) -> tuple[str, int, float, float, float, float, float, float]:
+    limit = int(rows["limit"].max())
+    demand = ((rows["used"].astype(float) + rows["throttled"]) / limit).to_numpy()
+    low, high = (float(share) for share in np.quantile(demand, [0.1, 0.9]))
+    minutes = (rows["window_start"] - rows["window_start"].iloc[0]).dt.total_seconds().to_numpy() / 60
+    first, second = np.triu_indices(len(rows), k=1)
+    slopes = (demand[second] - demand[first]) / (minutes[second] - minutes[first])
+    trend = float(np.median(slopes)) if len(slopes) else 0.0
+    soonest, latest = (WINDOW_S / share if share >= 1 else float("nan") for share in (high, low))
+    full_in = 0.0 if high >= 1 else (1 - high) / trend if trend > 0 else float("nan")
+    return quota, limit, low, high, soonest, latest, trend, full_in
+
+
+def under_pressure(frame: pd.DataFrame, *, pressure: float = PRESSURE) -> pd.DataFrame:
+    """Return the rows of `headroom` that were throttled or used at least `pressure` of the quota; all if none was."""
+    pressed = frame["throttled"].gt(0) | frame["used_share"].ge(pressure)
+    return frame[pressed] if pressed.any() else frame
+
+
+def attribution(windows: pd.DataFrame, frame: pd.DataFrame, by: str = "app") -> pd.DataFrame:
+    """Return who used the quota in the windows of `frame`, the unattributed remainder last.
+
+    windows: with `quota`; frame: rows of `headroom`, such as those `under_pressure`; by: "app" or "route". Only windows
+    whose headers are known count. Returns [by], used (requests), share (of all that was used; adds up to 1). The
+    remainder is what the headers say was used minus what our log shows, over the whole span and never below 0: at
+    least so much came from elsewhere, another process with the token or another app of the workspace.
+    """
+    known = frame.loc[frame["used"].notna(), ["window_start", "quota", "used", "accepted"]]
+    ours = windows.merge(known[["window_start", "quota"]], on=["window_start", "quota"])
+    accepted = ours[~ours["status_code"].isin([401, 429]).fillna(False).astype(bool)]
+    sums = accepted.groupby(by)["requests"].sum().sort_values(ascending=False, kind="stable")
+    sums.loc[UNATTRIBUTED] = max(0, int(known["used"].sum()) - int(known["accepted"].sum()))
+    table = sums.rename("used").rename_axis(by).reset_index()
+    return table.assign(share=table["used"] / max(1, int(sums.sum())))
+
+
+def used_by_app(windows: pd.DataFrame, frame: pd.DataFrame, freq: str) -> pd.DataFrame:
+    """Return the used share of the quotas over time: index time (bins of freq), a column per app and `unattributed`.
+
+    Shares are of the limits, summed over the bin's windows whose headers are known; 1 means that all was used.
+    """
+    known = frame.loc[frame["used"].notna(), ["window_start", "quota", "used", "limit", "accepted"]]
+    ours = windows.merge(known[["window_start", "quota"]], on=["window_start", "quota"])
+    accepted = ours[~ours["status_code"].isin([401, 429]).fillna(False).astype(bool)]
+    by_app = accepted.assign(time=accepted["window_start"].dt.floor(freq)).pivot_table(
+        index="time", columns="app", values="requests", aggfunc="sum", fill_value=0
+    )
+    sums = known.groupby(known["window_start"].dt.floor(freq))[["used", "limit", "accepted"]].sum().astype(float)
+    by_app = by_app.reindex(sums.index, fill_value=0)
+    by_app[UNATTRIBUTED] = (sums["used"] - sums["accepted"]).clip(lower=0)
+    return by_app.div(sums["limit"], axis=0).rename_axis(index="time", columns=None)
+
+
+def retries(windows: pd.DataFrame, by: str = "app") -> pd.DataFrame:
+    """Return how throttled calls were repeated, by app or route, the most amplifying first.
+
+    Returns [by], calls (in the windows with 429s), throttled, share_1s, share_before_reset (of the throttled calls that
+    can be followed, those that came again within 1 s, before the window's end; NaN when none can be followed),
+    amplification (calls for each call that was meant, in the windows with 429s; 1 when nothing was repeated).
+    """
+    limited = windows[is_limited(windows)]
+    hit = limited[["window_start", by]].drop_duplicates()
+    counts = ["requests", "identified", "repeated_1s", "repeated_before_reset", "repeats"]
+    table = limited.assign(repeats=repeats(limited)).groupby(by)[counts].sum().astype(float)
+    calls = windows.merge(hit, on=["window_start", by]).groupby(by)["requests"].sum()
+    followed = table["identified"].where(table["identified"] > 0)
+    result = pd.DataFrame(
+        {
+            "calls": calls,
+            "throttled": table["requests"].astype("int64"),
+            "share_1s": table["repeated_1s"] / followed,
+            "share_before_reset": table["repeated_before_reset"] / followed,
+            "amplification": calls / (calls - table["repeats"]).clip(lower=1),
+        }
+    )
+    return result.sort_values("amplification", ascending=False, kind="stable").rename_axis(by).reset_index()
+
+
+def retries_over_time(windows: pd.DataFrame, freq: str) -> pd.DataFrame:
+    """Return, by bins of freq: time, first_calls, repeats (of throttled calls, before the reset), throttled."""
+    limited = is_limited(windows)
+    table = pd.DataFrame(
+        {
+            "time": windows["window_start"].dt.floor(freq),
+            "requests": windows["requests"],
+            "repeats": repeats(windows),
+            "throttled": windows["requests"].where(limited, 0),
+        }
+    )
+    sums = table.groupby("time", as_index=False).sum()
+    return sums.assign(first_calls=sums["requests"] - sums["repeats"])[["time", "first_calls", "repeats", "throttled"]]

@@ -1,0 +1,280 @@
+"""What would have helped: the recorded arrivals replayed through the window limiter under other ways of retrying.
+
+The limiter is Intercom's: a window of ten seconds lets a number of calls pass and answers the rest 429, which costs no
+quota. How many it let pass is read from the log, never assumed. Counts are fluid (a second's calls share their fate in
+proportion), nothing is drawn at random, and the cost grows with the throttled span, not with the log.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from intercom_kit.records import WINDOW_S
+
+Floats = npt.NDArray[np.float64]
+
+POLICIES = ("none", "exponential", "sleep_to_reset", "reset_with_jitter", "token_bucket")
+SECONDS = [f"s{second}" for second in range(WINDOW_S)]
+GIVE_UP_S = 60  # under every policy, a call that waited longer is lost: whoever asked has gone by then
+WAITS_S = (1, 2, 4, 8, 16, 32)  # of the exponential backoff, as long in sum
+JITTER_S = 5  # retries wake evenly over this long after the reset
+DRAIN_WINDOWS = GIVE_UP_S // WINDOW_S + 1  # after the throttled span, until the last call is served or lost
+BUCKET_SHARE = 0.9  # the token bucket's default rate, as a share of the limit
+
+
+def arrivals(windows: pd.DataFrame) -> pd.DataFrame:
+    """Return what wanted through and what could pass, per quota and window, from the first to the last window.
+
+    windows: as in a rollup, with `quota` (see ratelimit.with_quota); quotas whose limit no header told are left out.
+    Returns quota, window_start, s0..s9 (calls begun in each second, without the repeats of throttled calls before the
+    reset; repeats after it count as new calls), capacity (calls of ours that could pass: those that did, plus what the
+    header says was left unless some were throttled), limit, throttled (recorded 429s of the limiter).
+    """
+    frames = [_arrivals(str(quota), rows) for quota, rows in windows.groupby("quota") if rows["limit"].notna().any()]
+    columns = ["quota", "window_start", *SECONDS, "capacity", "limit", "throttled"]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+
+
+def _arrivals(quota: str, rows: pd.DataFrame) -> pd.DataFrame:
+    table = rows[["window_start", *SECONDS, "requests"]].assign(
+        throttled=rows["requests"].where(is_limited(rows), 0), repeats=repeats(rows)
+    )
+    sums = table.groupby("window_start").sum()
+    told = rows.groupby("window_start").agg(limit=("limit", "max"), remaining=("remaining", "min"))
+    step = pd.Timedelta(seconds=WINDOW_S)
+    full = sums.join(told).reindex(pd.date_range(sums.index[0], sums.index[-1], freq=step, name="window_start"))
+    limit = full["limit"].astype(float).ffill().bfill()
+    counts = full.drop(columns=["limit", "remaining"]).fillna(0)
+    passed = counts["requests"] - counts["throttled"]
+    left = full["remaining"].astype(float).fillna(limit - passed).where(counts["throttled"] == 0, 0)
+    firsts = _without_repeats(counts[SECONDS].to_numpy(float), counts["repeats"].to_numpy(float))
+    frame = pd.DataFrame(firsts, columns=SECONDS).assign(
+        capacity=(passed + left).to_numpy(float),
+        limit=limit.to_numpy("int64"),
+        throttled=counts["throttled"].to_numpy("int64"),
+    )
+    frame.insert(0, "window_start", full.index)
+    frame.insert(0, "quota", quota)
+    return frame
+
+
+def is_limited(windows: pd.DataFrame) -> pd.Series:
+    """Tell which rows are 429s of the rate limiter; `too_many_requests` is the server's overload, which is not ours."""
+    throttled = windows["status_code"].eq(429).fillna(False).astype(bool)
+    return throttled & windows["error_type"].ne("too_many_requests").fillna(True).astype(bool)
+
+
+def repeats(windows: pd.DataFrame) -> pd.Series:
+    """Return, for each row, how many throttled calls were repeated before the reset.
+
+    Only calls that name a contact or conversation can be followed (`identified`); the share of these that came again
+    is taken for the others too.
+    """
+    limited = is_limited(windows)
+    counted = windows[["requests", "identified", "repeated_before_reset"]].where(limited, 0).astype(float)
+    seen = counted["identified"].sum()
+    share = counted["repeated_before_reset"].sum() / seen if seen else 0.0
+    return counted["repeated_before_reset"] + share * (counted["requests"] - counted["identified"])
+
+
+def _without_repeats(calls: Floats, repeats: Floats) -> Floats:
+    """Take each window's repeats from its last seconds: only a throttled call is repeated, and those come last."""
+    left = np.maximum(calls.cumsum(axis=1)[:, -1] - repeats, 0)
+    return np.diff(np.minimum(calls.cumsum(axis=1), left[:, None]), axis=1, prepend=0)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One policy's replay of one quota.
+
+    sent, throttled: attempts and 429s by window and second, shape (windows, 10). delays: calls served by the delay
+    added, in whole seconds, and lost: calls given up; both of the calls that arrived in the throttled span.
+    """
+
+    sent: Floats
+    throttled: Floats
+    delays: Floats
+    lost: float
+
+
+def what_if(arrived: pd.DataFrame, *, policies: Sequence[str] = POLICIES, rate: float | None = None) -> pd.DataFrame:
+    """Replay the throttled span under each policy.
+
+    arrived: from `arrivals`. rate: calls a second that the token bucket lets out, by default 90 % of the limit's rate.
+    Returns policy, throttled (429s), avoided (recorded 429s minus these), lost (calls given up), delay_p50_s and
+    delay_p99_s (seconds added, over the calls that arrived in the throttled span), peak_at_reset (most calls in the
+    first second of a window); no rows when nothing was throttled. Raises ValueError on an unknown policy.
+    """
+    spans = [span for _, rows in arrived.groupby("quota") if (span := _span(rows)) is not None]
+    rows = [_outcome(policy, [_replay(policy, span, rate) for span in spans]) for policy in policies if spans]
+    columns = ["policy", "throttled", "lost", "delay_p50_s", "delay_p99_s", "peak_at_reset"]
+    frame = pd.DataFrame(rows, columns=columns)
+    frame.insert(2, "avoided", int(arrived["throttled"].sum()) - frame["throttled"])
+    return frame
+
+
+def replay(arrived: pd.DataFrame, policy: str, *, rate: float | None = None) -> pd.DataFrame:
+    """Return what one policy sends over time: window_start, sent, throttled (summed over quotas), for a picture."""
+    parts = []
+    for _, rows in arrived.groupby("quota"):
+        span = _span(rows)
+        if span is not None:
+            played = _replay(policy, span, rate)
+            starts = pd.date_range(span.start, periods=len(played.sent), freq=f"{WINDOW_S}s", name="window_start")
+            sums = {"sent": played.sent.sum(axis=1), "throttled": played.throttled.sum(axis=1)}
+            parts.append(pd.DataFrame(sums, index=starts))
+    if not parts:
+        return pd.DataFrame(columns=["window_start", "sent", "throttled"])
+    return pd.concat(parts).groupby(level=0).sum().round(3).reset_index()
+
+
+@dataclass(frozen=True)
+class _Span:
+    start: pd.Timestamp
+    calls: Floats  # (windows, 10)
+    capacity: Floats  # (windows,)
+    measured: int  # windows, from the first to the last with a 429; the later ones only serve who still waits
+    rate: float  # calls a second that the limit allows
+
+
+def _span(rows: pd.DataFrame) -> _Span | None:
+    hit = np.flatnonzero(rows["throttled"].to_numpy() > 0)
+    if not len(hit):
+        return None
+    measured = int(hit[-1] - hit[0] + 1)
+    part = rows.iloc[hit[0] : hit[-1] + 1 + DRAIN_WINDOWS]
+    missing = measured + DRAIN_WINDOWS - len(part)  # the log ends before the last calls can be served
+    limit = float(part["limit"].iloc[0])
+    return _Span(
+        start=part["window_start"].iloc[0],
+        calls=np.pad(part[SECONDS].to_numpy(float), ((0, missing), (0, 0))),
+        capacity=np.pad(part["capacity"].to_numpy(float), (0, missing), constant_values=limit),
+        measured=measured,
+        rate=limit / WINDOW_S,
+    )
+
+
+def _replay(policy: str, span: _Span, rate: float | None) -> Replay:
+    match policy:
+        case "none":
+            return _backoff(span, ())
+        case "exponential":
+            return _backoff(span, WAITS_S)
+        case "sleep_to_reset":
+            return _to_reset(span, 1)
+        case "reset_with_jitter":
+            return _to_reset(span, JITTER_S)
+        case "token_bucket":
+            return _token_bucket(span, span.rate * BUCKET_SHARE if rate is None else rate)
+    raise ValueError(f"unknown policy {policy!r}; use one of {', '.join(POLICIES)}")
+
+
+def _backoff(span: _Span, waits: tuple[int, ...]) -> Replay:
+    """Try again after fixed waits, then give up. A call served at its k-th retry was delayed by the first k waits."""
+    seconds = span.calls.size
+    tries = np.zeros((len(waits) + 1, seconds + max(waits, default=0)))  # by number of the retry and second
+    tries[0, :seconds] = span.calls.ravel()
+    rejected = np.zeros_like(tries)
+    numbers, ahead = np.arange(1, len(waits) + 1), np.array(waits, dtype=int)
+    for window, capacity in enumerate(span.capacity.tolist()):
+        start, room = window * WINDOW_S, capacity
+        for second in range(start, start + WINDOW_S):
+            wanted = float(tries[:, second].sum())
+            if wanted > room:
+                rejected[:, second] = tries[:, second] * (1 - room / wanted)
+                tries[numbers, second + ahead] += rejected[:-1, second]
+            room = max(0.0, room - wanted)
+    delayed = np.concatenate([[0], np.cumsum(ahead)])
+    ends = span.measured * WINDOW_S + delayed  # of each retry, for the calls that arrived in the throttled span
+    counted = np.arange(tries.shape[1]) < ends[:, None]
+    delays = np.bincount(delayed, weights=((tries - rejected) * counted).sum(axis=1)).astype(float)
+    sent, throttled = (table[:, :seconds].sum(axis=0).reshape(-1, WINDOW_S) for table in (tries, rejected))
+    return Replay(sent, throttled, delays, float((rejected[-1] * counted[-1]).sum()))
+
+
+def _to_reset(span: _Span, spread_s: int) -> Replay:
+    """Sleep until the window's end, then wake evenly over spread_s seconds and compete with the new calls."""
+    sent, throttled = np.zeros_like(span.calls), np.zeros_like(span.calls)
+    delays = np.zeros(GIVE_UP_S + WINDOW_S)
+    lost = 0.0
+    waiting = np.zeros(1)  # calls by seconds since they arrived, at the window's start
+    for window, (fresh, capacity) in enumerate(zip(span.calls, span.capacity.tolist(), strict=True)):
+        first = max(0, WINDOW_S * (window - span.measured) + 1)  # younger ones arrived after the throttled span
+        lost += float(waiting[max(first, GIVE_UP_S + 1) :].sum())
+        waiting = waiting[: GIVE_UP_S + 1]
+        woken = np.where(np.arange(WINDOW_S) < spread_s, waiting.sum() / spread_s, 0)
+        wanted = fresh + woken
+        passed = _passed(wanted, capacity)
+        sent[window], throttled[window] = wanted, wanted * (1 - passed)
+        delays[0] += (fresh * passed).sum() if window < span.measured else 0
+        for second in range(spread_s if len(waiting) > first else 0):
+            delays[first + second : len(waiting) + second] += waiting[first:] * passed[second] / spread_s
+        left = waiting * (1 - passed[:spread_s].mean())
+        waiting = np.concatenate([[0], (fresh * (1 - passed))[::-1], left[1:]])
+    return Replay(sent, throttled, delays, lost)
+
+
+def _passed(wanted: Floats, capacity: float) -> Floats:
+    """The share of each second's calls that a window lets pass."""
+    before = wanted.cumsum() - wanted
+    return np.clip((capacity - before) / np.where(wanted > 0, wanted, 1), 0, 1)
+
+
+def _token_bucket(span: _Span, rate: float) -> Replay:
+    """Queue, and let out at most `rate` calls a second, oldest first; after a 429 hold the queue until the reset."""
+    came = span.calls.ravel()
+    recent = came.cumsum() - np.pad(came.cumsum(), (GIVE_UP_S, 0))[: len(came)]  # no older call is in the queue
+    sent, throttled, left = [], [], []
+    queue, room, held = 0.0, 0.0, False
+    for second, (fresh, young) in enumerate(zip(came.tolist(), recent.tolist(), strict=True)):
+        if second % WINDOW_S == 0:
+            room, held = float(span.capacity[second // WINDOW_S]), False
+        dropped = max(0.0, queue + fresh - young)
+        queue += fresh - dropped
+        tried = 0.0 if held else min(queue, rate)
+        turned = max(0.0, tried - room)
+        held = held or turned > 0
+        room -= tried - turned
+        queue -= tried - turned
+        sent.append(tried)
+        throttled.append(turned)
+        left += [dropped, tried - turned]
+    delays, lost = _fifo(came, np.array(left), span.measured * WINDOW_S)
+    shape = span.calls.shape
+    return Replay(np.array(sent).reshape(shape), np.array(throttled).reshape(shape), delays, lost)
+
+
+def _fifo(came: Floats, left: Floats, measured_s: int) -> tuple[Floats, float]:
+    """Calls by seconds waited when the oldest goes first, and the lost ones, of the first measured_s seconds' calls.
+
+    left: how many left the queue, by turns dropped and served in each second. The n-th call to come is the n-th to
+    leave: between two steps of either running total it is the same second that came and the same that went.
+    """
+    arrived, gone = came.cumsum(), left.cumsum()
+    end = min(arrived[measured_s - 1], gone[-1])
+    steps = np.unique(np.concatenate([[0], arrived[:measured_s], gone]))
+    steps = steps[steps <= end]
+    middles, weights = (steps[1:] + steps[:-1]) / 2, np.diff(steps)
+    went, served = np.divmod(np.searchsorted(gone, middles), 2)
+    waits = np.maximum(went - np.searchsorted(arrived, middles), 0)
+    delays = np.bincount(waits, weights=weights * served, minlength=1).astype(float)
+    return delays, float(arrived[measured_s - 1] - delays.sum())
+
+
+def _outcome(policy: str, replays: Sequence[Replay]) -> tuple[str, int, int, float, float, int]:
+    delays = np.zeros(max(len(played.delays) for played in replays))
+    for played in replays:
+        delays[: len(played.delays)] += played.delays
+    throttled = sum(played.throttled.sum() for played in replays)
+    lost = sum(played.lost for played in replays)
+    peak = max(played.sent[:, 0].max() for played in replays)
+    return policy, round(throttled), round(lost), _quantile(delays, 0.5), _quantile(delays, 0.99), round(peak)
+
+
+def _quantile(counts: Floats, q: float) -> float:
+    """The smallest whole number of seconds within which a share q of the calls was served; 0 when there are none."""
+    running = counts.cumsum()
+    return float(np.searchsorted(running, q * running[-1] * (1 - 1e-12))) if running[-1] else 0.0

@@ -1,1 +1,7 @@
-"""What is shown and archived; nothing is computed here."""
+"""Showing what was found: on the terminal, in notebooks, as reports and messages, and the archive of it all."""
+
+import sys
+
+# jsonschema's optional rfc3987_syntax builds grammars for 1.4 s in every process that imports nbformat, to check IRIs
+# that no notebook holds. None makes that import fail, and jsonschema does without it.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # None blocks an import, as documented

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from intercom_kit.drill.scenarios import Truth
+from intercom_kit.drill.timeline import Truth
 from intercom_kit.records import Decision
 
 

@@ -10,8 +10,10 @@ from contextlib import asynccontextmanager, contextmanager
 import uvicorn
 from starlette.applications import Starlette
 
-from intercom_kit.drill.loopback import Api, Loopback, side_app
-from intercom_kit.drill.scenarios import Scenario
+from intercom_kit.drill.api import Api
+from intercom_kit.drill.loopback import Loopback
+from intercom_kit.drill.side import side_app
+from intercom_kit.drill.timeline import Scenario
 from intercom_kit.errors import ScenarioError
 
 _HOST = "127.0.0.1"

@@ -1,0 +1,229 @@
+"""The ASGI app of the API: six operations behind the scenario's effects, authentication and the rate limiter."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from hashlib import sha1
+from uuid import uuid4
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from intercom_kit.drill import objects, query
+from intercom_kit.drill.limiter import Grant
+from intercom_kit.drill.loopback import Loopback, Seen
+from intercom_kit.drill.objects import CANARY_EMAIL, CANARY_TOKEN, OTHER_APP_TOKEN, Json
+from intercom_kit.drill.query import ApiError
+from intercom_kit.drill.timeline import Effect
+from intercom_kit.settings import API_VERSIONS
+
+APPS = {CANARY_TOKEN: "intercom-service", OTHER_APP_TOKEN: "other-app"}  # token → app of the workspace
+_OWN_APP = APPS[CANARY_TOKEN]
+_GOLDEN = 0.6180339887498949  # its multiples spread evenly over [0, 1): shares hold even for a handful of calls
+_BUILD = sha1(b"loopback Intercom", usedforsecurity=False).hexdigest()  # X-Intercom-Version is a git SHA
+_NOT_FOUND = ApiError(404, "not_found", "Resource Not Found")
+
+Handler = Callable[[Request], Awaitable[Json]]
+
+
+class _Hang(Response):
+    """No answer at all, until the client gives up."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+
+class Api:
+    """The six operations of the API, behind the scenario's effects, authentication and the rate limiter."""
+
+    def __init__(self, loopback: Loopback) -> None:
+        self._loopback = loopback
+        self._calls: dict[str, int] = {}
+
+    def app(self) -> Starlette:
+        """The ASGI app."""
+        operations: tuple[tuple[str, str, str, Handler], ...] = (
+            ("GET", "/me", "/me", self._me),
+            ("POST", "/contacts/search", "/contacts/search", self._contacts_search),
+            ("GET", "/contacts/{id}", "/contacts/{id}", self._contact),
+            ("GET", "/conversations", "/conversations", self._conversations),
+            ("POST", "/conversations/search", "/conversations/search", self._conversations_search),
+            ("GET", "/conversations/{id}", "/conversations/{id}", self._conversation),
+            ("ANY", "/{path:path}", "", self._nowhere),
+        )
+        return Starlette(
+            routes=[
+                Route(
+                    path,
+                    self._endpoint(route, handler),
+                    methods=["GET", "POST", "PUT", "DELETE"] if m == "ANY" else [m],
+                )
+                for m, path, route, handler in operations
+            ]
+        )
+
+    def _endpoint(self, route: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            response = await self._play(request, route, handler)
+            status = None if isinstance(response, _Hang) else response.status_code
+            seen = Seen(self._loopback.at, request.method, route, status)
+            self._loopback.requests_seen.append(seen)
+            return response
+
+        return endpoint
+
+    async def _play(self, request: Request, route: str, handler: Handler) -> Response:
+        started = time.perf_counter()
+        at_s = self._loopback.at
+        effect = self._loopback.scenario.meets(route, at_s, self._draw(route))
+        if effect and (effect.hang or effect.refuse):
+            return _Hang()
+        delay_ms = self._loopback.extra_delay_ms + (effect.delay_at(at_s) if effect else 0.0)
+        await asyncio.sleep(delay_ms / 1000)
+        response = await self._answer(request, effect, handler)
+        response.headers["X-Drill-Canary"] = CANARY_EMAIL
+        if "X-Request-Id" in response.headers:
+            response.headers["X-Runtime"] = f"{time.perf_counter() - started:.6f}"
+        return response
+
+    def _draw(self, route: str) -> float:
+        self._calls[route] = self._calls.get(route, -1) + 1
+        return self._calls[route] * _GOLDEN % 1.0
+
+    async def _answer(self, request: Request, effect: Effect | None, handler: Handler) -> Response:
+        if effect and effect.body != "error_list":
+            return _bare(effect)
+        grants: list[Grant] = []
+        try:
+            return _json(200, await self._result(request, effect, handler, grants), grants)
+        except ApiError as error:
+            return _error(error, grants)
+
+    async def _result(self, request: Request, effect: Effect | None, handler: Handler, grants: list[Grant]) -> Json:
+        """The good answer's body, or ApiError, in the order in which Intercom's servers look at a call.
+
+        grants: takes the limiter's answer once the credentials have been found valid.
+        """
+        if effect and effect.status and effect.status >= 500:
+            raise _fault(effect)
+        app = _authenticate(request)
+        if effect and effect.status and not effect.headers:
+            raise _fault(effect)
+        grant = self._take(app)
+        grants.append(grant)
+        if grant.exceeded:
+            raise ApiError(429, "rate_limit_exceeded", f"Exceeded rate limit of {grant.exceeded} in 10_seconds")
+        if effect and effect.status:
+            raise _fault(effect)
+        _check_version(request)
+        return await handler(request)
+
+    def _take(self, app: str) -> Grant:
+        own, others = self._loopback.scenario.load_at(self._loopback.at)
+        return self._loopback.limiter.take(app, self._loopback.clock(), own if app == _OWN_APP else 0.0, others)
+
+    async def _me(self, _: Request) -> Json:
+        return objects.admin(self._loopback.scenario.region)
+
+    async def _contact(self, request: Request) -> Json:
+        identifier = request.path_params["id"]
+        if identifier in objects.MERGED:
+            raise ApiError(
+                410,
+                "contact_merged",
+                "This contact has been merged. See the 'Link' header for the canonical contact.",
+                {"Link": f'</contacts/{objects.MERGED[identifier]}>; rel="canonical"'},
+            )
+        found = objects.find(objects.contacts(), identifier)
+        if found is None:
+            raise ApiError(404, "not_found", "User Not Found")
+        return found
+
+    async def _contacts_search(self, request: Request) -> Json:
+        result = query.search(objects.contacts(), await _body(request), per_page=50, whole_days=True)
+        return {"type": "list", "data": result.pop("found"), **result}
+
+    async def _conversations(self, request: Request) -> Json:
+        known = objects.conversations(self._loopback.clock())[::-1]
+        params = request.query_params
+        result = query.page(known, params.get("per_page", 20), params.get("starting_after"))
+        return {"type": "conversation.list", "conversations": result.pop("found"), **result}
+
+    async def _conversations_search(self, request: Request) -> Json:
+        known = objects.conversations(self._loopback.clock())
+        result = query.search(known, await _body(request), per_page=20, whole_days=False)
+        return {"type": "conversation.list", "conversations": result.pop("found"), **result}
+
+    async def _conversation(self, request: Request) -> Json:
+        found = objects.find(objects.conversations(self._loopback.clock()), request.path_params["id"])
+        if found is None:
+            raise _NOT_FOUND
+        return objects.with_parts(found)
+
+    async def _nowhere(self, _: Request) -> Json:
+        raise _NOT_FOUND
+
+
+def _authenticate(request: Request) -> str:
+    """Return the app that the token belongs to, or raise ApiError with the documented code."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if not token:
+        raise ApiError(401, "missing_authorization", "Missing Authorization header")
+    if scheme.lower() != "bearer":
+        raise ApiError(401, "token_not_found", "Token not found")
+    if token not in APPS:
+        raise ApiError(401, "unauthorized", "Access Token Invalid")
+    return APPS[token]
+
+
+def _check_version(request: Request) -> None:
+    if request.headers.get("Intercom-Version", API_VERSIONS[-1]) not in API_VERSIONS:
+        raise ApiError(400, "intercom_version_invalid", "Requested resource is not available in current API version.")
+
+
+async def _body(request: Request) -> object:
+    try:
+        return json.loads(await request.body())
+    except ValueError:
+        raise ApiError(400, "bad_request", "The body is not JSON") from None
+
+
+def _fault(effect: Effect) -> ApiError:
+    return ApiError(effect.status or 500, effect.code or "server_error", effect.message or "Internal server error")
+
+
+def _bare(effect: Effect) -> Response:
+    """An answer that Intercom's own servers did not write: HTML or nothing, without a request id."""
+    status = effect.status or 500
+    titles = {403: "403 Forbidden", 502: "502 Bad Gateway", 503: "503 Service Unavailable", 504: "504 Gateway Time-out"}
+    title = titles.get(status, str(status))
+    html = f"<html><head><title>{title}</title></head><body><center><h1>{title}</h1></center></body></html>"
+    body = b"" if effect.body == "empty" else html.encode()
+    server = "awselb/2.0" if effect.body == "edge" else "nginx"
+    return Response(body, status, {"Server": server}, media_type="text/html" if body else None)
+
+
+def _error(error: ApiError, grants: list[Grant]) -> Response:
+    body = {"type": "error.list", "errors": [{"code": error.code, "message": error.message}]}
+    response = _json(error.status, body, grants)
+    response.headers.update(error.headers)
+    return response
+
+
+def _json(status: int, body: Json, grants: list[Grant]) -> Response:
+    request_id = str(uuid4())
+    if body["type"] == "error.list":
+        body = {"type": body["type"], "request_id": request_id, "errors": body["errors"]}
+    headers = {
+        "Server": "nginx",
+        "Cache-Control": "max-age=0, private, must-revalidate",
+        "X-Request-Id": request_id,
+        "X-Intercom-Version": _BUILD,
+        **(grants[0].headers if grants else {}),
+    }
+    return Response(json.dumps(body), status, headers, media_type="application/json; charset=utf-8")

@@ -1,0 +1,186 @@
+"""What a drill is made of: effects, notices, health and truth along scenario time, in seconds; 0 is the onset."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from intercom_kit.records import Cause, Severity, Verdict
+from intercom_kit.settings import Region
+
+FOREVER = float("inf")
+
+Body = Literal["error_list", "html", "edge", "empty"]
+PageForm = Literal["incident_io", "statuspage", "redirect", "html", "down"]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What calls meet from start_s (included) to end_s (excluded).
+
+    routes: templates such as `/contacts/search`; empty means all. share: part of these calls, 0 to 1; overlapping
+    effects divide the calls among them in the order given. ramp_s: seconds from nothing to full strength: of the share
+    when the call fails, of the delay when it is only slow.
+    status, code, message, body: the answer; body `edge` is an HTML page of the load balancer without a request id.
+    delay_ms: before the answer. hang: no answer at all. refuse: the API's port is closed.
+    headers: rate-limit headers are sent although the call failed (they need valid credentials).
+    own_load, workspace_load: demand of our app, of the workspace's other apps, as a multiple of the app's and of the
+    workspace's quota; such an effect gives no answer of its own, the rate limiter does.
+    """
+
+    start_s: float
+    end_s: float
+    share: float = 1.0
+    routes: tuple[str, ...] = ()
+    status: int | None = None
+    code: str | None = None
+    message: str | None = None
+    body: Body = "error_list"
+    headers: bool = False
+    delay_ms: float = 0.0
+    ramp_s: float = 0.0
+    hang: bool = False
+    refuse: bool = False
+    own_load: float | None = None
+    workspace_load: float | None = None
+
+    @property
+    def is_load(self) -> bool:
+        """Whether this effect is demand on a quota, not an answer."""
+        return self.own_load is not None or self.workspace_load is not None
+
+    @property
+    def fails(self) -> bool:
+        """Whether a call that meets this effect gets no good answer."""
+        return self.status is not None or self.hang or self.refuse
+
+    def active(self, at_s: float) -> bool:
+        """Whether the effect is on at this time."""
+        return self.start_s <= at_s < self.end_s
+
+    def strength(self, at_s: float) -> float:
+        """How far the ramp has come, 0 to 1; 0 while the effect is off."""
+        if not self.active(at_s):
+            return 0.0
+        return min(1.0, (at_s - self.start_s) / self.ramp_s) if self.ramp_s else 1.0
+
+    def share_at(self, at_s: float) -> float:
+        """The part of the calls that meets this effect at this time, 0 to 1."""
+        return self.share * (self.strength(at_s) if self.fails else float(self.active(at_s)))
+
+    def delay_at(self, at_s: float) -> float:
+        """The delay before the answer at this time, milliseconds."""
+        return self.delay_ms * (1.0 if self.fails else self.strength(at_s))
+
+
+@dataclass(frozen=True)
+class Notice:
+    """An incident or a maintenance on the status page.
+
+    updates: (scenario time in seconds, status, text), in order; the first makes it visible. Status is `investigating`,
+    `identified`, `monitoring` or `resolved`; of a maintenance `scheduled`, `in_progress` or `completed`.
+    impact: `none`, `minor`, `major`, `critical`. component_status: Statuspage's word for `components` while it lasts.
+    regions: whose page (of the native form, split by region) shows it.
+    """
+
+    name: str
+    updates: tuple[tuple[float, str, str], ...]
+    impact: str = "major"
+    components: tuple[str, ...] = ("REST API",)
+    component_status: str = "partial_outage"
+    regions: tuple[Region, ...] = ("us", "eu", "au")
+    kind: Literal["incident", "maintenance"] = "incident"
+
+    @property
+    def since_s(self) -> float:
+        """When the page first told of it, scenario time in seconds."""
+        return self.updates[0][0]
+
+    def said(self, at_s: float) -> tuple[tuple[float, str, str], ...]:
+        """The updates until this time."""
+        return tuple(update for update in self.updates if update[0] <= at_s)
+
+    def is_open(self, at_s: float) -> bool:
+        """Whether the page tells of it as not over yet."""
+        said = self.said(at_s)
+        return bool(said) and said[-1][1] not in ("resolved", "completed")
+
+
+@dataclass(frozen=True)
+class Health:
+    """What our own service's health endpoint says from at_s on; None: it does not answer."""
+
+    at_s: float
+    value: str | None
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a responder should conclude from start_s (included) to end_s (excluded)."""
+
+    start_s: float
+    end_s: float
+    verdict: Verdict
+    cause: Cause
+    severity: Severity | None
+
+
+HEALTHY = Truth(-FOREVER, FOREVER, "healthy", "none", None)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One drill.
+
+    recovery_s: when calls are well again. region: where the workspace lives. default_at_s: when triage begins unless
+    told otherwise. page_form: how the status page answers. own_load, workspace_load: demand outside of effects, as
+    multiples of the quotas. dns_fails: the API's host name does not resolve.
+    """
+
+    name: str
+    story: str
+    effects: tuple[Effect, ...] = ()
+    page: tuple[Notice, ...] = ()
+    health: tuple[Health, ...] = ()
+    truths: tuple[Truth, ...] = ()
+    onset_s: float = 0.0
+    recovery_s: float = 0.0
+    region: Region = "us"
+    default_at_s: float = 720.0
+    page_form: PageForm = "incident_io"
+    own_load: float = 0.2
+    workspace_load: float = 0.3
+    dns_fails: bool = False
+
+    def load_at(self, at_s: float) -> tuple[float, float]:
+        """Demand of our app and of the workspace's other apps at this time, as multiples of their quotas."""
+        own, workspace = self.own_load, self.workspace_load
+        for effect in self.effects:
+            if effect.active(at_s):
+                own = own if effect.own_load is None else effect.own_load
+                workspace = workspace if effect.workspace_load is None else effect.workspace_load
+        return own, workspace
+
+    def answers(self, route: str) -> tuple[Effect, ...]:
+        """The effects that can answer a call of this route, in order."""
+        return tuple(e for e in self.effects if not e.is_load and (not e.routes or route in e.routes))
+
+    def meets(self, route: str, at_s: float, draw: float) -> Effect | None:
+        """The effect that a call of this route meets; draw is uniform on [0, 1) and divides overlapping effects."""
+        for effect in self.answers(route):
+            draw -= effect.share_at(at_s)
+            if draw < 0:
+                return effect
+        return None
+
+    def refuses(self, at_s: float) -> bool:
+        """Whether the API's port is closed at this time."""
+        return any(effect.refuse and effect.active(at_s) for effect in self.effects)
+
+    def health_at(self, at_s: float) -> str | None:
+        """What our own health endpoint says at this time; None when it does not answer."""
+        said = [change.value for change in self.health if change.at_s <= at_s]
+        return said[-1] if said else "healthy"
+
+
+def truth_at(scenario: Scenario, at_s: float) -> Truth:
+    """What a responder should conclude at this time: the first truth that holds, healthy when none does."""
+    return next((truth for truth in scenario.truths if truth.start_s <= at_s < truth.end_s), HEALTHY)

@@ -1,0 +1,166 @@
+"""How many conversations were begun in a span, by Intercom's own count; only the counts are kept.
+
+`POST /conversations/search` filters by `created_at`, at most 150 a page; its two comparisons include the value.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from intercom_kit.collect.client import Answer, ask
+from intercom_kit.collect.incident import IncidentFolder
+from intercom_kit.collect.notes import NOTE_LIMIT, require_incident
+from intercom_kit.collect.redact import Redactor
+from intercom_kit.errors import EvidenceError, InputError
+from intercom_kit.records import WINDOW_S, Event
+from intercom_kit.settings import Settings
+
+PER_PAGE = 50  # a page of 150 conversations can outgrow what the client reads
+PAGES_LIMIT = 2000
+ATTEMPTS = 4  # of one page, when the rate limit refuses it
+PATIENCE = 6  # a page may take this many times as long as a check
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Count:
+    """Conversations created in a span, and the contacts that are in them; query: the body that asked for them."""
+
+    conversations: int
+    contacts: int
+    pages: int
+    query: str
+
+
+def conversations_query(since: datetime, until: datetime) -> str:
+    """Return the search for conversations created from since (included) to until (excluded): one line of JSON."""
+    bounds = ((">", int(since.timestamp())), ("<", int(until.timestamp())))
+    filters = [{"field": "created_at", "operator": sign, "value": value} for sign, value in bounds]
+    return json.dumps({"query": {"operator": "AND", "value": filters}})
+
+
+def count_conversations(settings: Settings, since: datetime, until: datetime, *, sleep: Sleep = asyncio.sleep) -> Count:
+    """Count the conversations created from since (included) to until (excluded), page by page.
+
+    Raises SettingsError without a token, InputError for an empty span, EvidenceError when Intercom does not answer as
+    documented. A 429 is waited out until the window ends, a few times.
+    """
+    settings.require_token()
+    if since >= until:
+        raise InputError(f"The span ends before it begins: {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC.")
+    with ThreadPoolExecutor(1) as thread:  # a notebook's own loop is running already
+        return thread.submit(asyncio.run, _count(settings, since, until, sleep)).result()
+
+
+def add_count(
+    folder: IncidentFolder, count: Count, since: datetime, until: datetime, at: datetime | None = None
+) -> Event:
+    """Append a count to the incident's evidence and return the event."""
+    require_incident(folder)
+    text = (
+        f"Intercom counts {count.conversations} conversations with {count.contacts} contacts created from "
+        f"{since:%Y-%m-%d %H:%M:%S} to {until:%Y-%m-%d %H:%M:%S} UTC"
+    )
+    numbers = {"conversations_created": count.conversations, "contacts_in_them": count.contacts}
+    query = f"POST /conversations/search {count.query}"
+    event = Event(at=at or datetime.now(UTC), kind="note", text=text, numbers=numbers, query=query)
+    folder.add_event(event)
+    return event
+
+
+def state_impact(
+    folder: IncidentFolder,
+    source: str,
+    *,
+    conversations: int | None = None,
+    users: int | None = None,
+    by: str = "",
+    at: datetime | None = None,
+) -> Event:
+    """Append what a person counted otherwise: conversations affected, users unable to reach support, and from where.
+
+    Raises InputError without a number or a source; IncidentError when there is no such incident.
+    """
+    require_incident(folder)
+    given = {"conversations_affected": conversations, "users_unable_to_reach_support": users}
+    numbers = {name: number for name, number in given.items() if number is not None}
+    said = Redactor().text(source, NOTE_LIMIT)
+    if not numbers or not said or min(numbers.values()) < 0:
+        raise InputError("Give a number of conversations or users, 0 or more, and the source that it was counted from.")
+    words = " and ".join(f"{number} {name.replace('_', ' ')}" for name, number in numbers.items())
+    text = f"Counted by {by or 'a person'}: {words}"
+    event = Event(at=at or datetime.now(UTC), kind="note", text=text, by=by or "unnamed", numbers=numbers, query=said)
+    folder.add_event(event)
+    return event
+
+
+async def _count(settings: Settings, since: datetime, until: datetime, sleep: Sleep) -> Count:
+    query, contacts = conversations_query(since, until), set[str]()
+    conversations, cursor = 0, None
+    for page in range(1, PAGES_LIMIT + 1):
+        body = json.loads(query) | {
+            "pagination": {"per_page": PER_PAGE} | ({"starting_after": cursor} if cursor else {})
+        }
+        answer = await _page(settings, json.dumps(body), sleep)
+        found, cursor = _read(answer)
+        inside = [one for one in found if since.timestamp() <= _created(one) < until.timestamp()]
+        conversations += len(inside)
+        contacts |= {contact for one in inside for contact in _contacts(one)}
+        if not cursor:
+            return Count(conversations, len(contacts), page, query)
+    raise EvidenceError(f"There are over {PAGES_LIMIT * PER_PAGE} conversations in the span. Choose a shorter one.")
+
+
+async def _page(settings: Settings, body: str, sleep: Sleep) -> Answer:
+    headers = {"Content-Type": "application/json", "Intercom-Version": settings.api_version}
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            await sleep(_wait_s(answer))
+        answer = await ask(
+            "POST",
+            f"{settings.base_url}/conversations/search",
+            deadline=asyncio.get_running_loop().time() + PATIENCE * settings.timeout_s,
+            headers=headers,
+            token=settings.token,
+            content=body.encode(),
+        )
+        if answer.status != 429:
+            break
+    return answer
+
+
+def _wait_s(answer: Answer) -> float:
+    """Return the seconds until the window ends, as its header says; a whole window where it does not."""
+    reset = answer.headers.get("x-ratelimit-reset", "")
+    left = int(reset) - datetime.now(UTC).timestamp() if reset.isdecimal() else WINDOW_S
+    return min(max(left, 0.0), WINDOW_S) + 0.1
+
+
+def _read(answer: Answer) -> tuple[list[dict[str, object]], str | None]:
+    """Return the conversations of a page and the cursor of the next one."""
+    trouble = answer.detail or f"it answered {answer.status}"
+    if answer.status != 200 or answer.error_type:
+        raise EvidenceError(f"Intercom could not be asked for conversations: {trouble}. Try again when it answers.")
+    try:
+        page = answer.json()
+        found = page["conversations"]  # type: ignore[index]  # what is no such page raises below
+        onward = page.get("pages") or {}  # type: ignore[attr-defined]
+        cursor = (onward.get("next") or {}).get("starting_after")
+        return [dict(one) for one in found], str(cursor) if cursor else None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise EvidenceError("Intercom's answer holds no page of conversations. Check INTERCOM_BASE_URL.") from None
+
+
+def _created(conversation: dict[str, object]) -> float:
+    created = conversation.get("created_at")
+    return float(created) if isinstance(created, int | float) else 0.0
+
+
+def _contacts(conversation: dict[str, object]) -> list[str]:
+    listed = conversation.get("contacts")
+    contacts = listed.get("contacts") if isinstance(listed, dict) else None
+    return [str(one.get("id")) for one in contacts or [] if isinstance(one, dict)]

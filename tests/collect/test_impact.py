@@ -1,0 +1,100 @@
+"""Counting who was affected."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from intercom_kit.collect.impact import add_count, conversations_query, count_conversations, state_impact
+from intercom_kit.collect.incident import IncidentFolder
+from intercom_kit.drill import objects
+from intercom_kit.drill.server import Loopback
+from intercom_kit.errors import EvidenceError, InputError, SettingsError
+from intercom_kit.settings import load_settings
+
+Play = Callable[..., Loopback]
+
+
+def _span(hours: float) -> tuple[datetime, datetime]:
+    until = datetime.fromtimestamp(int(time.time()) - 60, UTC)
+    return until - timedelta(hours=hours), until
+
+
+@pytest.mark.parametrize("hours", [0.05, 1, 6])
+def test_conversations_of_a_span_are_counted_over_all_pages(play: Play, hours: float) -> None:
+    """The count is that of the workspace's conversations created in the span, however many pages it takes."""
+    settings = play("healthy").settings()
+    since, until = _span(hours)
+    inside = [
+        one for one in objects.conversations(time.time())
+        if since.timestamp() <= one["created_at"] < until.timestamp()
+    ]  # fmt: skip
+    count = count_conversations(settings, since, until)
+    assert count.conversations == len(inside)
+    assert count.contacts == len({one["contacts"]["contacts"][0]["id"] for one in inside})
+    assert count.pages == max(1, -(-len(inside) // 50))
+
+
+def test_only_the_counts_are_kept(play: Play, tmp_path: Path) -> None:
+    """The evidence holds the two numbers and the query, and no id, name or address."""
+    folder = IncidentFolder(tmp_path, "INC-1")
+    folder.create()
+    since, until = _span(2)
+    count = count_conversations(play("healthy").settings(), since, until)
+    event = add_count(folder, count, since, until)
+    assert event.numbers == {"conversations_created": count.conversations, "contacts_in_them": count.contacts}
+    assert conversations_query(since, until) in event.query
+    written = (folder.evidence_path / "events.jsonl").read_text()
+    assert not [canary for canary in (*objects.CANARIES, "6762f0d0") if canary in written]
+
+
+def test_a_429_is_waited_out_until_the_window_ends(play: Play) -> None:
+    """While the quota is used up the count waits for the reset, at most a window each time, and then gives up."""
+    waits: list[float] = []
+
+    async def sleep(wait_s: float) -> None:
+        waits.append(wait_s)
+        await asyncio.sleep(0)
+
+    with pytest.raises(EvidenceError, match="answered 429"):
+        count_conversations(play("rate-limited").settings(), *_span(1), sleep=sleep)
+    assert len(waits) == 3
+    assert all(0 < wait_s <= 10.1 for wait_s in waits)
+
+
+def test_a_refusal_or_an_empty_span_says_so(play: Play) -> None:
+    """No count is made up: a 401, a missing token and a span that ends before it begins are errors."""
+    with pytest.raises(EvidenceError, match="answered 401"):
+        count_conversations(play("token-revoked").settings(), *_span(1))
+    with pytest.raises(SettingsError, match="INTERCOM_ACCESS_TOKEN"):
+        count_conversations(load_settings(dotenv=None), *_span(1))
+    with pytest.raises(InputError, match="ends before it begins"):
+        count_conversations(play("healthy").settings(), *reversed(_span(1)))
+
+
+def test_it_works_inside_a_running_loop(play: Play) -> None:
+    """A notebook's kernel runs a loop already."""
+    settings = play("healthy").settings()
+
+    async def kernel() -> int:
+        return count_conversations(settings, *_span(1)).pages
+
+    assert asyncio.run(kernel()) == 1
+
+
+def test_a_count_made_by_a_person_is_evidence_with_its_source(tmp_path: Path) -> None:
+    """A number that a person gives is kept with where it came from; one without a source is refused."""
+    folder = IncidentFolder(tmp_path, "INC-1")
+    folder.create()
+    state_impact(folder, "support inbox, tag outage-1124", conversations=120, users=40, by="mia")
+    (event,) = folder.events()
+    assert event.numbers == {"conversations_affected": 120, "users_unable_to_reach_support": 40}
+    assert json.loads(event.line())["query"] == "support inbox, tag outage-1124"
+    with pytest.raises(InputError, match="source"):
+        state_impact(folder, "", users=3)
+    with pytest.raises(InputError, match="0 or more"):
+        state_impact(folder, "guess", users=-3)

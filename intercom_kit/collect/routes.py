@@ -7,19 +7,18 @@ name or e-mail address.
 import re
 
 # Every fixed segment of the paths of Intercom's API, 2.16 and older (its specification and its official SDK).
-WORDS = frozenset(
-    """
-    activity_logs admins ai archive articles attach attributes audiences away away_status_reasons block brands bulk
-    calls cancel collect collections companies contacts content content_import_sources conversation_parts conversations
-    convert counts custom_channel_events custom_object_instances customers data data_attributes detach download emails
-    enqueue events export external_id external_pages fin fin_voice find_by_external_id get_datasets handling_events
-    help_center help_centers internal_articles ip_allowlist items jobs leads list macros me merge messages news
-    news_items newsfeeds notes notify_attribute_collected notify_new_conversation notify_new_message
-    notify_quick_reply_selected parts phone_call_redirects phone_number recording redact register reply reporting_data
-    run_assignment_rules scroll search sections segments start status subscription_types subscriptions summaries tags
-    teams ticket_states ticket_types tickets transcript unarchive users visitors workflows
-    """.split()
-)
+_SEGMENTS = """
+activity_logs admins ai archive articles attach attributes audiences away away_status_reasons block brands bulk
+calls cancel collect collections companies contacts content content_import_sources conversation_parts conversations
+convert counts custom_channel_events custom_object_instances customers data data_attributes detach download emails
+enqueue events export external_id external_pages fin fin_voice find_by_external_id get_datasets handling_events
+help_center help_centers internal_articles ip_allowlist items jobs leads list macros me merge messages news
+news_items newsfeeds notes notify_attribute_collected notify_new_conversation notify_new_message
+notify_quick_reply_selected parts phone_call_redirects phone_number recording redact register reply reporting_data
+run_assignment_rules scroll search sections segments start status subscription_types subscriptions summaries tags
+teams ticket_states ticket_types tickets transcript unarchive users visitors workflows
+"""
+WORDS = frozenset(_SEGMENTS.split())
 _TEMPLATED = re.compile(r"/(?:\{[^/]*\}|:[^/]+|(?!v\d+(?:/|$))[^/]*[\d@%][^/]*)")
 
 

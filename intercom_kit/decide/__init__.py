@@ -51,4 +51,9 @@ def _summary(r: Readings, ending: Ending) -> str:
     what = SUMMARIES[ending.cause]
     if ending.cause == "unknown" and r.symptom:
         what = r.told_symptom
-    return BOTTOM_LINES[ending.verdict].format(what=what)
+    elif ending.cause == "unknown" and r.without_token:
+        what = "the API could not be asked, as no token is set"
+    line = BOTTOM_LINES[ending.verdict]
+    if not r.page_readable:
+        line = line.replace("does not say so", "could not be read")
+    return line.format(what=what)

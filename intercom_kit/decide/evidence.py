@@ -20,25 +20,33 @@ SUPPORTED_BY: dict[Verdict, frozenset[Side]] = {
 
 @dataclass(frozen=True)
 class Observation:
-    """What was observed, in a sentence; the side it speaks for; the checks it rests on; and when it holds."""
+    """What was observed, in a sentence; the side it speaks for; the checks it rests on; when it holds."""
 
     says: Callable[[Readings], str]
     side: Side
     looks_at: tuple[CheckName, ...]
-    when: Callable[[Readings], bool]
+    when: Callable[[Readings, Ending], bool]
 
 
 def _family(r: Readings) -> str:
     return r.symptom.family if r.symptom else ""
 
 
-def _about_what_fails(r: Readings) -> bool:
-    return bool(r.incidents) and (r.maintenance or r.indicator_alone or bool(_related(r)))
+def _vendor_fails(r: Readings, _: Ending) -> bool:
+    return _family(r) in ("server", "no_answer", "broken") or _is_overload(r)
 
 
-def _related(r: Readings) -> tuple[object, ...]:
-    subjects = {"refused": ("access",), "": ("api", "webhooks")}.get(_family(r), ("api", "unnamed"))
-    return r.about(*subjects, *(("search",) if r.failing_calls == ("search",) or r.slow("search") else ()))
+def _is_overload(r: Readings) -> bool:
+    return r.symptom is not None and r.symptom.cause == "server_overload"
+
+
+def _no_way_through(r: Readings, _: Ending) -> bool:
+    return r.connects is False or r.is_("failed", "network") or not r.reached
+
+
+def _all_quiet(r: Readings, _: Ending) -> bool:
+    troubled = bool(r.symptom) or r.slow("api") or r.slow("search")
+    return troubled and r.page_readable and not (r.incidents or r.indicator_alone or r.maintenance)
 
 
 OBSERVATIONS: tuple[Observation, ...] = (
@@ -46,88 +54,81 @@ OBSERVATIONS: tuple[Observation, ...] = (
         lambda r: f"Intercom answers, and refuses: {r.told_symptom}.",
         "ours",
         ("api", "search"),
-        lambda r: _family(r) == "refused",
+        lambda r, _: _family(r) == "refused",
     ),
     Observation(
         lambda r: f"Intercom limits our calls: {r.told_limit}.",
         "ours",
         ("api", "search"),
-        lambda r: r.limited and r.symptom is not None and r.symptom.cause != "server_overload",
+        lambda r, _: r.limited and not _is_overload(r),
     ),
+    Observation(lambda r: f"Intercom's side fails: {r.told_symptom}.", "vendor", ("api", "search"), _vendor_fails),
     Observation(
-        lambda r: f"Intercom's side fails: {r.told_symptom}.",
+        lambda _: "A call was answered, but late.",
         "vendor",
         ("api", "search"),
-        lambda r: (
-            _family(r) in ("server", "no_answer", "broken") or bool(r.symptom and r.symptom.cause == "server_overload")
-        ),
+        lambda r, _: r.slow("api") or r.slow("search"),
     ),
     Observation(
-        lambda _: "The call was answered, but late.",
-        "vendor",
-        ("api", "search"),
-        lambda r: r.slow("api") or r.slow("search"),
-    ),
-    Observation(
-        lambda r: f"The API's host cannot be connected to from here: {r.told('network')}.",
+        lambda r: f"A connection to the API's host fails from here: {r.told_connection}.",
         "ours",
         ("network", "api"),
-        lambda r: r.connects is False or r.is_("failed", "network") or not r.reached,
+        _no_way_through,
     ),
     Observation(
         lambda _: "The status page was reached from here, so our way out works.",
         "vendor",
         ("status_page",),
-        lambda r: not (r.reached and r.connects is not False) and r.is_("ok", "status_page"),
+        lambda r, end: _no_way_through(r, end) and r.is_("ok", "status_page"),
     ),
     Observation(
         lambda _: "The API's host can be connected to, so the network between us works.",
         "vendor",
         ("network",),
-        lambda r: bool(r.symptom) and r.is_("ok", "network"),
+        lambda r, _: bool(r.symptom) and r.is_("ok", "network"),
     ),
     Observation(
-        lambda r: f"The status page reports: {r.reported}.",
+        lambda r: f"The status page reports it: {r.reported}.",
         "vendor",
         ("status_page",),
-        _about_what_fails,
+        lambda _, end: end.verdict == "vendor_acknowledged",
     ),
     Observation(
-        lambda _: "The status page's indicator is bad, though it names no incident.",
+        lambda r: f"The status page reports {r.reported}, though our calls do not notice it.",
         "vendor",
         ("status_page",),
-        lambda r: r.indicator_alone,
+        lambda r, end: bool(r.reported) and end.verdict == "healthy",
     ),
     Observation(
-        lambda r: f"What the status page reports is about something else: {r.reported}.",
+        lambda r: f"What the status page reports does not explain it: {r.reported}.",
         "ours",
         ("status_page",),
-        lambda r: bool(r.incidents) and not _about_what_fails(r),
+        lambda r, end: bool(r.reported) and end.verdict not in ("healthy", "vendor_acknowledged"),
     ),
     Observation(
         lambda _: "The status page reports no incident; it has lagged a fault by 23 minutes, so this weighs little.",
         "ours",
         ("status_page",),
-        lambda r: bool(r.symptom) and r.page_readable and not r.incidents and not r.indicator_alone,
+        _all_quiet,
     ),
     Observation(
-        lambda r: f"Our own service is not well: {r.told('health')}.", "ours", ("health",), lambda r: r.unhealthy
+        lambda r: f"Our own service is not well: {r.told('health')}.", "ours", ("health",), lambda r, _: r.unhealthy
     ),
     Observation(
         lambda r: f"Our own service does not serve fresh data: {r.told('health')}.",
         "ours",
         ("health",),
-        lambda r: r.has_stale_health,
+        lambda r, _: r.has_stale_health,
     ),
     Observation(
         lambda r: f"Part of our monitoring cannot see: {'; '.join(r.unseen)}.",
         "ours",
         ("search", "status_page", "health"),
-        lambda r: r.is_("ok", "api") and bool(r.unseen),
+        lambda r, _: r.is_("ok", "api") and bool(r.unseen),
     ),
-    Observation(lambda _: "The API answers as it should.", "well", ("api",), lambda r: r.is_("ok", "api")),
-    Observation(lambda _: "Search answers as it should.", "well", ("search",), lambda r: r.is_("ok", "search")),
-    Observation(lambda _: "Our own service says it is well.", "well", ("health",), lambda r: r.is_("ok", "health")),
+    Observation(lambda _: "The API answers as it should.", "well", ("api",), lambda r, _: r.well("api")),
+    Observation(lambda _: "Search answers as it should.", "well", ("search",), lambda r, _: r.well("search")),
+    Observation(lambda _: "Our own service says it is well.", "well", ("health",), lambda r, _: r.well("health")),
 )
 
 
@@ -137,7 +138,7 @@ def weigh(r: Readings, ending: Ending) -> tuple[tuple[Reason, ...], tuple[Reason
     pro: list[Reason] = []
     contra: list[Reason] = []
     for observation in OBSERVATIONS:
-        if observation.when(r):
+        if observation.when(r, ending):
             reason = Reason(text=observation.says(r), evidence=r.evidence(*observation.looks_at))
             (pro if observation.side in supporting else contra).append(reason)
     return tuple(pro), tuple(contra)

@@ -127,6 +127,11 @@ class Readings:
             return True
         return False if self.is_("failed", "network") or not self.reached else None
 
+    def well(self, name: CheckName) -> bool:
+        """Tell whether the named check found nothing to say."""
+        stale = name == "health" and self.has_stale_health
+        return self.is_("ok", name) and not self.slow(name) and not stale
+
     def slow(self, name: CheckName) -> bool:
         """Tell whether the named check was answered well, but late."""
         check = self.check(name)
@@ -136,7 +141,8 @@ class Readings:
     def region(self) -> str:
         """Where the workspace lives: as /me told it, else as configured."""
         api = self.check("api")
-        return (api.region if api and api.region else self.settings.region).lower()
+        told = (api.region or "").lower() if api else ""
+        return told if told in REGIONS else self.settings.region
 
     @cached_property
     def incidents(self) -> tuple[VendorIncident, ...]:
@@ -220,9 +226,17 @@ class Readings:
         return f"{limit.remaining} of {limit.limit or 'an unknown number'} left in our 10-second window"
 
     @property
+    def told_connection(self) -> str:
+        """What the network check observed where it failed, else the call that found no connection."""
+        return self.told("network") if self.is_("failed", "network") or self.reached else self.told_symptom
+
+    @property
     def reported(self) -> str:
-        """The names of what the status page reports for our region."""
-        return "; ".join(incident.name for incident in self.incidents)
+        """What the status page reports for our region, or its indicator where that is all it says; else empty."""
+        page = self.check("status_page")
+        if page is not None and (self.indicator_alone or (self.maintenance and not self.incidents)):
+            return f"its indicator says {page.indicator}"
+        return "; ".join(f"\u201c{incident.name}\u201d" for incident in self.incidents)
 
 
 def regions_of(incident: VendorIncident) -> set[str]:

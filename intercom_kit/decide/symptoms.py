@@ -118,7 +118,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
     Symptom("no answer in time", "no_answer", "vendor_errors", errors=("timeout",)),
     Symptom("the connection broke off", "no_answer", "vendor_errors", errors=("reset",)),
     Symptom("the answer was broken or endless", "no_answer", "vendor_errors", errors=("protocol", "body_too_large")),
-    Symptom("an answer that is not documented", "broken", "unknown"),
+    Symptom("not an answer this call is documented to give", "broken", "unknown"),
 )
 
 

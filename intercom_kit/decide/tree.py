@@ -81,7 +81,8 @@ def _reported(explains: Callable[[Readings], bool], acknowledged: Cause, then: s
             ),
             Branch("yes", explains, Ending("vendor_acknowledged", acknowledged)),
             Branch("unknown: the status page could not be read", lambda r: not r.page_readable, then),
-            Branch("no, which is weak evidence: the page lags", _otherwise, then),
+            Branch("no, only something that does not", lambda r: bool(r.incidents), then),
+            Branch("no, which is weak evidence, as the page lags", _otherwise, then),
         ),
         detail=lambda r: r.reported,
     )
@@ -189,6 +190,7 @@ QUESTIONS: dict[str, Question] = {
             Branch("no, it is refused", _search("refused"), "refused"),
             Branch("no, it is limited", _search("limited"), "limited"),
             Branch("no, no connection", _search("no_connection"), "connect"),
+            Branch("no, and not in a documented form", _search("broken"), "search_broken_reported"),
             Branch("no, it alone fails", lambda r: r.search_symptom is not None, "search_reported"),
             Branch("yes, but it alone is slow", lambda r: r.slow("search"), "search_reported"),
             Branch("yes", lambda r: r.is_("ok", "search"), "network"),
@@ -197,6 +199,9 @@ QUESTIONS: dict[str, Question] = {
         detail=lambda r: r.told("search"),
     ),
     "search_reported": _reported(_search_reported, "search_degraded", Ending("vendor_suspected", "search_degraded")),
+    "search_broken_reported": _reported(
+        _search_reported, "search_degraded", Ending("undetermined", "search_degraded", ("search_degraded", "unknown"))
+    ),
     "network": Question(
         "Can a new connection to the API's host be made?",
         ("network",),

@@ -1,0 +1,174 @@
+"""What holds for every run of checks, whatever came back."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from intercom_kit.decide import decide
+from intercom_kit.decide.symptoms import SYMPTOMS, Symptom
+from intercom_kit.decide.tree import QUESTIONS, REFUSALS, START, Ending
+from intercom_kit.records import (
+    CAUSES,
+    CHECK_NAMES,
+    VERDICTS,
+    CheckRecord,
+    Decision,
+    ErrorType,
+    Outcome,
+    Phases,
+    RateLimit,
+    VendorIncident,
+)
+from intercom_kit.settings import Settings
+
+CANARY = "tok-canary-7f3a"
+CODES = sorted({code for row in SYMPTOMS for code in row.codes} | {"unauthorized", "forbidden", "rate_limit_exceeded"})
+STATUSES = [200, 301, 400, 401, 402, 403, 404, 408, 410, 422, 429, 500, 502, 503, 504, 599]
+WORDS = st.sampled_from(
+    ["REST API", "Webhooks", "Search", "Messenger", "outage in Europe", "US", "", "401", "\u202e<b>"]
+)
+SOME_TEXT = WORDS | st.text(max_size=20)
+START_OF_TIME = datetime(2026, 11, 20, tzinfo=UTC)
+MOMENTS = st.integers(0, 10 * 24 * 3600).map(lambda seconds: START_OF_TIME + timedelta(seconds=seconds))
+INCIDENTS = st.builds(
+    VendorIncident,
+    name=SOME_TEXT,
+    kind=st.sampled_from(["incident", "maintenance"]),
+    components=st.lists(SOME_TEXT, max_size=2).map(tuple),
+    region=st.sampled_from([None, "us", "eu", "au"]),
+)
+MILLISECONDS = st.none() | st.floats(0, 1e5)
+CHECKS = st.builds(
+    CheckRecord,
+    run=st.sampled_from(["r1", "r2"]),
+    name=st.sampled_from(CHECK_NAMES),
+    outcome=st.sampled_from(get_args(Outcome)),
+    observed=SOME_TEXT,
+    started_at=MOMENTS,
+    duration_ms=st.floats(0, 1e5),
+    http_status=st.none() | st.sampled_from(STATUSES),
+    error_type=st.none() | st.sampled_from(get_args(ErrorType)),
+    error_code=st.none() | st.sampled_from(CODES) | SOME_TEXT,
+    error_message=st.none() | st.just("Your IP address is not on the allowlist for API access") | SOME_TEXT,
+    request_id=st.none() | st.just("b2i3mhcboc6pcbe33q80"),
+    slow=st.booleans(),
+    configured=st.booleans(),
+    phases=st.builds(Phases, tls_ms=MILLISECONDS, first_byte_ms=MILLISECONDS),
+    rate_limit=st.none()
+    | st.builds(RateLimit, limit=st.none() | st.just(167), remaining=st.none() | st.integers(0, 167)),
+    region=st.none() | st.sampled_from(["US", "eu", "elsewhere"]),
+    indicator=st.none() | st.sampled_from(["none", "minor", "major", "critical", "maintenance", "purple"]),
+    vendor_incidents=st.lists(INCIDENTS, max_size=2).map(tuple),
+    health_value=st.none() | st.sampled_from(["healthy", "unhealthy", "stale"]) | SOME_TEXT,
+)
+RUNS = st.lists(CHECKS, max_size=7)
+SETTINGS = st.builds(
+    Settings,
+    _env_file=st.none(),
+    token=st.just(CANARY) | st.none(),
+    secret_id=st.text(max_size=30),
+    deployment=st.text(max_size=30),
+    health_path=st.text(max_size=30),
+    health_url=st.none() | st.just("https://shop.example/health?check=a&b='c'"),
+)
+
+
+@given(RUNS, SETTINGS)
+def test_every_run_ends_in_a_verdict_and_an_action(checks: list[CheckRecord], settings: Settings) -> None:
+    """Whatever came back, there are one verdict, one known cause, a path, something to do, and a reason."""
+    decision = decide(checks, settings)
+    assert decision.verdict in VERDICTS
+    assert decision.cause in CAUSES
+    assert decision.path
+    assert decision.path[0].question == QUESTIONS[START].text
+    assert all(action.steps for action in decision.actions)
+    assert decision.actions
+    assert decision.severity_reason
+    assert decision.summary
+
+
+@given(RUNS, SETTINGS)
+def test_only_the_healthy_have_no_severity(checks: list[CheckRecord], settings: Settings) -> None:
+    """Severity and deadline are absent exactly when all is well, and the deadline lies ahead."""
+    decision = decide(checks, settings)
+    healthy = decision.verdict == "healthy"
+    assert healthy == (decision.severity is None) == (decision.respond_by is None) == (decision.cause == "none")
+    assert decision.respond_by is None or decision.respond_by > decision.at
+
+
+@given(RUNS, SETTINGS)
+def test_the_same_checks_give_the_same_decision(checks: list[CheckRecord], settings: Settings) -> None:
+    """A decision can be made again from the evidence, byte for byte, also after a round trip through its lines."""
+    again = [CheckRecord.from_line(check.line()) for check in checks]
+    assert decide(checks, settings).line() == decide(again, settings).line()
+
+
+@given(RUNS, SETTINGS)
+def test_the_token_is_in_no_decision(checks: list[CheckRecord], settings: Settings) -> None:
+    """No part of a decision holds the token, whatever the settings are."""
+    assert CANARY not in decide(checks, settings).model_dump_json()
+
+
+@given(RUNS)
+def test_every_citation_is_a_check_of_the_run(checks: list[CheckRecord]) -> None:
+    """Path and reasons cite evidence that exists."""
+    decision = decide(checks, Settings(_env_file=None))
+    cited = [step.evidence for step in decision.path]
+    cited += [reason.evidence for reason in (*decision.evidence_for, *decision.evidence_against)]
+    assert {ref for refs in cited for ref in refs} <= {check.evidence_id for check in checks}
+
+
+@given(RUNS)
+def test_unrelated_checks_of_the_page_change_no_refusal(checks: list[CheckRecord]) -> None:
+    """A revoked token is ours whatever else the other checks saw."""
+    page_and_others = [check.model_copy(update={"run": "r1"}) for check in checks if check.name != "api"]
+    revoked = CheckRecord(
+        run="r1",
+        name="api",
+        outcome="failed",
+        observed="GET /me: 401",
+        started_at=START_OF_TIME,
+        duration_ms=1,
+        http_status=401,
+        error_code="token_revoked",
+    )
+    decision = decide([revoked, *page_and_others], Settings(_env_file=None))
+    assert (decision.verdict, decision.cause) == ("ours", "token_invalid")
+
+
+def test_no_checks_at_all_are_undetermined(decided: Callable[..., Decision]) -> None:
+    """An empty run blames nobody and still says what to do."""
+    decision = decided(**dict.fromkeys(CHECK_NAMES))
+    assert (decision.verdict, decision.cause) == ("undetermined", "unknown")
+    assert decision.actions
+
+
+def test_every_question_can_be_reached_and_every_answer_leads_on() -> None:
+    """The tree has no loose end, no loop and no question that nothing leads to."""
+    reached: set[str] = set()
+
+    def follow(key: str, above: tuple[str, ...]) -> None:
+        assert key not in above, f"{key} leads back to itself"
+        reached.add(key)
+        for branch in QUESTIONS[key].branches:
+            if not isinstance(branch.then, Ending):
+                follow(branch.then, (*above, key))
+
+    follow(START, ())
+    assert reached == set(QUESTIONS)
+
+
+def test_every_cause_is_an_ending_of_the_tree() -> None:
+    """Each word for a cause is one that the tree can end in."""
+    endings = {b.then.cause for q in QUESTIONS.values() for b in q.branches if isinstance(b.then, Ending)}
+    assert endings == set(CAUSES)
+
+
+@pytest.mark.parametrize("row", SYMPTOMS, ids=lambda row: row.says)
+def test_every_symptom_of_a_refusal_has_an_answer(row: Symptom) -> None:
+    """A refusal's cause, added to the table, needs its answer in the tree."""
+    assert row.family != "refused" or row.cause in REFUSALS

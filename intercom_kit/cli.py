@@ -21,6 +21,7 @@ from intercom_kit.errors import KitError
 from intercom_kit.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from intercom_kit.drill.score import Score
     from intercom_kit.report.execute import Run
     from intercom_kit.report.triage import Triage
 
@@ -172,7 +173,7 @@ def drill(
         found = _triage(given, "", "", as_json=as_json, drill=played.name)
         result = score(found.decision, loopback.truth())
     complete = no_report or _report(found, given)
-    (err if as_json else out).print(f"\n{result}", soft_wrap=True)
+    _show_score(err if as_json else out, result)
     raise typer.Exit(COULD_NOT if not complete else int(not result.agrees))
 
 
@@ -227,6 +228,13 @@ def _report(found: "Triage", settings: Settings) -> bool:
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     return _told(run, found)
+
+
+def _show_score(console: Console, result: "Score") -> None:
+    console.print("\nAgainst the hidden truth")
+    for row in result.rows:
+        words = "agrees" if row.agrees else f"DIFFERS: the truth is {row.truth}"
+        console.print(f"  {row.field:9} {row.found:20} {words}")
 
 
 def _told(run: "Run", found: "Triage") -> bool:

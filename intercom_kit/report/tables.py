@@ -5,9 +5,11 @@ Text from the world goes in through `Markup.format`, which escapes it; nothing h
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from markupsafe import Markup, escape
 
+from intercom_kit.collect.incident import IncidentFolder
 from intercom_kit.records import Action, CheckRecord, Decision, IncidentFacts
 from intercom_kit.report.terminal import CHECK_LABELS, deadline_words, rate_limit_words, severity_label
 
@@ -122,3 +124,14 @@ def _pre(text: str, label: str) -> Markup:
 
 def _cites(evidence: Sequence[str]) -> Markup:
     return Markup(" ").join(Markup("<code>{}</code>").format(cite) for cite in evidence)
+
+
+def written(folder: IncidentFolder) -> View:
+    """Return what lies in the incident's evidence, each file with its number of lines."""
+    files = sorted(path for path in folder.evidence_path.rglob("*") if path.is_file())
+    rows = [(path.relative_to(folder.path).as_posix(), _lines(path)) for path in files]
+    return table(("File", "Lines"), rows, f"Evidence of {folder.incident_id}")
+
+
+def _lines(path: Path) -> str:
+    return str(path.read_bytes().count(b"\n")) if path.suffix == ".jsonl" else "–"

@@ -101,25 +101,25 @@ def _show_checks(console: Console, checks: Iterable[CheckRecord], limit: RateLim
         took = f"{check.duration_ms:.0f} ms" if check.configured else ""
         table.add_row(CHECK_LABELS[check.name], Text(mark, style=style), took, Text(check.observed))
     table.add_row("Rate limit", "", "", Text(rate_limit_words(limit)))
-    console.print(Padding(table, (0, 0, 0, 2)))
+    console.print(Padding(table, (0, 0, 0, 2), expand=False))
 
 
 def _show_path(console: Console, decision: Decision) -> None:
     _heading(console, "Why")
     for step in decision.path:
-        console.print(Padding(Text.assemble(f"{step.question} ", (step.answer, "bold")), (0, 0, 0, 2)))
+        console.print(Padding(Text.assemble(f"{step.question} ", (step.answer, "bold")), (0, 0, 0, 2), expand=False))
     for label, reasons in (("for", decision.evidence_for), ("against", decision.evidence_against)):
         for reason in reasons:
             cites = f" [{', '.join(reason.evidence)}]" if reason.evidence else ""
-            console.print(Padding(Text(f"{label}: {reason.text}{cites}"), (0, 0, 0, 2)))
+            console.print(Padding(Text(f"{label}: {reason.text}{cites}"), (0, 0, 0, 2), expand=False))
 
 
 def _show_actions(console: Console, actions: Iterable[Action]) -> None:
     _heading(console, "Do now")
     for number, action in enumerate(actions, 1):
-        console.print(Padding(Text(f"{number}. {action.title}", style="bold"), (0, 0, 0, 2)))
+        console.print(Padding(Text(f"{number}. {action.title}", style="bold"), (0, 0, 0, 2), expand=False))
         for step in action.steps:
-            console.print(Padding(Text(f"- {step}"), (0, 0, 0, 5)))
+            console.print(Padding(Text(f"- {step}"), (0, 0, 0, 5), expand=False))
         _copyable(console, action.commands)
 
 

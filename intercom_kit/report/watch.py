@@ -92,7 +92,7 @@ def show_watch(console: Console, runs: Iterable[Watched]) -> Watched | None:
     with ExitStack() as stack:
         live = stack.enter_context(Live(console=console, auto_refresh=False)) if console.is_terminal else None
         try:
-            for last in runs:  # noqa: B007 - the last one is the answer
+            for last in runs:
                 if live:
                     live.update(watch_view(last, last.triage.decision.at), refresh=True)
                 else:

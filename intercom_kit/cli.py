@@ -162,7 +162,7 @@ def drill(
 
     if list_all:
         for each in SCENARIOS.values():
-            out.print(f"{each.name:28} {each.story}")
+            out.print(f"{each.name:26} {each.story}", soft_wrap=True)
         return
     from intercom_kit.drill.score import score
     from intercom_kit.drill.server import serve

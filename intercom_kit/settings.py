@@ -18,6 +18,7 @@ API_HOSTS: dict[Region, str] = {
     "au": "https://api.au.intercom.io",
 }
 API_VERSIONS = ("1.0", "1.1", "1.2", "1.3", "1.4", *(f"2.{minor}" for minor in range(17)), "Preview")
+SECRET_VARIABLES = ("INTERCOM_ACCESS_TOKEN", "INTERCOM_SLACK_WEBHOOK_URL")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -112,6 +113,12 @@ class Settings(BaseSettings):
                 "INTERCOM_ACCESS_TOKEN is not set. Export it, or start with: intercom-kit drill healthy"
             )
         return self.token.get_secret_value()
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """The secrets that are set, in clear, by variable: to keep them out of what is written."""
+        values = {_alias(name): getattr(self, name) for name in type(self).model_fields}
+        return {name: value.get_secret_value() for name, value in values.items() if isinstance(value, SecretStr)}
 
     def environment(self) -> dict[str, str]:
         """Return the environment that gives a child process these settings, without any secret."""

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ipykernel.kernelspec import RESOURCES, get_kernel_dict
-from jupyter_client import AsyncKernelManager
+from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpec, KernelSpecManager
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from nbformat import NotebookNode
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 
@@ -55,11 +56,15 @@ class KernelHold:
                 traits = {"transport": "ipc" if short else "tcp", "connection_file": connection}
                 super().__init__(kernel_spec_manager=OwnInterpreter(), **traits, **kwargs)
 
-            async def start_kernel(self, **kwargs: Any) -> None:  # noqa: ANN401 - Popen's
+            async def start_kernel(  # type: ignore[override]  # the base class wraps its coroutine
+                self,
+                **kwargs: Any,  # noqa: ANN401 - Popen's
+            ) -> None:
                 with hold.errors.open("wb") as errors:
                     env = {} if hold.env is None else {"env": dict(hold.env)}
                     await self._async_start_kernel(stdout=subprocess.DEVNULL, stderr=errors, **env, **kwargs)
-                hold.grip(self.provisioner.process)
+                if isinstance(self.provisioner, LocalProvisioner) and self.provisioner.process:
+                    hold.grip(self.provisioner.process)
 
         return Manager
 
@@ -100,7 +105,7 @@ class KernelHold:
         return said[:200] or (f"exit status {code}" if code is not None else "no word from it")
 
 
-class KitEngine(NBClientEngine):
+class KitEngine(NBClientEngine):  # type: ignore[misc]  # papermill is not annotated
     """papermill's own way of running a notebook, with the kit's kernel."""
 
     @classmethod

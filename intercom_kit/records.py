@@ -257,6 +257,24 @@ class Event(Record):
     query: str = ""
 
 
+class Figure(Record):
+    """A number (or a few words) that was computed from evidence, and that can be cited like it.
+
+    name: short and fixed; label: for people; value: None where it cannot be known, and then `unknown` says why.
+    shown: the value as printed, with its unit. definition: what it means. query: what gives it, to be run in the
+    incident's folder. sources: the evidence ids it rests on.
+    """
+
+    name: str
+    label: str
+    value: int | float | str | None = None
+    shown: str = ""
+    unknown: str = ""
+    definition: str = ""
+    query: str = ""
+    sources: tuple[str, ...] = ()
+
+
 class ActionItem(Record):
     """Something to be done after the incident; `text` starts with a verb and `done_when` says how one can tell."""
 

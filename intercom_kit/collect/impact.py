@@ -20,7 +20,7 @@ from intercom_kit.settings import Settings
 
 PER_PAGE = 50  # a page of 150 conversations can outgrow what the client reads
 PAGES_LIMIT = 2000
-ATTEMPTS = 4  # of one page, when the rate limit refuses it
+RETRIES = 3  # of one page, when the rate limit refuses it
 PATIENCE = 6  # a page may take this many times as long as a check
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -116,21 +116,24 @@ async def _count(settings: Settings, since: datetime, until: datetime, sleep: Sl
 
 
 async def _page(settings: Settings, body: str, sleep: Sleep) -> Answer:
-    headers = {"Content-Type": "application/json", "Intercom-Version": settings.api_version}
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            await sleep(_wait_s(answer))
-        answer = await ask(
-            "POST",
-            f"{settings.base_url}/conversations/search",
-            deadline=asyncio.get_running_loop().time() + PATIENCE * settings.timeout_s,
-            headers=headers,
-            token=settings.token,
-            content=body.encode(),
-        )
+    answer = await _ask(settings, body)
+    for _ in range(RETRIES):
         if answer.status != 429:
             break
+        await sleep(_wait_s(answer))
+        answer = await _ask(settings, body)
     return answer
+
+
+async def _ask(settings: Settings, body: str) -> Answer:
+    return await ask(
+        "POST",
+        f"{settings.base_url}/conversations/search",
+        deadline=asyncio.get_running_loop().time() + PATIENCE * settings.timeout_s,
+        headers={"Content-Type": "application/json", "Intercom-Version": settings.api_version},
+        token=settings.token,
+        content=body.encode(),
+    )
 
 
 def _wait_s(answer: Answer) -> float:

@@ -33,7 +33,7 @@ def _family(r: Readings) -> str:
 
 
 def _vendor_fails(r: Readings, _: Ending) -> bool:
-    return _family(r) in ("server", "no_answer", "broken") or _is_overload(r)
+    return _family(r) in ("server", "no_answer", "broken")
 
 
 def _is_overload(r: Readings) -> bool:
@@ -44,9 +44,17 @@ def _no_way_through(r: Readings, _: Ending) -> bool:
     return r.connects is False or r.is_("failed", "network") or not r.reached
 
 
+def _calls_are_well(r: Readings) -> bool:
+    return r.symptom is None and not (r.slow("api") or r.slow("search"))
+
+
+def _may_be_the_vendors(r: Readings) -> bool:
+    """A refusal or a limit of ours says itself whose it is; for the rest the page and the network weigh in."""
+    return not _calls_are_well(r) and (_family(r) not in ("refused", "limited") or _is_overload(r))
+
+
 def _all_quiet(r: Readings, _: Ending) -> bool:
-    troubled = bool(r.symptom) or r.slow("api") or r.slow("search")
-    return troubled and r.page_readable and not (r.incidents or r.indicator_alone or r.maintenance)
+    return _may_be_the_vendors(r) and r.page_readable and not r.reported
 
 
 OBSERVATIONS: tuple[Observation, ...] = (
@@ -62,7 +70,13 @@ OBSERVATIONS: tuple[Observation, ...] = (
         ("api", "search"),
         lambda r, _: r.limited and not _is_overload(r),
     ),
-    Observation(lambda r: f"Intercom's side fails: {r.told_symptom}.", "vendor", ("api", "search"), _vendor_fails),
+    Observation(
+        lambda r: f"Intercom turns calls away without naming a quota of ours: {r.told_symptom}.",
+        "vendor",
+        ("api", "search"),
+        lambda r, _: _is_overload(r),
+    ),
+    Observation(lambda r: f"{r.told_call}.", "vendor", ("api", "search"), _vendor_fails),
     Observation(
         lambda _: "A call was answered, but late.",
         "vendor",
@@ -70,7 +84,7 @@ OBSERVATIONS: tuple[Observation, ...] = (
         lambda r, _: r.slow("api") or r.slow("search"),
     ),
     Observation(
-        lambda r: f"A connection to the API's host fails from here: {r.told_connection}.",
+        lambda r: f"{r.told_connection}.",
         "ours",
         ("network", "api"),
         _no_way_through,
@@ -79,13 +93,13 @@ OBSERVATIONS: tuple[Observation, ...] = (
         lambda _: "The status page was reached from here, so our way out works.",
         "vendor",
         ("status_page",),
-        lambda r, end: _no_way_through(r, end) and r.is_("ok", "status_page"),
+        lambda r, end: _no_way_through(r, end) and r.page_readable,
     ),
     Observation(
         lambda _: "The API's host can be connected to, so the network between us works.",
         "vendor",
         ("network",),
-        lambda r, _: bool(r.symptom) and r.is_("ok", "network"),
+        lambda r, _: _may_be_the_vendors(r) and r.is_("ok", "network"),
     ),
     Observation(
         lambda r: f"The status page reports it: {r.reported}.",
@@ -112,13 +126,10 @@ OBSERVATIONS: tuple[Observation, ...] = (
         _all_quiet,
     ),
     Observation(
-        lambda r: f"Our own service is not well: {r.told('health')}.", "ours", ("health",), lambda r, _: r.unhealthy
-    ),
-    Observation(
-        lambda r: f"Our own service does not serve fresh data: {r.told('health')}.",
+        lambda r: f"{r.told('health')}.",
         "ours",
         ("health",),
-        lambda r, _: r.has_stale_health,
+        lambda r, _: r.has_stale_health or (r.unhealthy and _calls_are_well(r)),  # else it suffers from the calls
     ),
     Observation(
         lambda r: f"Part of our monitoring cannot see: {'; '.join(r.unseen)}.",

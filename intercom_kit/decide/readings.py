@@ -204,9 +204,9 @@ class Readings:
         return max(calls, key=lambda call: call.started_at).rate_limit if calls else None
 
     def told(self, name: CheckName) -> str:
-        """What the named check observed, in plain words."""
+        """What the named check observed, in plain words, as part of a sentence."""
         check = self.check(name)
-        return check.observed if check else "not checked"
+        return check.observed.removesuffix(".") if check else "not checked"
 
     @property
     def told_symptom(self) -> str:
@@ -226,9 +226,14 @@ class Readings:
         return f"{limit.remaining} of {limit.limit or 'an unknown number'} left in our 10-second window"
 
     @property
+    def told_call(self) -> str:
+        """What the failed call observed."""
+        return self.told("api" if self.api_symptom else "search")
+
+    @property
     def told_connection(self) -> str:
         """What the network check observed where it failed, else the call that found no connection."""
-        return self.told("network") if self.is_("failed", "network") or self.reached else self.told_symptom
+        return self.told("network") if self.is_("failed", "network") or self.reached else self.told_call
 
     @property
     def reported(self) -> str:

@@ -249,7 +249,6 @@ QUESTIONS: dict[str, Question] = {
             Branch("no, stale or cached data", lambda r: r.has_stale_health, Ending("ours", "stale_cache")),
             Branch("yes, as far as it says", _otherwise, "seen"),
         ),
-        detail=lambda r: r.told("health"),
     ),
     "seen": Question(
         "Could every check see what it looks for?",

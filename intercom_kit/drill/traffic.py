@@ -1,0 +1,319 @@
+"""Hours of traffic in virtual time: the request log that our apps would have kept during a scenario.
+
+The work is that of `demand.py`, the answers those of `scenarios.py`, the limiter that of `throttle.py`, all vectorized
+over calls: a million take a few seconds. Even a healthy log has a trickle of errors, which come in clusters and may
+outlast a retry.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from intercom_kit.drill.demand import (
+    APPS,
+    CONTACTS,
+    CONVERSATIONS,
+    RETRIES,
+    ROUTES,
+    TIMEOUT_MS,
+    Bools,
+    Floats,
+    Span,
+    arrivals,
+    wander,
+    work_ms,
+)
+from intercom_kit.drill.limiter import APP_PER_MINUTE, window_quota
+from intercom_kit.drill.throttle import REFUSED_MS, Ints, Queue, Throttle, backoff_s
+from intercom_kit.drill.timeline import Effect, Scenario
+from intercom_kit.errors import ScenarioError
+from intercom_kit.records import REQUEST_COLUMNS, WINDOW_S
+
+ERROR_SHARE = 0.001  # of calls that fail although nothing is wrong
+STUBBORN_SHARE = 0.3  # of their retries fail again: a broken record stays broken
+TROUBLES = ((500, "server_error"), (503, "service_unavailable"), (502, None), (0, "timeout"), (0, "reset"))
+BUSINESS = ((404, "not_found", 0.012), (422, "parameter_invalid", 0.003))  # the callers' normal business
+ABOUT = {  # whether a call of each route is about one contact, one conversation
+    "contact": np.array([known.route.startswith("/contacts/{") for known in ROUTES]),
+    "conversation": np.array([known.route.startswith("/conversations/{") for known in ROUTES]),
+}
+PACKING = {".gz": ", COMPRESSION gzip", ".zst": ", COMPRESSION zstd"}
+FORMS = {".parquet": "FORMAT parquet", ".csv": "FORMAT csv, HEADER", ".ndjson": "FORMAT json", ".jsonl": "FORMAT json"}
+
+
+@dataclass(frozen=True, eq=False)
+class Traffic:
+    """A generated request log and its hidden truth.
+
+    frame: the columns of records.REQUEST_COLUMNS, sorted by timestamp. onset, recovery: when the scenario's effects on
+    calls began and ended, UTC; None where that did not happen within the log.
+    """
+
+    frame: pd.DataFrame
+    scenario: str
+    onset: datetime | None
+    recovery: datetime | None
+
+
+def generate(
+    scenario: Scenario,
+    *,
+    hours: float,
+    rate: float,
+    seed: int,
+    end: datetime | None = None,
+    onset: datetime | None = None,
+    quota: int = window_quota(APP_PER_MINUTE),
+) -> Traffic:
+    """Play a scenario for some hours; the same arguments give the same log.
+
+    hours: the log's span, up to `end` (default: now). rate: calls a second of our apps, averaged over a day. onset:
+    when scenario time is 0 (default: drawn, after a healthy stretch). quota: requests of one app in one window.
+    Raises ScenarioError when a number makes no sense.
+    """
+    if not (hours > 0 and rate > 0 and quota > 0):
+        raise ScenarioError("A log needs a span, a rate and a quota above zero. Try --hours 6 --rate 80.")
+    rng = np.random.default_rng(seed)
+    last = (end or datetime.now(UTC)).astimezone(UTC)
+    first = last - timedelta(hours=hours)
+    zero = (onset or _draw_onset(rng, scenario, first, last)).astimezone(UTC)
+    span = Span((first - zero).total_seconds(), (last - zero).total_seconds(), zero.timestamp())
+    play = _Play(rng, scenario, span, quota)
+    calls = play.calls(arrivals(rng, span, rate, scenario.effects, quota))
+    began, ended = (zero + timedelta(seconds=second) for second in _extent(scenario))
+    return Traffic(
+        frame=play.log(calls, salt=seed.to_bytes(16, signed=True)),
+        scenario=scenario.name,
+        onset=began if began < min(ended, last) else None,
+        recovery=ended if began < ended < last else None,
+    )
+
+
+def write_log(frame: pd.DataFrame, path: Path | str) -> None:
+    """Write a request log as Parquet, CSV or NDJSON, by the path's suffix; the last two also as .gz or .zst.
+
+    Raises ScenarioError for any other suffix.
+    """
+    import duckdb  # here, as only this writes a file
+
+    target = Path(path)
+    packing = PACKING.get(target.suffix, "")
+    suffix = target.with_suffix("").suffix if packing else target.suffix
+    if suffix not in FORMS or (packing and suffix == ".parquet"):
+        raise ScenarioError(f"No form of request log is named like {target.name!r}. Use .parquet, .csv or .ndjson.")
+    quoted = str(target).replace("'", "''")
+    if suffix != ".parquet":  # text: the engine would write the time in the machine's own zone
+        moments = frame["timestamp"].dt.tz_localize(None).to_numpy()
+        frame = frame.assign(timestamp=np.datetime_as_string(moments, unit="us", timezone="UTC"))
+    with duckdb.connect() as connection:
+        connection.register("frame", frame)
+        connection.execute(f"COPY frame TO '{quoted}' ({FORMS[suffix]}{packing})")
+
+
+def _extent(scenario: Scenario) -> tuple[float, float]:
+    """When the effects on calls begin and end, scenario seconds; (0, 0) when there are none."""
+    return (
+        min((effect.start_s for effect in scenario.effects), default=0.0),
+        max((effect.end_s for effect in scenario.effects), default=0.0),
+    )
+
+
+def _draw_onset(rng: np.random.Generator, scenario: Scenario, first: datetime, last: datetime) -> datetime:
+    """Draw an onset that leaves a healthy stretch before it and, where the span allows, one after the recovery."""
+    span_s = (last - first).total_seconds()
+    latest_s = max(0.3 * span_s, 0.85 * span_s - _extent(scenario)[1])
+    return first + timedelta(seconds=float(rng.uniform(0.3 * span_s, latest_s)))
+
+
+class _Play:
+    """One scenario being played.
+
+    A frame of calls has, beside the columns of `arrivals`: attempt (0 for the first), risk (of failing although nothing
+    is wrong) and, once answered, status (0: none), error (index into `errors`, -1: none), duration (ms), met (an effect
+    answered), counted (the limiter saw it, so the answer carries its headers), signed (it carries a request id).
+    """
+
+    def __init__(self, rng: np.random.Generator, scenario: Scenario, span: Span, quota: int) -> None:
+        self.rng, self.scenario, self.span = rng, scenario, span
+        self.throttle = Throttle(scenario, span.zero, quota)
+        self.errors: list[str] = []
+        self.trouble = ERROR_SHARE * rng.gamma(0.7, 1 / 0.7, span.minutes)
+        self.drift = np.exp(wander(rng, span.minutes, 0.06))
+        length_s = span.end_s - span.start_s
+        self.hiccups = np.sort(rng.uniform(span.start_s, span.end_s, rng.poisson(length_s / 7200)))
+
+    def calls(self, work: pd.DataFrame) -> pd.DataFrame:
+        """All calls that the work leads to, retries included, answered and sorted by time."""
+        risk = self.trouble[self.span.minute(work["at"].to_numpy())]
+        rounds = [self.answer(work.assign(attempt=np.int8(0), risk=risk))]
+        for attempt in range(1, max(RETRIES) + 1):
+            rounds.append(self.answer(self.again(rounds[-1], attempt)))
+        calls = _sorted(rounds)
+        returned = self.storm(calls)
+        if len(returned):
+            calls = _sorted([calls, self.answer(returned)])
+        return self.limit(calls)
+
+    def again(self, calls: pd.DataFrame, attempt: int) -> pd.DataFrame:
+        """The failed calls that their app sends again after its backoff."""
+        again = calls[self.failed(calls) & (RETRIES[calls["app"]] >= attempt)].copy()
+        again["at"] += again["duration"] / 1000 + backoff_s(len(again), self.rng)
+        again["risk"] = np.where(again["met"], ERROR_SHARE, STUBBORN_SHARE)
+        again["attempt"] = np.int8(attempt)
+        return again[again["at"] < self.span.end_s]
+
+    def failed(self, calls: pd.DataFrame) -> Bools:
+        status: Ints = calls["status"].to_numpy()
+        return np.isin(status, (0, 408, 429)) | (status >= 500)
+
+    # What a call meets
+
+    def answer(self, calls: pd.DataFrame) -> pd.DataFrame:
+        calls = calls.assign(status=np.int16(200), error=np.int16(-1), met=False, counted=True, signed=True)
+        calls["duration"] = work_ms(self.rng, self.span, calls, self.drift, self.hiccups)
+        for status, error, share in BUSINESS:
+            self.put(calls, self.rng.random(len(calls)) < share, status, error)
+        troubled = self.rng.random(len(calls)) < calls["risk"].to_numpy()
+        kind = self.rng.integers(len(TROUBLES), size=len(calls))
+        for number, (status, trouble) in enumerate(TROUBLES):
+            self.put(calls, troubled & (kind == number), status, trouble, counted=False, signed=trouble is not None)
+        self.meet_effects(calls)
+        limit = TIMEOUT_MS[calls["app"]]
+        hung = ((calls["error"] == self.code("timeout")) | (calls["duration"] > limit)).to_numpy()
+        self.put(calls, hung, 0, "timeout", duration=limit[hung])
+        return calls
+
+    def put(self, calls: pd.DataFrame, where: Bools, status: int, error: str | None, **columns: bool | Floats) -> None:
+        """Set these columns where the flag is; an array holds a value for each such row."""
+        for column, value in {"status": status, "error": self.code(error), **columns}.items():
+            calls.loc[where, column] = value
+
+    def code(self, error: str | None) -> int:
+        if error is None:
+            return -1
+        if error not in self.errors:
+            self.errors.append(error)
+        return self.errors.index(error)
+
+    def meet_effects(self, calls: pd.DataFrame) -> None:
+        """Let the effects answer, each its share; a call under way at the onset can meet one before it ends."""
+        seen = calls["at"].to_numpy() + calls["duration"].to_numpy() / 1000 * self.rng.random(len(calls))
+        draw = self.rng.random(len(calls))
+        for effect in self.scenario.effects:
+            if effect.is_load:
+                continue
+            here = np.array([not effect.routes or known.route in effect.routes for known in ROUTES])
+            share = np.where(here[calls["route"]], _share_at(effect, seen), 0.0)
+            met = (draw >= 0) & (draw < share)
+            draw -= share
+            calls.loc[met, "met"] = True
+            calls.loc[met, "duration"] += _delay_at(effect, seen[met])
+            if effect.fails:
+                self.fail(calls, effect, met)
+
+    def fail(self, calls: pd.DataFrame, effect: Effect, met: Bools) -> None:
+        error: str | None = effect.code if effect.body == "error_list" else None
+        if effect.hang:
+            error = "timeout"
+        elif effect.refuse:
+            error = "dns" if self.scenario.dns_fails else "connect"
+            calls.loc[met, "duration"] = 1 + self.rng.exponential(4.0, met.sum())
+        signed = effect.body == "error_list"
+        self.put(calls, met, effect.status or 0, error, counted=effect.headers, signed=signed)
+
+    # The rate limiter
+
+    def storm(self, calls: pd.DataFrame) -> pd.DataFrame:
+        """The retries of calls that the limiter refuses, still without answers."""
+        seen = calls[calls["counted"]]
+        columns = (seen["at"], seen["app"], seen["attempt"], seen.index)
+        queue = Queue(*(column.to_numpy() for column in columns))
+        back = self.throttle.storm(queue, self.rng)
+        back = back.take(back.at < self.span.end_s)
+        return calls.loc[back.source].assign(at=back.at, attempt=back.attempt, risk=ERROR_SHARE)
+
+    def limit(self, calls: pd.DataFrame) -> pd.DataFrame:
+        """Refuse the calls over a quota and add `remaining`, -1 where no header says it."""
+        counted = calls["counted"].to_numpy()
+        granted, used = self.throttle.grants(calls["at"].to_numpy()[counted], calls["app"].to_numpy()[counted])
+        refused = counted.copy()
+        refused[counted] = ~granted
+        took = REFUSED_MS * np.exp(0.2 * self.rng.standard_normal(refused.sum()))
+        self.put(calls, refused, 429, "rate_limit_exceeded", signed=True, duration=took)
+        remaining = np.full(len(calls), -1)
+        remaining[counted] = self.throttle.quota - used - granted
+        return calls.assign(remaining=np.where(calls["status"] > 0, remaining, -1))
+
+    # What was written down
+
+    def log(self, calls: pd.DataFrame, salt: bytes) -> pd.DataFrame:
+        """The calls as a request log."""
+        unix = calls["at"].to_numpy() + self.span.zero
+        told = calls["remaining"] >= 0
+        route = calls["route"].to_numpy()
+        columns = {
+            "timestamp": pd.to_datetime((unix * 1e6).astype(np.int64), unit="us", utc=True),
+            "app": _named(calls["app"], [app.name for app in APPS]),
+            "method": _named(route, [known.method for known in ROUTES]),
+            "route": _named(route, [known.route for known in ROUTES]),
+            "status_code": _known(calls["status"], calls["status"] > 0),
+            "error_type": _named(calls["error"], self.errors),
+            "duration_ms": calls["duration"].to_numpy().round(3),
+            "request_id": self.request_ids(((calls["status"] > 0) & calls["signed"]).to_numpy()),
+            "ratelimit_limit": _known(np.full(len(calls), self.throttle.quota), told),
+            "ratelimit_remaining": _known(calls["remaining"], told),
+            "ratelimit_reset": _known((self.throttle.window(calls["at"].to_numpy()) + 1) * WINDOW_S, told),
+            "contact": _hashed(np.where(ABOUT["contact"][route], calls["contact"], -1), CONTACTS, salt + b"c"),
+            "conversation": _hashed(
+                np.where(ABOUT["conversation"][route], calls["conversation"], -1), CONVERSATIONS, salt + b"v"
+            ),
+        }
+        return pd.DataFrame({name: columns[name] for name in REQUEST_COLUMNS})
+
+    def request_ids(self, signed: Bools) -> "pd.Series[str]":
+        """Ids in the form of the captures, 20 letters and digits; null where no answer of the API came."""
+        letters = np.frombuffer(b"0123456789abcdefghijklmnopqrstuv", "S1")
+        ids = letters[self.rng.integers(32, size=(len(signed), 20), dtype=np.uint8)].view("S20").ravel()
+        return pd.Series(np.char.decode(ids, "ascii"), dtype="str").where(signed)
+
+
+def _sorted(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(parts, ignore_index=True).sort_values("at", kind="stable", ignore_index=True)
+
+
+def _share_at(effect: Effect, at: Floats) -> Floats:
+    """Effect.share_at for many times."""
+    share = effect.share * _strength(effect, at) if effect.fails else np.full(len(at), effect.share)
+    return np.where((at >= effect.start_s) & (at < effect.end_s), share, 0.0)
+
+
+def _delay_at(effect: Effect, at: Floats) -> Floats:
+    """Effect.delay_at for many times while the effect is on, milliseconds."""
+    return effect.delay_ms * (np.ones(len(at)) if effect.fails else _strength(effect, at))
+
+
+def _strength(effect: Effect, at: Floats) -> Floats:
+    return np.clip((at - effect.start_s) / effect.ramp_s, 0, 1) if effect.ramp_s else np.ones(len(at))
+
+
+def _named(codes: "NDArray[np.integer] | pd.Series[int]", names: list[str]) -> "pd.Categorical[str]":
+    """A column of few words; code -1 is null."""
+    words = list(dict.fromkeys(names))
+    numbers = np.array([*map(words.index, names), -1], np.int16)
+    return pd.Categorical.from_codes(numbers[np.asarray(codes)], categories=pd.Index(words, dtype="str"))
+
+
+def _known(values: "Ints | pd.Series[int]", known: "pd.Series[bool]") -> "pd.Series[int]":
+    """A nullable column, null where not known."""
+    return pd.Series(np.asarray(values)).astype("Int64").where(known)
+
+
+def _hashed(numbers: Ints, among: int, salt: bytes) -> "pd.Categorical[str]":
+    """Salted hashes of who a call was about; number -1 is null."""
+    names = [blake2b(str(number).encode(), digest_size=8, key=salt).hexdigest() for number in range(among)]
+    return pd.Categorical.from_codes(numbers, categories=pd.Index(names, dtype="str"))

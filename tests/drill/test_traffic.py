@@ -1,0 +1,225 @@
+"""The request logs that the drill makes up."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+
+from intercom_kit.drill.demand import APPS
+from intercom_kit.drill.limiter import Limiter
+from intercom_kit.drill.scenarios import SCENARIOS
+from intercom_kit.drill.timeline import Effect, Scenario
+from intercom_kit.drill.traffic import Traffic, generate, write_log
+from intercom_kit.errors import ScenarioError
+from intercom_kit.records import REQUEST_COLUMNS
+
+END = datetime(2026, 11, 24, 16, tzinfo=UTC)
+SECONDS = "%Y-%m-%d %H:%M:%S"
+BIT = [name for name, scenario in SCENARIOS.items() if scenario.effects]
+
+
+def play(name: str, *, hours: float = 3, rate: float = 8, seed: int = 7, quota: int = 167) -> Traffic:
+    """Play a scenario up to END."""
+    return generate(SCENARIOS[name], hours=hours, rate=rate, seed=seed, end=END, quota=quota)
+
+
+def failed(frame: pd.DataFrame) -> "pd.Series[bool]":
+    """Which calls got no answer, or a bad one."""
+    return frame["status_code"].isna() | (frame["status_code"] >= 500) | frame["status_code"].isin((401, 403, 429))
+
+
+@pytest.fixture(scope="module")
+def storm() -> Traffic:
+    """Three hours with a runaway export."""
+    return play("rate-limited")
+
+
+def test_same_arguments_same_log() -> None:
+    """The same arguments give the same log, another seed gives another."""
+    first, second = play("vendor-outage", hours=1), play("vendor-outage", hours=1)
+    assert_frame_equal(first.frame, second.frame)
+    assert first.onset == second.onset
+    assert not first.frame["request_id"].equals(play("vendor-outage", hours=1, seed=8).frame["request_id"])
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_log_has_the_columns_of_a_request_log(name: str) -> None:
+    """Every scenario gives the columns of a request log, sorted by time within the span, and no id or token."""
+    traffic = play(name, hours=1, rate=3)
+    frame = traffic.frame
+    assert list(frame.columns) == list(REQUEST_COLUMNS)
+    assert frame["timestamp"].is_monotonic_increasing
+    assert frame["timestamp"].between(END - timedelta(hours=1), END).all()
+    assert frame["duration_ms"].gt(0).all()
+    assert frame["request_id"].dropna().is_unique
+    assert not frame["route"].astype(str).str.contains(r"\d").any()
+    assert (traffic.onset is None) == (not SCENARIOS[name].effects)
+
+
+@pytest.mark.parametrize("name", ["rate-limited", "workspace-quota", "healthy"])
+def test_limiter_agrees_with_the_loopback(name: str) -> None:
+    """The drill's own limiter, asked call by call, refuses the same calls and tells the same remaining quota."""
+    traffic = play(name, hours=1.5, rate=25)
+    limiter = Limiter(app_quota=167, workspace_quota=418)
+    heard = traffic.frame[traffic.frame["ratelimit_limit"].notna()]
+    zero = traffic.onset.timestamp() if traffic.onset else 0.0
+    wrong = 0
+    for at, app, status, remaining, reset in zip(
+        heard["timestamp"].astype("int64") / 1e6,
+        heard["app"],
+        heard["status_code"],
+        heard["ratelimit_remaining"],
+        heard["ratelimit_reset"],
+        strict=True,
+    ):
+        grant = limiter.take(app, at, 0.0, SCENARIOS[name].load_at(at - zero)[1])
+        wrong += (grant.exceeded is not None, grant.remaining, grant.reset_at) != (status == 429, remaining, reset)
+    assert len(heard) > 20_000
+    assert wrong <= len(heard) // 5000  # times are cut to microseconds, so a call may change its window
+
+
+def test_refused_calls_come_back_and_burn_time(storm: Traffic) -> None:
+    """A refused call is sent again about two seconds later until its app gives up, and demand is about as announced."""
+    during = storm.frame[storm.frame["timestamp"].between(storm.onset, storm.recovery) & storm.frame["app"].eq("sync")]
+    assert len(during) / (45 * 6 * 167) == pytest.approx(2.6, rel=0.15)
+    about = during.dropna(subset=["contact"])
+    gaps = about.groupby(["contact", "method"], observed=True)["timestamp"].diff().dt.total_seconds()
+    after = about.groupby(["contact", "method"], observed=True)["status_code"].shift().eq(429)
+    assert gaps[after].between(2.0, 2.4).mean() > 0.6
+    assert gaps[~after].between(2.0, 2.4).mean() < 0.1
+
+
+def test_only_the_overloaded_app_is_refused(storm: Traffic) -> None:
+    """One app's storm leaves the other apps' own windows alone."""
+    refused = storm.frame[storm.frame["status_code"].eq(429)]
+    assert set(refused["app"]) == {"sync"}
+    assert refused["timestamp"].min() >= storm.onset
+    assert refused["timestamp"].max() <= storm.recovery + timedelta(seconds=10)
+
+
+@pytest.mark.parametrize("name", [name for name in BIT if name not in ("rate-limited", "workspace-quota", "slow-api")])
+def test_effects_show_when_and_where_they_act(name: str) -> None:
+    """Calls fail on the scenario's routes while its effects last, and hardly anywhere else."""
+    traffic, scenario = play(name, hours=3.5, seed=3), SCENARIOS[name]
+    frame = traffic.frame
+    assert traffic.onset is not None
+    at = (frame["timestamp"] - traffic.onset).dt.total_seconds()
+    hit = pd.Series(data=False, index=frame.index)
+    near = hit.copy()
+    for effect in scenario.effects:
+        here = frame["route"].isin(effect.routes) if effect.routes else True
+        hit |= at.between(effect.start_s, effect.end_s - 6) & here
+        near |= at.between(effect.start_s - 30, effect.end_s) & here
+    bad = failed(frame) | frame["error_type"].eq("intercom_version_invalid")
+    assert hit.sum() > 1000
+    assert bad[hit].mean() > 0.99
+    assert bad[~near].mean() < 0.005
+
+
+def test_slow_api_slows_by_a_ramp() -> None:
+    """Under a ramp the delay grows evenly to its full size, and ends at once."""
+    traffic = play("slow-api", rate=40, quota=1667)
+    at = (traffic.frame["timestamp"] - traffic.onset).dt.total_seconds()
+    medians = traffic.frame["duration_ms"].groupby(at // 60).median()
+    typical = medians.loc[-20:-1].mean()
+    grown = (medians.loc[0:2] - typical) / 2600
+    assert grown.tolist() == pytest.approx([1 / 6, 3 / 6, 5 / 6], abs=0.05)
+    assert medians[10] == pytest.approx(typical + 2600, rel=0.05)
+    assert medians[41] == pytest.approx(typical, rel=0.3)
+
+
+def test_a_ramp_of_errors_grows_with_time() -> None:
+    """When an effect that fails calls has a ramp, its share of the calls grows evenly."""
+    slow_start = Scenario("s", "s", effects=(Effect(0, 1800, share=0.8, status=500, ramp_s=1200),), recovery_s=1800)
+    traffic = generate(slow_start, hours=2, rate=40, seed=2, end=END)
+    at = (traffic.frame["timestamp"] - traffic.onset).dt.total_seconds()
+    shares = failed(traffic.frame).groupby(at // 300).mean()
+    assert np.diff(shares.loc[-1:4]).min() > 0.05
+    assert shares[5] == pytest.approx(0.8, abs=0.02)
+
+
+@pytest.mark.parametrize("name", BIT)
+def test_what_no_answer_told_is_null(name: str) -> None:
+    """Without an answer there is no status, request id or quota; without valid credentials there is no quota."""
+    frame = play(name, hours=2, rate=4).frame
+    silent = frame[frame["status_code"].isna()]
+    told = ["request_id", "ratelimit_limit", "ratelimit_remaining", "ratelimit_reset"]
+    assert silent[told].isna().all(axis=None)
+    assert set(silent["error_type"]) <= {"timeout", "reset", "connect", "dns"}
+    assert frame.loc[frame["error_type"].isin(("unauthorized", "token_suspended")), told[1:]].isna().all(axis=None)
+    assert frame.loc[frame["status_code"].eq(200), told].notna().all(axis=None)
+
+
+def test_a_timeout_lasts_as_long_as_the_client_waits() -> None:
+    """The duration of a timeout is its app's time limit, and no call lasts longer."""
+    frame = play("search-timeouts").frame
+    limits = frame["app"].astype(str).map({app.name: app.timeout_ms for app in APPS})
+    timeouts = frame["error_type"].eq("timeout")
+    assert timeouts.sum() > 1000
+    assert (frame["duration_ms"] == limits)[timeouts].all()
+    assert (frame["duration_ms"] <= limits).all()
+
+
+def test_a_healthy_day_looks_like_real_life() -> None:
+    """A healthy day has a lull at night, few failures in clusters, no 429, and odd slow calls."""
+    frame = play("healthy", hours=24, rate=6, quota=1667).frame
+    hours = frame.groupby([frame["timestamp"].dt.hour, "app"], observed=True).size().unstack()
+    assert hours.loc[3, "web"] < 0.15 * hours.loc[14, "web"]
+    assert len(frame) == pytest.approx(24 * 3600 * 6, rel=0.05)
+    assert 0.0003 < failed(frame).mean() < 0.004
+    assert not frame["status_code"].eq(429).any()
+    by_minute = failed(frame).groupby(frame["timestamp"].dt.floor("1min")).sum()
+    assert by_minute.var() > 1.3 * by_minute.mean()
+    me = frame.loc[frame["route"].eq("/me"), "duration_ms"]
+    assert me.quantile(0.999) > 3 * me.median()
+
+
+def test_truth_is_what_lies_within_the_log() -> None:
+    """A recovery after the log's end and an onset outside of it are not told as truth."""
+    outage = SCENARIOS["vendor-outage"]
+    cut = generate(outage, hours=1, rate=2, seed=1, end=END, onset=END - timedelta(minutes=30))
+    assert (cut.onset, cut.recovery) == (END - timedelta(minutes=30), None)
+    later = generate(outage, hours=1, rate=2, seed=1, end=END, onset=END + timedelta(minutes=5))
+    assert (later.onset, later.recovery) == (None, None)
+    assert not failed(later.frame).mean() > 0.01
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "ndjson", "jsonl.gz", "csv.zst"])
+def test_written_log_reads_back(tmp_path: Path, suffix: str) -> None:
+    """A written log holds the same rows in each form, with its times in UTC."""
+    frame = play("network-down", hours=1, rate=1).frame
+    path = tmp_path / f"it's a log.{suffix}"
+    write_log(frame, path)
+    reader = {"parquet": "read_parquet", "csv": "read_csv"}.get(suffix.split(".", maxsplit=1)[0], "read_json")
+    columns = ["app", "route", "status_code", "error_type", "duration_ms", "request_id", "ratelimit_reset", "contact"]
+    query = f"SELECT CAST(timestamp AS VARCHAR), {', '.join(columns)} FROM {reader}($path)"  # noqa: S608 - our own names
+    with duckdb.connect() as connection:
+        rows = connection.execute(query, {"path": str(path)}).fetchall()
+    assert [row[0][:19].replace("T", " ") for row in rows] == frame["timestamp"].dt.strftime(SECONDS).tolist()
+    expected = frame[columns].astype(object).where(frame[columns].notna(), None)
+    assert [row[1:] for row in rows] == list(expected.itertuples(index=False, name=None))
+
+
+@pytest.mark.parametrize(
+    "numbers", [{"hours": 0, "rate": 5}, {"hours": 1, "rate": -1}, {"hours": float("nan"), "rate": 5}]
+)
+def test_nonsense_is_refused(numbers: dict[str, float]) -> None:
+    """A span or a rate that is not above zero is refused with an example that works."""
+    with pytest.raises(ScenarioError, match="--hours 6"):
+        generate(SCENARIOS["healthy"], seed=1, **numbers)
+
+
+def test_unknown_form_is_refused(tmp_path: Path) -> None:
+    """A file name that tells no form is refused, and nothing is written."""
+    with pytest.raises(ScenarioError, match=r"\.parquet"):
+        write_log(play("healthy", hours=0.1, rate=1).frame, tmp_path / "log.xlsx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_nearly_idle_service_has_a_log() -> None:
+    """Even a handful of calls makes a log."""
+    assert len(generate(SCENARIOS["vendor-outage"], hours=0.5, rate=0.005, seed=1, end=END).frame) < 60

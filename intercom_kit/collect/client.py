@@ -7,6 +7,7 @@ body of a redirect, and what a compressed body swells to.
 import asyncio
 import json
 import os
+import socket
 import ssl
 import zlib
 from collections.abc import Mapping, Sequence
@@ -306,6 +307,8 @@ def _reason(root: BaseException) -> str:
         return root.verify_message
     if isinstance(root, ssl.SSLError):
         return (root.reason or "not TLS").replace("_", " ").lower()
-    if isinstance(root, OSError) and root.errno is not None:
-        return (root.strerror or os.strerror(root.errno)).lower()
-    return "the other side closed the connection"
+    if isinstance(root, socket.gaierror):
+        return (root.strerror or "no address").lower()
+    if isinstance(root, OSError) and root.errno:
+        return os.strerror(root.errno).lower()
+    return "the other side closed it"

@@ -123,9 +123,10 @@ def is_address(host: str) -> bool:
 
 @cache
 def tls_context() -> ssl.SSLContext:
-    """Return the one TLS context: the system's certificates (so SSL_CERT_FILE counts) and certifi's."""
+    """Return the one TLS context: the system's certificates (SSL_CERT_FILE counts), certifi's where it has none."""
     context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())
+    if not context.cert_store_stats()["x509_ca"]:
+        context.load_verify_locations(certifi.where())
     return context
 
 

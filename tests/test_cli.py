@@ -86,7 +86,13 @@ def test_output_in_a_pipe_has_no_control_codes(kit: Kit, play: Play) -> None:
     """In a pipe the screen is plain text, and commands to copy stand whole on their lines."""
     result = kit("triage", "--no-report", env=play("token-revoked").environment | {"COLUMNS": "60"})
     assert "\x1b" not in result.stdout + result.stderr
-    assert any(line.startswith("aws secretsmanager update-secret") for line in result.stdout.splitlines())
+    assert any(
+        line.startswith("printf")
+        and line.endswith(
+            "aws secretsmanager update-secret --secret-id intercom/production/token --secret-string file:///dev/stdin"
+        )
+        for line in result.stdout.splitlines()
+    )
 
 
 def test_triage_imports_nothing_heavy(play: Play, tmp_path: Path) -> None:

@@ -108,11 +108,26 @@ def _prepare(notebook: NotebookNode, siblings: Collection[str]) -> list[tuple[in
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.metadata["prose"] = render(cell.source)
-        elif cell.cell_type == "code":
-            tags = cell.metadata.get("tags", ())
-            cell.metadata["label"] = "Parameters" if any(tag.endswith("parameters") for tag in tags) else "Code"
-            cell.metadata["missing"] = bool(cell.source.strip()) and not cell.execution_count
+    _fold_code([cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()])
     return prose.contents
+
+
+def _fold_code(cells: list[NotebookNode]) -> None:
+    """Note for each cell the code to fold away under its output; a cell that shows nothing adds its own to the next."""
+    waiting: list[str] = []
+    parameters: list[NotebookNode] = []
+    for cell in cells:
+        cell.metadata["missing"] = not cell.execution_count
+        if any(tag.endswith("parameters") for tag in cell.metadata.get("tags", ())):
+            parameters.append(cell)
+        elif cell.outputs or cell is cells[-1]:
+            cell.metadata |= {"label": "Code", "code": "\n\n".join([*waiting, cell.source])}
+            waiting = []
+        else:
+            waiting.append(cell.source)
+    if parameters:
+        code = "\n\n".join(cell.source for cell in parameters)
+        parameters[-1].metadata |= {"label": "Parameters", "code": code}
 
 
 class _Prose(mistune.HTMLRenderer):

@@ -9,6 +9,7 @@ KitError
 ├── InputError           a time, a field or a file that a person gave cannot be understood
 ├── ParameterError       a notebook's parameter is unknown or of the wrong type
 ├── NotebookError        a notebook did not run to its end
+├── SendError            a message could not be sent
 └── ScenarioError        no such drill, or it cannot be played
 """
 
@@ -53,6 +54,10 @@ class ParameterError(KitError):
 
 class NotebookError(KitError):
     """A notebook did not run to its end."""
+
+
+class SendError(KitError):
+    """A message could not be sent."""
 
 
 class ScenarioError(KitError):

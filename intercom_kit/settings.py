@@ -52,6 +52,11 @@ def _token(value: SecretStr) -> SecretStr:
     return value
 
 
+def _webhook(value: SecretStr) -> SecretStr:
+    """Hold the webhook to the same rule: whoever has its URL can post."""
+    return SecretStr(_url(value.get_secret_value()))
+
+
 Url = Annotated[str, AfterValidator(_url)]
 
 
@@ -79,7 +84,7 @@ class Settings(BaseSettings):
     health_path: str = Field(
         "services.intercom.status", alias="INTERCOM_HEALTH_PATH", description="where in that JSON the state stands"
     )
-    slack_webhook_url: SecretStr | None = Field(
+    slack_webhook_url: Annotated[SecretStr, AfterValidator(_webhook)] | None = Field(
         None, alias="INTERCOM_SLACK_WEBHOOK_URL", description="incoming webhook for the internal update"
     )
     secret_id: str = Field(

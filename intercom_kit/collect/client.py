@@ -138,23 +138,30 @@ class _Hop:
             self.error = "protocol", "the address is not one that can be asked"
             return
         sent = [(b"Host", host), *((name.encode(), value.encode()) for name, value in headers.items())]
-        async with (
-            self._pool() as pool,
-            pool.stream(method, url, headers=sent, content=content, extensions={"trace": self._trace}) as response,
-        ):
-            self.enter("body")
-            self.status = response.status
-            self.headers = _fold(response.headers)
-            async for chunk in response.aiter_stream():
-                self.body += chunk
-                if len(self.body) > BODY_LIMIT:
-                    self.error = "body_too_large", f"{self.host} answered more than {BODY_LIMIT >> 20} MB"
-                    break
+        backend = Backend(self.enter)
+        extensions = {"trace": self._trace}
+        try:
+            async with (
+                self._pool(backend) as pool,
+                pool.stream(method, url, headers=sent, content=content, extensions=extensions) as response,
+            ):
+                await self._receive(response)
+        finally:
+            await backend.close()
         self._decompress()
 
-    def _pool(self) -> httpcore.AsyncConnectionPool:
+    async def _receive(self, response: httpcore.Response) -> None:
+        self.enter("body")
+        self.status = response.status
+        self.headers = _fold(response.headers)
+        async for chunk in response.aiter_stream():
+            self.body += chunk
+            if len(self.body) > BODY_LIMIT:
+                self.error = "body_too_large", f"{self.host} answered more than {BODY_LIMIT >> 20} MB"
+                break
+
+    def _pool(self, backend: Backend) -> httpcore.AsyncConnectionPool:
         """Return connections for this request alone, through the environment's proxy if it names one."""
-        backend = Backend(self.enter)
         context = tls_context() if self.url.startswith("https:") else None
         proxy = proxy_for(self.url)
         if not proxy:
@@ -221,17 +228,15 @@ async def ask(
     if token:
         sent["Authorization"] = f"Bearer {token.get_secret_value()}"
     hop = _Hop(url)
-    for _ in range(REDIRECT_LIMIT + 1):
+    for redirects_left in range(REDIRECT_LIMIT, -1, -1):
         await hop.send(method, sent, content, deadline)
         if hop.error or hop.status not in (301, 302, 303, 307, 308):
             break
         onward = _onward(hop) if follow and not token else None
-        if onward is None:
-            hop.error = "redirect", f"{hop.host} redirects elsewhere"
+        if onward is None or not redirects_left:
+            hop.error = "redirect", f"{hop.host} redirects {'elsewhere' if redirects_left else 'without end'}"
             break
         hop = _Hop(onward)
-    else:
-        hop.error = "redirect", f"{hop.host} redirects without end"
     return _answer(hop, started_at, start)
 
 

@@ -27,6 +27,7 @@ class Backend(httpcore.AsyncNetworkBackend):
     def __init__(self, enter: Callable[[Literal["dns", "connect"]], None]) -> None:
         self._enter = enter
         self._sockets = httpcore.AnyIOBackend()
+        self._opened: list[httpcore.AsyncNetworkStream] = []
 
     async def connect_tcp(
         self,
@@ -42,7 +43,13 @@ class Backend(httpcore.AsyncNetworkBackend):
             self._enter("dns")
             addresses = await _resolve(host, port)
         self._enter("connect")
-        return await self._first_to_connect(addresses, port, timeout)
+        self._opened.append(await self._first_to_connect(addresses, port, timeout))
+        return self._opened[-1]
+
+    async def close(self) -> None:
+        """Close what is still open: httpcore leaves a socket behind when it is interrupted in a handshake."""
+        for stream in self._opened:
+            await stream.aclose()
 
     async def _first_to_connect(
         self,

@@ -1,0 +1,257 @@
+"""The five checks against the loopback Intercom: what they find, how long they take, and how they end."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+from intercom_kit.collect.checks import collect_checks, run_checks
+from intercom_kit.drill.server import Loopback
+from intercom_kit.errors import SettingsError
+from intercom_kit.records import CHECK_NAMES, CheckRecord
+from intercom_kit.settings import load_settings
+from tests.collect.conftest import EMAIL, TOKEN, Behaviour, Server, answer
+
+Play = Callable[..., Loopback]
+
+
+def _by_name(checks: tuple[CheckRecord, ...]) -> dict[str, CheckRecord]:
+    return {check.name: check for check in checks}
+
+
+def test_a_healthy_world_is_told_in_five_records_of_one_run(play: Play) -> None:
+    """All is well: five records in order, with workspace, region, rate limit, phases and redacted evidence."""
+    checks = run_checks(play("healthy").settings())
+    assert [check.name for check in checks] == list(CHECK_NAMES)
+    assert {check.outcome for check in checks} == {"ok"}
+    assert len({check.run for check in checks}) == 1
+    api = _by_name(checks)["api"]
+    assert (api.region, api.http_status, api.configured) == ("us", 200, True)
+    assert api.rate_limit is not None
+    assert api.rate_limit.limit == 1667
+    assert api.request_id
+    assert api.phases.connect_ms is not None
+    assert api.phases.first_byte_ms is not None
+    evidence = json.loads(api.responses[0].body)
+    assert set(evidence) == {"type", "app", "email_verified", "has_inbox_seat"}
+    assert evidence["app"]["id_code"] == api.workspace
+    assert "name" not in evidence["app"]
+
+
+def test_the_whole_takes_as_long_as_the_slowest(play: Play) -> None:
+    """With 300 ms added to every answer, eight questions take little more than 300 ms."""
+    settings = play("healthy", extra_delay_ms=300).settings()
+    start = time.perf_counter()
+    checks = run_checks(settings)
+    took_ms = (time.perf_counter() - start) * 1000
+    assert {check.outcome for check in checks} == {"ok"}
+    assert 300 <= took_ms < 550
+
+
+def test_one_hanging_check_leaves_the_others_in_time(play: Play) -> None:
+    """When only the search hangs, the others are told at once and the search at its deadline."""
+    seen: list[tuple[str, float]] = []
+    start = time.perf_counter()
+    checks = run_checks(
+        play("search-timeouts").settings(timeout_s=1),
+        on_done=lambda check: seen.append((check.name, time.perf_counter() - start)),
+    )
+    took_s = dict(seen)
+    assert list(took_s)[-1] == "search"
+    assert max(spent for name, spent in seen if name != "search") < 0.7
+    assert 1 <= took_s["search"] < 1.3
+    search = _by_name(checks)["search"]
+    assert (search.outcome, search.error_type, search.slow) == ("failed", "timeout", False)
+    assert "within 1 s" in search.observed
+
+
+def test_an_answer_above_the_limit_is_slow(play: Play) -> None:
+    """An answer that takes longer than INTERCOM_KIT_SLOW is ok, and slow."""
+    checks = _by_name(run_checks(play("healthy", extra_delay_ms=250).settings(slow_s=0.2)))
+    assert (checks["api"].outcome, checks["api"].slow, checks["network"].slow) == ("ok", True, False)
+
+
+def test_without_valid_credentials_the_rate_limit_is_unknown(play: Play) -> None:
+    """During a 401 the rate limit is None, not 0, and the words say so."""
+    api = _by_name(run_checks(play("token-revoked").settings()))["api"]
+    assert (api.outcome, api.http_status, api.error_code) == ("failed", 401, "unauthorized")
+    assert api.rate_limit is None
+    assert api.error_message == "Access Token Invalid"
+    assert "unknown without valid credentials" in api.observed
+    assert api.request_id
+    assert api.request_id in api.responses[0].body
+
+
+def test_without_a_token_nothing_is_asked(play: Play) -> None:
+    """A missing token is a setting to put right, told before anything is asked."""
+    settings = play("healthy").settings()
+    with pytest.raises(SettingsError, match="INTERCOM_ACCESS_TOKEN is not set"):
+        run_checks(load_settings(None, base_url_override=settings.base_url))
+
+
+def test_a_notebook_can_run_the_checks(play: Play) -> None:
+    """Inside a running event loop, as in a Jupyter kernel, both forms work."""
+    settings = play("healthy").settings()
+
+    async def cell() -> tuple[tuple[CheckRecord, ...], tuple[CheckRecord, ...]]:
+        return run_checks(settings), await collect_checks(settings)
+
+    for checks in asyncio.run(cell()):
+        assert {check.outcome for check in checks} == {"ok"}
+
+
+def test_a_refused_connection_is_the_network(play: Play) -> None:
+    """When nothing listens, API, search and network fail alike, and in plain words."""
+    checks = _by_name(run_checks(play("network-down").settings()))
+    for name in ("api", "search", "network"):
+        assert (checks[name].outcome, checks[name].error_type) == ("failed", "connect")
+        assert checks[name].observed.endswith("no connection to 127.0.0.1 (connection refused).")
+    assert checks["status_page"].outcome == "ok"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome", "value"),
+    [
+        ("200 OK", {"services": {"intercom": {"status": "ok"}}}, "ok", "ok"),
+        ("200 OK", {"services": {"intercom": {"status": "UP"}}}, "ok", "UP"),
+        ("200 OK", {"services": {"intercom": {"status": True}}}, "ok", "true"),
+        ("200 OK", {"services": {"intercom": {"status": False}}}, "failed", "false"),
+        ("200 OK", {"services": {"intercom": {"status": "degraded"}}}, "failed", "degraded"),
+        ("200 OK", {"services": {"intercom": {"status": 0}}}, "failed", "0"),
+        ("200 OK", {"services": {"intercom": {"status": None}}}, "unknown", None),
+        ("200 OK", {"services": {"intercom": {"status": {"deep": 1}}}}, "unknown", None),
+        ("200 OK", {"services": {"intercom": "ok"}}, "unknown", None),
+        ("200 OK", ["ok"], "unknown", None),
+        ("503 Service Unavailable", {"services": {"intercom": {"status": "down"}}}, "failed", "down"),
+        ("500 Internal Server Error", {}, "failed", None),
+        ("404 Not Found", {}, "unknown", None),
+        ("401 Unauthorized", {}, "unknown", None),
+        ("301 Moved Permanently", {}, "unknown", None),
+    ],
+)
+def test_our_own_health_is_what_stands_at_the_path(
+    status: str, body: object, outcome: str, value: str | None, misbehave: Callable[[Behaviour], Server], play: Play
+) -> None:
+    """Healthy words are ok, others failed; what is no plain value, or no answer of the endpoint, is unknown."""
+    health = misbehave(answer(json.dumps(body), status, location="/elsewhere"))
+    settings = play("healthy").settings(health_url=f"{health.url}/health?key=hidden")
+    check = _by_name(run_checks(settings))["health"]
+    assert (check.outcome, check.health_value) == (outcome, value)
+    assert "hidden" not in check.line().decode()
+    assert len(health.requests) == 1
+
+
+def test_of_our_own_health_only_the_value_at_the_path_is_kept(
+    misbehave: Callable[[Behaviour], Server], play: Play
+) -> None:
+    """Whatever else the endpoint tells, such as a customer's address, stays out of the evidence."""
+    body = {"services": [{"state": f"down for {EMAIL}"}], "last_user": EMAIL, "password": "hunter2"}
+    health = misbehave(answer(json.dumps(body)))
+    check = _by_name(run_checks(play("healthy").settings(health_url=health.url, health_path="services.0.state")))[
+        "health"
+    ]
+    assert check.health_value == "down for [e-mail]"
+    assert json.loads(check.responses[0].body) == {"services.0.state": "down for [e-mail]"}
+    assert EMAIL not in check.line().decode()
+
+
+def test_a_health_endpoint_that_is_down_is_our_failure(play: Play) -> None:
+    """Our own endpoint not answering is failed; none configured is unknown, and said."""
+    loopback = play("healthy")
+    down = _by_name(run_checks(loopback.settings(health_url="http://127.0.0.1:9")))["health"]
+    assert (down.outcome, down.error_type, down.configured) == ("failed", "connect", True)
+    none = _by_name(run_checks(loopback.settings(health_url=None)))["health"]
+    assert (none.outcome, none.configured) == ("unknown", False)
+    assert "INTERCOM_HEALTH_URL" in none.observed
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "message", "request_id"),
+    [
+        ({"type": "error.list", "errors": [{"code": "x_y", "message": "M"}], "request_id": "r1"}, "x_y", "M", "r1"),
+        ({"type": "error", "message": "M", "request_id": None}, None, "M", None),
+        ({"error_key": "k", "message": "M"}, "k", "M", None),
+        ({"errors": {"email": "is bad", "name": "is worse"}}, None, "is bad; is worse", None),
+        ({"type": "error.list", "errors": []}, None, None, None),
+        ({"errors": [{"code": f"for {EMAIL}", "message": f"for {EMAIL}"}]}, None, "for [e-mail]", None),
+    ],
+)
+def test_every_form_of_error_body_is_read(
+    body: object,
+    code: str | None,
+    message: str | None,
+    request_id: str | None,
+    misbehave: Callable[[Behaviour], Server],
+    play: Play,
+) -> None:
+    """The four forms of the API's error bodies give code, message and request id."""
+    server = misbehave(answer(json.dumps(body), "422 Unprocessable Entity"))
+    check = _by_name(run_checks(play("healthy").settings(base_url_override=server.url)))["api"]
+    assert (check.error_code, check.error_message, check.request_id) == (code, message, request_id)
+
+
+HANGING_DNS = """
+import socket, sys, time
+socket.getaddrinfo = lambda *a, **k: time.sleep(60)
+from intercom_kit.collect.checks import run_checks
+from intercom_kit.settings import load_settings
+settings = load_settings(None, token="tok-fake", base_url_override="https://api.example.test", timeout_s=0.5,
+                         status_url="https://status.example.test")
+for check in run_checks(settings):
+    print(check.name, check.outcome, check.error_type, check.observed, sep="|")
+"""
+
+
+def test_a_hanging_resolver_holds_neither_the_checks_nor_the_process() -> None:
+    """A getaddrinfo that never returns is a timeout at the deadline, and the process ends right after."""
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", HANGING_DNS], capture_output=True, text=True, check=True, timeout=30)
+    assert time.perf_counter() - start < 3
+    lines = dict(line.split("|", 1) for line in done.stdout.splitlines())
+    for name in ("api", "search", "network"):
+        assert lines[name].startswith("failed|timeout|")
+        assert "the name api.example.test did not resolve within 0.5 s" in lines[name]
+    assert lines["status_page"].startswith("unknown|timeout|")
+    assert done.stderr == ""
+
+
+WAITING = """
+import sys
+from intercom_kit.collect.checks import run_checks
+from intercom_kit.settings import load_settings
+print("asking", flush=True)
+run_checks(load_settings(None, token=sys.argv[2], base_url_override=sys.argv[1], status_url=sys.argv[1], timeout_s=60))
+"""
+
+
+def test_an_interrupt_ends_the_waiting_at_once(misbehave: Callable[[Behaviour], Server]) -> None:
+    """Ctrl-C during a hanging check ends the process as an interrupt, and the traceback holds no token."""
+    server = misbehave(lambda _connection, _request: time.sleep(5))
+    command = [sys.executable, "-c", WAITING, server.url, TOKEN]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        while len(server.requests) < 4:
+            time.sleep(0.01)
+        start = time.perf_counter()
+        os.kill(process.pid, signal.SIGINT)
+        error = process.stderr.read()
+        assert process.wait(5) == -signal.SIGINT
+    assert time.perf_counter() - start < 2
+    assert "KeyboardInterrupt" in error
+    assert TOKEN not in error
+
+
+def test_asking_needs_none_of_the_heavy_libraries() -> None:
+    """Importing the checks imports no analysis, chart, notebook or server library."""
+    heavy = ("pandas", "numpy", "matplotlib", "duckdb", "nbconvert", "jupyter_client", "starlette", "uvicorn", "httpx")
+    script = f"import sys, intercom_kit.collect.checks; print([m for m in {heavy!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

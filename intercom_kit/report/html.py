@@ -6,7 +6,7 @@ The same notebook, header and version give the same bytes: nothing random and no
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from html import escape
+from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ _TAGS = re.compile(
     "a|b|br|caption|code|col|colgroup|dd|del|details|div|dl|dt|em|figcaption|figure|h[2-4]|hr|i|img|li|mark|ol|p|pre|s|"
     "section|small|span|strong|sub|summary|sup|table|tbody|td|tfoot|th|thead|time|tr|u|ul"
 )
+_VOID = ("br", "col", "hr", "img")
 _ATTRIBUTES = re.compile(
     "alt|aria-(?:label|labelledby|hidden)|border|class|colspan|datetime|headers|height|id|open|role|rowspan|scope|style|"
     "tabindex|title|width"
@@ -140,7 +141,7 @@ class _Prose(mistune.HTMLRenderer):
 
     def heading(self, text: str, level: int, **_attrs: Any) -> str:  # noqa: ANN401 - mistune's
         words = re.sub(r"<[^>]+>", "", text)
-        plain = re.sub(r"\W+", "-", words.lower()).strip("-")
+        plain = re.sub(r"\W+", "-", unescape(words).lower()).strip("-")
         taken = sum(anchor == plain or anchor.startswith(f"{plain}--") for _, anchor, _ in self.contents)
         anchor = f"{plain}--{taken + 1}" if taken else plain
         self.contents.append((level, anchor, words))
@@ -164,8 +165,7 @@ def safe_html(output: Mapping[str, Any]) -> str:
     html = html.replace("<th></th>", "<td></td>")  # the corner of a frame's table heads nothing
     inspector = _Inspector()
     inspector.feed(html)
-    inspector.close()
-    if inspector.refused:
+    if inspector.refused or inspector.open or "<" in inspector.rawdata:
         return f'<pre class="ik-text">{escape(output["data"].get("text/plain", html))}</pre>\n'
     if "<table" in html and "ik-scroll" not in html:
         return f'<div class="ik-output ik-scroll" tabindex="0" role="group" aria-label="Table">{html}</div>\n'
@@ -173,21 +173,32 @@ def safe_html(output: Mapping[str, Any]) -> str:
 
 
 class _Inspector(HTMLParser):
-    """Notes whether HTML holds a tag, an attribute or an address that is not on the lists."""
+    """Notes whether HTML holds a tag, an attribute or an address that is not on the lists, or is not well nested."""
 
-    refused = False
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused = False
+        self.open: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.refused |= not _TAGS.fullmatch(tag) or not all(_allowed(name, value or "") for name, value in attrs)
+        if tag not in _VOID:
+            self.open.append(tag)
 
-    def handle_decl(self, _decl: str) -> None:
+    def handle_endtag(self, tag: str) -> None:
+        self.refused |= not self.open or self.open.pop() != tag
+
+    def handle_comment(self, data: str) -> None:  # noqa: ARG002 - these have no place, whatever they hold
         self.refused = True
 
-    def handle_pi(self, _data: str) -> None:
-        self.refused = True
+    def handle_decl(self, decl: str) -> None:
+        self.handle_comment(decl)
 
-    def unknown_decl(self, _data: str) -> None:
-        self.refused = True
+    def handle_pi(self, data: str) -> None:
+        self.handle_comment(data)
+
+    def unknown_decl(self, data: str) -> None:
+        self.handle_comment(data)
 
 
 def _allowed(name: str, value: str) -> bool:

@@ -96,9 +96,13 @@ def _accept(answer: Answer) -> None:
     """Return when Slack took the message; raise SendError, or _TryAgainError where that may help."""
     if answer.status is None or answer.error_type:
         raise _unanswered(answer)
-    if answer.status == 200:
-        return
     word = _word(answer)
+    if answer.status == 200 and word == "ok":
+        return
+    if answer.status == 200:
+        raise SendError(
+            "The update did not arrive: what answered is no webhook of Slack's. Check INTERCOM_SLACK_WEBHOOK_URL."
+        )
     said = f"Slack answered {answer.status}{f' {word}' if word else ''}"
     if answer.status == 429:
         after_s = _seconds(answer.headers.get("retry-after"))
@@ -124,7 +128,7 @@ def _unanswered(answer: Answer) -> SendError:
 def _word(answer: Answer) -> str:
     """Return the word that says what is wrong, or nothing where the body is something else."""
     body = answer.body[:200].decode(errors="replace").strip()
-    return body if re.fullmatch(r"[a-z][a-z_]{2,60}", body) else ""
+    return body if re.fullmatch(r"[a-z][a-z_]{1,60}", body) else ""
 
 
 def _seconds(retry_after: str | None) -> float | None:

@@ -1,24 +1,44 @@
 """Where the rollup's SQL runs: in DuckDB by default, in any other engine through Ibis, which translates it."""
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+MEMORY_LIMIT = "512MB"  # what DuckDB may hold before it spills to the private folder
+THREADS = 4  # more of them hold more groups at once than the memory limit has room for
+
+
+def connect(folder: Path) -> "DuckDBPyConnection":
+    """Open a DuckDB in memory that spills into `folder`, thinks in UTC and never reaches for the network."""
+    import duckdb
+
+    return duckdb.connect(
+        config={
+            "memory_limit": MEMORY_LIMIT,
+            "threads": min(THREADS, os.cpu_count() or 1),
+            "temp_directory": str(folder),
+            "preserve_insertion_order": False,  # a rollup has no use for it, and it costs memory
+            "TimeZone": "UTC",
+            "autoinstall_known_extensions": False,
+        }
+    )
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
     """Return the rows of one Parquet file; times are UTC, without a zone."""
-    import duckdb
-
-    with duckdb.connect(config={"threads": 2}) as connection:
+    with connect(path.parent) as connection:
         return connection.execute("SELECT * FROM read_parquet(?)", [str(path)]).df()
 
 
 def write_parquet(frame: pd.DataFrame, path: Path) -> None:
     """Write the frame as one Parquet file; its times become UTC, without a zone, in microseconds."""
-    import duckdb
-
     times = [str(column) for column in frame.select_dtypes("datetimetz").columns]
     plain = frame.assign(**{column: frame[column].dt.tz_localize(None) for column in times})
-    with duckdb.connect(config={"threads": 2}) as connection:
+    with connect(path.parent) as connection:
         connection.register("frame", plain)
         connection.execute("COPY frame TO $path (FORMAT parquet, COMPRESSION zstd)", {"path": str(path)})

@@ -6,8 +6,8 @@ two of them merge by summing, in any order. What is counted, and how, stands in 
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -16,6 +16,7 @@ from typing import Any, Self
 import pandas as pd
 
 from intercom_kit.analyze.engines import read_parquet, write_parquet
+from intercom_kit.analyze.read import RELATION, Options, Rows, open_log
 from intercom_kit.errors import EvidenceError
 from intercom_kit.records import WINDOW_S
 
@@ -75,49 +76,12 @@ _MERGED_BY = {
 }  # every other column is summed
 _TIMES = {column for schema in _SCHEMAS.values() for column, kind in schema.items() if kind == _TIME}
 _REPEATED = ["repeated_1s", "repeated_before_reset"]
-_SAMPLES = 10
 
 
 def is_failed(status_code: "pd.Series[Any]") -> "pd.Series[bool]":
     """Return for each status code (null when no answer came) whether the call failed; the twin of FAILED."""
     failed = status_code.isna() | (status_code.ge(400) & ~status_code.isin(NORMAL_4XX))
     return failed.fillna(value=False).astype(bool)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """What was read. Rows that could not be read are counted by reason, with a few samples, never dropped unsaid.
-
-    read: rows looked at, the rejected ones included; ignored: calls to other hosts than Intercom's, not in `read`.
-    """
-
-    read: int = 0
-    rejected: int = 0
-    ignored: int = 0
-    reasons: Mapping[str, int] = field(default_factory=dict)
-    samples: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "reasons", dict(sorted(self.reasons.items())))
-        object.__setattr__(self, "samples", tuple(sorted(set(self.samples))[:_SAMPLES]))
-
-    @property
-    def rejected_share(self) -> float:
-        """The rejected part of the rows, 0 to 1."""
-        return self.rejected / self.read if self.read else 0.0
-
-    def __add__(self, other: Self) -> "Rows":
-        reasons = {
-            reason: self.reasons.get(reason, 0) + other.reasons.get(reason, 0)
-            for reason in {*self.reasons, *other.reasons}
-        }
-        return Rows(
-            self.read + other.read,
-            self.rejected + other.rejected,
-            self.ignored + other.ignored,
-            reasons,
-            self.samples + other.samples,
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,6 +137,17 @@ def statements(request_log: str) -> dict[str, str]:
     text = Template(text).substitute(request_log=request_log, failed=FAILED)
     parts = (part.split("\n", 1) for part in text.split("-- name: ")[1:])
     return {name.strip(): body.strip().removesuffix(";") for name, body in parts}
+
+
+def make_rollup(paths: Sequence[str | Path], options: Options | None = None, *, salt: str = "") -> Rollup:
+    """Read request logs and return their rollup; the cost in memory does not grow with the logs.
+
+    paths: files, globs or folders of Parquet, CSV or JSON lines. salt: see `count`.
+    Raises RequestLogError when a log is ambiguous or nothing of it can be read.
+    """
+    with open_log(paths, options or Options()) as log:
+        rollup = count(log.query, RELATION, salt)
+        return replace(rollup, rows=log.rows(int(rollup.windows["requests"].sum())))
 
 
 def count(query: Callable[[str], pd.DataFrame], request_log: str, salt: str = "") -> Rollup:

@@ -1,0 +1,228 @@
+"""What a postmortem counts in a request log: each number with the SQL that gives it.
+
+The SQL reads the rollup's Parquet files by their names in the incident's folder, in DuckDB's dialect: what is printed
+in the postmortem is what was run, and anyone can run it again there, as in `duckdb -c "SELECT …"`. Times in the files
+are UTC, without a zone.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Self
+
+from intercom_kit.analyze.findings import Findings
+from intercom_kit.analyze.rollup import FAILED
+from intercom_kit.records import WINDOW_S, Figure
+
+ROLLUP = "evidence/rollup"
+FILES = tuple(f"{ROLLUP}/{name}" for name in ("affected.parquet", "latency.parquet", "rows.json", "windows.parquet"))
+REQUEST_IDS = 10  # printed in a postmortem; the vendor packet has more
+UPPER_BOUND = "Upper bound, as the log keeps the first and the last failed call of each"
+
+
+@dataclass(frozen=True)
+class Question:
+    """One number to take from the rollup: the SQL has {span} and {failed}, and reads one of the FILES."""
+
+    name: str
+    label: str
+    definition: str
+    sql: str
+    file: str = "windows.parquet"
+    is_share: bool = False
+
+
+QUESTIONS: tuple[Question, ...] = (
+    Question(
+        "requests",
+        "Calls to Intercom",
+        "All calls of our apps in the log that began between onset and recovery.",
+        "SELECT coalesce(sum(requests), 0) FROM {file} WHERE {span}",
+    ),
+    Question(
+        "failed",
+        "Calls that failed",
+        "Calls without an answer, or with a 4xx or 5xx that is not the caller's normal business "
+        "(400, 404, 409, 410, 422).",
+        "SELECT coalesce(sum(requests), 0) FROM {file} WHERE {span} AND {failed}",
+    ),
+    Question(
+        "failed_share",
+        "Share of calls that failed",
+        "Calls that failed, divided by all calls, between onset and recovery.",
+        "SELECT sum(requests) FILTER ({failed}) / sum(requests) FROM {file} WHERE {span}",
+        is_share=True,
+    ),
+    Question(
+        "worst_minute_share",
+        "Share that failed in the worst minute",
+        "The same in the minute in which it was highest.",
+        "SELECT max(share) FROM (SELECT coalesce(sum(requests) FILTER ({failed}), 0) / sum(requests) AS share "
+        "FROM {file} WHERE {span} GROUP BY date_trunc('minute', window_start))",
+        is_share=True,
+    ),
+    Question(
+        "throttled",
+        "Calls answered with 429",
+        "Calls refused by a rate limit, or by a server that was overloaded.",
+        "SELECT coalesce(sum(requests), 0) FROM {file} WHERE {span} AND status_code = 429",
+    ),
+    Question(
+        "unanswered",
+        "Calls without an answer",
+        "Calls that timed out, or whose connection failed or broke off.",
+        "SELECT coalesce(sum(requests), 0) FROM {file} WHERE {span} AND status_code IS NULL",
+    ),
+)
+AFFECTED_SQL = "SELECT count(*) FROM {file} WHERE kind = '{kind}' AND last_failed >= {since} AND first_failed < {until}"
+REQUEST_IDS_SQL = (
+    "SELECT arg_min(sample_request_id, (window_start, sample_request_id)) AS id FROM {file} WHERE {span} AND {failed} "
+    "AND sample_request_id IS NOT NULL GROUP BY route, status_code ORDER BY sum(requests) DESC, id LIMIT {limit}"
+)
+
+
+def file_id(path: Path) -> str:
+    """Return the evidence id of a whole file: `ev:` and the first 12 hex digits of its SHA-256."""
+    return "ev:" + hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def edges(findings: Findings, folder: Path) -> tuple[Figure, ...]:
+    """Return the onset and the recovery that the log shows, as figures; none where it shows none."""
+    sources = tuple(file_id(folder / name) for name in FILES)
+    found = []
+    if onset := findings.onset:
+        shown = f"after {_clock(onset.last_good)} and by {_clock(onset.first_bad)} UTC, shown by {onset.signal}"
+        found.append(_edge("log_onset", "Onset in the request log", onset.first_bad, shown, "onset", sources))
+    if recovery := findings.recovery:
+        shown = f"after {_clock(recovery.last_bad)} and by {_clock(recovery.first_good)} UTC"
+        found.append(
+            _edge("log_recovery", "Recovery in the request log", recovery.first_good, shown, "recovery", sources)
+        )
+    return tuple(found)
+
+
+def _edge(name: str, label: str, by: datetime, shown: str, key: str, sources: tuple[str, ...]) -> Figure:
+    return Figure(
+        name=name,
+        label=label,
+        value=by.isoformat(),
+        shown=shown,
+        definition="An interval: the last moment before the change, and the first after it, at the log's resolution.",
+        query=f"intercom-kit analyze ID --json | jq .{key}",
+        sources=sources,
+    )
+
+
+def measure(folder: Path, since: datetime, until: datetime) -> tuple[Figure, ...]:
+    """Count in the rollup of an incident's folder, from since (its window included) to until (excluded).
+
+    Returns the figures of QUESTIONS, then conversations_affected, contacts_affected and request_ids. A number that the
+    log cannot tell is None, with why.
+    """
+    with _Rollup(folder, since, until) as rollup:
+        counted = [rollup.answer(question) for question in QUESTIONS]
+        affected = [rollup.affected("conversation"), rollup.affected("contact")]
+        return (*counted, *affected, rollup.request_ids())
+
+
+class _Rollup:
+    """A rollup's files, and a connection that reads them."""
+
+    def __init__(self, folder: Path, since: datetime, until: datetime) -> None:
+        import duckdb
+
+        self._folder = folder
+        self._connection = duckdb.connect(config={"threads": 2})
+        begin = since - timedelta(seconds=since.timestamp() % WINDOW_S)
+        self._words = {
+            "span": f"window_start >= {_literal(begin)} AND window_start < {_literal(until)}",
+            "since": _literal(begin),
+            "until": _literal(until),
+            "failed": FAILED,
+            "limit": str(REQUEST_IDS),
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def _run(self, sql: str, file: str, **words: str) -> tuple[str, list[tuple[object, ...]]]:
+        """Return the SQL as it is printed, and the rows it gives."""
+        shown = sql.format(file=f"'{ROLLUP}/{file}'", **self._words, **words)
+        path = str(self._folder / ROLLUP / file).replace("'", "''")
+        return shown, self._connection.execute(shown.replace(f"'{ROLLUP}/{file}'", f"'{path}'")).fetchall()
+
+    def _source(self, file: str) -> str:
+        return file_id(self._folder / ROLLUP / file)
+
+    def answer(self, question: Question) -> Figure:
+        query, rows = self._run(question.sql, question.file)
+        value = _number(rows)
+        figure = Figure(
+            name=question.name,
+            label=question.label,
+            definition=question.definition,
+            query=query,
+            sources=(self._source(question.file),),
+        )
+        if value is None:
+            return figure.model_copy(update={"unknown": "the log has no calls in this span"})
+        exact = round(value, 6) if question.is_share else int(value)
+        shown = f"{value:.1%}" if question.is_share else f"{exact:,}"
+        return figure.model_copy(update={"value": exact, "shown": shown})
+
+    def affected(self, kind: str) -> Figure:
+        query, rows = self._run(AFFECTED_SQL, "affected.parquet", kind=kind)
+        figure = Figure(
+            name=f"{kind}s_affected",
+            label=f"{kind.capitalize()}s with a failed call",
+            definition=f"{kind.capitalize()}s (salted hashes) that met a failed call between onset and recovery. "
+            f"{UPPER_BOUND}.",
+            query=query,
+            sources=(self._source("affected.parquet"),),
+        )
+        if not self._knows(kind):
+            return figure.model_copy(update={"unknown": f"the log has no {kind} ids"})
+        count = int(_number(rows) or 0)
+        return figure.model_copy(update={"value": count, "shown": f"at most {count:,}" if count else "0"})
+
+    def _knows(self, kind: str) -> bool:
+        """Whether the log names contacts or conversations at all."""
+        sql = "SELECT count(*) FROM {file} WHERE kind = '{kind}'"
+        return bool(_number(self._run(sql, "affected.parquet", kind=kind)[1]))
+
+    def request_ids(self) -> Figure:
+        query, rows = self._run(REQUEST_IDS_SQL, "windows.parquet")
+        ids = ", ".join(str(row[0]) for row in rows)
+        return Figure(
+            name="log_request_ids",
+            label="Request ids of failed calls in the log",
+            value=ids or None,
+            shown=ids,
+            unknown="" if ids else "no failed call in the log carries one",
+            definition=f"X-Request-Id of a first failed call of each route and status, at most {REQUEST_IDS}.",
+            query=query,
+            sources=(self._source("windows.parquet"),),
+        )
+
+
+def by_name(figures: Iterable[Figure]) -> dict[str, Figure]:
+    """Return figures by their names."""
+    return {figure.name: figure for figure in figures}
+
+
+def _number(rows: list[tuple[object, ...]]) -> float | None:
+    value = rows[0][0] if rows else None
+    return None if value is None else float(str(value))
+
+
+def _literal(moment: datetime) -> str:
+    return f"TIMESTAMP '{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}'"
+
+
+def _clock(moment: datetime) -> str:
+    return f"{moment:%H:%M:%S}"

@@ -38,7 +38,7 @@ STATUS_KEYS = _words(
 )
 
 _WORD_WITH_EDGE = re.compile(r"\S*\Z")
-_EMAIL = re.compile(r"""[^\s@<>()\[\]{}"',;:=]+(?:[@\uff20\ufe6b]|%40)[^\s@<>()\[\]{}"',;:]+""", re.IGNORECASE)
+_EMAIL = re.compile(r"""[^\s@<>()\[\]{}"',;:=]+(?:[@\uff20\ufe6b]|%40)[^\s@<>()\[\]{}"',;:&?#/]+""", re.IGNORECASE)
 _PHONE = re.compile(r"(?<![\w+])(?:\+\d[\d ()./-]{6,}\d|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4})(?!\d)")
 _BEARER = re.compile(r"\b(bearer|basic|token|secret|password|api[_-]?key)([\s:=]+)(?=\S*\d)\S{8,}", re.IGNORECASE)
 _LONG = re.compile(r"[A-Za-z0-9_+/=.-]{20,}")
@@ -84,7 +84,8 @@ class Redactor:
         except ValueError:
             return ""
         host = f"[{host}]" if ":" in host else host
-        path = "/".join(self.text(segment, 80) for segment in parts.path.split("/")[:20])
+        whole = self._secret.sub("[token]", parts.path) if self._secret else parts.path
+        path = "/".join(self.text(segment, 80) for segment in whole.split("/")[:20])
         return self.text(f"{parts.scheme}://{host}") + (f":{port}" if port else "") + path
 
     def headers(self, headers: Mapping[str, str]) -> dict[str, str]:

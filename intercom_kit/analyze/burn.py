@@ -95,23 +95,26 @@ def burn_over_time(
 
 
 def burn_words(found: Burn) -> str:
-    """Say in one sentence when the budget would be gone."""
-    goal = f"{found.slo:.4%}".rstrip("0").removesuffix(".").removesuffix("%").rstrip("0").rstrip(".") + " %"
+    """Say in a sentence or two when the budget would be gone."""
     if found.rate is None or found.rate_low is None or found.rate_high is None:
-        return (
-            f"Unknown how the error budget burns: {found.requests:,} requests were seen, {found.needed:,} are needed."
-        )
+        return f"Unknown how the error budget burns: {found.requests:,} calls were seen, {found.needed:,} are needed."
+    goal = f"objective {100 * found.slo:g} %"
     if found.failed == 0:
-        return f"Nothing burnt of the error budget ({goal} of calls must succeed): none of {found.requests:,} failed."
-    head = f"{found.failed:,} of {found.requests:,} calls failed, {found.failed / found.requests:.2%}"
+        return f"Nothing of the error budget ({goal}) burnt: none of {found.requests:,} calls failed."
+    head = f"{found.failed:,} of {found.requests:,} calls failed"
     if found.rate <= TICKET:
-        return f"{head}: within the error budget of an objective of {goal}, at {found.rate:.2g} times what it allows."
-    band = f"{_hours(PERIOD_H / found.rate_high)} to {_hours(PERIOD_H / max(found.rate_low, 1e-9))}"
-    spent = f" {found.spent:.0%} of it went in this span." if found.spent is not None else ""
-    return (
-        f"{head}: at this rate a month's error budget (objective {goal}) is gone in {_hours(PERIOD_H / found.rate)} "
-        f"(95 % interval {band}), {found.rate:,.0f} times faster than allowed.{spent}"
+        return f"{head}: within the error budget ({goal}), at {found.rate:.2g} times what it allows."
+    gone, soonest, latest = (
+        _hours(PERIOD_H / rate) for rate in (found.rate, found.rate_high, max(found.rate_low, 1e-9))
     )
+    band = f" (95 % interval {soonest} to {latest})" if soonest != latest else ""
+    return f"{head}: at this rate a month's error budget ({goal}) is gone in {gone}{band}. {_spent(found.spent or 0)}"
+
+
+def _spent(share: float) -> str:
+    if share < 1:
+        return f"This span used up {100 * share:.2g} % of it."
+    return f"This span alone used up {share:.1f} times the month's budget."
 
 
 def _hours(hours: float) -> str:

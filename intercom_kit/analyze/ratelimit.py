@@ -33,10 +33,14 @@ def with_quota(windows: pd.DataFrame) -> pd.DataFrame:
     return windows.assign(quota=windows["app"])
 
 
+def is_accepted(windows: pd.DataFrame) -> "pd.Series[bool]":
+    """Tell which rows count against a quota: calls that the limiter or a wrong token refused use up nothing."""
+    return ~(is_limited(windows) | windows["status_code"].eq(401).fillna(value=False).astype(bool))
+
+
 def _used(windows: pd.DataFrame) -> pd.DataFrame:
-    """Limit, remaining, used (nullable integers), accepted by quota and window; refused calls use up nothing."""
-    refused = windows["status_code"].isin([401, 429]).fillna(False).astype(bool)
-    table = windows.assign(accepted=windows["requests"].where(~refused, 0))
+    """Limit, remaining, used (nullable integers), accepted by quota and window."""
+    table = windows.assign(accepted=windows["requests"].where(is_accepted(windows), 0))
     frame = table.groupby(["window_start", "quota"], as_index=False, sort=True).agg(
         limit=("limit", "max"), remaining=("remaining", "min"), accepted=("accepted", "sum")
     )
@@ -47,7 +51,7 @@ def headroom(windows: pd.DataFrame) -> pd.DataFrame:
     """Return one row per window and quota, in order of time.
 
     windows: with `quota`. Returns window_start, quota, limit, remaining, used (requests, from the headers; null where
-    none told), used_share (0 to 1), requests, accepted (ours, not refused by 401 or 429), throttled (429s of the
+    none told), used_share (0 to 1), requests, accepted (ours that count), throttled (429s of the
     limiter), with_quota_left (those of them that came while the app's own window had requests left: the workspace's
     shared quota), overload (429 `too_many_requests`: the server's), peak_1s (most calls in one second),
     throttled_from (first 429; null when none).
@@ -142,43 +146,56 @@ def _exhaustion(quota: str, rows: pd.DataFrame) -> tuple[str, int, float, float,
 
 
 def under_pressure(frame: pd.DataFrame, *, pressure: float = PRESSURE) -> pd.DataFrame:
-    """Return the rows of `headroom` that were throttled or used at least `pressure` of the quota; all if none was."""
+    """Return the rows of `headroom` of all windows in which a quota was used to `pressure` or calls were throttled.
+
+    All rows when there is no such window.
+    """
     pressed = frame["throttled"].gt(0) | frame["used_share"].ge(pressure)
-    return frame[pressed] if pressed.any() else frame
+    return frame[frame["window_start"].isin(frame.loc[pressed, "window_start"])] if pressed.any() else frame
 
 
 def attribution(windows: pd.DataFrame, frame: pd.DataFrame, by: str = "app") -> pd.DataFrame:
-    """Return who used the quota in the windows of `frame`, the unattributed remainder last.
+    """Return who used the quotas in the windows of `frame`, the most first, the unattributed remainder last.
 
     windows: with `quota`; frame: rows of `headroom`, such as those `under_pressure`; by: "app" or "route". Only windows
-    whose headers are known count. Returns [by], used (requests), share (of all that was used; adds up to 1). The
-    remainder is what the headers say was used minus what our log shows, over the whole span and never below 0: at
-    least so much came from elsewhere, another process with the token or another app of the workspace.
+    whose headers are known count. Returns [by], used (requests), share (of all that was used; adds up to 1), of_quota
+    (of what its quota allowed in these windows). The remainder is what the headers say was used minus what our log
+    shows, over the whole span and never below 0: at least so much came from elsewhere, another process with the token
+    or another app of the workspace.
     """
-    known = frame.loc[frame["used"].notna(), ["window_start", "quota", "used", "accepted"]]
-    ours = windows.merge(known[["window_start", "quota"]], on=["window_start", "quota"])
-    accepted = ours[~ours["status_code"].isin([401, 429]).fillna(False).astype(bool)]
+    known, accepted = _known(windows, frame)
+    limits = known.groupby("quota")["limit"].sum().astype(float)
+    quotas = accepted.groupby(by)["quota"].unique()
     sums = accepted.groupby(by)["requests"].sum().sort_values(ascending=False, kind="stable")
     sums.loc[UNATTRIBUTED] = max(0, int(known["used"].sum()) - int(known["accepted"].sum()))
+    allowed = [float(limits[list(quotas.get(name, limits.index))].sum()) for name in sums.index]
     table = sums.rename("used").rename_axis(by).reset_index()
-    return table.assign(share=table["used"] / max(1, int(sums.sum())))
+    share = table["used"] / max(1, int(sums.sum()))
+    return table.assign(share=share, of_quota=table["used"] / [limit or float("nan") for limit in allowed])
 
 
 def used_by_app(windows: pd.DataFrame, frame: pd.DataFrame, freq: str) -> pd.DataFrame:
-    """Return the used share of the quotas over time: index time (bins of freq), a column per app and `unattributed`.
+    """Return who used the quotas over time: index time (bins of freq), a column per app, and `unattributed` last.
 
-    Shares are of the limits, summed over the bin's windows whose headers are known; 1 means that all was used.
+    Shares are of all that was used in the bin's windows whose headers are known, and add up to 1; a bin without such
+    windows is a row of NaN.
     """
-    known = frame.loc[frame["used"].notna(), ["window_start", "quota", "used", "limit", "accepted"]]
-    ours = windows.merge(known[["window_start", "quota"]], on=["window_start", "quota"])
-    accepted = ours[~ours["status_code"].isin([401, 429]).fillna(False).astype(bool)]
-    by_app = accepted.assign(time=accepted["window_start"].dt.floor(freq)).pivot_table(
+    known, accepted = _known(windows, frame)
+    counts = accepted.assign(time=accepted["window_start"].dt.floor(freq)).pivot_table(
         index="time", columns="app", values="requests", aggfunc="sum", fill_value=0
     )
-    sums = known.groupby(known["window_start"].dt.floor(freq))[["used", "limit", "accepted"]].sum().astype(float)
-    by_app = by_app.reindex(sums.index, fill_value=0)
-    by_app[UNATTRIBUTED] = (sums["used"] - sums["accepted"]).clip(lower=0)
-    return by_app.div(sums["limit"], axis=0).rename_axis(index="time", columns=None)
+    sums = known.groupby(known["window_start"].dt.floor(freq))[["used", "accepted"]].sum().astype(float)
+    counts = counts.reindex(sums.index, fill_value=0)
+    counts[UNATTRIBUTED] = (sums["used"] - sums["accepted"]).clip(lower=0)
+    bins = pd.date_range(sums.index[0], sums.index[-1], freq=freq) if len(sums) else sums.index
+    return counts.div(counts.sum(axis=1), axis=0).reindex(bins).rename_axis(index="time", columns=None)
+
+
+def _known(windows: pd.DataFrame, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows of `headroom` whose headers told what was used, and our accepted calls in these windows."""
+    known = frame[frame["used"].notna()]
+    ours = windows.merge(known[["window_start", "quota"]], on=["window_start", "quota"])
+    return known, ours[is_accepted(ours)]
 
 
 def retries(windows: pd.DataFrame, by: str = "app") -> pd.DataFrame:

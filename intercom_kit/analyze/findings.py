@@ -1,0 +1,190 @@
+"""The findings: what `intercom-kit analyze --json` prints, and the same in sentences, the bottom line first."""
+
+from typing import Any
+
+import pandas as pd
+from pydantic import ConfigDict, Field
+
+from intercom_kit.analyze.latency import QS, errors, with_unmeasured
+from intercom_kit.analyze.percentiles import percentiles
+from intercom_kit.analyze.ratelimit import UNATTRIBUTED
+from intercom_kit.analyze.readings import readings
+from intercom_kit.analyze.rollup import Rollup
+from intercom_kit.analyze.study import Study, study
+from intercom_kit.records import Record, UtcTime
+
+
+class _Part(Record):
+    model_config = ConfigDict(serialize_by_alias=True, populate_by_name=True)
+
+
+class RowCount(_Part):
+    """Rows of the request log that were looked at, and those of them that could not be read."""
+
+    read: int
+    rejected: int
+
+
+class Span(_Part):
+    """A stretch of time, UTC; `to` is excluded."""
+
+    from_: UtcTime = Field(alias="from")
+    to: UtcTime
+
+
+class Onset(_Part):
+    """When it began: after last_good and by first_bad; signal: what showed it."""
+
+    last_good: UtcTime
+    first_bad: UtcTime
+    signal: str
+
+
+class Recovery(_Part):
+    """When it ended: after last_bad and by first_good."""
+
+    last_bad: UtcTime
+    first_good: UtcTime
+
+
+class RouteLatency(_Part):
+    """Percentiles of one route's calls, milliseconds."""
+
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+
+
+class Latency(_Part):
+    """Percentiles of all calls of the log, milliseconds; None when no duration is known."""
+
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    by_route: dict[str, RouteLatency]
+
+
+class Errors(_Part):
+    """Shares of all calls, 0 to 1: those that failed, in all and by class (4xx, 429, 5xx, none: no answer)."""
+
+    share: float
+    by_class: dict[str, float]
+
+
+class RateLimitFindings(_Part):
+    """The rate limit; what no header told is None.
+
+    limit, min_remaining: requests of one 10-second window, of the app that had the fewest left. throttled_share: 429s
+    of all calls. attribution: share of the used quota in the windows under pressure, by app; with unattributed_share it
+    adds up to 1.
+    """
+
+    limit: int | None
+    min_remaining: int | None
+    throttled_share: float
+    exhausted: tuple[Span, ...]
+    attribution: dict[str, float]
+    unattributed_share: float | None
+
+
+class Outcome(_Part):
+    """What a way of retrying would have led to: 429s, and seconds added to the throttled span's calls."""
+
+    policy: str
+    throttled: int
+    delay_p50_s: float
+    delay_p99_s: float
+
+
+class Findings(_Part):
+    """What a request log shows. Its JSON is what `intercom-kit analyze --json` prints; readings are left out of it."""
+
+    rows: RowCount
+    span: Span
+    onset: Onset | None
+    recovery: Recovery | None
+    latency: Latency
+    errors: Errors
+    rate_limit: RateLimitFindings
+    what_if: tuple[Outcome, ...]
+    readings: tuple[str, ...] = Field((), exclude=True)
+
+    @property
+    def bottom_line(self) -> str:
+        """The first reading."""
+        return self.readings[0] if self.readings else ""
+
+
+def find(rollup: Rollup, **options: Any) -> Findings:  # noqa: ANN401 - they are those of `study`
+    """Return the findings of a rollup; options and errors are those of `study`."""
+    return findings_of(study(rollup, **options))
+
+
+def findings_of(seen: Study) -> Findings:
+    """Return the findings of a study."""
+    detected = seen.detected
+    return Findings(
+        rows=RowCount(read=seen.rollup.rows.read, rejected=seen.rollup.rows.rejected),
+        span=_span(*seen.span),
+        onset=Onset(**_fields(detected.onset, Onset)) if detected.onset else None,
+        recovery=Recovery(**_fields(detected.recovery, Recovery)) if detected.recovery else None,
+        latency=_latency(seen),
+        errors=_errors(seen.windows),
+        rate_limit=_rate_limit(seen),
+        what_if=_what_if(seen.what_if),
+        readings=tuple(readings(seen)),
+    )
+
+
+def _fields(found: object, kind: type[_Part]) -> dict[str, Any]:
+    return {name: getattr(found, name) for name in kind.model_fields}
+
+
+def _span(start: pd.Timestamp, end: pd.Timestamp) -> Span:
+    return Span(from_=start.to_pydatetime(), to=end.to_pydatetime())
+
+
+def _latency(seen: Study) -> Latency:
+    names = [f"p{100 * q:g}_ms" for q in QS]
+    whole = percentiles(with_unmeasured(seen.latency), QS)[names].round(2).to_dict("records")
+    routes = seen.percentiles_by_route.set_index("route")[names].round(2).sort_index()
+    by_route = {str(route): RouteLatency.model_validate(row) for route, row in routes.to_dict("index").items()}
+    return Latency.model_validate((whole[0] if whole else dict.fromkeys(names)) | {"by_route": by_route})
+
+
+def _errors(windows: pd.DataFrame) -> Errors:
+    found = errors(windows).sort_values("status_class")
+    by_class = dict(zip(found["status_class"].astype(str), found["share"].round(6), strict=True))
+    return Errors(share=round(float(found["share"].sum()), 6), by_class=by_class)
+
+
+def _rate_limit(seen: Study) -> RateLimitFindings:
+    known = seen.headroom[seen.headroom["remaining"].notna()].sort_values("remaining", kind="stable")
+    tightest = known.iloc[0] if len(known) else None
+    shares = dict(zip(seen.attribution["app"].astype(str), seen.attribution["share"].round(6), strict=True))
+    unattributed = shares.pop(UNATTRIBUTED)
+    throttled = seen.windows["requests"][seen.windows["status_code"].eq(429).fillna(value=False)].sum()
+    return RateLimitFindings(
+        limit=None if tightest is None else int(tightest["limit"]),
+        min_remaining=None if tightest is None else int(tightest["remaining"]),
+        throttled_share=round(float(throttled / seen.windows["requests"].sum()), 6),
+        exhausted=tuple(_span(*times) for times in _united(seen.exhausted)),
+        attribution=shares if len(known) else {},
+        unattributed_share=unattributed if len(known) else None,
+    )
+
+
+def _united(spans: pd.DataFrame) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
+    """Join the spans of all quotas that overlap."""
+    united: list[tuple[pd.Timestamp, pd.Timestamp]] = []
+    for start, end in spans[["from", "to"]].itertuples(index=False):
+        if united and start <= united[-1][1]:
+            united[-1] = (united[-1][0], max(united[-1][1], end))
+        else:
+            united.append((start, end))
+    return united
+
+
+def _what_if(frame: pd.DataFrame) -> tuple[Outcome, ...]:
+    rows = frame[list(Outcome.model_fields)].to_dict("records")
+    return tuple(Outcome.model_validate(row) for row in rows)

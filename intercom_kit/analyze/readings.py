@@ -1,0 +1,312 @@
+"""The findings in sentences, computed from the frames: a chart's caption, and the lines that a terminal prints."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from intercom_kit.analyze import burn, latency
+from intercom_kit.analyze.ratelimit import SHARED, UNATTRIBUTED
+from intercom_kit.analyze.study import Study
+from intercom_kit.analyze.whatif import GIVE_UP_S, is_limited
+
+POLICY_WORDS = {
+    "none": "no retry at all",
+    "exponential": "exponential backoff",
+    "sleep_to_reset": "sleeping to the reset",
+    "reset_with_jitter": "sleeping to the reset with jitter",
+    "token_bucket": "a queue with a token bucket",
+}
+
+
+def readings(seen: Study) -> Iterator[str]:
+    """Yield the bottom line, then one reading per question; those about 429s only when there were some."""
+    yield bottom_line(seen)
+    yield from rows(seen)
+    yield headroom(seen)
+    if len(seen.pressed) < len(seen.headroom):
+        yield used_by_app(seen)
+    if len(seen.retries):
+        yield retries(seen)
+        yield what_if(seen)
+    yield percentiles(seen)
+    yield errors(seen)
+    yield burn_rate(seen)
+
+
+def moment(at: pd.Timestamp) -> str:
+    """Return a time as `2026-11-24 09:30:00 UTC`."""
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def length(start: pd.Timestamp, end: pd.Timestamp) -> str:
+    """Return how long it was, as `45 s`, `12 min` or `3 h 20 min`."""
+    seconds = (end - start).total_seconds()
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def milliseconds(value: float) -> str:
+    """Return a duration in ms below one second, in s above."""
+    return f"{value:,.0f} ms" if value < 1000 else f"{value / 1000:.3g} s"
+
+
+def share(value: float) -> str:
+    """Return a share in per cent, with as many digits as it deserves."""
+    percent = 100 * value
+    if 99 < percent < 100:
+        return f"{min(percent, 99.9):.1f} %"
+    return f"{percent:.0f} %" if percent >= 10 else f"{percent:.1f} %" if percent >= 1 else f"{percent:.2g} %"
+
+
+def bottom_line(seen: Study) -> str:
+    """Say whether something happened, when, how bad it was, and what the rate limit had to do with it."""
+    calls = int(seen.windows["requests"].sum())
+    onset, recovery = seen.detected.onset, seen.detected.recovery
+    if onset is None:
+        span = f"between {moment(seen.span[0])} and {moment(seen.span[1])}"
+        return f"No incident found in {calls:,} calls {span}: {share(seen.errors['share'].sum())} of them failed."
+    ended = "it had not ended when the log did"
+    if recovery is not None:
+        lasted = length(onset.first_bad, recovery.first_good)
+        ended = f"it ended between {interval(recovery.last_bad, recovery.first_good)}, after {lasted}"
+    began = f"It began between {interval(onset.last_good, onset.first_bad)}; {ended}."
+    return f"{began} {_damage(seen)} {_limit_part(seen)}".strip()
+
+
+def interval(start: pd.Timestamp, end: pd.Timestamp) -> str:
+    """Return an interval as `2026-11-24 09:29:50 and 09:30:00 UTC`."""
+    return f"{start:%Y-%m-%d %H:%M:%S} and {moment(end) if start.date() != end.date() else f'{end:%H:%M:%S} UTC'}"
+
+
+def _damage(seen: Study) -> str:
+    failing = latency.errors(seen.during, "code")
+    failed = failing["share"].sum()
+    line = f"{share(failed)} of the calls failed"
+    if failed >= 0.01:
+        line += f", mostly {failing['code'].iloc[0]}"
+    change = None if seen.comparison is None else seen.comparison.set_index("metric").loc["p95_ms"]
+    if change is not None and change["low"] > 0 and change["incident"] > 1.5 * change["baseline"]:
+        slower = f"p95 rose from {milliseconds(change['baseline'])} to {milliseconds(change['incident'])}"
+        line = f"{line}; {slower}" if failed >= 0.01 else f"{slower[0].upper()}{slower[1:]}; {line}"
+    return f"{line}."
+
+
+def _limit_part(seen: Study) -> str:
+    """Whose quota the 429s of the incident came from, if any number did."""
+    during = seen.headroom[seen.headroom["window_start"].isin(seen.during["window_start"])]
+    throttled, pool, overload = (int(during[name].sum()) for name in ("throttled", "with_quota_left", "overload"))
+    if overload > throttled:
+        return "The 429s say that Intercom's servers were overloaded; our quota was not the reason."
+    if not throttled:
+        return ""
+    if pool > throttled / 2:
+        return (
+            f"{share(pool / throttled)} of the 429s came while our own window had quota left: the workspace's shared "
+            "quota was used up, and other apps of the workspace are the suspects."
+        )
+    worst = str(during.groupby("quota")["throttled"].sum().idxmax())
+    return f"{'Our apps' if worst == SHARED else f'App {worst}'} used up its own quota."
+
+
+def rows(seen: Study) -> Iterator[str]:
+    """Say how many rows could not be read, when it is over 1 %."""
+    read = seen.rollup.rows
+    if read.rejected_share > 0.01:
+        yield f"{read.rejected:,} of {read.read:,} rows ({share(read.rejected_share)}) could not be read: take care."
+
+
+def headroom(seen: Study) -> str:
+    """Say how often the quota was used up, or how near it came."""
+    known = seen.headroom[seen.headroom["used_share"].notna()]
+    if known.empty:
+        return "Unknown how much of the rate limit was left: no answer in the log carried its headers."
+    parts = [_exhaustion(seen) if len(seen.exhausted) else _closest(known)]
+    if len(seen.hidden_bursts):
+        worst = seen.hidden_bursts.sort_values("worst_share").iloc[-1]
+        parts.append(
+            f"A minute's average hid a burst {_times(len(seen.hidden_bursts))}: in the minute from "
+            f"{worst['minute']:%H:%M} {share(worst['minute_share'])} was used, in its fullest window "
+            f"{share(worst['worst_share'])}."
+        )
+    unknown = len(seen.headroom) - len(known)
+    if unknown:
+        parts.append(f"{unknown:,} of {len(seen.headroom):,} windows are unknown: no headers came.")
+    parts += [_soon(row) for row in seen.time_to_exhaustion.to_dict("records")]
+    return " ".join(part for part in parts if part)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
+
+
+def _exhaustion(seen: Study) -> str:
+    spans = seen.exhausted
+    total = spans["exhausted_s"].sum()
+    quota = str(spans.groupby("quota")["exhausted_s"].sum().idxmax())
+    limit = seen.headroom.loc[seen.headroom["quota"].eq(quota), "limit"].max()
+    span = f"{spans['windows'].sum():,} windows from {moment(spans['from'].min())} to {moment(spans['to'].max())}"
+    return (
+        f"The quota of {limit:,} requests a window ({quota}) was used up in {span}: nothing was left for "
+        f"{total / 60:,.1f} min in all."
+    )
+
+
+def _closest(known: pd.DataFrame) -> str:
+    worst = known.loc[known["used_share"].idxmax()]
+    return (
+        f"The quota was never used up: the fullest window, at {moment(worst['window_start'])} ({worst['quota']}), used "
+        f"{share(worst['used_share'])} of {worst['limit']:,} requests."
+    )
+
+
+def _soon(row: dict[str, float]) -> str:
+    """The band of time to exhaustion, when there is something to fear."""
+    band = f"{share(row['share_low'])} to {share(row['share_high'])}"
+    now = f"In the last minutes {row['quota']} asked for {band} of its quota"
+    if row["share_high"] >= 1:
+        latest = f"{row['latest_s']:.0f} s" if row["share_low"] >= 1 else "never"
+        return f"{now}: a window is used up after {row['soonest_s']:.0f} s ({latest} at the low rate)."
+    if row["full_in_min"] <= 60:
+        return f"{now}, growing: if that goes on, the window is full in {row['full_in_min']:.0f} minutes."
+    return ""
+
+
+def used_by_app(seen: Study) -> str:
+    """Say who used the quota in the windows under pressure, and what our log does not show."""
+    frame = seen.attribution
+    ours = frame[frame["app"].ne(UNATTRIBUTED)]
+    if ours["used"].sum() == 0:
+        return "Unknown who used the quota: no window under pressure carried the rate-limit headers."
+    apps = ", ".join(f"{row.app} {share(row.share)} ({share(row.of_quota)} of its quota)" for row in ours.itertuples())
+    route = seen.attribution_by_route.iloc[0]
+    line = (
+        f"Of what was used in the windows under pressure: {apps}; most by {route['route']} ({share(route['share'])})."
+    )
+    rest = float(frame["share"].iloc[-1])
+    if rest >= 0.01:
+        line += (
+            f" At least {share(rest)} is not in our log: another process with the same token or other apps of the "
+            "workspace are the suspects."
+        )
+    pool, throttled = int(seen.headroom["with_quota_left"].sum()), int(seen.headroom["throttled"].sum())
+    if pool:
+        line += (
+            f" {pool:,} of {throttled:,} refused calls came while our own window had quota left: the workspace's "
+            "shared quota was used up, and its other apps are the suspects."
+        )
+    return line
+
+
+def retries(seen: Study) -> str:
+    """Say how refused calls were repeated."""
+    frame = seen.retries
+    if frame.empty:
+        return "No call was refused by the rate limit, so none was repeated for it."
+    worst = frame.iloc[0]
+    if pd.isna(worst["share_1s"]):
+        return "Unknown how refused calls were repeated: the log names neither contacts nor conversations to follow."
+    line = (
+        f"Of app {worst['app']}'s refused calls {share(worst['share_before_reset'])} came again before the reset, "
+        f"{share(worst['share_1s'])} within a second, to be refused again"
+    )
+    return f"{line}: each call that was meant became {worst['amplification']:.2f} calls."
+
+
+def what_if(seen: Study) -> str:
+    """Say what would have helped; never what caused it."""
+    frame = seen.what_if
+    if frame.empty:
+        return "Nothing to replay: the rate limit refused no call."
+    recorded = int(seen.windows["requests"][is_limited(seen.windows)].sum())
+    best = frame.loc[(frame["throttled"] + frame["lost"]).idxmin()]  # calls in vain, whoever refused them
+    line = (
+        f"What would have helped: {POLICY_WORDS[best['policy']]} would have met {best['throttled']:,} 429s instead of "
+        f"{recorded:,}, with half of the calls delayed by at most {best['delay_p50_s']:.0f} s and 99 % by at most "
+        f"{best['delay_p99_s']:.0f} s."
+    )
+    if best["lost"]:
+        ours = seen.headroom["with_quota_left"].sum() <= recorded / 2
+        why = "the work was more than the quota" if ours else "other apps of the workspace had used the shared quota"
+        line += (
+            f" Even then {best['lost']:,} calls would have waited over {GIVE_UP_S} s and been given up: {why}, and no "
+            "way of retrying changes that."
+        )
+    return line
+
+
+def percentiles(seen: Study) -> str:
+    """Say how latency moved, with confidence where an incident was found."""
+    frame = seen.percentiles.dropna(subset="p95_ms")
+    if frame.empty:
+        return "Unknown how long calls took: the log holds no durations."
+    worst = frame.loc[frame["p95_ms"].idxmax()]
+    line = f"p95 was highest at {moment(worst['time'])}: {milliseconds(worst['p95_ms'])}."
+    if seen.comparison is not None:
+        line = f"{_changed(seen.comparison)}{_successes(seen)} {line}"
+    lost = latency.timeouts(seen.windows)
+    return f"{line} {lost:,} calls timed out; they count with the time they waited." if lost else line
+
+
+def _changed(comparison: pd.DataFrame) -> str:
+    row = comparison.set_index("metric").loc["p95_ms"]
+    if pd.isna(row["baseline"]) or pd.isna(row["incident"]):
+        return "p95 cannot be compared: there are no durations on one side of the onset."
+    before, during = milliseconds(row["baseline"]), milliseconds(row["incident"])
+    if pd.isna(row["low"]):
+        return f"p95 was {before} before the onset and {during} after it; too few minutes to tell more."
+    if row["low"] <= 0 <= row["high"]:
+        return f"p95 did not change measurably: {before} before the onset, {during} during the incident."
+    low, high = sorted(abs(row[name]) for name in ("low", "high"))
+    band = f"95 % interval of the change {milliseconds(low)} to {milliseconds(high)}"
+    times = f"× {row['incident'] / row['baseline']:.2g}; {band}"
+    return f"p95 {'rose' if row['low'] > 0 else 'fell'} from {before} to {during} ({times})."
+
+
+def _successes(seen: Study) -> str:
+    """How the successful calls fared, where so many failed that all calls together mislead."""
+    if latency.errors(seen.during)["share"].sum() < 0.1 or seen.comparison_of_successes is None:
+        return ""
+    row = seen.comparison_of_successes.set_index("metric").loc["p95_ms"]
+    if pd.isna(row["incident"]):
+        return " Too many calls failed for it to mean much: none succeeded."
+    before, during = milliseconds(row["baseline"]), milliseconds(row["incident"])
+    return f" Calls refused at once count in it; the p95 of the successful ones went from {before} to {during}."
+
+
+def heat_map(seen: Study) -> str:
+    """Say between which durations most calls lay, and how many were far above."""
+    table = seen.heat_map
+    if table.empty:
+        return "Unknown how long calls took: the log holds no durations."
+    by_row = table.sum(axis=1)
+    running = by_row.cumsum() / by_row.sum()
+    low, high = (table.index[min(int((running < q).sum()), len(table) - 1)] for q in (0.1, 0.9))
+    slow = table[table.index >= 10 * high].sum()
+    line = f"Eight calls of ten took {milliseconds(low)} to {milliseconds(high)}."
+    if slow.sum() == 0:
+        return f"{line} None took over ten times that."
+    return (
+        f"{line} {int(slow.sum()):,} took over {milliseconds(10 * high)}, most of them around {moment(slow.idxmax())}."
+    )
+
+
+def errors(seen: Study) -> str:
+    """Say what share of calls failed, of what, and when it was worst."""
+    frame = seen.errors
+    if frame.empty:
+        return "No call failed."
+    total = seen.errors_over_time.sum(axis=1)
+    kinds = ", ".join(
+        f"{code} {share(part)}" for code, part in frame[["code", "share"]].head(3).itertuples(index=False)
+    )
+    return (
+        f"{share(frame['share'].sum())} of all calls failed ({kinds}); it was worst at {moment(total.idxmax())}, with "
+        f"{share(total.max())}."
+    )
+
+
+def burn_rate(seen: Study) -> str:
+    """Say when a month's error budget would be gone."""
+    return burn.burn_words(seen.burn)

@@ -1,0 +1,230 @@
+"""One look at one rollup: every frame that a finding or a chart needs, each computed once and on demand."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+
+import pandas as pd
+
+from intercom_kit.analyze import burn as burns
+from intercom_kit.analyze import latency as latencies
+from intercom_kit.analyze import ratelimit, whatif
+from intercom_kit.analyze.onset import Detection, detect
+from intercom_kit.analyze.rollup import Rollup
+from intercom_kit.errors import RequestLogError
+from intercom_kit.records import WINDOW_S, Event
+
+Moment = datetime | str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A rollup cut to a span, with what follows from it.
+
+    span: from the first window's start to the last one's end, UTC. detected: onset and recovery. events: the incident's
+    timeline. pressure: used share from which a window is under pressure. slo: share of calls that must not fail.
+    bucket_rate: calls a second of the token bucket in the what-if; None: 90 % of the limit.
+    """
+
+    rollup: Rollup
+    span: latencies.Span
+    detected: Detection
+    events: tuple[Event, ...] = ()
+    pressure: float = ratelimit.PRESSURE
+    slo: float = burns.SLO
+    bucket_rate: float | None = None
+
+    @cached_property
+    def windows(self) -> pd.DataFrame:
+        """The rollup's windows, with `quota`."""
+        return ratelimit.with_quota(self.rollup.windows)
+
+    @property
+    def latency(self) -> pd.DataFrame:
+        """The rollup's histogram of latency."""
+        return self.rollup.latency
+
+    @cached_property
+    def freq(self) -> str:
+        """The width of a bin of the pictures over time."""
+        return latencies.bins_for(self.span, finest="1min")
+
+    @cached_property
+    def incident(self) -> latencies.Span | None:
+        """From the first bad moment to the first good one, or the log's end; None when no incident was found."""
+        if self.detected.onset is None:
+            return None
+        end = self.detected.recovery.first_good if self.detected.recovery else self.span[1]
+        return pd.Timestamp(self.detected.onset.first_bad), pd.Timestamp(end)
+
+    @cached_property
+    def during(self) -> pd.DataFrame:
+        """The windows of the incident, or all when none was found."""
+        span = self.incident or self.span
+        return self.windows[self.windows["window_start"].between(*span, inclusive="left")]
+
+    @cached_property
+    def headroom(self) -> pd.DataFrame:
+        """See ratelimit.headroom."""
+        return ratelimit.headroom(self.windows)
+
+    @cached_property
+    def exhausted(self) -> pd.DataFrame:
+        """See ratelimit.exhausted."""
+        return ratelimit.exhausted(self.headroom)
+
+    @cached_property
+    def hidden_bursts(self) -> pd.DataFrame:
+        """See ratelimit.hidden_bursts."""
+        return ratelimit.hidden_bursts(self.headroom, pressure=self.pressure)
+
+    @cached_property
+    def time_to_exhaustion(self) -> pd.DataFrame:
+        """See ratelimit.time_to_exhaustion."""
+        return ratelimit.time_to_exhaustion(self.headroom)
+
+    @cached_property
+    def pressed(self) -> pd.DataFrame:
+        """See ratelimit.under_pressure."""
+        return ratelimit.under_pressure(self.headroom, pressure=self.pressure)
+
+    @cached_property
+    def attribution(self) -> pd.DataFrame:
+        """Who used the quota in the windows under pressure, by app; see ratelimit.attribution."""
+        return ratelimit.attribution(self.windows, self.pressed)
+
+    @cached_property
+    def attribution_by_route(self) -> pd.DataFrame:
+        """The same by route."""
+        return ratelimit.attribution(self.windows, self.pressed, by="route")
+
+    @cached_property
+    def used_by_app(self) -> pd.DataFrame:
+        """See ratelimit.used_by_app."""
+        return ratelimit.used_by_app(self.windows, self.headroom, self.freq)
+
+    @cached_property
+    def retries(self) -> pd.DataFrame:
+        """See ratelimit.retries."""
+        return ratelimit.retries(self.windows)
+
+    @cached_property
+    def retries_over_time(self) -> pd.DataFrame:
+        """See ratelimit.retries_over_time."""
+        return ratelimit.retries_over_time(self.windows, self.freq)
+
+    @cached_property
+    def arrivals(self) -> pd.DataFrame:
+        """See whatif.arrivals."""
+        return whatif.arrivals(self.windows)
+
+    @cached_property
+    def what_if(self) -> pd.DataFrame:
+        """See whatif.what_if."""
+        return whatif.what_if(self.arrivals, rate=self.bucket_rate)
+
+    @cached_property
+    def percentiles(self) -> pd.DataFrame:
+        """See latency.percentiles_over_time."""
+        return latencies.percentiles_over_time(self.latency, self.freq)
+
+    @cached_property
+    def percentiles_by_route(self) -> pd.DataFrame:
+        """See latency.percentiles_by_route."""
+        return latencies.percentiles_by_route(self.latency)
+
+    @cached_property
+    def heat_map(self) -> pd.DataFrame:
+        """See latency.heat_map."""
+        return latencies.heat_map(self.latency, self.freq)
+
+    @cached_property
+    def errors(self) -> pd.DataFrame:
+        """Failed calls of the whole span by code; see latency.errors."""
+        return latencies.errors(self.windows, "code")
+
+    @cached_property
+    def errors_over_time(self) -> pd.DataFrame:
+        """See latency.errors_over_time."""
+        return latencies.errors_over_time(self.windows, self.freq)
+
+    @cached_property
+    def comparison(self) -> pd.DataFrame | None:
+        """Before the onset against the incident, see latency.compare; None when no incident was found."""
+        return self._compared(self.latency)
+
+    @cached_property
+    def comparison_of_successes(self) -> pd.DataFrame | None:
+        """The same with the durations of successful calls only."""
+        return self._compared(self.latency[self.latency["status_class"].eq("2xx")])
+
+    def _compared(self, latency: pd.DataFrame) -> pd.DataFrame | None:
+        if self.incident is None:
+            return None
+        return latencies.compare(self.windows, latency, (self.span[0], self.incident[0]), self.incident)
+
+    @cached_property
+    def burn(self) -> burns.Burn:
+        """The error budget's burn during the incident, or over the whole log when none was found."""
+        return burns.burn(self.during, self.windows, slo=self.slo)
+
+    @cached_property
+    def burn_over_time(self) -> pd.DataFrame:
+        """See burn.burn_over_time."""
+        return burns.burn_over_time(self.windows, self.freq, slo=self.slo)
+
+
+def study(
+    rollup: Rollup,
+    *,
+    since: Moment = None,
+    until: Moment = None,
+    events: Sequence[Event] = (),
+    pressure: float = ratelimit.PRESSURE,
+    slo: float = burns.SLO,
+    bucket_rate: float | None = None,
+) -> Study:
+    """Cut the rollup to [since, until) and look at it; the arguments are explained at Study.
+
+    Raises RequestLogError when a time has no zone or nothing is left, ValueError when a threshold makes no sense.
+    """
+    if not (0 < pressure <= 1 and 0 < slo < 1 and (bucket_rate is None or bucket_rate > 0)):
+        raise ValueError("pressure and slo are shares between 0 and 1, bucket_rate is calls a second above 0")
+    part = cut(rollup, moment(since, "since"), moment(until, "until"))
+    starts = part.windows["window_start"]
+    if starts.empty:
+        raise RequestLogError(
+            f"The request log holds no requests between {since or 'its start'} and {until or 'its end'}. "
+            "Widen --since and --until, or pass another log with --requests."
+        )
+    span = (starts.min(), starts.max() + pd.Timedelta(seconds=WINDOW_S))
+    return Study(part, span, detect(part), tuple(events), pressure, slo, bucket_rate)
+
+
+def moment(value: Moment, name: str) -> pd.Timestamp | None:
+    """Return a time as UTC, None for nothing; raises RequestLogError for one without a zone."""
+    if not value:
+        return None
+    try:
+        at = pd.Timestamp(value)
+    except ValueError as error:
+        raise RequestLogError(f"{name}={value!r} is not a time. Write it as 2026-11-24T09:30Z.") from error
+    if at.tzinfo is None:
+        raise RequestLogError(f"{name}={value} has no time zone. Which one is it? Write it as 2026-11-24T09:30Z.")
+    return at.tz_convert("UTC")
+
+
+def cut(rollup: Rollup, since: pd.Timestamp | None, until: pd.Timestamp | None) -> Rollup:
+    """Return the part of a rollup in [since, until): whole windows, whole minutes of latency.
+
+    Affected contacts and conversations are kept when any of their failed calls can lie in the span.
+    """
+    low = since or pd.Timestamp("1970-01-01", tz="UTC")
+    high = until or pd.Timestamp("2200-01-01", tz="UTC")
+    windows, latency, affected = rollup.windows, rollup.latency, rollup.affected
+    in_window = windows["window_start"].ge(low.floor("10s")) & windows["window_start"].lt(high)
+    in_minute = latency["minute"].ge(low.floor("min")) & latency["minute"].lt(high)
+    overlaps = affected["last_failed"].ge(low) & affected["first_failed"].lt(high)
+    parts = {"windows": windows[in_window], "latency": latency[in_minute], "affected": affected[overlaps]}
+    return replace(rollup, **{name: part.reset_index(drop=True) for name, part in parts.items()})

@@ -266,7 +266,7 @@ _SCENARIOS = (
         "slow-api",
         "One query without an index: every answer comes, but takes over two seconds (2025-10-17).",
         effects=(Effect(0, 40 * MINUTE, delay_ms=2600, ramp_s=3 * MINUTE),),
-        health=_failing("degraded", 40 * MINUTE),
+        health=(Health(3 * MINUTE, "degraded"), Health(40 * MINUTE, "healthy")),
         truths=(Truth(3 * MINUTE, 40 * MINUTE, "vendor_suspected", "vendor_slow", "P2"),),
         recovery_s=40 * MINUTE,
     ),

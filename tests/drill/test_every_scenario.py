@@ -1,0 +1,58 @@
+"""Every scenario over real HTTP: what the checks and the decision find must be the hidden truth."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+
+from intercom_kit.collect.checks import run_checks
+from intercom_kit.decide import decide
+from intercom_kit.drill.loopback import Loopback
+from intercom_kit.drill.objects import CANARIES
+from intercom_kit.drill.scenarios import SCENARIOS, Scenario
+from intercom_kit.drill.score import score
+from intercom_kit.records import Decision
+
+BEFORE_S, AFTER_S = -600.0, 600.0
+
+
+def moments(scenario: Scenario) -> list[float]:
+    """When to look, in scenario time: before the onset, by default, between changes of the truth, after the recovery."""
+    changes = {edge for truth in scenario.truths for edge in (truth.start_s, truth.end_s) if abs(edge) < 1e9}
+    edges = sorted({scenario.onset_s, *changes})
+    between = [(early + late) / 2 for early, late in pairwise(edges)]
+    return sorted({scenario.default_at_s, BEFORE_S, *between, max(edges) + AFTER_S})
+
+
+MOMENTS = [
+    pytest.param(scenario, at_s, id=f"{scenario.name}-at-{at_s:g}s")
+    for scenario in SCENARIOS.values()
+    for at_s in moments(scenario)
+]
+
+
+@pytest.mark.parametrize(("scenario", "at_s"), MOMENTS)
+def test_triage_finds_the_truth(play: Callable[..., Loopback], scenario: Scenario, at_s: float) -> None:
+    """In each phase of each scenario verdict, cause and severity agree with the truth, and no canary is recorded."""
+    loopback = play(scenario.name, at_s=at_s)
+    hangs = any(effect.hang and effect.active(at_s) for effect in scenario.effects)
+    settings = loopback.settings(timeout_s=1.0 if hangs else 5.0)
+    checks = run_checks(settings)
+    found = score(decide(checks, settings), loopback.truth())
+    assert [(row.field, row.found) for row in found.rows] == [(row.field, row.truth) for row in found.rows]
+    assert found.agrees
+    recorded = b"\n".join(check.line() for check in checks).decode()
+    assert [canary for canary in CANARIES if canary in recorded] == []
+
+
+def test_score_tells_what_disagrees(play: Callable[..., Loopback]) -> None:
+    """A decision that misses the truth is scored field by field, with `none` for no severity."""
+    loopback = play("rate-limited")
+    wrong = Decision(at="2026-11-24T09:30:00Z", verdict="ours", cause="token_invalid")  # type: ignore[arg-type]
+    result = score(wrong, loopback.truth())
+    assert not result.agrees
+    assert [(row.field, row.found, row.truth, row.agrees) for row in result.rows] == [
+        ("verdict", "ours", "ours", True),
+        ("cause", "token_invalid", "app_rate_limit", False),
+        ("severity", "none", "P2", False),
+    ]

@@ -1,0 +1,161 @@
+"""The loopback Intercom as a server: starting, refusing, hanging, stopping."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from intercom_kit.drill import objects
+from intercom_kit.drill.loopback import Loopback
+from intercom_kit.drill.scenarios import SCENARIOS
+from intercom_kit.drill.server import serve
+from intercom_kit.drill.timeline import Effect
+from intercom_kit.errors import ScenarioError
+from intercom_kit.settings import load_settings
+
+HEADERS = {"Authorization": f"Bearer {objects.CANARY_TOKEN}"}
+
+
+def test_stops_at_once_with_calls_hanging_and_connections_open() -> None:
+    """Stopping takes a moment although a call hangs and a connection is kept alive."""
+    searching = threading.Thread(target=lambda: _search(loopback, errors))
+    errors: list[httpx.HTTPError] = []
+    with httpx.Client(headers=HEADERS) as kept_alive:
+        with serve(SCENARIOS["search-timeouts"]) as loopback:
+            assert kept_alive.get(f"{loopback.api_url}/me").status_code == 200
+            searching.start()
+            _wait_for(lambda: len(loopback.requests_seen) == 2)
+            leaving = time.monotonic()
+        assert time.monotonic() - leaving < 0.3
+    searching.join()
+    assert isinstance(errors[0], httpx.RemoteProtocolError | httpx.ReadError)
+
+
+def _search(loopback: Loopback, errors: list[httpx.HTTPError]) -> None:
+    try:
+        httpx.post(f"{loopback.api_url}/contacts/search", json={}, headers=HEADERS, timeout=30)
+    except httpx.HTTPError as error:
+        errors.append(error)
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_refuses_the_api_alone_and_comes_back() -> None:
+    """While connections are refused the status page and our health answer; afterwards the API is back on its port."""
+    brief = replace(SCENARIOS["healthy"], effects=(Effect(0.3, 0.8, refuse=True),))
+    with serve(brief, at_s=0) as loopback, httpx.Client(headers=HEADERS) as kept_alive:
+        assert kept_alive.get(f"{loopback.api_url}/me").status_code == 200
+        _wait_for(lambda: not _connects(loopback.api_url))
+        with pytest.raises(httpx.ConnectError):
+            kept_alive.get(f"{loopback.api_url}/me")
+        assert httpx.get(f"{loopback.side_url}/health").status_code == 200
+        assert httpx.get(f"{loopback.side_url}/api/v2/status.json").status_code == 200
+        _wait_for(lambda: _connects(loopback.api_url))
+        assert loopback.at >= 0.8
+        assert kept_alive.get(f"{loopback.api_url}/me").status_code == 200
+
+
+def _connects(url: str) -> bool:
+    parts = httpx.URL(url)
+    with socket.socket() as probe:
+        return probe.connect_ex((parts.host, parts.port)) == 0
+
+
+def test_refuses_from_the_first_moment() -> None:
+    """A drill that begins in the middle of a refusal has its port closed as soon as it is served."""
+    with serve(SCENARIOS["network-down"]) as loopback:
+        assert not _connects(loopback.api_url)
+    with serve(SCENARIOS["network-down"], at_s=-60) as loopback:
+        assert _connects(loopback.api_url)
+
+
+def test_unresolvable_host_does_not_resolve() -> None:
+    """In the DNS drill the API's host has a name that no resolver may ever know."""
+    with serve(SCENARIOS["dns-failure"]) as loopback:
+        assert loopback.environment["INTERCOM_BASE_URL"].endswith(".invalid")
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(loopback.environment["INTERCOM_BASE_URL"])
+
+
+def test_delay_is_added_to_every_answer() -> None:
+    """The extra delay holds back the API, the status page and our health alike."""
+    with serve(SCENARIOS["healthy"], extra_delay_ms=120) as loopback:
+        for url in (
+            f"{loopback.api_url}/me",
+            f"{loopback.side_url}/health",
+            f"{loopback.side_url}/api/v2/summary.json",
+        ):
+            asked = time.monotonic()
+            httpx.get(url, headers=HEADERS)
+            assert time.monotonic() - asked >= 0.12
+
+
+def test_taken_port_is_told() -> None:
+    """A port in use is refused with what to do."""
+    with serve(SCENARIOS["healthy"]) as loopback:
+        port = httpx.URL(loopback.api_url).port
+        assert port is not None
+        with pytest.raises(ScenarioError, match="--port"), serve(SCENARIOS["healthy"], port=port):
+            pass
+
+
+def test_chosen_port_is_used() -> None:
+    """The API takes the port asked for, and what stands beside it the next one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with serve(SCENARIOS["healthy"], port=port) as loopback:
+        assert loopback.api_url == f"http://127.0.0.1:{port}"
+        assert loopback.side_url == f"http://127.0.0.1:{port + 1}"
+
+
+def test_environment_alone_makes_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process with only the printed environment reads the same settings as the drill itself."""
+    with serve(SCENARIOS["regional-outage"]) as loopback:
+        monkeypatch.setenv("INTERCOM_HEALTH_PATH", "elsewhere")  # a team's own setting must not leak into a drill
+        assert loopback.settings().health_path == "services.intercom.status"
+        assert loopback.settings(timeout_s=0.5).timeout_s == 0.5
+        for name, value in loopback.environment.items():
+            monkeypatch.setenv(name, value)
+        assert load_settings(dotenv=None) == loopback.settings()
+        assert loopback.settings().region == "au"
+
+
+def test_clock_runs_from_the_given_time() -> None:
+    """Scenario time starts where it is told to and runs in real time; the truth follows it."""
+    with serve(SCENARIOS["flapping"], at_s=239.7) as loopback:
+        assert loopback.truth().cause == "vendor_errors"
+        _wait_for(lambda: loopback.truth().cause == "none")
+        assert 240 <= loopback.at < 245
+
+
+def test_requests_seen_tell_route_and_status_but_no_secret() -> None:
+    """What arrived is listed by route template and status, without ids or tokens."""
+    with serve(SCENARIOS["healthy"], at_s=100) as loopback:
+        httpx.get(f"{loopback.api_url}/contacts/{objects.contact_id(1)}", headers=HEADERS)
+        httpx.get(f"{loopback.api_url}/me")
+        first, second = loopback.requests_seen
+    assert (first.method, first.route, first.status) == ("GET", "/contacts/{id}", 200)
+    assert (second.route, second.status) == ("/me", 401)
+    assert 100 <= first.at_s <= second.at_s < 110
+    assert objects.CANARY_TOKEN not in repr(loopback.requests_seen)
+
+
+def test_answers_on_a_kept_connection_do_not_wait() -> None:
+    """Call after call on one connection each takes a few milliseconds, so that no latency shows that is not played."""
+    with serve(SCENARIOS["healthy"]) as loopback, httpx.Client(headers=HEADERS) as kept_alive:
+        took = []
+        for _ in range(30):
+            asked = time.monotonic()
+            kept_alive.get(f"{loopback.api_url}/me")
+            took.append(time.monotonic() - asked)
+    assert sorted(took)[len(took) // 2] < 0.03

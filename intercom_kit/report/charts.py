@@ -165,8 +165,10 @@ def _phase_bar(axes: Axes, row: int, check: CheckRecord, gap: float) -> None:
         if width > 0:
             axes.barh(row, width, left=start, height=0.6, color=colour, label=label, edgecolor="white", linewidth=0.4)
         start += width
-    words = "" if check.outcome == "ok" else f" {check.error_type or check.http_status or ''} {check.outcome}"
-    axes.text(start + gap, row, f"{check.duration_ms:,.0f} ms{words}", va="center", fontsize=9, color=INK)
+    answered = check.http_status if check.http_status and check.http_status >= 400 else None
+    reason = str(check.error_type or answered or "")
+    words = ", ".join(filter(None, [f"{check.duration_ms:,.0f} ms", reason, check.outcome * (check.outcome != "ok")]))
+    axes.text(start + gap, row, words, va="center", fontsize=9, color=INK)
 
 
 def _legend_once(figure: Figure, axes: Axes) -> None:
@@ -181,7 +183,7 @@ def _phases_reading(asked: Sequence[CheckRecord], slow_s: float) -> str:
         return "No check was asked."
     longest = max(asked, key=lambda check: check.duration_ms)
     spent = {f"on {label}": getattr(longest.phases, field) or 0.0 for field, label, _ in PHASES}
-    rest = "waiting in vain" if longest.error_type == "timeout" else "after the phases seen apart"
+    rest = "waiting in vain" if longest.error_type == "timeout" else "on the rest"
     spent[rest] = longest.duration_ms - sum(spent.values())
     phase, phase_ms = max(spent.items(), key=lambda item: item[1])
     slow = [CHECK_LABELS[check.name] for check in asked if check.duration_ms > slow_s * 1000]

@@ -1,0 +1,204 @@
+"""Reports in a real browser: nothing is fetched, nothing runs, and everybody can read them."""
+
+import itertools
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from playwright.sync_api import Browser, Page, Request, Route, sync_playwright
+
+from intercom_kit.collect.incident import IncidentFolder
+from intercom_kit.drill.scenarios import find_scenario
+from intercom_kit.drill.server import serve
+from intercom_kit.report.archive import run_and_render
+from intercom_kit.report.execute import run_notebook
+from intercom_kit.report.html import Header, render_html
+from intercom_kit.report.triage import run_triage
+
+pytestmark = pytest.mark.slow
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+WIDTHS = {"desktop": 1280, "phone": 390}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium, with an empty profile."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def triage_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a drill, run for real."""
+    outputs = tmp_path_factory.mktemp("outputs")
+    with serve(find_scenario("rate-limited")) as loopback:
+        settings = loopback.settings(outputs=outputs)
+        folder: IncidentFolder = run_triage(settings, "INC-1", drill="rate-limited").folder
+    assert run_and_render(folder, "01-triage", settings).complete
+    return folder.path / "01-triage.html"
+
+
+@pytest.fixture(scope="module")
+def broken_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a notebook with a wide frame, messages and an error, that broke half-way."""
+    folder = tmp_path_factory.mktemp("broken")
+    frame = pd.DataFrame({f"column {number}": [1.5, 2.5] for number in range(30)})
+    data = {"text/html": frame._repr_html_(), "text/plain": "frame"}  # type: ignore[operator]
+    source = new_notebook(
+        cells=[
+            new_markdown_cell("# What now?\n\nRead the [manual](https://example.com)."),
+            new_code_cell("a: int = 1", metadata={"tags": ["parameters"]}),
+            new_markdown_cell("## Wide\n\n### Wider"),
+            new_code_cell(f"import sys; print('x', file=sys.stderr); print('y')\ndisplay({data!r}, raw=True)"),
+            new_markdown_cell("## Broken"),
+            new_code_cell("1 / 0"),
+            new_markdown_cell("## After"),
+            new_code_cell("2"),
+        ]
+    )
+    source.metadata["kernelspec"] = {"name": "python3", "display_name": "Python", "language": "python"}
+    nbformat.write(source, folder / "source.ipynb")
+    run = run_notebook(folder / "source.ipynb", folder / "out.ipynb", {"a": 2})
+    header = Header("INC-2", "Something", "undetermined", "unknown", "P1", "open", warnings=("DRAFT",))
+    render_html(folder / "out.ipynb", folder / "out.html", header=header, run=run)
+    return folder / "out.html"
+
+
+@pytest.fixture(params=["triage_report", "broken_report"])
+def report(request: pytest.FixtureRequest) -> Path:
+    """Each report in turn."""
+    path: Path = request.getfixturevalue(request.param)
+    return path
+
+
+def open_page(browser: Browser, report: Path, width: int = 1280, **options: object) -> tuple[Page, list[str]]:
+    """Open a report and return the page with every request for something else; those are blocked."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, **options)  # type: ignore[arg-type]
+    others: list[str] = []
+    address = report.as_uri()
+
+    def decide(route: Route, request: Request) -> None:
+        if request.url == address:
+            route.continue_()
+        else:
+            others.append(request.url)
+            route.abort()
+
+    context.route("**/*", decide)
+    page = context.new_page()
+    page.goto(address, wait_until="networkidle")
+    return page, others
+
+
+def test_a_report_fetches_nothing(browser: Browser, report: Path) -> None:
+    """Not one request leaves the page, and the browser has nothing to complain about."""
+    page, others = open_page(browser, report)
+    page.mouse.wheel(0, 20_000)
+    page.wait_for_timeout(300)
+    assert [url for url in others if not url.startswith("data:")] == []
+    assert [message.text for message in page.console_messages()] == []
+    assert page.page_errors() == []
+    page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("device", WIDTHS)
+def test_everybody_can_read_a_report(browser: Browser, report: Path, scheme: str, device: str) -> None:
+    """axe-core finds no violation, in light and dark, wide and narrow, folded parts opened."""
+    page, _ = open_page(browser, report, WIDTHS[device], color_scheme=scheme, bypass_csp=True)
+    page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+    page.context.close()
+
+
+@pytest.mark.parametrize("device", WIDTHS)
+def test_a_report_fits_its_screen(browser: Browser, report: Path, device: str) -> None:
+    """Wide tables scroll in their own box; the page itself never scrolls sideways."""
+    page, _ = open_page(browser, report, WIDTHS[device])
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    assert wide <= WIDTHS[device]
+    page.context.close()
+
+
+def test_headings_are_in_order(browser: Browser, report: Path) -> None:
+    """One first-level heading comes first, and no level is skipped."""
+    page, _ = open_page(browser, report)
+    levels = [
+        int(page_tag[1])
+        for page_tag in page.eval_on_selector_all("h1,h2,h3,h4,h5,h6", "all => all.map(h => h.tagName)")
+    ]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    page.context.close()
+
+
+def test_charts_are_drawn(browser: Browser, triage_report: Path) -> None:
+    """Every picture was decoded, and has alternative text."""
+    page, _ = open_page(browser, triage_report)
+    pictures = page.eval_on_selector_all(
+        "img", "all => all.map(i => [i.complete && i.naturalWidth > 0, i.alt.length > 20])"
+    )
+    assert len(pictures) == 2
+    assert all(drawn and told for drawn, told in pictures)
+    page.context.close()
+
+
+def test_the_policy_holds_what_prose_would_fetch(browser: Browser, tmp_path: Path) -> None:
+    """Even prose that names a script, an image, a frame, a style or a refresh elsewhere reaches nobody."""
+    hits: list[str] = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            hits.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    evil = (
+        f"# T\n\n<script src='{url}/script'></script><script>document.title = 'ran'; fetch('{url}/fetch')</script>\n\n"
+        f"<img src='{url}/img' onerror='document.title = 1'>\n\n<iframe src='{url}/frame'></iframe>\n\n"
+        f"<link rel='stylesheet' href='{url}/style'>\n\n<style>body {{ background: url({url}/background) }}</style>\n\n"
+        f"<form action='{url}/form'><button>go</button></form>"
+    )
+    outputs = [new_output("stream", name="stdout", text="x")]
+    cells = [new_markdown_cell(evil), new_code_cell("x", execution_count=1, outputs=outputs)]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "x.ipynb")
+    render_html(tmp_path / "x.ipynb", tmp_path / "x.html", header=Header("INC-3"))
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto((tmp_path / "x.html").as_uri(), wait_until="networkidle")
+    assert page.title() == "INC-3: T"
+    page.click("button", no_wait_after=True)
+    page.wait_for_timeout(500)
+    assert hits == []
+    context.close()
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_report_prints(browser: Browser, report: Path) -> None:
+    """On paper, code and contents are gone and what was found is there."""
+    page, _ = open_page(browser, report)
+    page.emulate_media(media="print")
+    assert not page.locator(".ik-toc").is_visible()
+    assert page.locator(".ik-code").count() > 0
+    assert not any(each.is_visible() for each in page.locator(".ik-code").all())
+    assert page.locator("h1").is_visible()
+    assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
+    page.context.close()

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from intercom_kit.errors import EvidenceError, IncidentError
+from intercom_kit.errors import EvidenceError, IncidentError, IncidentIdError
 from intercom_kit.records import Cause, CheckRecord, Event, IncidentFacts, Record, check_incident_id
 
 T = TypeVar("T", bound=Record)
@@ -99,6 +99,8 @@ class IncidentFolder:
             facts = IncidentFacts.model_validate_json(text)
         except ValidationError as error:
             raise IncidentError("\n".join(_complaints(self.facts_path, text, error))) from None
+        except IncidentIdError as error:
+            raise IncidentError(f"{self.facts_path}, line {_line_of(text, ('id',))}, id: {error}") from None
         if facts.id != self.incident_id:
             raise IncidentError(
                 f'{self.facts_path}, line {_line_of(text, ("id",))}: "id" names another incident. '

@@ -2,7 +2,6 @@
 
 import operator
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as BadBase64
 from collections.abc import Callable
 from typing import Any
 
@@ -50,8 +49,8 @@ def search(objects: list[Json], body: object, *, per_page: int, whole_days: bool
     if not isinstance(body, dict) or "query" not in body:
         raise _invalid("query is required")
     test = _compile(body["query"], whole_days, level=1)
-    pagination = body.get("pagination") or {}
-    found = _sorted([one for one in objects if test(one)], body.get("sort") or {})
+    pagination, sort = (_object(body.get(part) or {}, part) for part in ("pagination", "sort"))
+    found = _sorted([one for one in objects if test(one)], sort)
     return page(found, pagination.get("per_page") or per_page, pagination.get("starting_after"))
 
 
@@ -77,7 +76,7 @@ def _after(found: list[Json], cursor: object) -> int:
     try:
         identifier = urlsafe_b64decode(str(cursor)).decode()
         return next(index for index, one in enumerate(found) if one["id"] == identifier) + 1
-    except (BadBase64, UnicodeDecodeError, StopIteration):
+    except (ValueError, StopIteration):  # no base64, no text, or an id that is not there
         raise ApiError(
             400,
             "client_error",
@@ -91,13 +90,12 @@ def _sorted(found: list[Json], sort: Json) -> list[Json]:
         raise ApiError(
             400, "invalid_sort_order", f"Invalid sort order '{order}'. Must be one of: ascending, descending"
         )
-    field = sort.get("field", "created_at")
+    field = _field(sort.get("field", "created_at"))
     return sorted(found, key=lambda one: (one.get(field) or 0, one["id"]), reverse=order == "descending")
 
 
 def _compile(query: object, whole_days: bool, level: int) -> Test:
-    if not isinstance(query, dict):
-        raise _invalid("a query is an object with operator and value")
+    query = _object(query, "query")
     if query.get("operator") not in ("AND", "OR") or "field" in query:
         return _filter(query, whole_days)
     if level > MAX_NESTING:
@@ -112,9 +110,7 @@ def _compile(query: object, whole_days: bool, level: int) -> Test:
 
 
 def _filter(query: Json, whole_days: bool) -> Test:
-    field, sign, value = (query.get(key) for key in ("field", "operator", "value"))
-    if not isinstance(field, str) or not _searchable(field):
-        raise ApiError(400, "invalid_field", f"{field} is not a valid search field")
+    field, sign, value = _field(query.get("field")), query.get("operator"), query.get("value")
     if field in _DATES:
         return _date_filter(field, str(sign), _integer(value, field), whole_days)
     compare = _COMPARE.get(str(sign))
@@ -167,8 +163,16 @@ _COMPARE: dict[str, Callable[[list[Any], object], bool]] = {
 }
 
 
-def _searchable(field: str) -> bool:
-    return field in _DATES or field in _FIELDS.split() or field.startswith("custom_attributes.")
+def _field(name: object) -> str:
+    if not isinstance(name, str) or name not in (*_DATES, *_FIELDS.split()):
+        raise ApiError(400, "invalid_field", f"{name} is not a valid search field")
+    return name
+
+
+def _object(value: object, name: str) -> Json:
+    if not isinstance(value, dict):
+        raise _invalid(f"{name} must be an object")
+    return value
 
 
 def _values(one: Json, field: str) -> list[Any]:

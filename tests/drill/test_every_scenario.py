@@ -17,7 +17,7 @@ BEFORE_S, AFTER_S = -600.0, 600.0
 
 
 def moments(scenario: Scenario) -> list[float]:
-    """When to look, in scenario time: before the onset, by default, between changes of the truth, after the recovery."""
+    """When to look, in scenario time: before the onset, at the default, between changes of truth, and afterwards."""
     changes = {edge for truth in scenario.truths for edge in (truth.start_s, truth.end_s) if abs(edge) < 1e9}
     edges = sorted({scenario.onset_s, *changes})
     between = [(early + late) / 2 for early, late in pairwise(edges)]

@@ -80,6 +80,7 @@ def test_a_refusal_stays_ours_during_an_unrelated_incident(
         ({"error_code": "too_many_requests", "rate_limit": limit(150)}, ("vendor_suspected", "server_overload")),
         ({"error_code": "rate_limit_exceeded", "rate_limit": limit(0)}, ("ours", "app_rate_limit")),
         ({"error_code": "rate_limit_exceeded", "rate_limit": limit(160)}, ("ours", "workspace_rate_limit")),
+        ({"error_code": "rate_limit_exceeded", "rate_limit": limit(1)}, ("ours", "workspace_rate_limit")),
         ({"error_code": "rate_limit_exceeded", "error_message": WINDOW}, ("undetermined", "unknown")),
         ({"error_code": "rate_limit_exceeded", "rate_limit": RateLimit()}, ("undetermined", "unknown")),
     ],
@@ -187,6 +188,15 @@ def test_a_maintenance_under_way_explains_failing_calls(decided: Make, check: Ma
         "P1",
     )
     assert decided(status_page=page).verdict == "healthy"
+
+
+def test_a_maintenance_of_something_else_explains_nothing(decided: Make, check: Make) -> None:
+    """A maintenance of the Messenger does not explain failing calls, and one of webhooks is no incident by itself."""
+    work = VendorIncident(name="Messenger upgrade", kind="maintenance", status="in_progress", components=("Messenger",))
+    page = check("status_page", vendor_incidents=(work,))
+    assert decided(status_page=page, **both(check, http_status=503)).verdict == "vendor_suspected"
+    hooks = VendorIncident(name="Webhooks upgrade", kind="maintenance", status="in_progress", components=("Webhooks",))
+    assert decided(status_page=check("status_page", vendor_incidents=(hooks,))).verdict == "healthy"
 
 
 @pytest.mark.parametrize("error", ["dns", "connect", "tls"])

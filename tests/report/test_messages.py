@@ -133,11 +133,11 @@ def test_slack_gets_text_only(commander: str, impact: str, state: State) -> None
 
 def test_customers_read_what_happened_the_impact_and_what_is_done(outage: Decision) -> None:
     """While it lasts: since when, what they notice, that we work on it, and when we write again."""
+    what = "messages to and from our support team"
     assert external_update(outage, FACTS, since=SINCE, now=AT).splitlines() == [
-        "We are looking into a problem with messages to and from our support team",
+        f"We are looking into a problem with {what}",
         "",
-        "What happened: Since 24 November 2026, 09:18 UTC there is a problem with messages to and from our support "
-        "team.",
+        f"What happened: Since 24 November 2026, 09:18 UTC there is a problem with {what}.",
         "Impact: Messages may not arrive, and conversations may not load.",
         "What we do: Our team is working on it.",
         "Next update: by 2026-11-24 09:45 UTC.",

@@ -175,58 +175,62 @@ def _replay(policy: str, span: _Span, rate: float | None) -> Replay:
 def _backoff(span: _Span, waits: tuple[int, ...]) -> Replay:
     """Try again after fixed waits, then give up. A call served at its k-th retry was delayed by the first k waits."""
     seconds = span.calls.size
-    tries = np.zeros((len(waits) + 1, seconds + max(waits, default=0)))  # by number of the retry and second
-    tries[0, :seconds] = span.calls.ravel()
-    rejected = np.zeros_like(tries)
-    numbers, ahead = np.arange(1, len(waits) + 1), np.array(waits, dtype=int)
-    for window, capacity in enumerate(span.capacity.tolist()):
-        start, room = window * WINDOW_S, capacity
-        for second in range(start, start + WINDOW_S):
-            wanted = float(tries[:, second].sum())
-            if wanted > room:
-                rejected[:, second] = tries[:, second] * (1 - room / wanted)
-                tries[numbers, second + ahead] += rejected[:-1, second]
-            room = max(0.0, room - wanted)
-    delayed = np.concatenate([[0], np.cumsum(ahead)])
+    tries = np.zeros((seconds + max(waits, default=0), len(waits) + 1))  # by second and number of the retry
+    tries[:seconds, 0] = span.calls.ravel()
+    rows, refused = tries.tolist(), np.zeros_like(tries).tolist()  # plain lists: numbers are too few for arrays
+    for second in range(seconds):
+        if second % WINDOW_S == 0:
+            room = float(span.capacity[second // WINDOW_S])
+        wanted = sum(rows[second])
+        if wanted > room:
+            refused[second] = [count * (1 - room / wanted) for count in rows[second]]
+            for number, wait in enumerate(waits):
+                rows[second + wait][number + 1] += refused[second][number]
+        room = max(0.0, room - wanted)
+    tries, rejected = np.array(rows), np.array(refused)
+    delayed = np.cumsum([0, *waits])
     ends = span.measured * WINDOW_S + delayed  # of each retry, for the calls that arrived in the throttled span
-    counted = np.arange(tries.shape[1]) < ends[:, None]
-    delays = np.bincount(delayed, weights=((tries - rejected) * counted).sum(axis=1)).astype(float)
-    sent, throttled = (table[:, :seconds].sum(axis=0).reshape(-1, WINDOW_S) for table in (tries, rejected))
-    return Replay(sent, throttled, delays, float((rejected[-1] * counted[-1]).sum()))
+    counted = np.arange(len(tries))[:, None] < ends
+    delays = np.bincount(delayed, weights=((tries - rejected) * counted).sum(axis=0)).astype(float)
+    sent, throttled = (table[:seconds].sum(axis=1).reshape(-1, WINDOW_S) for table in (tries, rejected))
+    return Replay(sent, throttled, delays, float((rejected * counted)[:, -1].sum()))
 
 
 def _to_reset(span: _Span, spread_s: int) -> Replay:
     """Sleep until the window's end, then wake evenly over spread_s seconds and compete with the new calls."""
-    sent, throttled = np.zeros_like(span.calls), np.zeros_like(span.calls)
+    woken = np.zeros(WINDOW_S)  # which share of the waiting calls wakes in each second
+    woken[:spread_s] = 1 / spread_s
+    wanted, passed = np.zeros_like(span.calls), np.zeros_like(span.calls)
     delays = np.zeros(GIVE_UP_S + WINDOW_S)
     lost = 0.0
-    waiting = np.zeros(1)  # calls by seconds since they arrived, at the window's start
-    for window, (fresh, capacity) in enumerate(zip(span.calls, span.capacity.tolist(), strict=True)):
+    waiting = np.zeros(GIVE_UP_S + WINDOW_S + 1)  # calls by seconds since they arrived, at the window's start
+    for window, capacity in enumerate(span.capacity.tolist()):
         first = max(0, WINDOW_S * (window - span.measured) + 1)  # younger ones arrived after the throttled span
         lost += float(waiting[max(first, GIVE_UP_S + 1) :].sum())
-        waiting = waiting[: GIVE_UP_S + 1]
-        woken = np.where(np.arange(WINDOW_S) < spread_s, waiting.sum() / spread_s, 0)
-        wanted = fresh + woken
-        passed = _passed(wanted, capacity)
-        sent[window], throttled[window] = wanted, wanted * (1 - passed)
-        delays[0] += (fresh * passed).sum() if window < span.measured else 0
-        for second in range(spread_s if len(waiting) > first else 0):
-            delays[first + second : len(waiting) + second] += waiting[first:] * passed[second] / spread_s
-        left = waiting * (1 - passed[:spread_s].mean())
-        waiting = np.concatenate([[0], (fresh * (1 - passed))[::-1], left[1:]])
-    return Replay(sent, throttled, delays, lost)
+        old = waiting[: GIVE_UP_S + 1]
+        wanted[window] = span.calls[window] + woken * old.sum()
+        passed[window] = share = _passed(wanted[window], capacity)
+        for second in range(spread_s if first <= GIVE_UP_S else 0):
+            delays[first + second : GIVE_UP_S + 1 + second] += old[first:] * (share[second] / spread_s)
+        waiting = np.zeros_like(waiting)
+        waiting[1 : WINDOW_S + 1] = (span.calls[window] * (1 - share))[::-1]
+        waiting[WINDOW_S + 1 :] = old[1:] * (1 - woken @ share)
+    delays[0] += (span.calls * passed)[: span.measured].sum()
+    return Replay(wanted, wanted * (1 - passed), delays, lost)
 
 
 def _passed(wanted: Floats, capacity: float) -> Floats:
     """The share of each second's calls that a window lets pass."""
-    before = wanted.cumsum() - wanted
-    return np.clip((capacity - before) / np.where(wanted > 0, wanted, 1), 0, 1)
+    reached = wanted.cumsum()
+    if reached[-1] <= capacity:
+        return np.ones_like(wanted)
+    return np.clip((capacity - reached + wanted) / np.maximum(wanted, 1e-12), 0, 1)
 
 
 def _token_bucket(span: _Span, rate: float) -> Replay:
     """Queue, and let out at most `rate` calls a second, oldest first; after a 429 hold the queue until the reset."""
     came = span.calls.ravel()
-    recent = came.cumsum() - np.pad(came.cumsum(), (GIVE_UP_S, 0))[: len(came)]  # no older call is in the queue
+    recent = came.cumsum() - np.pad(came.cumsum(), (GIVE_UP_S + 1, 0))[: len(came)]  # no older call is in the queue
     sent, throttled, left = [], [], []
     queue, room, held = 0.0, 0.0, False
     for second, (fresh, young) in enumerate(zip(came.tolist(), recent.tolist(), strict=True)):

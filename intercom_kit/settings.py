@@ -146,7 +146,8 @@ class Settings(BaseSettings):
 
 
 def _alias(name: str) -> str:
-    return Settings.model_fields[name].alias or name
+    field = Settings.model_fields.get(name)
+    return (field and field.alias) or name
 
 
 def load_settings(dotenv: Path | None = Path(".env"), **overrides: object) -> Settings:
@@ -162,7 +163,7 @@ def load_settings(dotenv: Path | None = Path(".env"), **overrides: object) -> Se
 
 def _complaint(detail: Mapping[str, object]) -> str:
     location = detail["loc"]
-    name = str(location[0]) if isinstance(location, tuple) and location else "settings"
+    name = _alias(str(location[0])) if isinstance(location, tuple) and location else "settings"
     fix = str(detail["msg"]).removeprefix("Value error, ")
     if name == "INTERCOM_REGION":
         fix = f"unknown region. Use one of: {', '.join(get_args(Region))}"

@@ -29,6 +29,8 @@ from intercom_kit.settings import LOOPBACK
 BODY_LIMIT = 2 * 1024 * 1024  # bytes; a status page's list of incidents is some hundred kilobytes
 REDIRECT_LIMIT = 5
 
+_SAFE = "/%:@!$&'()*+,;=?~-._"  # what stays as it is in a request's path and query (RFC 3986)
+
 Stage = Literal["dns", "connect", "tls", "first_byte", "body"]
 _WAITED: dict[Stage, str] = {
     "dns": "the name {host} did not resolve",
@@ -283,7 +285,7 @@ def _target(url: str) -> tuple[httpcore.URL, bytes]:
     host = name.encode("ascii") if is_address(name) else name.encode("idna")
     if parts.scheme not in ("http", "https") or not host:
         raise ValueError("neither http nor https")
-    path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._") + (f"?{parts.query}" if parts.query else "")
+    path = quote(parts.path or "/", safe=_SAFE) + (f"?{quote(parts.query, safe=_SAFE)}" if parts.query else "")
     shown = b"[%b]" % host if b":" in host else host
     return (
         httpcore.URL(scheme=parts.scheme.encode(), host=host, port=parts.port, target=path.encode("ascii")),

@@ -1,0 +1,164 @@
+"""The settings: where they come from, what is refused, and that secrets stay secret."""
+
+import pickle
+import traceback
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from intercom_kit.errors import SettingsError
+from intercom_kit.settings import API_HOSTS, Settings, load_settings
+
+noise = st.text(max_size=12)
+TOKEN = "tok-" + "canary-0a1B2c3D"  # plainly fake
+HOOK = "https://hooks.example.test/services/" + "canary"
+
+
+def test_the_defaults_need_no_environment() -> None:
+    """With nothing set there is no token, the US host and the documented defaults."""
+    settings = load_settings(None)
+    assert settings.token is None
+    assert settings.base_url == "https://api.intercom.io"
+    assert (settings.api_version, settings.timeout_s, settings.slow_s) == ("2.16", 5, 2)
+    assert settings.status_url == "https://www.finstatus.com"
+    assert (settings.health_url, settings.health_path) == (None, "services.intercom.status")
+
+
+@pytest.mark.parametrize("region", ["us", "eu", "au"])
+def test_the_region_chooses_the_host_and_the_base_url_overrides_it(
+    region: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """INTERCOM_REGION gives the host unless INTERCOM_BASE_URL does."""
+    monkeypatch.setenv("INTERCOM_REGION", region)
+    assert load_settings(None).base_url == API_HOSTS[region]
+    monkeypatch.setenv("INTERCOM_BASE_URL", "http://127.0.0.1:8080/")
+    assert load_settings(None).base_url == "http://127.0.0.1:8080"
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A .env file fills what the environment leaves open, and both are named as origins."""
+    dotenv = tmp_path / ".env"
+    dotenv.write_text(f"INTERCOM_ACCESS_TOKEN={TOKEN}\nINTERCOM_REGION=eu\nUNRELATED=1\n")
+    monkeypatch.setenv("INTERCOM_REGION", "au")
+    settings = load_settings(dotenv)
+    assert settings.region == "au"
+    assert settings.require_token() == TOKEN
+    shown = {name: (value, origin) for name, value, origin, _ in settings.shown()}
+    assert shown["INTERCOM_REGION"] == ("au", "environment")
+    assert shown["INTERCOM_ACCESS_TOKEN"] == ("********", ".env")
+    assert shown["INTERCOM_API_VERSION"] == ("2.16", "default")
+
+
+def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`export INTERCOM_REGION=` is the default, not an error."""
+    monkeypatch.setenv("INTERCOM_REGION", "")
+    monkeypatch.setenv("INTERCOM_ACCESS_TOKEN", "")
+    settings = load_settings(None)
+    assert (settings.region, settings.token) == ("us", None)
+    with pytest.raises(SettingsError, match=r"INTERCOM_ACCESS_TOKEN is not set\. Export it, or start with"):
+        settings.require_token()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fix"),
+    [
+        ("INTERCOM_REGION", "mars", "Use one of: us, eu, au"),
+        ("INTERCOM_BASE_URL", "http://api.intercom.io", "Use https://"),
+        ("INTERCOM_BASE_URL", "api.intercom.io", "Write it as https://host/path"),
+        ("INTERCOM_BASE_URL", "https://[::1", "INTERCOM_BASE_URL is refused"),
+        ("INTERCOM_BASE_URL", "https://host:99999", "INTERCOM_BASE_URL is refused"),
+        ("INTERCOM_BASE_URL", "ftp://host/", "Write it as https://host/path"),
+        ("INTERCOM_BASE_URL", f"https://{TOKEN}:x@host/", "INTERCOM_ACCESS_TOKEN"),
+        ("INTERCOM_STATUS_URL", "http://status.intercom.com", "Use https://"),
+        ("INTERCOM_HEALTH_URL", "http://10.0.0.1/health", "Use https://"),
+        ("INTERCOM_API_VERSION", "9.9", "Use one of 1.0 to 2.16, or Preview"),
+        ("INTERCOM_ACCESS_TOKEN", f"Bearer {TOKEN}", "Copy the bare token again"),
+        ("INTERCOM_ACCESS_TOKEN", f"{TOKEN}\r\nX-Evil: 1", "Copy the bare token again"),
+        ("INTERCOM_ACCESS_TOKEN", f"{TOKEN}\u201d", "Copy the bare token again"),
+        ("INTERCOM_KIT_TIMEOUT", "0", "greater than 0"),
+        ("INTERCOM_KIT_TIMEOUT", "nan", "INTERCOM_KIT_TIMEOUT is refused"),
+        ("INTERCOM_KIT_TIMEOUT", "soon", "number"),
+        ("INTERCOM_KIT_SLOW", "1e9", "less than or equal to 120"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name_with_the_fix(
+    name: str, value: str, fix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names the variable and what to do, and does not repeat the value, which may be a secret."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(None)
+    message = "".join(traceback.format_exception(caught.value))
+    assert f"{name} is refused" in message
+    assert fix in message
+    assert TOKEN not in message
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1", "http://[::1]:80", "http://localhost/x", "https://eu.example.test"]
+)
+def test_https_anywhere_and_http_on_loopback(url: str) -> None:
+    """A token never crosses a network in the clear, and a drill needs no certificate."""
+    assert load_settings(None, base_url_override=url).base_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1.evil.test",
+        "http://localhost.evil.test",
+        "http://127.0.0.1@evil.test",
+        "http://evil.test#@127.0.0.1",
+    ],
+)
+def test_what_only_looks_like_loopback_is_refused(url: str) -> None:
+    """Plain http to another host stays refused however it is spelled."""
+    with pytest.raises(SettingsError):
+        load_settings(None, base_url_override=url)
+
+
+def test_secrets_show_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the token nor the webhook is in a repr, in what is shown, in JSON or in a child's environment."""
+    monkeypatch.setenv("INTERCOM_ACCESS_TOKEN", TOKEN)
+    monkeypatch.setenv("INTERCOM_SLACK_WEBHOOK_URL", HOOK)
+    settings = load_settings(None)
+    seen = f"{settings!r} {settings} {settings.shown()} {settings.model_dump_json()} {settings.environment()}"
+    assert "canary" not in seen
+    assert settings.require_token() == TOKEN
+
+
+def test_a_child_process_gets_the_same_settings_without_the_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment for a child names every setting but the secrets, and gives the same settings again."""
+    settings = load_settings(None, token=TOKEN, region="eu", timeout_s=3.5, health_url="https://h.example.test/x")
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    assert load_settings(None, token=TOKEN) == settings
+
+
+def test_settings_are_frozen() -> None:
+    """Nobody changes a setting on the way."""
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings(None).region = "eu"  # type: ignore[misc]
+
+
+@given(st.builds("{}{}{}".format, st.sampled_from(["", "https://", "http://", "http://127.0.0.1", "//"]), noise, noise))
+def test_any_url_is_accepted_safe_or_refused(text: str) -> None:
+    """Whatever is given for a URL is either refused as such, or is https or loopback."""
+    try:
+        accepted, refusal = load_settings(None, base_url_override=text).base_url, ""
+    except SettingsError as error:
+        accepted, refusal = "", str(error)
+    if accepted:
+        assert urlsplit(accepted).scheme == "https" or urlsplit(accepted).hostname in LOOPBACK
+    else:
+        assert "INTERCOM_BASE_URL is refused" in refusal
+
+
+def test_settings_can_be_handed_to_a_worker() -> None:
+    """They survive pickling, as a pool of processes needs."""
+    settings = load_settings(None, token=TOKEN)
+    again: Settings = pickle.loads(pickle.dumps(settings))  # noqa: S301  # our own bytes
+    assert again == settings

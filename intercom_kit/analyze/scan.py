@@ -1,0 +1,166 @@
+"""Where a share of bad calls rose, found in counts by equal bins of time: the statistics under `onset.py`.
+
+Every signal is told as counts, bad calls out of calls (failed, refused, slower than usual), so that one test serves all
+and a window with two calls at night weighs as little as it should.
+
+Sources. Stretches: penalised maximum likelihood over two states, solved exactly by dynamic programming (Jackson et al.
+2005, IEEE Signal Processing Letters 12), where each bin adds the log-likelihood ratio of two binomials. The penalty: in
+N bins a stretch of score S turns up by chance with a probability of about N e^-S (Karlin and Altschul 1990, PNAS 87; λ
+is 1 for log-likelihood ratios). Edges: the posterior of a change point under a flat prior (Smith 1975, Biometrika 62),
+here for a rise that may take its time. A library was weighed: ruptures takes 0.5 s to import, and knows neither counts
+out of a varying number of calls nor ramps.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+CLUSTERING = 2.0  # a failed call and its retries fail together, so evidence counts half
+CHANCE = 0.001  # of finding anything in a log in which nothing happened
+LOWEST = 0.002  # no background share is taken to be lower: real traffic has a trickle of errors
+CREDIBLE = 0.98  # of the posterior lies between last good and first bad
+BLOCKS = 48
+FEW = 50  # calls, below which a share says little
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Bins from start (included) to end (excluded) in which the share of bad calls is raised."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Where a share rose or fell: between the start of bin `first` and the end of bin `last`.
+
+    ramp: the bins that it took, 0 for a step. open: it lies beyond the first or the last bin, so it was not seen.
+    """
+
+    first: int
+    last: int
+    ramp: int
+    open: bool
+
+    def mirrored(self, bins: int) -> "Edge":
+        """The same edge when so many bins are counted from the other end."""
+        return Edge(bins - 1 - self.last, bins - 1 - self.first, self.ramp, self.open)
+
+
+def background(bad: Ints, calls: Ints, at_most: float) -> float:
+    """The usual share of bad calls: the lower quartile over equal stretches of time, which an incident hardly moves."""
+    shares = np.array([], np.float64)
+    blocks = BLOCKS
+    while 2 * len(shares) < blocks and blocks >= 6:
+        starts = np.unique(np.linspace(0, len(calls), blocks, endpoint=False).astype(np.int64))
+        inside = np.add.reduceat(calls, starts)
+        shares = (np.add.reduceat(bad, starts) / np.maximum(inside, 1))[inside >= FEW]
+        blocks //= 2
+    return float(np.clip(np.quantile(shares, 0.25) if len(shares) else 0.0, LOWEST, at_most))
+
+
+def raised(usual: float, rise: float) -> float:
+    """The smallest share that matters where `usual` is the background: `rise` above it, and about three times it."""
+    return max(usual + rise, min(3 * usual, (1 + usual) / 2))
+
+
+def least_score(bins: int, tests: int) -> float:
+    """The score that chance reaches with probability CHANCE in so many bins of so many rows of counts, nats."""
+    return float(np.log(max(bins, 1) * max(tests, 1) / CHANCE))
+
+
+def stretches(bad: Ints, calls: Ints, usual: float, high: float, least: float) -> list[Stretch]:
+    """The stretches in which the share is rather `high` than `usual`: each, and each pause between, scores `least`."""
+    usual, high = _inside(usual), _inside(high)
+    scores = bad * np.log(high / usual) + (calls - bad) * np.log((1 - high) / (1 - usual))
+    return _best_stretches(scores / CLUSTERING, least)
+
+
+def _best_stretches(scores: Floats, least: float) -> list[Stretch]:
+    """The stretches whose scores, less `least` for each, add up to the most."""
+    starts = np.flatnonzero(np.diff(scores > 0, prepend=not scores[0])) if len(scores) else np.zeros(0, np.int64)
+    out, inside, began = 0.0, -np.inf, 0  # the best sums so far that end outside and inside of a stretch
+    came: list[tuple[bool, int]] = []  # for each run: whether leaving here is best, and where the stretch then began
+    for run, score in enumerate(np.add.reduceat(scores, starts).tolist() if len(starts) else []):
+        enter = out - least
+        if enter > inside:
+            began = run
+        inside = max(inside, enter) + score
+        came.append((inside > out, began))
+        out = max(out, inside)
+    bounds = [*starts.tolist(), len(scores)]
+    found: list[Stretch] = []
+    run = len(came) - 1
+    while run >= 0:
+        leave, began = came[run]
+        if leave:
+            found.append(Stretch(bounds[began], bounds[run + 1]))
+            run = began
+        run -= 1
+    return found[::-1]
+
+
+def phases(bad: Ints, calls: Ints, usual: float, stretch: Stretch, least: float) -> list[Stretch]:
+    """The parts of a stretch that are bad indeed, as against the pauses between them."""
+    inside = slice(stretch.start, stretch.end)
+    share = bad[inside].sum() / max(1, calls[inside].sum())
+    parts = stretches(bad[inside], calls[inside], usual, share, least)
+    return [Stretch(stretch.start + part.start, stretch.start + part.end) for part in parts] or [stretch]
+
+
+def edge(bad: Ints, calls: Ints, usual: float, phase: Stretch, ramps: Sequence[int], floor: int = 0) -> Edge:
+    """Where the rise that leads into a phase lies.
+
+    bad, calls: counts by bin. ramps: the lengths of a rise to weigh, in bins, 0 first. floor: the first bin that may be
+    looked at. The posterior is over where the rise begins and how long it takes.
+    """
+    fitting = [ramp for ramp in ramps if ramp <= phase.end - phase.start]
+    reach = max(fitting[-1], 30)
+    low, top = max(floor, phase.start - reach), min(phase.end, phase.start + 2 * reach)
+    n, k = calls[low:top].astype(np.float64), bad[low:top].astype(np.float64)
+    late = (phase.start - low + len(n)) // 2
+    high = _inside(max(k[late:].sum() / max(1.0, n[late:].sum()), raised(usual, 0.01)))
+    begins = np.arange(-1, min(len(n), phase.start - low + reach))  # -1: before the first bin
+    likelihood = np.array([_likelihood(n, k, _inside(usual), high, begins, ramp) for ramp in fitting]) / CLUSTERING
+    if low > 0:
+        likelihood[:, 0] = -np.inf
+    prior = np.array([0.5, *(0.5 / max(1, len(fitting) - 1) for _ in fitting[1:])])
+    posterior = np.exp(likelihood - likelihood.max()) * prior[:, None]
+    mass = np.cumsum(posterior.sum(axis=0)) / posterior.sum()
+    first, last = np.searchsorted(mass, [(1 - CREDIBLE) / 2, (1 + CREDIBLE) / 2]).clip(max=len(begins) - 1)
+    return Edge(
+        first=low + max(0, int(begins[first])),
+        last=low + max(0, int(begins[last])),
+        ramp=fitting[int(posterior.sum(axis=1).argmax())],
+        open=bool(low == 0 and mass[0] > 0.5),
+    )
+
+
+def _likelihood(n: Floats, k: Floats, usual: float, high: float, begins: Ints, ramp: int) -> Floats:
+    """Log-likelihood of each bin in which a rise of this length may begin.
+
+    In the bin of a step the share may be anything from usual to high, as the step falls somewhere inside it.
+    """
+    bins = np.arange(len(n))
+    grown = np.clip((bins[None, :] - begins[:, None] + 0.5) / max(ramp, 1), 0, 1)
+    grown = np.where(bins[None, :] < begins[:, None], 0.0, grown if ramp else 1.0)
+    share = usual + (high - usual) * grown
+    rows = k * np.log(share) + (n - k) * np.log1p(-share)
+    if ramp == 0:
+        inside = begins >= 0
+        parts = np.clip(k / np.maximum(n, 1), usual, high)
+        free = k * np.log(parts) + (n - k) * np.log1p(-parts)
+        rows[np.flatnonzero(inside), begins[inside]] = free[begins[inside]]
+    total: Floats = rows.sum(axis=1)
+    return total
+
+
+def _inside(share: float) -> float:
+    """Keep a share off 0 and 1, where a single call would decide everything."""
+    return float(np.clip(share, 1e-4, 0.98))

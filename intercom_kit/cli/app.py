@@ -1,0 +1,74 @@
+"""The command line: a thin skin, each command one or two calls that a notebook could make too.
+
+Exit statuses: 0 all is well, 1 an incident (or a drill that disagrees with its truth), 2 the command could not do its
+work. Results go to standard output, progress and complaints to standard error.
+"""
+
+import signal
+import traceback
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from intercom_kit import __version__
+from intercom_kit.errors import KitError
+
+COULD_NOT = 2
+
+out = Console(highlight=False, emoji=False, markup=False)
+err = Console(stderr=True, highlight=False, emoji=False, markup=False)
+
+
+class KitGroup(TyperGroup):
+    """Turns every way of failing into a message and exit status 2: status 1 is kept for `an incident`."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - the type is click's, which typer carries under its own name
+        """Run the command that was asked for."""
+        signal.signal(signal.SIGTERM, _as_interrupt)
+        try:
+            return super().invoke(ctx)
+        except KitError as error:
+            err.print(str(error), soft_wrap=True)
+        except KeyboardInterrupt:
+            err.print("Interrupted. What was observed until now is kept in the incident's evidence.")
+        except OSError as error:
+            err.print(f"{error.strerror or error}: {error.filename or 'input/output'}. Nothing written was lost.")
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Exception as error:
+            if type(error).__module__.split(".")[0] in {"click", "typer"}:
+                raise
+            traceback.print_exc()  # a defect of the kit: shown whole, and never as exit status 1
+        raise typer.Exit(COULD_NOT)
+
+
+def _as_interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+app = typer.Typer(
+    cls=KitGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="When the Intercom integration breaks: is it Intercom or we, how bad is it, and what to do.",
+    epilog="Start without any account: intercom-kit drill. In an incident: intercom-kit triage.",
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        out.print(f"intercom-kit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass

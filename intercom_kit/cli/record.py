@@ -1,0 +1,129 @@
+"""Commands that write down what only people know: note, set, import-events, impact, update."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from intercom_kit.cli.app import app, err, out
+from intercom_kit.errors import InputError, SettingsError
+from intercom_kit.settings import load_settings
+
+IncidentId = Annotated[str, typer.Argument(help="The incident's id, which is its folder's name in outputs/.")]
+
+
+@app.command()
+def note(
+    incident_id: IncidentId,
+    text: Annotated[str, typer.Argument(help="What happened, in a sentence. Evidence ids in it (ev:…) are cited.")],
+    kind: Annotated[
+        str, typer.Option(help="alert, triage, mitigation, resolution, comms, vendor or note.", metavar="KIND")
+    ] = "note",
+    at: Annotated[
+        str, typer.Option(help="When: now, `12m ago`, `03:12Z`, `2026-11-24 03:12 Europe/Berlin`. Stored in UTC.")
+    ] = "",
+    by: Annotated[str, typer.Option(help="Who says so. Default: you.")] = "",
+) -> None:
+    """Append a line to the incident's timeline."""
+    from intercom_kit.collect.incident import IncidentFolder
+    from intercom_kit.collect.notes import add_note
+
+    event = add_note(IncidentFolder(load_settings().outputs, incident_id), text, kind, at, by)
+    out.print(f"{event.at:%Y-%m-%d %H:%M:%S} UTC {event.kind}: {event.text} [{event.evidence_id}]", soft_wrap=True)
+
+
+@app.command("import-events")
+def import_events(
+    incident_id: IncidentId,
+    file: Annotated[Path, typer.Argument(help="A Slack export (zip, or a channel's JSON), CSV or NDJSON.")],
+    zone: Annotated[str, typer.Option(help="Time zone of times that name none, such as Europe/Berlin.")] = "",
+    since: Annotated[str, typer.Option(help="Only events from then on.")] = "",
+    until: Annotated[str, typer.Option(help="Only events before then.")] = "",
+) -> None:
+    """Append the events of a file to the incident's timeline. Events that are there already are not added twice."""
+    from intercom_kit.collect.imports import import_events
+    from intercom_kit.collect.incident import IncidentFolder
+
+    folder = IncidentFolder(load_settings().outputs, incident_id)
+    result = import_events(folder, file, zone=zone, since=_time(since), until=_time(until))
+    out.print(
+        f"{result.added} events added, {result.known} known already, {result.outside} outside of the span, "
+        f"{result.rejected} not readable."
+    )
+    for reason in result.reasons:
+        err.print(reason, soft_wrap=True)
+
+
+@app.command("set")
+def set_(
+    incident_id: IncidentId,
+    assignments: Annotated[
+        list[str],
+        typer.Argument(
+            help="field=value, or field+=value to add to a list. An action item: "
+            "'action+=Add backoff | owner=mia | due=2026-12-01 | done=no 429 for a week | kind=prevent'"
+        ),
+    ],
+) -> None:
+    """Write what only people know into incident.json: title, commander, summary, root_cause, action items and more."""
+    from intercom_kit.collect.fields import set_facts
+    from intercom_kit.collect.incident import IncidentFolder
+
+    facts = set_facts(IncidentFolder(load_settings().outputs, incident_id), assignments)
+    out.print(facts.model_dump_json(indent=2, exclude_defaults=True), soft_wrap=True)
+
+
+@app.command()
+def impact(
+    incident_id: IncidentId,
+    since: Annotated[str, typer.Option(help="From when. Default: the onset as the evidence has it.")] = "",
+    until: Annotated[str, typer.Option(help="Until when. Default: the recovery as the evidence has it.")] = "",
+) -> None:
+    """Ask Intercom how many conversations began in the incident's span: counts only, nothing else is stored."""
+    from intercom_kit.collect.impact import add_count, count_conversations
+    from intercom_kit.report.case import open_case
+
+    settings = load_settings()
+    settings.require_token()
+    case = open_case(settings, incident_id)
+    onset, recovery = case.course.onset, case.course.recovery
+    start = _time(since) or (onset and (onset.after or onset.by))
+    end = _time(until) or (recovery.by if recovery else datetime.now(UTC))
+    if start is None:
+        raise InputError(f"The evidence of {incident_id} does not tell when it began. Give --since and --until.")
+    with err.status(f"Counting conversations from {start:%H:%M} to {end:%H:%M} UTC …"):
+        event = add_count(case.folder, count_conversations(settings, start, end), start, end)
+    out.print(f"{event.text} [{event.evidence_id}]", soft_wrap=True)
+
+
+@app.command()
+def update(
+    incident_id: IncidentId,
+    send: Annotated[
+        bool, typer.Option("--send", help="Post it to INTERCOM_SLACK_WEBHOOK_URL. Else only show.")
+    ] = False,
+) -> None:
+    """Show the internal update, filled, and post it to Slack with --send."""
+    from intercom_kit.collect.notes import add_note
+    from intercom_kit.collect.slack import send_update
+    from intercom_kit.report.messages import slack_blocks
+    from intercom_kit.report.triage import load_triage
+
+    settings = load_settings()
+    triage = load_triage(settings, incident_id)
+    out.print(triage.update, soft_wrap=True)
+    if not send:
+        err.print("Not sent. Add --send to post it to Slack.")
+        return
+    if settings.slack_webhook_url is None:
+        raise SettingsError("INTERCOM_SLACK_WEBHOOK_URL is not set. Export the incoming webhook of your channel.")
+    send_update(settings.slack_webhook_url, triage.update, slack_blocks(triage.update))
+    add_note(triage.folder, "Internal update posted to Slack", "comms")
+    err.print("Sent.")
+
+
+def _time(text: str) -> datetime | None:
+    from intercom_kit.collect.times import parse_time
+
+    return parse_time(text, datetime.now(UTC)) if text else None

@@ -33,9 +33,9 @@ class Span(_Part):
 
 
 class Onset(_Part):
-    """When it began: after last_good and by first_bad; signal: what showed it."""
+    """When it began: after last_good (None: before the log did) and by first_bad; signal: what showed it."""
 
-    last_good: UtcTime
+    last_good: UtcTime | None
     first_bad: UtcTime
     signal: str
 

@@ -1,10 +1,12 @@
 """The findings in sentences, computed from the frames: a chart's caption, and the lines that a terminal prints."""
 
 from collections.abc import Iterator
+from datetime import datetime
 
 import pandas as pd
 
 from intercom_kit.analyze import burn, latency
+from intercom_kit.analyze.onset import Episode
 from intercom_kit.analyze.ratelimit import SHARED, UNATTRIBUTED
 from intercom_kit.analyze.study import Study
 from intercom_kit.analyze.whatif import GIVE_UP_S, is_limited
@@ -21,6 +23,8 @@ POLICY_WORDS = {
 def readings(seen: Study) -> Iterator[str]:
     """Yield the bottom line, then one reading per question; those about 429s only when there were some."""
     yield bottom_line(seen)
+    yield from others(seen)
+    yield from detection_gap(seen)
     yield from rows(seen)
     yield headroom(seen)
     if len(seen.pressed) < len(seen.headroom):
@@ -33,14 +37,18 @@ def readings(seen: Study) -> Iterator[str]:
     yield burn_rate(seen)
 
 
-def moment(at: pd.Timestamp) -> str:
+def moment(at: datetime) -> str:
     """Return a time as `2026-11-24 09:30:00 UTC`."""
     return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def length(start: pd.Timestamp, end: pd.Timestamp) -> str:
+def length(start: datetime, end: datetime) -> str:
     """Return how long it was, as `45 s`, `12 min` or `3 h 20 min`."""
-    seconds = (end - start).total_seconds()
+    return span_words((end - start).total_seconds())
+
+
+def span_words(seconds: float) -> str:
+    """Return so many seconds as `45 s`, `12 min` or `3 h 20 min`."""
     minutes = round(seconds / 60)
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -62,22 +70,56 @@ def share(value: float) -> str:
 
 def bottom_line(seen: Study) -> str:
     """Say whether something happened, when, how bad it was, and what the rate limit had to do with it."""
-    calls = int(seen.windows["requests"].sum())
-    onset, recovery = seen.detected.onset, seen.detected.recovery
-    if onset is None:
+    found = seen.detected.onset
+    if found is None:
+        calls, failed = int(seen.windows["requests"].sum()), share(seen.errors["share"].sum())
         span = f"between {moment(seen.span[0])} and {moment(seen.span[1])}"
-        return f"No incident found in {calls:,} calls {span}: {share(seen.errors['share'].sum())} of them failed."
+        return seen.detected.thin or f"No incident found in {calls:,} calls {span}: {failed} of them failed."
+    return " ".join(part for part in (_when(found), _damage(seen), _limit_part(seen)) if part)
+
+
+def _when(found: Episode) -> str:
+    """Onset and recovery as intervals; `(a ramp)` and the like, and where, when it was not everywhere."""
+    began = (
+        f"It began between {interval(found.last_good, found.first_bad)}" if found.last_good else "The log begins in it"
+    )
+    kind = "" if found.shape == "step" else f" (a {found.shape})"
+    where = f", only for {', '.join((*found.routes, *found.apps))}" if found.routes or found.apps else ""
     ended = "it had not ended when the log did"
-    if recovery is not None:
-        lasted = length(onset.first_bad, recovery.first_good)
-        ended = f"it ended between {interval(recovery.last_bad, recovery.first_good)}, after {lasted}"
-    began = f"It began between {interval(onset.last_good, onset.first_bad)}; {ended}."
-    return f"{began} {_damage(seen)} {_limit_part(seen)}".strip()
+    if found.first_good:
+        lasted = length(found.first_bad, found.first_good)
+        ended = f"it ended {interval(found.last_bad, found.first_good)}, after {lasted}"
+    return f"{began}{kind}{where}; {ended}."
 
 
-def interval(start: pd.Timestamp, end: pd.Timestamp) -> str:
-    """Return an interval as `2026-11-24 09:29:50 and 09:30:00 UTC`."""
-    return f"{start:%Y-%m-%d %H:%M:%S} and {moment(end) if start.date() != end.date() else f'{end:%H:%M:%S} UTC'}"
+def others(seen: Study) -> Iterator[str]:
+    """Name the other incidents of the log."""
+    rest = [episode for episode in seen.detected.episodes if episode != seen.detected.main]
+    if rest:
+        times = ", ".join(f"{episode.signal} from {moment(episode.first_bad)}" for episode in rest[:3])
+        yield f"The log holds {len(rest)} more, smaller: {times}{' …' if len(rest) > 3 else ''}."
+
+
+def detection_gap(seen: Study) -> Iterator[str]:
+    """Say how long the incident went unseen, where the timeline tells it."""
+    gap = seen.gap
+    for name, after in (("first alert", gap and gap.to_alert_s), ("status page's notice", gap and gap.to_notice_s)):
+        if after:
+            yield f"From the onset to the {name} it took {_took(*after)}."
+
+
+def _took(least: float, most: float) -> str:
+    if most <= 0:
+        return "no time: it came before"
+    return f"{span_words(max(least, 0))} to {span_words(most)}" if round(least) != round(most) else span_words(most)
+
+
+def interval(start: datetime, end: datetime) -> str:
+    """Return an interval as `between 2026-11-24 09:29:50 and 09:30:00 UTC`."""
+    if moment(start) == moment(end):
+        return f"at {moment(end)}"
+    last = moment(end) if start.date() != end.date() else f"{end:%H:%M:%S} UTC"
+    return f"between {start:%Y-%m-%d %H:%M:%S} and {last}"
 
 
 def _damage(seen: Study) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from intercom_kit.analyze import burn as burns
 from intercom_kit.analyze import latency as latencies
 from intercom_kit.analyze import ratelimit, whatif
-from intercom_kit.analyze.onset import Detection, detect
+from intercom_kit.analyze.onset import Detection, DetectionGap, detect, detection_gap
 from intercom_kit.analyze.rollup import Rollup
 from intercom_kit.errors import RequestLogError
 from intercom_kit.records import WINDOW_S, Event
@@ -52,11 +52,18 @@ class Study:
 
     @cached_property
     def incident(self) -> latencies.Span | None:
-        """From the first bad moment to the first good one, or the log's end; None when no incident was found."""
-        if self.detected.onset is None:
+        """The windows from the first bad moment to the first good one, or the log's end; None without an incident."""
+        found = self.detected.onset
+        if found is None:
             return None
-        end = self.detected.recovery.first_good if self.detected.recovery else self.span[1]
-        return pd.Timestamp(self.detected.onset.first_bad), pd.Timestamp(end)
+        window = pd.Timedelta(seconds=WINDOW_S)
+        end = self.span[1] if found.first_good is None else pd.Timestamp(found.first_good).ceil(window)
+        return pd.Timestamp(found.first_bad).floor(window), end
+
+    @cached_property
+    def gap(self) -> DetectionGap | None:
+        """How long the incident went unseen, see onset.detection_gap; None when no incident was found."""
+        return detection_gap(self.detected.onset, self.events) if self.detected.onset else None
 
     @cached_property
     def during(self) -> pd.DataFrame:

@@ -250,11 +250,11 @@ def _time_axes(title: str, seen: Study, height_in: float = 2.8) -> tuple[Figure,
     axes.set_title(title, loc="left", pad=16, fontsize=11, fontweight="bold", color=INK)  # room for the marks' words
     utc_axis(axes)
     axes.set_xlim(_num(seen.span[0]), _num(seen.span[1]))
-    onset, recovery = seen.detected.onset, seen.detected.recovery
-    if onset is not None:
-        _mark(axes, onset.last_good, onset.first_bad, "onset", "right")
-    if recovery is not None:
-        _mark(axes, recovery.last_bad, recovery.first_good, "recovery", "left")
+    found = seen.detected.onset
+    if found is not None and found.last_good is not None:
+        _mark(axes, found.last_good, found.first_bad, "onset", "right")
+    if found is not None and found.first_good is not None:
+        _mark(axes, found.last_bad, found.first_good, "recovery", "left")
     return figure, axes
 
 
@@ -336,4 +336,4 @@ def _x(seen: Study) -> str:
 
 
 def _width(seen: Study) -> str:
-    return readings.length(pd.Timestamp(0), pd.Timestamp(0) + pd.Timedelta(seen.freq))
+    return readings.span_words(pd.Timedelta(seen.freq).total_seconds())

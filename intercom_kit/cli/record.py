@@ -107,18 +107,19 @@ def update(
     """Show the internal update, filled, and post it to Slack with --send."""
     from intercom_kit.collect.notes import add_note
     from intercom_kit.collect.slack import send_update
-    from intercom_kit.report.messages import slack_blocks
+    from intercom_kit.report.messages import internal_update, slack_blocks
     from intercom_kit.report.triage import load_triage
 
     settings = load_settings()
     triage = load_triage(settings, incident_id)
-    out.print(triage.update, soft_wrap=True)
+    text = internal_update(triage.decision, triage.facts, datetime.now(UTC))
+    out.print(text, soft_wrap=True)
     if not send:
         err.print("Not sent. Add --send to post it to Slack.")
         return
     if settings.slack_webhook_url is None:
         raise SettingsError("INTERCOM_SLACK_WEBHOOK_URL is not set. Export the incoming webhook of your channel.")
-    send_update(settings.slack_webhook_url, triage.update, slack_blocks(triage.update))
+    send_update(settings.slack_webhook_url, text, slack_blocks(text))
     add_note(triage.folder, "Internal update posted to Slack", "comms")
     err.print("Sent.")
 

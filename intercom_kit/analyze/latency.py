@@ -73,7 +73,7 @@ def heat_map(latency: pd.DataFrame, freq: str, rows: int = 40) -> pd.DataFrame:
 
 def _regular(frame: pd.DataFrame, freq: str) -> pd.DataFrame:
     """Give the frame a row for every bin between its first and its last."""
-    if frame.empty:
+    if not len(frame):
         return frame
     return frame.reindex(pd.date_range(frame.index[0], frame.index[-1], freq=freq, name=frame.index.name))
 

@@ -52,7 +52,8 @@ def candidates(source: Source, zone: str | None, hosts: Sequence[str]) -> str:
     empty = Column("NULL", "VARCHAR")
     column = {name: chosen.get(name, empty) for name in (*REQUEST_COLUMNS, "path", "host", "end")}
     parts = {
-        **{name: _text(column[name]) for name in ("error_type", "request_id", "contact", "conversation")},
+        **{name: _text(column[name]) for name in ("error_type", "request_id")},
+        **{name: f"nullif({_text(column[name])}, '')" for name in ("contact", "conversation")},
         **{name: f"coalesce({_text(column[name])}, 'unknown')" for name in ("app", "method")},
         **{name: _number(column[name], kind) for name, kind in _WHOLE.items()},
         "timestamp": _time(column["timestamp"], zone),
@@ -73,7 +74,8 @@ def candidates(source: Source, zone: str | None, hosts: Sequence[str]) -> str:
         parts |= _from_path(_text(column["path"]), column)
     inner = ", ".join(f"{sql} AS {name}" for name, sql in parts.items())
     ours = ", ".join(REQUEST_COLUMNS)
-    return f"SELECT {ours}, {_reason(column, zone)} AS reason, {_SAMPLE} AS sample FROM (SELECT {inner} FROM {source.relation})"
+    told = f"{_reason(column, zone)} AS reason, {_SAMPLE} AS sample"
+    return f"SELECT {ours}, {told} FROM (SELECT {inner} FROM {source.relation})"
 
 
 _SAMPLE = """left(CASE WHEN broken THEN NULL WHEN "timestamp" IS NULL THEN raw_timestamp::VARCHAR
@@ -83,7 +85,10 @@ _SAMPLE = """left(CASE WHEN broken THEN NULL WHEN "timestamp" IS NULL THEN raw_t
 
 def _reason(column: _Columns, zone: str | None) -> str:
     naive = zone is None and _is_text(column["timestamp"])
-    return f"""CASE WHEN broken THEN 'not a row'
+    return f"""CASE
+        WHEN NOT broken AND NOT elsewhere AND timestamp IS NOT NULL AND status_code BETWEEN 100 AND 599
+            AND duration_ms >= 0 AND duration_ms < 1e12 THEN NULL  -- most rows, and the rest of this is slow
+        WHEN broken THEN 'not a row'
         WHEN elsewhere THEN '{IGNORED}'
         WHEN raw_timestamp IS NULL THEN 'no timestamp'
         {f"WHEN timestamp IS NULL AND {_is_naive_text('raw_timestamp')} THEN '{NAIVE}'" if naive else ""}
@@ -91,13 +96,13 @@ def _reason(column: _Columns, zone: str | None) -> str:
         WHEN status_code NOT BETWEEN 100 AND 599 THEN 'no such status code'
         WHEN status_code IS NULL AND raw_status_code::VARCHAR NOT IN ('0', '000') THEN 'status code not readable'
         WHEN duration_ms < 0 THEN 'negative duration'
-        WHEN duration_ms IS NULL AND raw_duration_ms IS NOT NULL OR isinf(duration_ms) OR isnan(duration_ms)
+        WHEN duration_ms IS NULL AND raw_duration_ms IS NOT NULL OR NOT duration_ms < 1e12
         THEN 'duration not readable' END"""
 
 
 def _text(column: Column) -> str:
     sql = f"{column.sql}[1]" if column.type.endswith("[]") else column.sql  # a header's values, as spans hold them
-    return f"nullif({sql if column.type == 'VARCHAR' else f'CAST({sql} AS VARCHAR)'}, '')"
+    return sql if column.type == "VARCHAR" else f"CAST({sql} AS VARCHAR)"
 
 
 def _known(column: Column) -> str:
@@ -155,7 +160,7 @@ def _unix_time(sql: str) -> str:
 
 def _elsewhere(column: _Columns, hosts: Sequence[str]) -> str:
     """Return the condition under which the log names a host, and it is none of ours."""
-    host = _text(column["host"])
+    host = f"nullif({_text(column['host'])}, '')"
     if column["host"].sql == "NULL":
         host = f"nullif(regexp_extract({_text(column['path'])}, '^[a-z]+://([^/:?#]+)', 1), '')"
     ours = quoted(rf"(^|\.)({'|'.join(re.escape(name) for name in hosts)})$")

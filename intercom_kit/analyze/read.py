@@ -7,7 +7,7 @@ held in memory, and what cannot be read is counted, by reason.
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from intercom_kit.analyze.columns import quoted
+from intercom_kit.analyze.columns import Column, quoted
 from intercom_kit.analyze.convert import IGNORED, NAIVE, candidates, checked_zone, is_naive, moment
 from intercom_kit.analyze.engines import connect
 from intercom_kit.analyze.sources import Source, find_files, open_sources
+from intercom_kit.collect.routes import holds_identifier
 from intercom_kit.errors import RequestLogError
 from intercom_kit.records import REQUEST_COLUMNS
 
@@ -94,42 +95,53 @@ class OpenLog:
         kept = f"WHERE timestamp IS NULL OR {' AND '.join(bounds)}" if bounds else ""
         columns = ", ".join(REQUEST_COLUMNS)
         connection.execute(f"CREATE VIEW looked_at AS SELECT * FROM ({' UNION ALL '.join(parts)}) {kept}")
-        connection.execute(f"CREATE VIEW {RELATION} AS SELECT {columns} FROM looked_at WHERE reason IS NULL")
+        self.rows = self._rows()
+        readable = "WHERE reason IS NULL" if self.rows.rejected or self.rows.ignored else ""  # it costs a third
+        connection.execute(f"CREATE VIEW {RELATION} AS SELECT {columns} FROM looked_at {readable}")
 
     def _part(self, source: Source, file: Path, options: Options) -> str:
         """Return a query for the source's candidates; text is parsed now, into `file`, and never again."""
         zone = checked_zone(options.timezone) if options.timezone else None
-        query = candidates(source, zone, options.hosts)
-        first = f"SELECT count(*) FROM (SELECT reason FROM ({query}) LIMIT {_PEEK}) WHERE reason = '{NAIVE}'"
-        if zone is None and (is_naive(source.columns["timestamp"]) or self._count(first)):
-            raise RequestLogError(
-                "In which time zone are the log's timestamps? They do not tell. "
-                "Say it with --timezone UTC, or a name such as Europe/Dublin."
-            )
+        query = self._checked(candidates(source, zone, options.hosts), source, zone, options)
         if not source.text:
             return query
         self._connection.execute(f"COPY ({query}) TO {quoted(str(file))} (FORMAT parquet)")
         return f"SELECT * FROM read_parquet({quoted(str(file))})"
 
-    def _count(self, query: str) -> int:
-        return int(self._connection.execute(query).fetchall()[0][0])
+    def _checked(self, query: str, source: Source, zone: str | None, options: Options) -> str:
+        """Look at the first rows: ask about times without a zone, and make routes of paths that pose as routes."""
+        peek = f"SELECT DISTINCT reason, route FROM (SELECT reason, route FROM ({query}) LIMIT {_PEEK})"
+        reasons, routes = zip(*self._connection.execute(peek).fetchall() or [(None, "")], strict=True)
+        if zone is None and (is_naive(source.columns["timestamp"]) or NAIVE in reasons):
+            raise RequestLogError(
+                "In which time zone are the log's timestamps? They do not tell. "
+                "Say it with --timezone UTC, or a name such as Europe/Dublin."
+            )
+        if "route" in source.columns and any(map(holds_identifier, routes)):
+            columns = {**source.columns, "path": source.columns["route"], "route": Column("NULL", "VARCHAR")}
+            return candidates(replace(source, columns=columns), zone, options.hosts)
+        return query
+
+    def _one(self, query: str) -> Sequence[int]:
+        row: tuple[int, ...] = self._connection.execute(query).fetchall()[0]
+        return row
 
     def query(self, sql: str) -> pd.DataFrame:
         """Run one statement in DuckDB's dialect; times come without a zone, in UTC."""
         return self._connection.execute(sql).df()
 
-    def rows(self, accepted: int) -> Rows:
-        """Tell what was read, given how many rows were readable; raises RequestLogError when none of them was."""
-        counts = self._torn()
-        if self._count("SELECT count(*) FROM looked_at") > accepted:
-            counts |= self._unreadable()
+    def _rows(self) -> Rows:
+        """Tell what was read; raises RequestLogError when none of it could be."""
+        total, unreadable = self._one("SELECT count(*), count(reason) FROM looked_at")
+        counts = self._torn() | (self._unreadable() if unreadable else {})
         ignored, _ = counts.pop(IGNORED, (0, []))
         rejected = sum(number for number, _ in counts.values())
         samples = tuple(
             f"{reason}: {text}" if text else reason for reason, (_, some) in counts.items() for text in some
         )
-        rows = Rows(accepted + rejected, rejected, ignored, {name: n for name, (n, _) in counts.items()}, samples)
-        if rejected and not accepted:
+        reasons = {reason: number for reason, (number, _) in counts.items()}
+        rows = Rows(total - unreadable + rejected, rejected, ignored, reasons, samples)
+        if rejected and rejected == rows.read:
             raise RequestLogError(
                 f"None of the log's {rejected} rows could be read: {'; '.join(rows.samples[:3])}. "
                 "Name the right columns with --column OURS=THEIRS."
@@ -143,7 +155,7 @@ class OpenLog:
 
     def _torn(self) -> _Counts:
         """Return the lines of CSV that did not have the columns of their header."""
-        if not self._count("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reject_errors'"):
+        if self._one("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reject_errors'") == (0,):
             return {}
         lines = self._connection.execute(
             "SELECT DISTINCT ON (file_path, line) line, error_message FROM reject_errors JOIN reject_scans "

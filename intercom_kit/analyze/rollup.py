@@ -17,6 +17,7 @@ import pandas as pd
 
 from intercom_kit.analyze.engines import read_parquet, write_parquet
 from intercom_kit.analyze.read import RELATION, Options, Rows, open_log
+from intercom_kit.collect.routes import tidy_route
 from intercom_kit.errors import EvidenceError
 from intercom_kit.records import WINDOW_S
 
@@ -75,7 +76,6 @@ _MERGED_BY = {
     "last_failed": "max",
 }  # every other column is summed
 _TIMES = {column for schema in _SCHEMAS.values() for column, kind in schema.items() if kind == _TIME}
-_REPEATED = ["repeated_1s", "repeated_before_reset"]
 
 
 def is_failed(status_code: "pd.Series[Any]") -> "pd.Series[bool]":
@@ -115,8 +115,9 @@ class Rollup:
 
 def _frame(name: str, frame: pd.DataFrame) -> pd.DataFrame:
     """Give the frame of that name its columns and types, one row a key, in the order of its keys."""
-    typed = frame[list(_SCHEMAS[name])].astype(_SCHEMAS[name])
-    rules: Any = {column: _MERGED_BY.get(column, "sum") for column in typed.columns if column not in _KEYS[name]}
+    schema = _SCHEMAS[name]
+    typed = frame.fillna({column: 0 for column, kind in schema.items() if kind == _COUNT})[list(schema)].astype(schema)
+    rules: Any = {column: _MERGED_BY.get(column, "sum") for column in schema if column not in _KEYS[name]}
     grouped: pd.DataFrame = typed.groupby(_KEYS[name], dropna=False, as_index=False, sort=True).agg(rules)
     return grouped.astype(_SCHEMAS[name])
 
@@ -146,8 +147,7 @@ def make_rollup(paths: Sequence[str | Path], options: Options | None = None, *, 
     Raises RequestLogError when a log is ambiguous or nothing of it can be read.
     """
     with open_log(paths, options or Options()) as log:
-        rollup = count(log.query, RELATION, salt)
-        return replace(rollup, rows=log.rows(int(rollup.windows["requests"].sum())))
+        return replace(count(log.query, RELATION, salt), rows=log.rows)
 
 
 def count(query: Callable[[str], pd.DataFrame], request_log: str, salt: str = "") -> Rollup:
@@ -156,10 +156,8 @@ def count(query: Callable[[str], pd.DataFrame], request_log: str, salt: str = ""
     query: runs one statement in DuckDB's dialect and returns its rows; times without a zone are UTC.
     salt: contacts and conversations are kept only as hashes of salt and value.
     """
-    tables = {name: _utc(query(sql)) for name, sql in statements(request_log).items()}
-    windows, retries = _windowed(tables["windows"]), _windowed(tables["retries"])
-    windows = windows.merge(retries, "left", _KEYS["windows"])
-    windows[_REPEATED] = windows[_REPEATED].fillna(0)
+    tables = {name: _tidied(_utc(query(sql))) for name, sql in statements(request_log).items()}
+    windows = pd.concat([_windowed(tables["windows"]), _windowed(tables["retries"])])
     affected = tables["affected"].assign(hash=[_hash(salt, value) for value in tables["affected"]["hash"]])
     frames = {"windows": windows, "latency": tables["latency"], "affected": affected}
     return Rollup(**{name: _frame(name, frame) for name, frame in frames.items()}, rows=Rows())
@@ -168,6 +166,19 @@ def count(query: Callable[[str], pd.DataFrame], request_log: str, salt: str = ""
 def _utc(frame: pd.DataFrame) -> pd.DataFrame:
     times = [column for column in frame.columns if column in _TIMES]
     return frame.assign(**{column: pd.to_datetime(frame[column], utc=True) for column in times})
+
+
+def _tidied(frame: pd.DataFrame) -> pd.DataFrame:
+    """Write methods in capitals, routes as templates, and a blank error type as none: once a group, not once a row."""
+    tidy: dict[str, Callable[[str], str | None]] = {
+        "method": str.upper,
+        "route": tidy_route,
+        "error_type": lambda text: text or None,
+    }
+    tables = {c: {v: tidy[c](v) for v in frame[c].dropna().unique()} for c in frame.columns if c in tidy}
+    return frame.assign(
+        **{c: frame[c].map(table) for c, table in tables.items() if any(k != v for k, v in table.items())}
+    )
 
 
 def _windowed(frame: pd.DataFrame) -> pd.DataFrame:

@@ -66,10 +66,11 @@ def find_files(paths: Sequence[str | Path]) -> dict[str, list[str]]:
 def _files(path: str) -> list[Path]:
     if Path(path).is_file():
         return [Path(path)]
-    inside = Path(path).rglob("*") if Path(path).is_dir() else map(Path, glob(path, recursive=True))
+    folder = Path(path).is_dir()
+    inside = Path(path).rglob("*") if folder else map(Path, glob(path, recursive=True))  # noqa: PTH207 - absolute too
     files = [file for file in inside if file.is_file() and _suffix(file) in _FORMS]
     if not files:
-        what = "matches no log" if has_magic(path) else "holds no log" if Path(path).is_dir() else "is no file"
+        what = "matches no log" if has_magic(path) else "holds no log" if folder else "is no file"
         raise RequestLogError(f"{path} {what}. Give files, globs or folders of .parquet, .csv or .jsonl (.gz, .zst).")
     return files
 
@@ -118,14 +119,14 @@ def _json(connection: "DuckDBPyConnection", file: str, mapping: Mapping[str, str
 
 def table_source(connection: "DuckDBPyConnection", relation: str, mapping: Mapping[str, str]) -> Source:
     """Return a relation with typed columns, nested ones included, as a source."""
-    described = connection.sql(f"SELECT * FROM {relation} LIMIT 0")  # noqa: S608 - names are quoted
+    described = connection.sql(f"SELECT * FROM {relation} LIMIT 0")
     found: dict[str, Column] = {}
     for name, kind in zip(described.columns, described.types, strict=True):
         found |= _flat(name, named(name), kind)
     return Source(relation, choose(found, mapping), text=False)
 
 
-def _flat(name: str, sql: str, kind: Any) -> dict[str, Column]:
+def _flat(name: str, sql: str, kind: Any) -> dict[str, Column]:  # noqa: ANN401 - a DuckDBPyType, annotated in part
     """Return a typed column by its name, or, of a struct or a map, the parts of it by their dotted names."""
     if kind.id == "struct":
         parts = ((part, f"struct_extract({sql}, {quoted(part)})", of) for part, of in kind.children)
@@ -140,8 +141,8 @@ def _flat(name: str, sql: str, kind: Any) -> dict[str, Column]:
 
 def _shapes(connection: "DuckDBPyConnection", lines: str) -> list[dict[str, Any]]:
     """Return the shapes of the first lines, each as keys to types, nested as the lines are."""
-    peek = f"SELECT json FROM {lines} LIMIT {_PEEK}"  # noqa: S608 - names are quoted
-    rows = connection.execute(f"SELECT DISTINCT json_structure(json) FROM ({peek})").fetchall()  # noqa: S608
+    peek = f"SELECT json FROM {lines} LIMIT {_PEEK}"
+    rows = connection.execute(f"SELECT DISTINCT json_structure(json) FROM ({peek})").fetchall()
     return [shape for (text,) in rows if text and isinstance(shape := json.loads(text), dict)]
 
 
@@ -152,7 +153,7 @@ def _objects(lines: str, shapes: Sequence[Mapping[str, Any]], mapping: Mapping[s
     chosen = choose(found, mapping, lambda name: Column(_path(tuple(name.split("."))), "VARCHAR"))
     chosen = _siblings(found, chosen["status_code"]) | chosen
     paths = ", ".join(quoted(column.sql) for column in chosen.values())
-    read = f"(SELECT json, json_extract_string(json, [{paths}]) AS v FROM {lines})"  # noqa: S608 - quoted
+    read = f"(SELECT json, json_extract_string(json, [{paths}]) AS v FROM {lines})"
     columns = {ours: replace(column, sql=f"v[{i}]") for i, (ours, column) in enumerate(chosen.items(), 1)}
     return Source(read, columns, broken="json IS NULL OR json_type(json) <> 'OBJECT'")
 
@@ -180,7 +181,10 @@ def _siblings(found: Mapping[str, Column], status_code: Column) -> dict[str, Col
 
 def _spans(lines: str, mapping: Mapping[str, str]) -> Source:
     """Return the spans of OpenTelemetry's own JSON (a batch a line, attributes as lists) as rows."""
-    service = "[a ->> '$.value.stringValue' FOR a IN json_extract(r, '$.resource.attributes[*]') IF a ->> 'key' = 'service.name'][1]"
+    services = (
+        "[a ->> '$.value.stringValue' FOR a IN json_extract(r, '$.resource.attributes[*]') IF a ->> 'key' = '{}']"
+    )
+    service = services.format("service.name") + "[1]"
     value = "coalesce(" + ", ".join(f"a ->> '$.value.{kind}'" for kind in _VALUES) + ")"
     relation = f"""(SELECT s IS NULL AS broken, service, s,
             [{{'k': a ->> 'key', 'v': {value}}} FOR a IN json_extract(s, '$.attributes[*]')] AS attributes

@@ -19,7 +19,8 @@ run_assignment_rules scroll search sections segments start status subscription_t
 teams ticket_states ticket_types tickets transcript unarchive users visitors workflows
 """
 WORDS = frozenset(_SEGMENTS.split())
-_TEMPLATED = re.compile(r"/(?:\{[^/]*\}|:[^/]+|(?!v\d+(?:/|$))[^/]*[\d@%][^/]*)")
+_PLACEHOLDER = re.compile(r"/(?:\{[^/]*\}|:[^/]+|<[^/]*>)(?=/|$)")  # as frameworks write it
+_IDENTIFIER = re.compile(r"/(?!v\d+(?:/|$))[^/{:<]*[\d@%][^/]*")
 
 
 def route_of(url: str) -> str:
@@ -34,4 +35,9 @@ def tidy_route(route: str) -> str:
 
     A segment that holds a digit, '@' or '%' is taken for an identifier that was left in by mistake.
     """
-    return _TEMPLATED.sub("/{id}", route)
+    return _IDENTIFIER.sub("/{id}", _PLACEHOLDER.sub("/{id}", route))
+
+
+def holds_identifier(route: str) -> bool:
+    """Whether what should be a template looks like a raw path."""
+    return bool(_IDENTIFIER.search(route))

@@ -118,7 +118,7 @@ def _edge(name: str, label: str, by: datetime, shown: str, key: str, sources: tu
 def measure(folder: Path, since: datetime, until: datetime) -> tuple[Figure, ...]:
     """Count in the rollup of an incident's folder, from since (its window included) to until (excluded).
 
-    Returns the figures of QUESTIONS, then conversations_affected, contacts_affected and request_ids. A number that the
+    Returns the figures of QUESTIONS, then log_conversations, log_contacts and log_request_ids. A number that the
     log cannot tell is None, with why.
     """
     with _Rollup(folder, since, until) as rollup:
@@ -178,7 +178,7 @@ class _Rollup:
     def affected(self, kind: str) -> Figure:
         query, rows = self._run(AFFECTED_SQL, "affected.parquet", kind=kind)
         figure = Figure(
-            name=f"{kind}s_affected",
+            name=f"log_{kind}s",
             label=f"{kind.capitalize()}s with a failed call",
             definition=f"{kind.capitalize()}s (salted hashes) that met a failed call between onset and recovery. "
             f"{UPPER_BOUND}.",

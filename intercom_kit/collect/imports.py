@@ -11,7 +11,7 @@ from io import StringIO
 from pathlib import Path
 
 from intercom_kit.collect.incident import IncidentFolder
-from intercom_kit.collect.notes import NOTED_KINDS, make_event, require_incident
+from intercom_kit.collect.notes import NOTED_KINDS, evidence_ids, make_event, require_incident
 from intercom_kit.collect.redact import Redactor
 from intercom_kit.collect.times import parse_time
 from intercom_kit.errors import InputError
@@ -76,12 +76,18 @@ def import_events(
             reasons += [f"{place}: {error}"] if len(reasons) < SAMPLE else []
     if rejected and not events:
         raise InputError(f"No row of {path.name} can be read as an event. " + " ".join(reasons))
+    present = evidence_ids(folder)  # chat may name ids of other incidents: they are words here
+    events = [e.model_copy(update={"cites": tuple(one for one in e.cites if one in present)}) for e in events]
     inside = [e for e in events if (since is None or since <= e.at) and (until is None or e.at < until)]
-    known = {event.evidence_id for event in folder.events()}
-    fresh = {event.evidence_id: event for event in inside if event.evidence_id not in known}
+    known = {_key(event) for event in folder.events()}
+    fresh = {_key(event): event for event in inside if _key(event) not in known}
     for event in sorted(fresh.values(), key=lambda event: event.at):
         folder.add_event(event)
     return Imported(len(fresh), len(inside) - len(fresh), len(events) - len(inside), rejected, tuple(reasons))
+
+
+def _key(event: Event) -> tuple[datetime, str, str, str]:
+    return event.at, event.kind, event.text, event.by
 
 
 def _from_row(row: Row, zone: str, redactor: Redactor) -> Event:

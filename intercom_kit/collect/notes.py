@@ -35,8 +35,8 @@ def add_note(
 
     at: see `parse_time`; empty means now. by: empty means who runs this. Evidence ids in the text (`ev:…`) become its
     citations.
-    Raises InputError for an empty text, an unknown kind, or a time that cannot be read or lies ahead; IncidentError
-    when there is no such incident.
+    Raises InputError for an empty text, an unknown kind, an id that is not in the evidence, or a time that cannot be
+    read or lies ahead; IncidentError when there is no such incident.
     """
     require_incident(folder)
     now = now or datetime.now(UTC)
@@ -44,6 +44,8 @@ def add_note(
     if moment > now + SKEW:
         raise InputError(f"{at!r} is {moment:%Y-%m-%d %H:%M} UTC, and it is only {now:%Y-%m-%d %H:%M}. Check the date.")
     event = make_event(moment, kind, text, by or _whoever(), redactor or Redactor())
+    if unknown := set(event.cites) - evidence_ids(folder):
+        raise InputError(f"{min(unknown)} is not in the evidence of {folder.incident_id}. Copy the id again.")
     folder.add_event(event)
     return event
 
@@ -55,6 +57,11 @@ def require_incident(folder: IncidentFolder) -> None:
             f"There is no incident {folder.incident_id}. Start one with: "
             f"intercom-kit triage --incident {folder.incident_id}"
         )
+
+
+def evidence_ids(folder: IncidentFolder) -> set[str]:
+    """Return the ids of the checks and events of an incident."""
+    return {record.evidence_id for record in (*folder.checks(), *folder.events())}
 
 
 def make_event(at: datetime, kind: str, text: str, by: str, redactor: Redactor) -> Event:

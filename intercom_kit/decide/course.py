@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from intercom_kit.decide import decide
-from intercom_kit.records import CheckRecord, Decision, Event, EventKind, VendorIncident
+from intercom_kit.records import CheckRecord, Correction, Decision, Event, EventKind, VendorIncident
 from intercom_kit.settings import Settings
 
 
@@ -25,6 +25,22 @@ class Edge:
     by: datetime
     signal: str
     cites: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Noted:
+    """An event as the timeline shows it, after corrections.
+
+    id: the evidence id of the event as it was written. corrected: why it is shown otherwise; empty when it is not.
+    """
+
+    id: str
+    at: datetime
+    kind: EventKind
+    text: str
+    by: str
+    cites: tuple[str, ...] = ()
+    corrected: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,10 +87,10 @@ class Course:
     onset: Edge | None = None
     recovery: Edge | None = None
     worst: Run | None = None
-    alert: Event | None = None
-    triage: Event | None = None
-    mitigation: Event | None = None
-    resolution: Event | None = None
+    alert: Noted | None = None
+    triage: Noted | None = None
+    mitigation: Noted | None = None
+    resolution: Noted | None = None
 
     @property
     def notice(self) -> Notice | None:
@@ -89,9 +105,22 @@ class Course:
         return first + tuple(run for before, run in pairwise(self.runs) if _outcome(run) != _outcome(before))
 
 
+def noted(events: Iterable[Event], corrections: Iterable[Correction] = ()) -> tuple[Noted, ...]:
+    """Return the events as corrected, in order of time; dropped ones are left out."""
+    changes = {correction.event: correction for correction in corrections}
+    shown = []
+    for event in events:
+        change = changes.get(event.evidence_id)
+        if change is None or not change.drop:
+            at, text, reason = (change.at, change.text, change.reason) if change else (None, "", "")
+            fields = (at or event.at, event.kind, text or event.text, event.by, event.cites, reason)
+            shown.append(Noted(event.evidence_id, *fields))
+    return tuple(sorted(shown, key=lambda one: (one.at, one.id)))
+
+
 def course(
     checks: Iterable[CheckRecord],
-    events: Sequence[Event],
+    events: Sequence[Noted],
     settings: Settings,
     onset: Edge | None = None,
     recovery: Edge | None = None,
@@ -125,11 +154,11 @@ def _runs(checks: Iterable[CheckRecord], settings: Settings) -> tuple[Run, ...]:
     return tuple(sorted(runs, key=lambda run: run.at))
 
 
-def _onset(runs: Sequence[Run], alert: Event | None) -> Edge | None:
+def _onset(runs: Sequence[Run], alert: Noted | None) -> Edge | None:
     """Tell the onset from checks and alerts: after the last healthy run before trouble was first seen."""
     bad = next((run for run in runs if run.is_bad), None)
     if alert and (bad is None or alert.at <= bad.at):
-        first = Edge(None, alert.at, "the first alert", (alert.evidence_id,))
+        first = Edge(None, alert.at, "the first alert", (alert.id,))
     elif bad:
         first = Edge(None, bad.at, "the first triage checks that found trouble", bad.cites)
     else:
@@ -138,7 +167,7 @@ def _onset(runs: Sequence[Run], alert: Event | None) -> Edge | None:
     return replace(first, after=before[-1].at, cites=before[-1].cites + first.cites) if before else first
 
 
-def _recovery(runs: Sequence[Run], resolution: Event | None, onset: Edge | None) -> Edge | None:
+def _recovery(runs: Sequence[Run], resolution: Noted | None, onset: Edge | None) -> Edge | None:
     """Tell the recovery from checks, else from a resolution that somebody noted; None while it goes on."""
     if onset is None:
         return None
@@ -150,7 +179,7 @@ def _recovery(runs: Sequence[Run], resolution: Event | None, onset: Edge | None)
     if healthy:
         return Edge(after, healthy.at, "the first healthy triage checks", known + healthy.cites)
     if resolution and resolution.at >= after:
-        return Edge(after, resolution.at, "the resolution that was noted", (*known, resolution.evidence_id))
+        return Edge(after, resolution.at, "the resolution that was noted", (*known, resolution.id))
     return None
 
 
@@ -183,11 +212,11 @@ def _published(
     return min(told or page.started_at, page.started_at)
 
 
-def _first(events: Sequence[Event], kind: EventKind) -> Event | None:
+def _first(events: Sequence[Noted], kind: EventKind) -> Noted | None:
     return min((event for event in events if event.kind == kind), key=lambda event: event.at, default=None)
 
 
-def _last(events: Sequence[Event], kind: EventKind) -> Event | None:
+def _last(events: Sequence[Noted], kind: EventKind) -> Noted | None:
     return max((event for event in events if event.kind == kind), key=lambda event: event.at, default=None)
 
 

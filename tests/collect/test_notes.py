@@ -28,9 +28,11 @@ def test_a_note_is_evidence_at_its_time_in_utc(folder: IncidentFolder) -> None:
 
 
 def test_evidence_ids_in_a_note_become_its_citations(folder: IncidentFolder) -> None:
-    """A note that names evidence cites it, once."""
-    event = add_note(folder, "Seen in ev:0123456789ab (ev:0123456789ab), not in ev:xyz", now=NOW)
-    assert event.cites == ("ev:0123456789ab",)
+    """A note that names evidence cites it, once; an id that is not in the evidence is refused."""
+    first = add_note(folder, "Paged", "alert", now=NOW, by="mia").evidence_id
+    assert add_note(folder, f"As {first} ({first}) says, not ev:xyz", now=NOW).cites == (first,)
+    with pytest.raises(InputError, match="ev:0123456789ab is not in the evidence"):
+        add_note(folder, "See ev:0123456789ab", now=NOW)
 
 
 def test_a_note_keeps_no_secret_and_no_hidden_character(folder: IncidentFolder) -> None:

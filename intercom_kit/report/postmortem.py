@@ -1,0 +1,193 @@
+"""The postmortem: filled from the evidence and the facts, as Markdown with its pictures, and as HTML.
+
+Equal evidence, facts and templates give equal bytes: nothing here looks at a clock.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from jinja2 import ChoiceLoader, FileSystemLoader, StrictUndefined, TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from markupsafe import Markup
+
+from intercom_kit import __version__
+from intercom_kit.collect.impact import add_count, count_conversations
+from intercom_kit.collect.incident import write_atomic
+from intercom_kit.errors import EvidenceError, InputError
+from intercom_kit.records import Event, Figure
+from intercom_kit.report import appendix, charts_log, markdown
+from intercom_kit.report.case import Case, open_case
+from intercom_kit.report.charts import Chart
+from intercom_kit.report.charts_timeline import timeline_chart
+from intercom_kit.report.lint import Problem, check
+from intercom_kit.report.markdown import Md
+from intercom_kit.report.measures import hours_minutes
+from intercom_kit.report.suggestions import Suggestion, suggestions
+from intercom_kit.report.tables import View
+from intercom_kit.settings import Settings
+
+TEMPLATES = Path(__file__).parent / "templates"
+TIMELINE = "postmortem-timeline.svg"
+LOG_CHARTS: dict[str, Callable[..., Chart]] = {
+    "postmortem-errors.svg": charts_log.errors,
+    "postmortem-latency.svg": charts_log.percentiles,
+    "postmortem-headroom.svg": charts_log.headroom,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Postmortem:
+    """The postmortem of a case. templates: a team's own folder, whose files go before the kit's of the same name."""
+
+    case: Case
+    templates: Path | None = None
+
+    @cached_property
+    def charts(self) -> dict[str, Chart]:
+        """The pictures by their file names: the timeline, and three of the request log where there is one."""
+        drawn = {name: draw(self.case.study) for name, draw in LOG_CHARTS.items()} if self.case.study else {}
+        return {TIMELINE: timeline_chart(self.case)} | drawn
+
+    @cached_property
+    def suggestions(self) -> tuple[Suggestion, ...]:
+        """Action items that the evidence suggests and that nobody has taken."""
+        return suggestions(self.case)
+
+    @cached_property
+    def problems(self) -> tuple[Problem, ...]:
+        """The rules of the linter that are open, by what the document says."""
+        return check(self.case, self._render(()))
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """The open rules that keep it a draft."""
+        return tuple(problem for problem in self.problems if problem.level == "error")
+
+    @cached_property
+    def markdown(self) -> str:
+        """The document. Raises EvidenceError when it cites what is not in the evidence, InputError for a template."""
+        text = self._render(self.problems)
+        if missing := self.case.index.missing(appendix.citations(text)):
+            self.case.index.resolve(missing[0])
+        return text
+
+    def html(self) -> Markup:
+        """Return the document as safe HTML, its pictures inside."""
+        return markdown.to_html(self.markdown, self.charts)
+
+    def part(self, *titles: str) -> View:
+        """Return the sections with these headings, in the document's order, without the first heading of a lone one."""
+        sections = [text for title, text in self._sections if title in titles]
+        text = "\n".join(sections)
+        if len(titles) == 1:
+            text = text.partition("\n")[2]
+        return self._view(text)
+
+    def others(self, *titles: str) -> View:
+        """Return the sections after the document's head, without those with these headings."""
+        return self._view("\n".join(text for title, text in self._sections[1:] if title not in titles))
+
+    @property
+    def head(self) -> View:
+        """Return what stands above the first section: state, date, duration, severity and request ids."""
+        return self._view(self._sections[0][1].partition("\n")[2])
+
+    @cached_property
+    def _sections(self) -> list[tuple[str, str]]:
+        return appendix.sections(self.markdown)
+
+    def _view(self, text: str) -> View:
+        return View(Markup(appendix.lower_headings(markdown.to_html(text, self.charts))), text)  # noqa: S704 - safe HTML
+
+    def write(self) -> Path:
+        """Write postmortem.md and its pictures into the incident's folder, each as a whole, and return its path."""
+        path = self.case.folder.path / "postmortem.md"
+        for name, chart in self.charts.items():
+            write_atomic(path.with_name(name), chart.svg)
+        write_atomic(path, self.markdown.encode())
+        return path
+
+    def _render(self, problems: Iterable[Problem]) -> str:
+        """Fill the templates, and leave no trailing or doubled blank lines."""
+        environment = _environment(self.templates)
+        try:
+            text = environment.get_template("postmortem.md.j2").render(self._context(tuple(problems)))
+        except TemplateError as error:
+            where = getattr(error, "name", None) or "postmortem.md.j2"
+            raise InputError(
+                f"The template {where} cannot be filled: {error}. Compare it with the kit's in {TEMPLATES.name}/."
+            ) from error
+        return appendix.tidy(text)
+
+    def _context(self, problems: tuple[Problem, ...]) -> dict[str, object]:
+        case = self.case
+        return {
+            **appendix.context(case),
+            "facts": case.facts,
+            "figures": case.figures,
+            "errors": [problem for problem in problems if problem.level == "error"],
+            "warnings": [problem for problem in problems if problem.level == "warning"],
+            "suggestions": self.suggestions,
+            "suggested_summary": suggested_summary(case.figures),
+            "log_pictures": [name for name in self.charts if name != TIMELINE],
+            "picture": self._picture,
+            "version": __version__,
+        }
+
+    def _picture(self, name: str) -> Md:
+        chart = self.charts[name]
+        return Md(f"![{markdown.md(chart.alt)}]({name})\n\n{markdown.md(chart.caption)}")
+
+
+def open_postmortem(settings: Settings, incident_id: str, templates: str | Path = "") -> Postmortem:
+    """Open an incident's postmortem; templates: a team's own folder of templates, empty for none.
+
+    Raises IncidentError when there is no such incident, EvidenceError when it has no evidence, InputError when the
+    folder of templates is not there.
+    """
+    own = Path(templates) if templates else None
+    if own and not own.is_dir():
+        raise InputError(f"There is no folder of templates {own}. Copy the kit's, or leave the parameter empty.")
+    return Postmortem(open_case(settings, incident_id), own)
+
+
+def count_impact(settings: Settings, incident_id: str) -> Event:
+    """Ask Intercom how many conversations were created from onset to recovery, keep the counts, return the event.
+
+    Raises EvidenceError when no onset is known or Intercom does not answer, SettingsError without a token.
+    """
+    case = open_case(settings, incident_id)
+    onset, recovery = case.course.onset, case.course.recovery
+    until = recovery.by if recovery else case.as_of
+    if onset is None or until is None:
+        raise EvidenceError(f"{incident_id} has no onset yet. Run: intercom-kit triage --incident {incident_id}")
+    return add_count(case.folder, count_conversations(settings, onset.by, until), onset.by, until)
+
+
+def suggested_summary(figures: Mapping[str, Figure]) -> str:
+    """Return a summary of one sentence that the evidence gives, for a person to put into words."""
+    duration, severity = figures["duration"], figures["severity"]
+    lasted = f"For {hours_minutes(float(duration.value))}" if duration.value is not None else "Until now"
+    share, people = figures["failed_share"], figures["conversations_affected"]
+    failed = (
+        f"{share.shown} of calls to Intercom failed" if share.value is not None else "calls to Intercom were affected"
+    )
+    touched = f", touching {people.shown} conversations" if people.value is not None else ""
+    return f"{lasted}, {failed} ({severity.value or 'severity unknown'}){touched}."
+
+
+def _environment(templates: Path | None) -> ImmutableSandboxedEnvironment:
+    """Return an environment in which every value that is not Markdown is escaped."""
+    folders = [FileSystemLoader(folder) for folder in (templates, TEMPLATES) if folder]
+    environment = ImmutableSandboxedEnvironment(
+        loader=ChoiceLoader(folders),
+        undefined=StrictUndefined,
+        finalize=markdown.md,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # the document is Markdown, and finalize escapes for that
+    )
+    environment.globals = {name: getattr(markdown, name) for name in ("cite", "code", "block", "table", "anchor", "md")}
+    return environment

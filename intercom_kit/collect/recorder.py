@@ -18,15 +18,14 @@ import re
 import socket
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import Generic, TypeVar
 
 import httpx
 
-from intercom_kit.collect.network import proxy_for
+from intercom_kit.collect.carriers import async_carriers, carriers
 from intercom_kit.collect.request_log import RequestLog
 from intercom_kit.collect.routes import WORDS, route_of
 from intercom_kit.records import REQUEST_COLUMNS
@@ -52,7 +51,6 @@ _ERROR_TYPES: tuple[tuple[type[BaseException], str], ...] = (
     (KeyboardInterrupt, "cancelled"),
     (SystemExit, "cancelled"),
 )
-T = TypeVar("T")
 
 
 class RecordingTransport(httpx.BaseTransport):
@@ -72,7 +70,7 @@ class RecordingTransport(httpx.BaseTransport):
         salt: bytes | None = None,
     ) -> None:
         self._log = RequestLog(Path(path), app, salt)
-        self._carriers = _Carriers[httpx.BaseTransport](transport, lambda proxy: httpx.HTTPTransport(proxy=proxy))
+        self._carriers = carriers(transport)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Pass the call on; its row is written once the response is closed."""
@@ -107,9 +105,7 @@ class AsyncRecordingTransport(httpx.AsyncBaseTransport):
         salt: bytes | None = None,
     ) -> None:
         self._log = RequestLog(Path(path), app, salt)
-        self._carriers = _Carriers[httpx.AsyncBaseTransport](
-            transport, lambda proxy: httpx.AsyncHTTPTransport(proxy=proxy)
-        )
+        self._carriers = async_carriers(transport)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Pass the call on; its row is written once the response is closed."""
@@ -130,29 +126,6 @@ class AsyncRecordingTransport(httpx.AsyncBaseTransport):
         """Close what carries the calls."""
         for transport in self._carriers.all():
             await transport.aclose()
-
-
-class _Carriers(Generic[T]):
-    """The transports that carry the calls: the one given, else one for every proxy that the environment names."""
-
-    def __init__(self, given: T | None, make: Callable[[str | None], T]) -> None:
-        self._given, self._make = given, make
-        self._by_proxy: dict[str | None, T] = {}
-        self._by_host: dict[tuple[bytes, bytes], T] = {}
-
-    def carrier(self, request: httpx.Request) -> T:
-        if self._given:
-            return self._given
-        host = (request.url.raw_scheme, request.url.raw_host)
-        if host not in self._by_host:
-            proxy = proxy_for(str(request.url))
-            if proxy not in self._by_proxy:
-                self._by_proxy[proxy] = self._make(proxy)
-            self._by_host[host] = self._by_proxy[proxy]
-        return self._by_host[host]
-
-    def all(self) -> list[T]:
-        return [self._given] if self._given else list(self._by_proxy.values())
 
 
 class _Call:

@@ -26,50 +26,16 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.execute import ERROR_MARKER_TAG
 
 from intercom_kit.collect.incident import write_atomic
-from intercom_kit.records import Record, UtcTime
 from intercom_kit.report.kernels import ENGINE, KernelHold
 from intercom_kit.report.parameters import check_parameters
+from intercom_kit.report.run import Ending
+from intercom_kit.report.run import Run as Run  # noqa: PLC0414 - what the gate returns, found where it is run
 
-Ending = Literal[
-    "complete",  # every code cell ran to its end
-    "failed",  # a cell raised an exception
-    "exited",  # a cell called sys.exit()
-    "kernel_died",  # killed, crashed, gone, or never ready
-    "cell_timeout",
-    "notebook_timeout",
-    "missing_kernel",
-    "interrupted",  # SIGINT or SIGTERM
-]
 _TOO_LONG: Literal["notebook_timeout"] = "notebook_timeout"
 Progress = Callable[[int, int], None]
 _DRAIN_S = 30  # for a cell's last output to arrive; the default of 4 s fails on large outputs
 
 logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it has to say stands in the Run
-
-
-class Run(Record):
-    """How one notebook ran.
-
-    detail: one sentence for people, empty when complete. cell: number of the cell where it ended early, counted from 1
-    over all cells. error_name, error_message: of the exception that a failed cell raised. cells_run: code cells that
-    ran to their end, of cells_total.
-    """
-
-    notebook: str
-    started_at: UtcTime
-    ended_at: UtcTime
-    outcome: Ending
-    detail: str = ""
-    cell: int | None = None
-    error_name: str | None = None
-    error_message: str | None = None
-    cells_run: int = 0
-    cells_total: int = 0
-
-    @property
-    def complete(self) -> bool:
-        """Whether every code cell ran to its end."""
-        return self.outcome == "complete"
 
 
 def run_notebook(

@@ -19,7 +19,7 @@ from traitlets.config import Config
 
 from intercom_kit import __version__
 from intercom_kit.collect.incident import write_atomic
-from intercom_kit.report.execute import Run
+from intercom_kit.report.run import Run
 
 TEMPLATES = Path(__file__).parent / "template"
 _SHOWN = ["text/html", "image/png", "text/plain"]  # the first of these that an output has

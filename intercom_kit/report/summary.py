@@ -1,0 +1,74 @@
+"""What an incident comes down to in one line: for the index of all incidents, and to recognise one that comes again."""
+
+from urllib.parse import urlsplit
+
+from intercom_kit.collect.incident import IncidentFolder
+from intercom_kit.decide.course import Run
+from intercom_kit.records import Cause, CheckRecord, Record, Severity, UtcTime, Verdict
+from intercom_kit.report.case import Case
+from intercom_kit.settings import Settings
+
+
+class Summary(Record):
+    """One incident, from its evidence.
+
+    verdict, cause, severity: of the worst run of checks. onset, recovery: the first moment known to be bad, and to be
+    good again, UTC. detected: the first alert or triage. fingerprint: cause, route and status; empty when healthy.
+    """
+
+    verdict: Verdict | None = None
+    cause: Cause | None = None
+    severity: Severity | None = None
+    onset: UtcTime | None = None
+    detected: UtcTime | None = None
+    recovery: UtcTime | None = None
+    fingerprint: str = ""
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from onset to recovery."""
+        return _seconds(self.onset, self.recovery)
+
+    @property
+    def to_detect_s(self) -> float | None:
+        """Seconds from onset to detection, 0 when it was noticed before it was evident: their mean is the MTTD."""
+        return _seconds(self.onset, self.detected)
+
+    @property
+    def to_restore_s(self) -> float | None:
+        """Seconds from detection to recovery: their mean is the MTTR."""
+        return _seconds(self.detected, self.recovery)
+
+
+def summarize(folder: IncidentFolder, settings: Settings) -> Summary:
+    """Return the summary of an incident; raises IncidentError or EvidenceError when its record is broken."""
+    course = Case(folder, settings, folder.facts()).course
+    run = course.worst or (course.runs[-1] if course.runs else None)
+    noticed = [event.at for event in (course.alert, course.triage) if event]
+    return Summary(
+        verdict=run.decision.verdict if run else None,
+        cause=run.decision.cause if run else None,
+        severity=run.decision.severity if run else None,
+        onset=course.onset.by if course.onset else None,
+        detected=min(noticed) if noticed and course.onset else None,
+        recovery=course.recovery.by if course.recovery else None,
+        fingerprint=fingerprint(run) if run else "",
+    )
+
+
+def fingerprint(run: Run) -> str:
+    """Return `cause route status` of a run, such as `app_rate_limit GET /me 429`; empty when it found no trouble."""
+    if not run.is_bad:
+        return ""
+    failed = [check for check in run.checks if check.outcome == "failed" or check.slow]
+    return " ".join([run.decision.cause, *(_symptom(failed[0]) if failed else ())])
+
+
+def _symptom(check: CheckRecord) -> tuple[str, str]:
+    method, _, url = check.target.rpartition(" ")
+    route = f"{method} {urlsplit(url).path or check.name}".strip()
+    return route, str(check.http_status or check.error_type or check.outcome)
+
+
+def _seconds(start: UtcTime | None, end: UtcTime | None) -> float | None:
+    return max((end - start).total_seconds(), 0.0) if start and end else None

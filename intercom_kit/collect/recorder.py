@@ -39,8 +39,13 @@ _OWNERS = {
 }
 _SAMPLE_LIMIT = 8192  # bytes of an error's body in which its code is looked for
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
-_NUMBER = re.compile(r"[0-9]{1,11}")
+_COUNT = re.compile(rb"[0-9]{1,9}")
+_HEADERS = {
+    b"x-request-id": ("request_id", re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")),
+    b"x-ratelimit-limit": ("ratelimit_limit", _COUNT),
+    b"x-ratelimit-remaining": ("ratelimit_remaining", _COUNT),
+    b"x-ratelimit-reset": ("ratelimit_reset", re.compile(rb"[0-9]{1,11}")),
+}
 
 _ERROR_TYPES: tuple[tuple[type[BaseException], str], ...] = (
     (httpx.TimeoutException, "timeout"),
@@ -147,7 +152,7 @@ class _Call:
     def _describe(self, request: httpx.Request) -> None:
         path = request.url.raw_path.partition(b"?")[0].decode("ascii", "replace")
         row = self._row or {}
-        row["timestamp"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+        row["timestamp"] = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         row["app"], row["method"], row["route"] = self._log.app, request.method, route_of(path)
         before = ""
         for segment in path.split("/"):
@@ -183,15 +188,17 @@ class _Call:
             self._log.warn(error)
 
     def _add_answer(self, row: dict[str, object], response: httpx.Response) -> None:
-        headers, status = response.headers, response.status_code
+        status, encoding = response.status_code, b""
         row["status_code"] = status if status >= 400 or not row["error_type"] else None
-        request_id = headers.get("x-request-id", "")
-        row["request_id"] = request_id if _REQUEST_ID.fullmatch(request_id) else None
-        for name in ("limit", "remaining", "reset"):
-            value = headers.get(f"x-ratelimit-{name}", "")
-            row[f"ratelimit_{name}"] = int(value) if _NUMBER.fullmatch(value) else None
+        for name, value in response.headers.raw:  # one pass: each lookup by name would be another
+            column, pattern = _HEADERS.get(name.lower(), (None, None))
+            if column and pattern and pattern.fullmatch(value):
+                text = value.decode("ascii")
+                row[column] = text if column == "request_id" else int(text)
+            elif name.lower() == b"content-encoding":
+                encoding = value.lower()
         if self.sample:
-            row["error_type"] = _code(bytes(self.sample), headers.get("content-encoding", "")) or row["error_type"]
+            row["error_type"] = _code(bytes(self.sample), encoding) or row["error_type"]
 
 
 class _Stream(httpx.SyncByteStream):
@@ -253,10 +260,10 @@ def _look_at(call: _Call, chunk: bytes) -> None:
         call.sample += chunk[:_SAMPLE_LIMIT]
 
 
-def _code(sample: bytes, encoding: str) -> str | None:
+def _code(sample: bytes, encoding: bytes) -> str | None:
     """Return the error code in the beginning of an error's body, or None."""
     try:
-        if encoding in ("gzip", "deflate"):
+        if encoding in (b"gzip", b"deflate"):
             sample = zlib.decompressobj(47).decompress(sample, _SAMPLE_LIMIT)
         body = json.loads(sample)
         first = body["errors"][0] if "errors" in body else body

@@ -50,7 +50,7 @@ def length(start: datetime, end: datetime) -> str:
 def span_words(seconds: float) -> str:
     """Return so many seconds as `45 s`, `12 min` or `3 h 20 min`."""
     minutes = round(seconds / 60)
-    if seconds < 90:
+    if seconds < 90 and seconds != 60:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
@@ -81,10 +81,11 @@ def bottom_line(seen: Study) -> str:
 def _when(found: Episode) -> str:
     """Onset and recovery as intervals; `(a ramp)` and the like, and where, when it was not everywhere."""
     began = (
-        f"It began between {interval(found.last_good, found.first_bad)}" if found.last_good else "The log begins in it"
+        f"It began {interval(found.last_good, found.first_bad)}" if found.last_good else "The log begins in it"
     )
     kind = "" if found.shape == "step" else f" (a {found.shape})"
-    where = f", only for {', '.join((*found.routes, *found.apps))}" if found.routes or found.apps else ""
+    places = [*(f"app {app}" for app in found.apps), *found.routes]
+    where = f", only for {', '.join(places)}" if places else ""
     ended = "it had not ended when the log did"
     if found.first_good:
         lasted = length(found.first_bad, found.first_good)
@@ -131,7 +132,7 @@ def _damage(seen: Study) -> str:
     change = None if seen.comparison is None else seen.comparison.set_index("metric").loc["p95_ms"]
     if change is not None and change["low"] > 0 and change["incident"] > 1.5 * change["baseline"]:
         slower = f"p95 rose from {milliseconds(change['baseline'])} to {milliseconds(change['incident'])}"
-        line = f"{line}; {slower}" if failed >= 0.01 else f"{slower[0].upper()}{slower[1:]}; {line}"
+        line = f"{line}; {slower}" if failed >= 0.01 else f"The {slower}; {line}"
     return f"{line}."
 
 

@@ -10,6 +10,7 @@ KitError
 ├── ParameterError       a notebook's parameter is unknown or of the wrong type
 ├── NotebookError        a notebook did not run to its end
 ├── SendError            a message could not be sent
+├── CacheError           the fallback's cache cannot be used
 └── ScenarioError        no such drill, or it cannot be played
 """
 
@@ -58,6 +59,10 @@ class NotebookError(KitError):
 
 class SendError(KitError):
     """A message could not be sent."""
+
+
+class CacheError(KitError):
+    """The fallback's cache cannot be used."""
 
 
 class ScenarioError(KitError):

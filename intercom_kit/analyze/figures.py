@@ -93,24 +93,35 @@ def edges(findings: Findings, folder: Path) -> tuple[Figure, ...]:
     sources = tuple(file_id(folder / name) for name in FILES)
     found = []
     if onset := findings.onset:
-        shown = f"after {_clock(onset.last_good)} and by {_clock(onset.first_bad)} UTC, shown by {onset.signal}"
-        found.append(_edge("log_onset", "Onset in the request log", onset.first_bad, shown, "onset", sources))
+        after = f"after {_clock(onset.last_good)} and " if onset.last_good else "before the log began or "
+        shown = f"{after}by {_clock(onset.first_bad)} UTC, shown by {onset.signal}"
+        found.append(
+            _edge("log_onset", "Onset in the request log", onset.first_bad, shown, "onset", folder.name, sources)
+        )
     if recovery := findings.recovery:
         shown = f"after {_clock(recovery.last_bad)} and by {_clock(recovery.first_good)} UTC"
         found.append(
-            _edge("log_recovery", "Recovery in the request log", recovery.first_good, shown, "recovery", sources)
+            _edge(
+                "log_recovery",
+                "Recovery in the request log",
+                recovery.first_good,
+                shown,
+                "recovery",
+                folder.name,
+                sources,
+            )
         )
     return tuple(found)
 
 
-def _edge(name: str, label: str, by: datetime, shown: str, key: str, sources: tuple[str, ...]) -> Figure:
+def _edge(name: str, label: str, by: datetime, shown: str, key: str, incident: str, sources: tuple[str, ...]) -> Figure:
     return Figure(
         name=name,
         label=label,
         value=by.isoformat(),
         shown=shown,
         definition="An interval: the last moment before the change, and the first after it, at the log's resolution.",
-        query=f"intercom-kit analyze ID --json | jq .{key}",
+        query=f"intercom-kit analyze {incident} --json | jq .{key}",
         sources=sources,
     )
 

@@ -173,8 +173,9 @@ def _evidence_tables(cited: Iterable[Entry]) -> dict[str, object]:
     figures = [entry.record for entry in entries if isinstance(entry.record, Figure)]
     return {
         "figures_table": table(("Evidence", "Figure", "Value", "Rests on"), map(_figure_row, figures)),
-        "sql": _queries(figures, "--", sql=True),
-        "other_queries": _queries(figures, "#", sql=False),
+        "sql": _sql(figures),
+        "other_queries": _commands(figures),
+        "answers": _answers(entries),
         "checks_table": _table_of(CheckRecord, entries, _CHECK_COLUMNS, _check_row),
         "events_table": _table_of(Event, entries, _EVENT_COLUMNS, _event_row),
         "files_table": _table_of(FileRecord, entries, _FILE_COLUMNS, _file_row),
@@ -182,8 +183,7 @@ def _evidence_tables(cited: Iterable[Entry]) -> dict[str, object]:
 
 
 _CHECK_COLUMNS = (
-    "Evidence", "Time (UTC)", "Check", "Endpoint", "Outcome", "Status", "Latency", "request_id", "Observed", "Headers",
-    "Found by",
+    "Evidence", "Time (UTC)", "Check", "Endpoint", "Outcome", "Status", "Latency", "request_id", "Observed", "Found by",
 )  # fmt: skip
 _EVENT_COLUMNS = ("Evidence", "Time (UTC)", "Kind", "By", "Text", "Cites", "Query or source", "Found by")
 _FILE_COLUMNS = ("Evidence", "File", "Bytes", "SHA-256", "Found by")
@@ -199,10 +199,28 @@ def _figure_row(figure: Figure) -> tuple[object, ...]:
     return anchor(figure.evidence_id), figure.label, value, cite(figure.sources)
 
 
-def _queries(figures: Iterable[Figure], mark: str, *, sql: bool) -> str:
-    end = ";" if sql else ""
-    kept = [figure for figure in figures if figure.query and figure.query.startswith("SELECT") == sql]
-    return "\n".join(f"{mark} {f.evidence_id} {f.label}\n{visible(f.query)}{end}" for f in kept)
+def _sql(figures: Iterable[Figure]) -> str:
+    kept = [figure for figure in figures if figure.query.startswith("SELECT ")]
+    return "\n".join(f"-- {f.evidence_id} {f.label}\n{visible(f.query)};" for f in kept)
+
+
+def _commands(figures: Iterable[Figure]) -> str:
+    """Return the queries that are no SQL: commands as they are run, rules in words as comments."""
+    kept = [figure for figure in figures if figure.query and not figure.query.startswith("SELECT ")]
+    return "\n".join(
+        f"# {f.evidence_id} {f.label}\n{'' if f.query.startswith('intercom-kit ') else '# '}{visible(f.query)}"
+        for f in kept
+    )
+
+
+def _answers(entries: Iterable[Entry]) -> str:
+    """Return the redacted headers of every answer that a check got."""
+    checks = [(entry.id, entry.record) for entry in entries if isinstance(entry.record, CheckRecord)]
+    return "\n".join(
+        visible(f"{one} {raw.status} {raw.url} {', '.join(f'{name}: {value}' for name, value in raw.headers.items())}")
+        for one, check in checks
+        for raw in check.responses
+    )
 
 
 def _check_row(entry: Entry, check: CheckRecord) -> tuple[object, ...]:
@@ -216,15 +234,8 @@ def _check_row(entry: Entry, check: CheckRecord) -> tuple[object, ...]:
         f"{check.duration_ms:,.0f} ms" if check.configured else "",
         code(check.request_id or ""),
         check.observed,
-        _headers(check),
         code(entry.found_by),
     )
-
-
-def _headers(check: CheckRecord) -> Md:
-    """Return the redacted headers of every response of a check."""
-    answers = [", ".join(f"{name}: {value}" for name, value in raw.headers.items()) for raw in check.responses]
-    return Md(" ".join(code(f"{raw.status} {said}") for raw, said in zip(check.responses, answers, strict=True)))
 
 
 def _event_row(entry: Entry, event: Event) -> tuple[object, ...]:

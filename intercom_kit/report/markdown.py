@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?:^|(?<=\s))#")
-_AT_START = re.compile(r"^(\d{1,9}(?=[.)])|(?=[-+=:]))")
+_AT_START = re.compile(r"^(\d{1,9}(?=[.)](?:\s|$))|(?=[-+=:](?:[-+=:\s]|$)))")
 _LINK = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)
 _JOINERS = "\u200c\u200d"  # parts of words in Persian and of emoji: they reorder nothing
 _ENTITY = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}

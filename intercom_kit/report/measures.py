@@ -87,7 +87,8 @@ def _duration(onset: Edge | None, recovery: Edge | None, ongoing: str) -> Figure
     seconds = (recovery.by - onset.by).total_seconds()
     least = max(((recovery.after or onset.by) - onset.by).total_seconds(), 0)
     most = duration_words((recovery.by - onset.after).total_seconds()) if onset.after else "an unknown time"
-    shown = f"{hours_minutes(seconds)} (at least {duration_words(least)}, at most {most})"
+    bounds = f" (at least {duration_words(least)}, at most {most})" if duration_words(least) != most else ""
+    shown = f"{hours_minutes(seconds)}{bounds}"
     return figure.model_copy(
         update={"value": round(seconds), "shown": shown, "sources": (*onset.cites, *recovery.cites)}
     )
@@ -130,9 +131,17 @@ def _people(case: "Case") -> Iterable[Figure]:
             yield figure.model_copy(update={"unknown": why if onset else NO_ONSET})
             continue
         seconds = (at - onset.by).total_seconds()
-        words = duration_words(abs(seconds))
-        shown = words if seconds >= 0 else f"none: {words} before the onset was evident"
+        shown = _since_onset(seconds, (at - onset.after).total_seconds() if onset.after else None)
         yield figure.model_copy(update={"value": round(seconds), "shown": shown, "sources": (*onset.cites, *cites)})
+
+
+def _since_onset(least_s: float, most_s: float | None) -> str:
+    """Say how long after the onset something was: the onset is an interval, so this is one too."""
+    if least_s < 0:
+        return f"none: {duration_words(-least_s)} before the onset was evident"
+    words = duration_words(least_s)
+    most = duration_words(most_s) if most_s is not None else words
+    return words if most == words else f"{words} (at most {most})"
 
 
 def _at(event: Noted | None) -> tuple[datetime | None, tuple[str, ...]]:
@@ -154,6 +163,7 @@ def _log(case: "Case") -> Iterable[Figure]:
     yield _exhausted(case)
     yield _unattributed(case)
     yield _slowness(case)
+    yield _hasty(case)
 
 
 def _exhausted(case: "Case") -> Figure:
@@ -179,6 +189,8 @@ def _unattributed(case: "Case") -> Figure:
         query=f"intercom-kit analyze {case.facts.id} --json | jq .rate_limit.unattributed_share",
     )
     share = case.findings.rate_limit.unattributed_share if case.findings else None
+    if share is not None and case.study is not None and case.study.pressed.empty:
+        return figure.model_copy(update={"unknown": "no window came under pressure"})
     if share is None:
         return figure.model_copy(update={"unknown": "no rate-limit header was seen" if case.findings else NO_LOG})
     return figure.model_copy(update={"value": share, "shown": f"{share:.1%}", "sources": _log_sources(case)})
@@ -201,6 +213,23 @@ def _slowness(case: "Case") -> Figure:
     since, until = (f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in case.study.incident)
     query = f"intercom-kit analyze {case.facts.id} --since {since} --until {until} --json | jq .latency.p95_ms"
     found = {"value": round(during, 2), "shown": shown, "query": query, "sources": _log_sources(case)}
+    return figure.model_copy(update=found)
+
+
+def _hasty(case: "Case") -> Figure:
+    figure = Figure(
+        name="hasty_share",
+        label="Throttled calls that came again within a second",
+        definition="Of the calls answered with 429 that can be followed, of the app that repeated most: no backoff.",
+        query="SELECT sum(repeated_1s) / sum(identified) AS share FROM 'evidence/rollup/windows.parquet' "
+        "WHERE status_code = 429 GROUP BY app ORDER BY share DESC",
+    )
+    rows = case.study.retries if case.study else None
+    if rows is None or rows["share_1s"].isna().all():
+        return figure.model_copy(update={"unknown": "no throttled call can be followed" if case.study else NO_LOG})
+    row = rows.loc[rows["share_1s"].idxmax()]
+    share = round(float(str(row["share_1s"])), 6)
+    found = {"value": share, "shown": f"{share:.0%}, of {row['app']}", "sources": _log_sources(case)}
     return figure.model_copy(update=found)
 
 

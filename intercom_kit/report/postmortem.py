@@ -128,7 +128,7 @@ class Postmortem:
             "facts": case.facts,
             "figures": case.figures,
             "errors": [problem for problem in problems if problem.level == "error"],
-            "warnings": [problem for problem in problems if problem.level == "warning"],
+            "problems": problems,
             "suggestions": self.suggestions,
             "suggested_summary": suggested_summary(case.figures),
             "log_pictures": [name for name in self.charts if name != TIMELINE],
@@ -138,7 +138,10 @@ class Postmortem:
 
     def _picture(self, name: str) -> Md:
         chart = self.charts[name]
-        return Md(f"![{markdown.md(chart.alt)}]({name})\n\n{markdown.md(chart.caption)}")
+        figures = ("onset", "duration") if name == TIMELINE else ("requests", "failed", "p95_ms", "exhausted")
+        known = [self.case.figures[each] for each in figures if self.case.figures[each].value is not None]
+        cites = markdown.cite(figure.evidence_id for figure in known)
+        return Md(f"![{markdown.md(chart.alt)}]({name})\n\n{markdown.md(chart.caption)} {cites}")
 
 
 def open_postmortem(settings: Settings, incident_id: str, templates: str | Path = "") -> Postmortem:
@@ -168,14 +171,18 @@ def count_impact(settings: Settings, incident_id: str) -> Event:
 
 def suggested_summary(figures: Mapping[str, Figure]) -> str:
     """Return a summary of one sentence that the evidence gives, for a person to put into words."""
-    duration, severity = figures["duration"], figures["severity"]
-    lasted = f"For {hours_minutes(float(duration.value))}" if duration.value is not None else "Until now"
-    share, people = figures["failed_share"], figures["conversations_affected"]
+    duration, severity = figures["duration"].value, figures["severity"].value or "severity unknown"
+    lasted = f"For {_plain_duration(float(duration))}" if duration is not None else "Until now"
+    share, touched = figures["failed_share"], figures["conversations_affected"].value
     failed = (
         f"{share.shown} of calls to Intercom failed" if share.value is not None else "calls to Intercom were affected"
     )
-    touched = f", touching {people.shown} conversations" if people.value is not None else ""
-    return f"{lasted}, {failed} ({severity.value or 'severity unknown'}){touched}."
+    count = f", in at most {touched:,} conversations" if isinstance(touched, int) else ""
+    return f"{lasted}, {failed} ({severity}){count}."
+
+
+def _plain_duration(seconds: float) -> str:
+    return hours_minutes(seconds).removeprefix("0 hours ").removesuffix(" 0 minutes")
 
 
 def _environment(templates: Path | None) -> ImmutableSandboxedEnvironment:

@@ -63,13 +63,10 @@ def suggestions(case: "Case") -> tuple[Suggestion, ...]:
 
 
 def _hasty(case: "Case") -> str:
-    if case.study is None or case.study.retries.empty:
+    share = case.figures["hasty_share"]
+    if not isinstance(share.value, float) or share.value <= HASTY_SHARE:
         return ""
-    row = case.study.retries.iloc[0]
-    share = float(row["share_1s"])
-    if not share > HASTY_SHARE:  # NaN: nothing can be followed
-        return ""
-    return f"{share:.0%} of the throttled calls of {row['app']} came again within a second: no backoff was seen"
+    return f"{share.shown}: so many throttled calls came again within a second, and no backoff was seen"
 
 
 def _throttled(case: "Case") -> str:
@@ -134,7 +131,7 @@ SUGGESTIONS: tuple[_Rule, ...] = (
         "a load test at twice the quota ends with under 1 % of calls repeated within 1 s",
         "prevent",
         lambda case: _hasty(case) or _throttled(case),
-        ("throttled",),
+        ("hasty_share", "throttled"),
     ),
     _Rule(
         "Ask the workspace's admin which other apps use its quota, and agree on shares",

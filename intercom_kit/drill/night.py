@@ -1,0 +1,135 @@
+"""A drill's whole night in virtual time: checks, alert, triage, mitigation, recovery and a request log.
+
+The checks go over real HTTP to the loopback Intercom, whose clock is set to each moment in turn; only the records' own
+times are moved by the same amount. So hours are played in seconds, and leave the evidence of such a night.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from intercom_kit.collect.checks import run_checks
+from intercom_kit.collect.incident import IncidentFolder, new_incident_id
+from intercom_kit.decide import decide
+from intercom_kit.drill.loopback import Loopback
+from intercom_kit.drill.scenarios import find_scenario
+from intercom_kit.drill.server import serve
+from intercom_kit.drill.timeline import Scenario, Truth, truth_at
+from intercom_kit.drill.traffic import generate, write_log
+from intercom_kit.records import CheckRecord, Decision, Event, IncidentFacts
+from intercom_kit.report.log import open_study
+from intercom_kit.settings import Settings
+
+BEFORE_S, AFTER_S = 600.0, 300.0  # the first and the last checks: before the onset, after the recovery
+ALERTED_S, MITIGATED_AFTER_S, RESOLVED_AFTER_S = 240.0, 480.0, 600.0
+LOG_BEFORE_S, LOG_AFTER_S = 7200.0, 2400.0
+RATE, QUOTA = 12, 167  # calls a second, requests a window: small, so that the log is made in a second
+SETTLE_S = 0.1  # the loopback Intercom opens and closes its port a moment after its clock is set
+
+
+@dataclass(frozen=True)
+class Night:
+    """A night that was played. onset, recovery: the hidden truth, UTC; truth: what triage should have concluded."""
+
+    folder: IncidentFolder
+    scenario: Scenario
+    onset: datetime
+    recovery: datetime
+    truth: Truth
+
+
+@dataclass(frozen=True)
+class _Run:
+    at_s: float
+    checks: tuple[CheckRecord, ...]
+    decision: Decision
+
+
+def play_night(settings: Settings, scenario: str, incident_id: str = "", *, with_log: bool = True) -> Night:
+    """Play a scenario, as if it had ended a while ago, and return the incident that it left in settings.outputs.
+
+    with_log: also generate the traffic of those hours, and keep its rollup in the evidence.
+    Raises ScenarioError for an unknown scenario, IncidentIdError for an id that is not a plain name.
+    """
+    played = find_scenario(scenario)
+    with serve(played, at_s=played.recovery_s + LOG_AFTER_S) as loopback:
+        onset = datetime.fromtimestamp(loopback.onset, UTC)
+        runs = [_run(loopback, settings, at_s) for at_s in _moments(played)]
+    truth = truth_at(played, played.default_at_s)
+    triaged = onset + timedelta(seconds=played.default_at_s)
+    folder = IncidentFolder(settings.outputs, incident_id or new_incident_id(triaged, truth.cause, settings.outputs))
+    folder.create()
+    folder.write_facts(_facts(folder.incident_id, played, triaged))
+    for run in runs:
+        folder.add_checks(run.checks)
+    for event in _events(played, onset, runs):
+        folder.add_event(event)
+    if with_log:
+        _keep_log(settings, folder, played, onset)
+    return Night(folder, played, onset, onset + timedelta(seconds=played.recovery_s), truth)
+
+
+def _moments(played: Scenario) -> list[float]:
+    """When checks are run: before it, at triage, a minute after each update of the status page, and after it."""
+    updates = {at_s + 60 for notice in played.page for at_s, *_ in notice.updates if at_s < played.recovery_s}
+    return sorted({-BEFORE_S, played.default_at_s, *updates, played.recovery_s + AFTER_S})
+
+
+def _run(loopback: Loopback, settings: Settings, at_s: float) -> _Run:
+    """Run the checks at a moment of the scenario."""
+    moment, began = loopback.onset + at_s, time.time()
+    loopback.clock = lambda: moment + time.time() - began
+    time.sleep(SETTLE_S)
+    given = loopback.settings(outputs=settings.outputs, timeout_s=settings.timeout_s, slow_s=settings.slow_s)
+    moved = timedelta(seconds=moment - began)
+    checks = tuple(_moved(check, moved) for check in run_checks(given))
+    return _Run(at_s, checks, decide(checks, given))
+
+
+def _moved(check: CheckRecord, by: timedelta) -> CheckRecord:
+    at = check.started_at + by
+    stamp, _, nonce = check.run.rpartition("-")
+    run = f"{datetime.strptime(f'{stamp}+0000', '%Y%m%dT%H%M%SZ%z') + by:%Y%m%dT%H%M%SZ}-{nonce}"
+    return check.model_copy(update={"started_at": at, "run": run})
+
+
+def _events(played: Scenario, onset: datetime, runs: Sequence[_Run]) -> Iterator[Event]:
+    """Yield what people and the kit would have noted: of a quiet night, only its triage."""
+    triage = next(run for run in runs if run.at_s == played.default_at_s)
+    decision = triage.decision
+    trouble = played.recovery_s > 0
+
+    def at(seconds: float) -> datetime:
+        return onset + timedelta(seconds=seconds)
+
+    if trouble:
+        text = "Our monitor pages: work that needs Intercom fails, or takes too long"
+        yield Event(at=at(min(ALERTED_S, played.default_at_s / 2)), kind="alert", text=text, by="drill")
+    words = f"Triage: {decision.summary} ({decision.verdict}, {decision.cause}, {decision.severity or 'no severity'})"
+    cites = tuple(check.evidence_id for check in triage.checks)
+    yield Event(at=decision.at, kind="triage", text=words, cites=cites)
+    if trouble:
+        mitigated = min(played.default_at_s + MITIGATED_AFTER_S, (played.default_at_s + played.recovery_s) / 2)
+        yield Event(
+            at=at(mitigated), kind="mitigation", text=f"First step taken: {decision.actions[0].title}", by="drill"
+        )
+        text = "Work that needs Intercom succeeds again, and has done so for ten minutes"
+        yield Event(at=at(played.recovery_s + RESOLVED_AFTER_S), kind="resolution", text=text, by="drill")
+
+
+def _facts(incident_id: str, played: Scenario, triaged: datetime) -> IncidentFacts:
+    title = f"Intercom: {played.name.replace('-', ' ')}"
+    return IncidentFacts(id=incident_id, title=title, drill=played.name, created_at=triaged, state="resolved")
+
+
+def _keep_log(settings: Settings, folder: IncidentFolder, played: Scenario, onset: datetime) -> None:
+    hours = (LOG_BEFORE_S + played.recovery_s + LOG_AFTER_S) / 3600
+    end = onset + timedelta(seconds=played.recovery_s + LOG_AFTER_S)
+    traffic = generate(played, hours=hours, rate=RATE, quota=QUOTA, seed=1, end=end, onset=onset)
+    with TemporaryDirectory() as made:
+        path = Path(made) / "requests.parquet"
+        write_log(traffic.frame, path)
+        open_study(settings, folder.incident_id, [path])

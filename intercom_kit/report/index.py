@@ -7,6 +7,7 @@ so that an update looks into those folders only that changed.
 import base64
 import hashlib
 import json
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
@@ -111,29 +112,32 @@ def same_before(settings: Settings, incident_id: str, summary: Summary) -> list[
 
 
 def _rows(settings: Settings, known: Mapping[str, Row]) -> Iterator[Row]:
-    for folder in settings.outputs.iterdir() if settings.outputs.is_dir() else ():
-        if not (folder / "incident.json").is_file():
-            continue
-        stamp = _stamp(folder)
-        row = known.get(folder.name)
-        yield row if row and row.stamp == stamp else _row(settings, folder, stamp)
+    with os.scandir(settings.outputs) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or not entry.is_dir(follow_symlinks=False):
+                continue
+            stamp = _stamp(entry.path)
+            row = known.get(entry.name)
+            if stamp[1]:
+                yield row if row and row.stamp == stamp else _row(settings, entry.name, stamp)
 
 
-def _stamp(folder: Path) -> tuple[int, ...]:
+def _stamp(folder: str) -> tuple[int, ...]:
     stamp: list[int] = []
     for name in _WATCHED:
         try:
-            stat = (folder / name).stat()
+            stat = os.stat(f"{folder}/{name}")  # noqa: PTH116 - half the cost of a Path, 40,000 times
             stamp += (stat.st_mtime_ns, stat.st_size)
         except FileNotFoundError:
             stamp += (0, 0)
     return tuple(stamp)
 
 
-def _row(settings: Settings, path: Path, stamp: tuple[int, ...]) -> Row:
-    report = next((name for name in _REPORTS if (path / f"{name}.html").is_file()), "")
+def _row(settings: Settings, name: str, stamp: tuple[int, ...]) -> Row:
+    there = set(os.listdir(settings.outputs / name))  # noqa: PTH208 - names are enough
+    report = next((report for report in _REPORTS if f"{report}.html" in there), "")
     try:
-        folder = IncidentFolder(settings.outputs, check_incident_id(path.name))
+        folder = IncidentFolder(settings.outputs, check_incident_id(name))
         facts = folder.facts()
         return Row(
             id=facts.id,
@@ -147,7 +151,7 @@ def _row(settings: Settings, path: Path, stamp: tuple[int, ...]) -> Row:
             stamp=stamp,
         )
     except KitError as error:
-        return Row(id=path.name, report=report, problem=str(error), stamp=stamp)
+        return Row(id=name, report=report, problem=str(error), stamp=stamp)
 
 
 def _summary(folder: IncidentFolder, facts: IncidentFacts, settings: Settings, stamp: tuple[int, ...]) -> Summary:
@@ -155,9 +159,11 @@ def _summary(folder: IncidentFolder, facts: IncidentFacts, settings: Settings, s
     manifest = read_manifest(folder)
     if manifest is None or manifest.summary is None:
         return summarize(folder, settings)
-    sealed = [file.size if (file := manifest.file(name)) else 0 for name in _WATCHED]
-    facts_matter = bool(facts.corrections) and sealed[0] != stamp[1]
-    return summarize(folder, settings) if facts_matter or sealed[2:] != [stamp[5], stamp[7]] else manifest.summary
+    sizes = {file.path: file.size for file in manifest.files}
+    facts_size, _, *evidence_sizes = (sizes.get(name, 0) for name in _WATCHED)
+    if evidence_sizes != [stamp[5], stamp[7]] or (facts.corrections and facts_size != stamp[1]):
+        return summarize(folder, settings)
+    return manifest.summary
 
 
 def _newest_first(row: Row) -> tuple[float, str]:

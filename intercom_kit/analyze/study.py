@@ -233,5 +233,9 @@ def cut(rollup: Rollup, since: pd.Timestamp | None, until: pd.Timestamp | None) 
     in_window = windows["window_start"].ge(low.floor("10s")) & windows["window_start"].lt(high)
     in_minute = latency["minute"].ge(low.floor("min")) & latency["minute"].lt(high)
     overlaps = affected["last_failed"].ge(low) & affected["first_failed"].lt(high)
-    parts = {"windows": windows[in_window], "latency": latency[in_minute], "affected": affected[overlaps]}
-    return replace(rollup, **{name: part.reset_index(drop=True) for name, part in parts.items()})
+    return replace(
+        rollup,
+        windows=windows[in_window].reset_index(drop=True),
+        latency=latency[in_minute].reset_index(drop=True),
+        affected=affected[overlaps].reset_index(drop=True),
+    )

@@ -85,8 +85,8 @@ def _failure(this: Round, asked: str, answer: Answer, code: str | None, message:
     if not answer.body:
         return f"{asked} answered {answer.status} with an empty body."
     title = _TITLE.search(str(evidence))
-    what = f" titled “{title[1]}”" if title else ""
-    return f"{asked} answered {answer.status} with something else than the API's JSON{what}."
+    what = f"a page titled “{title[1]}”, not with" if title else "something else than"
+    return f"{asked} answered {answer.status} with {what} an error of the API."
 
 
 def _limit_words(answer: Answer, limit: RateLimit | None) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from time import perf_counter
@@ -19,6 +19,7 @@ from intercom_kit.records import CheckRecord, ErrorType
 from intercom_kit.settings import Settings
 
 OnDone = Callable[[CheckRecord], None]
+_PageAnswer = tuple[object, ErrorType | None, str]  # the body or None, why there is none, and why in words
 
 
 async def collect_checks(settings: Settings, *, on_done: OnDone | None = None) -> tuple[CheckRecord, ...]:
@@ -41,10 +42,10 @@ async def collect_checks(settings: Settings, *, on_done: OnDone | None = None) -
     return tuple(await asyncio.gather(*(told(check) for check in checks)))
 
 
-def run_checks(settings: Settings, *, on_done: OnDone | None = None) -> tuple[CheckRecord, ...]:
-    """Do what collect_checks does, for callers that are not asynchronous or that a loop runs already (a notebook).
+def start_checks(settings: Settings, *, on_done: OnDone | None = None) -> Future[tuple[CheckRecord, ...]]:
+    """Start collect_checks in a thread of its own, which also calls on_done, and return at once.
 
-    The checks run in a thread of their own, which calls on_done; an interrupt ends the waiting at once.
+    Whoever has something else to do meanwhile, such as importing, loses no time by it.
     """
     result: Future[tuple[CheckRecord, ...]] = Future()
 
@@ -55,7 +56,15 @@ def run_checks(settings: Settings, *, on_done: OnDone | None = None) -> tuple[Ch
             result.set_exception(error)
 
     threading.Thread(target=work, name="checks", daemon=True).start()
-    return result.result()
+    return result
+
+
+def run_checks(settings: Settings, *, on_done: OnDone | None = None) -> tuple[CheckRecord, ...]:
+    """Do what collect_checks does, for callers that are not asynchronous or that a loop runs already (a notebook).
+
+    An interrupt ends the waiting at once.
+    """
+    return start_checks(settings, on_done=on_done).result()
 
 
 async def check_status_page(this: Round) -> CheckRecord:
@@ -72,8 +81,8 @@ async def check_status_page(this: Round) -> CheckRecord:
     reading = combine(read_compatible(summary, incidents, clean), read_native(page, listed, region, clean), region)
     observed, error_type = reading.observed, None
     if reading.outcome == "unknown":
-        _, error_type, why = next((one for one in read if one[2]), read[0])
-        observed = f"The status page could not be read: {why}. That does not mean that there is no incident."
+        error_type, why = _why_unread(paths, read)
+        observed = f"The status page could not be read ({why}). That does not mean that there is no incident."
     found: dict[str, object] = {
         "target": f"GET {this.redactor.url(base)}",
         "duration_ms": round((perf_counter() - start) * 1000, 1),
@@ -85,8 +94,8 @@ async def check_status_page(this: Round) -> CheckRecord:
     return this.record("status_page", answers[0], reading.outcome, observed, **found)
 
 
-def _page(this: Round, answer: Answer, path: str) -> tuple[object, ErrorType | None, str]:
-    """Return a status page's body, or None, with why and why in words."""
+def _page(this: Round, answer: Answer, path: str) -> _PageAnswer:
+    """Judge one of the status page's answers."""
     if answer.error_type:
         return None, answer.error_type, this.why_not(answer)
     if urlsplit(answer.url).path.rpartition("/")[2] != path.rpartition("/")[2]:
@@ -96,7 +105,15 @@ def _page(this: Round, answer: Answer, path: str) -> tuple[object, ErrorType | N
     body, error_type = parsed(answer)
     if error_type:
         return None, error_type, "it answered with something that is not JSON"
-    return body, None, "" if isinstance(body, dict) else "it answered with JSON of another shape"
+    return body, None, ""
+
+
+def _why_unread(paths: Sequence[str], read: Sequence[_PageAnswer]) -> tuple[ErrorType | None, str]:
+    """Say why the page was not read: the compatible form's trouble counts, as every page has that one."""
+    for path, (_, error_type, why) in zip(paths[:2], read[:2], strict=True):
+        if why:
+            return error_type, f"{path}: {why}"
+    return "wrong_shape", "its JSON lacks the indicator, or a list of incidents that can be read"
 
 
 async def check_network(this: Round) -> CheckRecord:

@@ -36,7 +36,7 @@ _WAITED: dict[Stage, str] = {
     "dns": "the name {host} did not resolve",
     "connect": "no connection to {host}",
     "tls": "connected to {host}, but the TLS handshake did not end",
-    "first_byte": "connected to {host}, but no answer",
+    "first_byte": "connected to {host}, but nothing came back",
     "body": "{host} began to answer, but did not end",
 }
 

@@ -312,3 +312,25 @@ def test_one_broken_form_does_not_hide_the_other(misbehave: Callable[[Behaviour]
     routes |= {native: NATIVE_LOUD, f"{native}/incidents": NATIVE_LIST}
     check = _status(_settings(server.url))
     assert (check.outcome, check.vendor_incidents[0].region) == ("failed", "us")
+
+
+@pytest.mark.parametrize(
+    ("routes", "error_type", "says"),
+    [
+        ({"/api/v2/summary.json": {}, "/api/v2/incidents.json": {}}, "wrong_shape", "lacks the indicator"),
+        ({"/api/v2/summary.json": QUIET}, "not_json", "/api/v2/incidents.json: it answered with something that is not"),
+        (
+            {"/api/v2/summary.json": QUIET, "/api/v2/incidents.json": {"incidents": [7]}},
+            "wrong_shape",
+            "list of incidents",
+        ),
+        ({"/api/v2/summary.json": answer("{}", "404 Not Found")}, None, "/api/v2/summary.json: it answered 404"),
+    ],
+)
+def test_why_the_page_is_unknown_is_told(
+    routes: dict[str, object], error_type: str | None, says: str, misbehave: Callable[[Behaviour], Server]
+) -> None:
+    """Which answer was missing or broken stands in the finding."""
+    check = _status(_settings(misbehave(_page(routes)).url))
+    assert (check.outcome, check.error_type) == ("unknown", error_type)
+    assert says in check.observed

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 RELATION = "request_log"
+ZONE_QUESTION = (
+    "In which time zone are the log's timestamps? They do not tell. "
+    "Say it with --timezone UTC, or a name such as Europe/Dublin."
+)
 _SAMPLES = 10
 _PEEK = 1_000  # rows that tell whether the timestamps have a zone
 _Counts = dict[str, tuple[int, list[str]]]  # by reason: how many rows, and a few samples
@@ -113,10 +117,7 @@ class OpenLog:
         peek = f"SELECT DISTINCT reason, route FROM (SELECT reason, route FROM ({query}) LIMIT {_PEEK})"
         reasons, routes = zip(*self._connection.execute(peek).fetchall() or [(None, "")], strict=True)
         if zone is None and (is_naive(source.columns["timestamp"]) or NAIVE in reasons):
-            raise RequestLogError(
-                "In which time zone are the log's timestamps? They do not tell. "
-                "Say it with --timezone UTC, or a name such as Europe/Dublin."
-            )
+            raise RequestLogError(ZONE_QUESTION)
         if "route" in source.columns and any(map(holds_identifier, routes)):
             columns = {**source.columns, "path": source.columns["route"], "route": Column("NULL", "VARCHAR")}
             return candidates(replace(source, columns=columns), zone, options.hosts)

@@ -17,6 +17,7 @@ import pandas as pd
 
 from intercom_kit.analyze.engines import read_parquet, write_parquet
 from intercom_kit.analyze.read import RELATION, Options, Rows, open_log
+from intercom_kit.analyze.remote import open_remote
 from intercom_kit.collect.routes import tidy_route
 from intercom_kit.errors import EvidenceError
 from intercom_kit.records import WINDOW_S
@@ -148,6 +149,15 @@ def make_rollup(paths: Sequence[str | Path], options: Options | None = None, *, 
     """
     with open_log(paths, options or Options()) as log:
         return replace(count(log.query, RELATION, salt), rows=log.rows)
+
+
+def make_remote_rollup(url: str, table: str, options: Options | None = None, *, salt: str = "") -> Rollup:
+    """Count a request log in the engine behind an Ibis URL, such as pyspark:// or trino://host/catalog/schema.
+
+    table, errors: see remote.open_remote. salt: see `count`.
+    """
+    log = open_remote(url, table, options or Options())
+    return replace(count(log.query, RELATION, salt), rows=log.rows)
 
 
 def count(query: Callable[[str], pd.DataFrame], request_log: str, salt: str = "") -> Rollup:

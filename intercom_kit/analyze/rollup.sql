@@ -45,9 +45,10 @@ GROUP BY 1, 2, 3, 4, 5, 6, 7;
 -- A throttled call is repeated when the same call (app, method, route, contact, conversation) comes again later in
 -- the same window: after the reset it burns nothing. Only identified calls are looked at. As no pair crosses a window,
 -- only the calls of a window in which the same call was throttled need sorting, and rollups of whole windows add up.
+-- Where there is no next call, some engines say null and others 1970.
 SELECT minute, tens, app, method, route, status_code, error_type,
-  sum(CASE WHEN next_at <= timestamp + INTERVAL '1' SECOND THEN 1 ELSE 0 END) AS repeated_1s,
-  count(next_at) AS repeated_before_reset
+  sum(CASE WHEN next_at >= timestamp AND next_at <= timestamp + INTERVAL '1' SECOND THEN 1 ELSE 0 END) AS repeated_1s,
+  sum(CASE WHEN next_at >= timestamp THEN 1 ELSE 0 END) AS repeated_before_reset
 FROM (
   SELECT calls.*,
     lead(timestamp) OVER (

@@ -10,6 +10,7 @@ KitError
 ├── ParameterError       a notebook's parameter is unknown or of the wrong type
 ├── NotebookError        a notebook did not run to its end
 ├── SendError            a message could not be sent
+├── PublishError         an archive cannot be copied elsewhere
 ├── CacheError           the fallback's cache cannot be used
 └── ScenarioError        no such drill, or it cannot be played
 """
@@ -63,6 +64,10 @@ class SendError(KitError):
 
 class CacheError(KitError):
     """The fallback's cache cannot be used."""
+
+
+class PublishError(KitError):
+    """An archive cannot be copied elsewhere."""
 
 
 class ScenarioError(KitError):

@@ -81,7 +81,8 @@ def used_by_app(seen: Study) -> Chart:
     title = "Who used the quota: each app's part of the used requests"
     figure, axes = _time_axes(title, seen)
     frame = _top(seen.used_by_app)
-    frame = frame if frame[UNATTRIBUTED].sum() else frame.drop(columns=UNATTRIBUTED)
+    if not frame[UNATTRIBUTED].max() >= 0.005:  # too little to see
+        frame = frame.drop(columns=UNATTRIBUTED)
     looks = [(GREY, "xx") if app == UNATTRIBUTED else look for app, look in zip(frame, _LOOKS, strict=False)]
     _stack(axes, frame, seen.freq, looks, [str(app) for app in frame])
     axes.set_ylim(0, 1)
@@ -161,12 +162,13 @@ def percentiles(seen: Study) -> Chart:
         axes.set_ylim(low, high)
         _ms_axis(axes, low, high)
     _finish(figure, axes)
-    worst = ", ".join(
-        f"{name} {readings.milliseconds(values.min())} to {readings.milliseconds(values.max())}"
-        for name, values in ((name, frame[f"{name}_ms"]) for name in ("p50", "p95", "p99"))
-    )
-    alt = f"Line chart, {_x(seen)}, y: duration on a logarithmic axis; {worst}."
+    ranges = [f"{name} {_range(frame[f'{name}_ms'])}" for name in ("p50", "p95", "p99")] if low > 0 else ["unknown"]
+    alt = f"Line chart, {_x(seen)}, y: duration on a logarithmic axis; {', '.join(ranges)}."
     return Chart(figure, title, readings.percentiles(seen), alt)
+
+
+def _range(values: "pd.Series[float]") -> str:
+    return f"{readings.milliseconds(values.min())} to {readings.milliseconds(values.max())}"
 
 
 def heat_map(seen: Study) -> Chart:

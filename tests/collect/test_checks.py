@@ -45,13 +45,13 @@ def test_a_healthy_world_is_told_in_five_records_of_one_run(play: Play) -> None:
 
 
 def test_the_whole_takes_as_long_as_the_slowest(play: Play) -> None:
-    """With 300 ms added to every answer, eight questions take little more than 300 ms."""
+    """With 300 ms added to every answer, seven answers take far less than the sum of two seconds."""
     settings = play("healthy", extra_delay_ms=300).settings()
     start = time.perf_counter()
     checks = run_checks(settings)
     took_ms = (time.perf_counter() - start) * 1000
     assert {check.outcome for check in checks} == {"ok"}
-    assert 300 <= took_ms < 550
+    assert 300 <= took_ms < 900
 
 
 def test_one_hanging_check_leaves_the_others_in_time(play: Play) -> None:
@@ -64,8 +64,8 @@ def test_one_hanging_check_leaves_the_others_in_time(play: Play) -> None:
     )
     took_s = dict(seen)
     assert list(took_s)[-1] == "search"
-    assert max(spent for name, spent in seen if name != "search") < 0.7
-    assert 1 <= took_s["search"] < 1.3
+    assert max(spent for name, spent in seen if name != "search") < 0.9
+    assert 1 <= took_s["search"] < 1.9
     search = _by_name(checks)["search"]
     assert (search.outcome, search.error_type, search.slow) == ("failed", "timeout", False)
     assert "within 1 s" in search.observed

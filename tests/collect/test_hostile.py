@@ -50,7 +50,7 @@ def _trickles(start: bytes, pieces: Callable[[int], bytes], wait_s: float) -> Be
 
 
 def _bomb() -> Behaviour:
-    packed = gzip.compress(bytes(100_000_000), compresslevel=1)
+    packed = gzip.compress(bytes(30_000_000), compresslevel=1)
     return answer(packed, content_encoding="gzip")
 
 
@@ -68,7 +68,7 @@ BROKEN: dict[str, tuple[Behaviour, str | None]] = {
     "a trickle of body": (_trickles(CHUNKED, lambda _: b"1\r\n \r\n", 0.01), "timeout"),
     "interim answers without end": (_trickles(b"", lambda _: b"HTTP/1.1 100 Continue\r\n\r\n", 0), "timeout"),
     "a body without end": (_trickles(CHUNKED, lambda _: b"10000\r\n" + b" " * 65536 + b"\r\n", 0), "body_too_large"),
-    "50 MB": (answer(b" " * 50_000_000), "body_too_large"),
+    "50 MB": (_sends(HEAD + b"Content-Length: 50000000\r\n\r\n", *[b" " * 100_000] * 500), "body_too_large"),
     "a gzip bomb": (_bomb(), "body_too_large"),
     "broken gzip": (answer(b"not gzip", content_encoding="gzip"), "protocol"),
     "an encoding not asked for": (answer(b"\x1b\x03", content_encoding="br"), "protocol"),
@@ -108,8 +108,9 @@ def _settings(server: Server, **overrides: object) -> Settings:
 def test_a_broken_answer_is_a_result(name: str, misbehave: Callable[[Behaviour], Server]) -> None:
     """All five checks come back within the deadline, told as what went wrong, and can be written and read again."""
     behaviour, error_type = BROKEN[name]
-    checks, took_s = _ask(misbehave(behaviour))
-    assert took_s < TIMEOUT_S + 0.5
+    timeout_s = TIMEOUT_S if error_type == "timeout" else 10
+    checks, took_s = _ask(misbehave(behaviour), timeout_s=timeout_s)
+    assert took_s < timeout_s + 1
     assert [checks[one].outcome for one in ("api", "search", "network")] == ["failed", "failed", "ok"]
     assert checks["api"].error_type == checks["search"].error_type == error_type
     assert checks["status_page"].outcome == "unknown"
@@ -194,6 +195,9 @@ def test_the_token_goes_to_the_api_only(
     assert b"/api/v2/summary.json" in paths
     assert not any(b"authorization" in request.lower() or TOKEN.encode() in request for request in other.requests)
     assert sum(b"\r\nAuthorization: Bearer " + TOKEN.encode() in request for request in api.requests) == 2
+    end = time.monotonic() + 5
+    while b"" not in api.requests and time.monotonic() < end:
+        time.sleep(0.01)
     assert b"" in api.requests  # the network check connects and sends nothing
     assert all(b"Accept-Encoding: identity" in request for request in (*api.requests, *other.requests) if request)
     assert TOKEN not in caplog.text

@@ -10,7 +10,7 @@ from pathlib import Path
 from markupsafe import Markup, escape
 
 from intercom_kit.collect.incident import IncidentFolder
-from intercom_kit.records import Action, CheckRecord, Decision, IncidentFacts
+from intercom_kit.records import Action, CheckRecord, Decision, Event, IncidentFacts
 from intercom_kit.report.terminal import CHECK_LABELS, deadline_words, rate_limit_words, severity_label
 
 
@@ -44,10 +44,15 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]], caption: str
     return View(html, f"{caption}\n{text}")
 
 
-def verdict_card(decision: Decision, facts: IncidentFacts) -> View:
-    """Return the bottom line: severity, sentence, verdict, cause and deadline."""
+def stacked(*views: View) -> View:
+    """Return views one below the other, as one."""
+    return View(Markup("").join(view.html for view in views), "\n\n".join(view.text for view in views))
+
+
+def verdict_card(decision: Decision, facts: IncidentFacts | None = None) -> View:
+    """Return the bottom line: severity, sentence, verdict, cause and deadline; facts tell whether it is a drill."""
     label = severity_label(decision.severity)
-    drill = f"DRILL {facts.drill}: this is no real incident. " if facts.drill else ""
+    drill = f"DRILL {facts.drill}: this is no real incident. " if facts and facts.drill else ""
     deadline = deadline_words(decision, decision.at)
     html = Markup(
         '<div class="ik-card ik-{}"><p class="ik-line"><strong class="ik-badge">{}</strong> <strong>{}</strong></p>'
@@ -73,7 +78,31 @@ def checks_table(checks: Sequence[CheckRecord]) -> View:
         for check in checks
     ]
     headers = ("Check", "Outcome", "What was observed", "HTTP", "ms", "Request id", "Evidence")
-    return table(headers, rows, f"The {len(checks)} triage checks")
+    caption = "One triage check" if len(checks) == 1 else f"The {len(checks)} triage checks"
+    return table(headers, rows, caption)
+
+
+def events_table(events: Sequence[Event]) -> View:
+    """Return events of the timeline, one row each."""
+    rows = [
+        (f"{event.at:%Y-%m-%d %H:%M:%S}", event.kind, event.text, event.by, _cites(event.cites)) for event in events
+    ]
+    caption = "One event" if len(events) == 1 else f"{len(events)} events"
+    return table(("UTC", "Kind", "What happened", "By", "Evidence"), rows, caption)
+
+
+def facts_table(facts: IncidentFacts) -> View:
+    """Return what people wrote into incident.json, one row per field that is filled."""
+    filled = facts.model_dump(mode="json", exclude_defaults=True)
+    rows = [(name.replace("_", " "), _value(value)) for name, value in filled.items()]
+    return table(("Field", "Value"), rows, f"What people know of {facts.id}")
+
+
+def _value(value: object) -> str:
+    """Say a field's value in plain words: lists and records joined, empty parts left out."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')} {_value(part)}" for name, part in value.items())
+    return "; ".join(map(_value, value)) if isinstance(value, list) else str(value)
 
 
 def rate_limit_line(decision: Decision) -> View:

@@ -32,6 +32,7 @@ REDIRECT_LIMIT = 5
 _SAFE = "/%:@!$&'()*+,;=?~-._"  # what stays as it is in a request's path and query (RFC 3986)
 
 Stage = Literal["dns", "connect", "tls", "first_byte", "body"]
+_FAILURES = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, httpcore.ProxyError)
 _WAITED: dict[Stage, str] = {
     "dns": "the name {host} did not resolve",
     "connect": "no connection to {host}",
@@ -129,7 +130,7 @@ class _Hop:
                 await self._exchange(method, headers, content)
         except TimeoutError:
             self.error = "timeout", _WAITED[self._stage or "connect"].format(host=self.host)
-        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, httpcore.ProxyError) as error:
+        except (*_FAILURES, OSError) as error:  # anyio lets an alert after the TLS handshake through as it is
             self.error = self.error or self._explain(error)
         self.enter(None)
 
@@ -201,8 +202,9 @@ class _Hop:
             return "dns", f"the name {host} does not resolve ({_reason(root)})"
         if self._stage in ("connect", None):
             return "connect", f"no connection to {host} ({_reason(root)})"
-        if self._stage == "tls":
-            return "tls", f"the TLS handshake with {host} failed ({_reason(root)})"
+        if self._stage == "tls" or isinstance(root, ssl.SSLError):
+            what = "handshake with" if self._stage == "tls" else "connection to"
+            return "tls", f"the TLS {what} {host} failed ({_reason(root)})"
         closed = "disconnected" in str(error) or "peer closed" in str(error)
         if closed or not isinstance(error, httpcore.ProtocolError):
             when = "before it answered" if self._stage == "first_byte" else "in the middle of the answer"

@@ -216,6 +216,27 @@ def test_a_port_that_does_not_speak_tls_is_told(sent: bytes | None, error_type: 
     assert says in got.detail
 
 
+@pytest.mark.usefixtures("trusted")
+def test_tls_that_breaks_after_the_handshake_is_told(certificate: tuple[Path, Path]) -> None:
+    """Bytes that are no TLS in the middle of a connection are a TLS failure, as an alert of the server is."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            plain, _ = listener.accept()
+            with plain.dup() as raw, context.wrap_socket(plain, server_side=True) as connection:
+                read_request(connection)
+                raw.sendall(b"no TLS record at all " * 50)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        got = _ask(f"https://localhost:{listener.getsockname()[1]}")
+        thread.join()
+    assert (got.status, got.error_type) == (None, "tls")
+    assert "the TLS connection to localhost failed (" in got.detail
+
+
 class _Proxy:
     """A proxy that connects CONNECT requests to one server, whatever they name."""
 

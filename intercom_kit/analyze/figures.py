@@ -52,7 +52,7 @@ QUESTIONS: tuple[Question, ...] = (
         "failed_share",
         "Share of calls that failed",
         "Calls that failed, divided by all calls, between onset and recovery.",
-        "SELECT sum(requests) FILTER ({failed}) / sum(requests) FROM {file} WHERE {span}",
+        "SELECT coalesce(sum(requests) FILTER ({failed}), 0) / sum(requests) FROM {file} WHERE {span}",
         is_share=True,
     ),
     Question(
@@ -61,6 +61,13 @@ QUESTIONS: tuple[Question, ...] = (
         "The same in the minute in which it was highest.",
         "SELECT max(share) FROM (SELECT coalesce(sum(requests) FILTER ({failed}), 0) / sum(requests) AS share "
         "FROM {file} WHERE {span} GROUP BY date_trunc('minute', window_start))",
+        is_share=True,
+    ),
+    Question(
+        "refused_share",
+        "Share of calls answered with 400",
+        "Calls that Intercom found invalid: the caller's normal business, unless nearly all calls are.",
+        "SELECT coalesce(sum(requests) FILTER (status_code = 400), 0) / sum(requests) FROM {file} WHERE {span}",
         is_share=True,
     ),
     Question(

@@ -29,7 +29,7 @@ def context(case: "Case") -> dict[str, object]:
         "missing": lambda field, hint="", sign="=": _missing(case, field, hint, sign),
         "paragraphs": paragraphs,
         "utc": lambda moment: f"{moment:%Y-%m-%d %H:%M:%S}",
-        "cite_figures": lambda names: cite(case.figures[name].evidence_id for name in names),
+        "cite_figures": lambda names: cite(f.evidence_id for n in names if (f := case.figures[n]).value is not None),
         "type": _type(case),
         "date": _date(case),
         "one_day": _one_day(case),

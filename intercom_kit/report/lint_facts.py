@@ -49,7 +49,8 @@ def _rows(case: "Case") -> Iterator[Problem]:
             yield error("E3", place, "It has no event.", _correct(case, row.cites, "text=what happened"))
         if not row.cites:
             yield error("E3", place, "It cites no evidence.", "Note the event with: intercom-kit note", by="kit")
-        for cited in case.index.missing(row.cites):
+        known = [case.index.entries[cited] for cited in row.cites if cited in case.index.entries]
+        for cited in case.index.missing([*row.cites, *(one for entry in known for one in entry.rests_on)]):
             message = f"It cites {cited}, which is not in the evidence: a line was removed or changed."
             yield error("E3", place, message, "Restore the evidence (intercom-kit verify).", by="kit")
         if noted.intersection(row.cites) and case.span and not case.span[0] - BEFORE <= row.at <= case.span[1] + AFTER:

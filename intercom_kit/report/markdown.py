@@ -6,6 +6,7 @@ evidence; in the HTML everything else that looks like a tag is shown as text.
 
 import re
 import unicodedata
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from intercom_kit.report.charts import Chart
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
+    from markdown_it.rules_core import StateCore
     from markdown_it.token import Token
 
 _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?:^|(?<=\s))#")
@@ -100,14 +102,15 @@ def to_html(markdown: str, charts: Mapping[str, Chart] | None = None) -> Markup:
 def _parser() -> "MarkdownIt":
     from markdown_it import MarkdownIt
 
-    parser = MarkdownIt("commonmark").enable("table")
+    parser = MarkdownIt("commonmark", {"xhtmlOut": False}).enable("table")
+    parser.core.ruler.push("pictures", _unwrap_pictures)
     rules: dict[str, Callable[..., str]] = {
         "html_inline": _html_inline,
         "html_block": _html_block,
         "image": _image,
         "link_open": _link_open,
         "table_open": lambda *_: (
-            '<div class="ik-scroll" role="region" aria-label="Table" tabindex="0"><table class="ik-table">\n'
+            '<div class="ik-scroll" role="group" aria-label="Table" tabindex="0"><table class="ik-table">\n'
         ),
         "table_close": lambda *_: "</table></div>\n",
         "blockquote_open": lambda *_: '<div class="ik-card">\n',
@@ -116,6 +119,13 @@ def _parser() -> "MarkdownIt":
     for name, rule in rules.items():
         parser.add_render_rule(name, lambda _self, *args, rule=rule: rule(*args))
     return parser
+
+
+def _unwrap_pictures(state: "StateCore") -> None:
+    """Take a picture that is alone in its paragraph out of it: a figure is no part of a sentence."""
+    for before, inline, after in zip(state.tokens, state.tokens[1:], state.tokens[2:], strict=False):
+        if inline.type == "inline" and [child.type for child in inline.children or ()] == ["image"]:
+            before.hidden = after.hidden = True
 
 
 def _html_inline(tokens: "Sequence[Token]", index: int, *_: object) -> str:
@@ -130,7 +140,11 @@ def _html_block(tokens: "Sequence[Token]", index: int, *_: object) -> str:
 def _image(tokens: "Sequence[Token]", index: int, _options: object, env: Mapping[str, Any]) -> str:
     token = tokens[index]
     chart = env["charts"].get(str(token.attrGet("src")))
-    return chart._repr_html_() if chart else str(escape(token.content))
+    if chart is None:
+        return str(escape(token.content))
+    data = b64encode(chart.svg).decode()
+    figure = Markup('<figure class="ik-chart"><img src="data:image/svg+xml;base64,{}" alt="{}"></figure>\n')
+    return str(figure.format(data, chart.alt))
 
 
 def _link_open(tokens: "Sequence[Token]", index: int, *_: object) -> str:

@@ -64,7 +64,7 @@ def _edge(name: str, label: str, edge: Edge | None, why: str) -> Figure:
     figure = Figure(
         name=name,
         label=label,
-        definition=f"{label}, an interval: after the last moment known to be otherwise, by the first known to be so. "
+        definition="An interval: after the last moment known to be otherwise, by the first known to be so. "
         "From the request log where it shows one, else from the checks and what was noted.",
         query="evidence/checks.jsonl, evidence/events.jsonl and the rows cited, in order of time",
     )

@@ -25,7 +25,7 @@ from intercom_kit.report.lint import Problem, check
 from intercom_kit.report.markdown import Md
 from intercom_kit.report.measures import hours_minutes
 from intercom_kit.report.suggestions import Suggestion, suggestions
-from intercom_kit.report.tables import View
+from intercom_kit.report.tables import View, table
 from intercom_kit.settings import Settings
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -77,29 +77,38 @@ class Postmortem:
         """Return the document as safe HTML, its pictures inside."""
         return markdown.to_html(self.markdown, self.charts)
 
-    def part(self, *titles: str) -> View:
-        """Return the sections with these headings, in the document's order, without the first heading of a lone one."""
-        sections = [text for title, text in self._sections if title in titles]
-        text = "\n".join(sections)
-        if len(titles) == 1:
-            text = text.partition("\n")[2]
-        return self._view(text)
-
-    def others(self, *titles: str) -> View:
-        """Return the sections after the document's head, without those with these headings."""
-        return self._view("\n".join(text for title, text in self._sections[1:] if title not in titles))
-
     @property
     def head(self) -> View:
-        """Return what stands above the first section: state, date, duration, severity and request ids."""
-        return self._view(self._sections[0][1].partition("\n")[2])
+        """What stands above the first section: state, date, duration, severity and request ids; then the summary."""
+        head = self._sections[""].partition("\n")[2]
+        return self._view(head + self._sections.get("Summary", "").partition("\n")[2])
+
+    def part(self, title: str) -> View:
+        """Return one section without its heading; empty where a team's template leaves it out."""
+        return self._view(self._sections.get(title, "").partition("\n")[2])
+
+    def others(self, *titles: str) -> View:
+        """Return the sections besides these, the head and the summary, their headings one level lower."""
+        shown = {"", "Summary", *titles}
+        text = "\n".join(text for title, text in self._sections.items() if title not in shown)
+        view = self._view(text)
+        return View(Markup(appendix.lower_headings(view.html)), view.text)  # noqa: S704 - still safe
+
+    @property
+    def rules(self) -> View:
+        """The state of the linter: its open rules, errors first, or that all hold."""
+        rows = [(p.code, "error" if p in self.errors else "advice", p.place, p.message, p.fix) for p in self.problems]
+        if not rows:
+            return View(Markup("<p>Every rule of the linter holds.</p>"), "Every rule of the linter holds.")
+        state = f"DRAFT: {len(self.errors)} rules are open" if self.errors else "Final, with advice"
+        return table(("Rule", "Level", "Where", "What is open", "How to close it"), rows, state)
 
     @cached_property
-    def _sections(self) -> list[tuple[str, str]]:
-        return appendix.sections(self.markdown)
+    def _sections(self) -> dict[str, str]:
+        return dict(appendix.sections(self.markdown))
 
     def _view(self, text: str) -> View:
-        return View(Markup(appendix.lower_headings(markdown.to_html(text, self.charts))), text)  # noqa: S704 - safe HTML
+        return View(markdown.to_html(text, self.charts), text.strip())
 
     def write(self) -> Path:
         """Write postmortem.md and its pictures into the incident's folder, each as a whole, and return its path."""
@@ -108,6 +117,13 @@ class Postmortem:
             write_atomic(path.with_name(name), chart.svg)
         write_atomic(path, self.markdown.encode())
         return path
+
+    @property
+    def written(self) -> View:
+        """The files that `write` made, with their sizes."""
+        files = [self.case.folder.path / name for name in ("postmortem.md", *self.charts)]
+        rows = [(file.name, f"{file.stat().st_size:,}") for file in files if file.is_file()]
+        return table(("File", "Bytes"), rows, f"The postmortem of {self.case.facts.id}")
 
     def _render(self, problems: Iterable[Problem]) -> str:
         """Fill the templates, and leave no trailing or doubled blank lines."""
@@ -173,12 +189,14 @@ def suggested_summary(figures: Mapping[str, Figure]) -> str:
     """Return a summary of one sentence that the evidence gives, for a person to put into words."""
     duration, severity = figures["duration"].value, figures["severity"].value or "severity unknown"
     lasted = f"For {_plain_duration(float(duration))}" if duration is not None else "Until now"
-    share, touched = figures["failed_share"], figures["conversations_affected"].value
-    failed = (
-        f"{share.shown} of calls to Intercom failed" if share.value is not None else "calls to Intercom were affected"
+    failed, refused = figures["failed_share"], figures["refused_share"]
+    share = max(
+        (f for f in (failed, refused) if isinstance(f.value, float)), key=lambda f: float(f.value or 0), default=None
     )
+    happened = f"{share.shown} of calls to Intercom failed" if share else "calls to Intercom were affected"
+    touched = figures["conversations_affected"].value
     count = f", in at most {touched:,} conversations" if isinstance(touched, int) else ""
-    return f"{lasted}, {failed} ({severity}){count}."
+    return f"{lasted}, {happened} ({severity}){count}."
 
 
 def _plain_duration(seconds: float) -> str:

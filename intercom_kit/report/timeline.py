@@ -109,7 +109,12 @@ def _runs(case: "Case") -> Iterator[Row]:
     told = {cited for event in case.noted if event.kind == "triage" for cited in event.cites}
     for run in case.course.changes:
         if not told.intersection(run.cites):
-            yield Row(run.at, "Checks", _run_words(run), run.cites)
+            yield Row(run.at, "Checks", _run_words(run), _notable(run))
+
+
+def _notable(run: Run) -> tuple[str, ...]:
+    """Return the evidence of the checks that were not well; of a healthy run that of the first."""
+    return tuple(check.evidence_id for check in run.checks if check.outcome != "ok" or check.slow) or run.cites[:1]
 
 
 def _run_words(run: Run) -> str:
@@ -130,4 +135,5 @@ def _events(case: "Case") -> Iterator[Row]:
         by = f" (noted by {event.by})" if event.by not in ("kit", "") else ""
         corrected = f" (corrected: {event.corrected})" if event.corrected else ""
         label = first.get(event.id, LABELS[event.kind])
-        yield Row(event.at, label, f"{text}{by}{corrected}", (event.id, *event.cites))
+        cites = (event.id,) if event.kind == "triage" else (event.id, *event.cites)  # the event cites its checks
+        yield Row(event.at, label, f"{text}{by}{corrected}", cites)

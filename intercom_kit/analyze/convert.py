@@ -14,7 +14,7 @@ from intercom_kit.records import REQUEST_COLUMNS
 IGNORED = "other host"  # the reason of a row that is no call to Intercom: neither read nor rejected
 NAIVE = "timestamp without a time zone"
 _WHOLE = {"status_code": "INTEGER", "ratelimit_limit": "INTEGER", "ratelimit_remaining": "INTEGER"}
-_ZONED = r"[T ]\d{2}:\d{2}.*(Z|z|UTC|[+-]\d{2}(:?\d{2})?)$"
+_ZONED = r"[T :]\d{2}:\d{2}.*(Z|z|UTC|[+-]\d{2}(:?\d{2})?)$"
 _WORD_LIST = ", ".join(f"'{word}'" for word in sorted(WORDS))
 _Columns = Mapping[str, Column]
 

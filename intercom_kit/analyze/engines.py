@@ -17,16 +17,17 @@ def connect(folder: Path) -> "DuckDBPyConnection":
     """Open a DuckDB in memory that spills into `folder`, thinks in UTC and never reaches for the network."""
     import duckdb
 
-    return duckdb.connect(
+    connection = duckdb.connect(
         config={
             "memory_limit": MEMORY_LIMIT,
             "threads": min(THREADS, os.cpu_count() or 1),
             "temp_directory": str(folder),
             "preserve_insertion_order": False,  # a rollup has no use for it, and it costs memory
-            "TimeZone": "UTC",
             "autoinstall_known_extensions": False,
         }
     )
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
 
 
 def read_parquet(path: Path) -> pd.DataFrame:

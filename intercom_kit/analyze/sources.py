@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from intercom_kit.analyze.columns import Column, choose, named, quoted
 from intercom_kit.errors import RequestLogError
+from intercom_kit.records import REQUEST_COLUMNS
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -131,9 +132,9 @@ def _flat(name: str, sql: str, kind: Any) -> dict[str, Column]:  # noqa: ANN401 
     if kind.id == "struct":
         parts = ((part, f"struct_extract({sql}, {quoted(part)})", of) for part, of in kind.children)
     elif kind.id == "map":
-        parts = (
-            (part, f"{sql}[{quoted(part)}]", kind.children[1][1]) for names in _ATTRIBUTES.values() for part in names
-        )
+        of = kind.children[1][1]
+        read = {full: [f"{sql}[{quoted(part)}]" for part in parts] for full, parts in _ATTRIBUTES.items()}
+        parts = ((full, f"coalesce({', '.join(values)})", of) for full, values in read.items())
     else:
         return {name: Column(sql, str(kind))}
     return {full: column for part, inner, of in parts for full, column in _flat(f"{name}.{part}", inner, of).items()}
@@ -148,32 +149,34 @@ def _shapes(connection: "DuckDBPyConnection", lines: str) -> list[dict[str, Any]
 
 def _objects(lines: str, shapes: Sequence[Mapping[str, Any]], mapping: Mapping[str, str]) -> Source:
     found: dict[str, Column] = {}
-    for shape in shapes:
+    for shape in shapes or [dict.fromkeys(REQUEST_COLUMNS)]:
         found |= {".".join(keys): Column(_path(keys), "VARCHAR") for keys in _leaves(shape)}
     chosen = choose(found, mapping, lambda name: Column(_path(tuple(name.split("."))), "VARCHAR"))
     chosen = _siblings(found, chosen["status_code"]) | chosen
     paths = ", ".join(quoted(column.sql) for column in chosen.values())
     read = f"(SELECT json, json_extract_string(json, [{paths}]) AS v FROM {lines})"
     columns = {ours: replace(column, sql=f"v[{i}]") for i, (ours, column) in enumerate(chosen.items(), 1)}
+    if "request_id" in columns:  # spans hold headers as lists
+        columns["request_id"] = replace(columns["request_id"], sql=f"trim({columns['request_id'].sql}, '[\"]')")
     return Source(read, columns, broken="json IS NULL OR json_type(json) <> 'OBJECT'")
 
 
 def _leaves(shape: object, keys: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     if isinstance(shape, dict):
         for key, inner in shape.items():
-            yield from _leaves(inner, (*keys, key))
+            if '"' not in key:  # no path of JSON can hold it
+                yield from _leaves(inner, (*keys, key))
     elif not isinstance(shape, list) or not shape or isinstance(shape[0], str):
         yield keys
 
 
 def _path(keys: tuple[str, ...]) -> str:
-    return "$" + "".join('."' + key.replace('"', "") + '"' for key in keys)
+    return "$" + "".join(f'."{key}"' for key in keys)
 
 
 def _siblings(found: Mapping[str, Column], status_code: Column) -> dict[str, Column]:
     """Return where the columns that only failed or limited calls have would stand, as the first lines may lack them."""
-    path = status_code.sql
-    parent, _, key = path.removesuffix('"').rpartition('."')
+    parent, _, key = status_code.sql.removesuffix('"').rpartition('."')
     rare = ("error_type", *_HEADERS, "contact", "conversation")
     names = {"error_type": "error.type", **_HEADERS} if key == "http.response.status_code" else {n: n for n in rare}
     return {ours: Column(f'{parent}."{name}"', "VARCHAR") for ours, name in names.items() if name not in found}
@@ -181,14 +184,11 @@ def _siblings(found: Mapping[str, Column], status_code: Column) -> dict[str, Col
 
 def _spans(lines: str, mapping: Mapping[str, str]) -> Source:
     """Return the spans of OpenTelemetry's own JSON (a batch a line, attributes as lists) as rows."""
-    services = (
-        "[a ->> '$.value.stringValue' FOR a IN json_extract(r, '$.resource.attributes[*]') IF a ->> 'key' = '{}']"
-    )
-    service = services.format("service.name") + "[1]"
+    service = "FOR a IN json_extract(r, '$.resource.attributes[*]') IF a ->> 'key' = 'service.name'"
     value = "coalesce(" + ", ".join(f"a ->> '$.value.{kind}'" for kind in _VALUES) + ")"
     relation = f"""(SELECT s IS NULL AS broken, service, s,
             [{{'k': a ->> 'key', 'v': {value}}} FOR a IN json_extract(s, '$.attributes[*]')] AS attributes
-        FROM (SELECT {service} AS service,
+        FROM (SELECT [a ->> '$.value.stringValue' {service}][1] AS service,
                 unnest(CASE WHEN r IS NULL THEN [NULL] ELSE json_extract(r, '$.scopeSpans[*].spans[*]') END) AS s
             FROM (SELECT unnest(CASE WHEN json_type(json) = 'OBJECT' THEN json_extract(json, '$.resourceSpans[*]')
                 ELSE [NULL] END) AS r FROM {lines})))"""

@@ -44,6 +44,7 @@ class Options:
     timezone: of times that tell none, such as 'UTC'; without it they are refused.
     since, until: only calls started at or after, and before; with a time zone.
     hosts: where the log names the server, only calls to these hosts and those below them count.
+    engine, table: an Ibis URL and the table there that is the log, instead of files.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -51,6 +52,8 @@ class Options:
     since: datetime | None = None
     until: datetime | None = None
     hosts: tuple[str, ...] = ("intercom.io",)
+    engine: str = ""
+    table: str = ""
 
 
 @dataclass(frozen=True)

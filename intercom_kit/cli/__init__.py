@@ -1,14 +1,13 @@
 """What a person runs: `intercom-kit`, or `python -m intercom_kit`."""
 
-from intercom_kit.cli import verdict  # in the order of `--help`
-
-# isort: split
-from intercom_kit.cli import record
+from intercom_kit.cli import record, report, verdict
 from intercom_kit.cli.app import app
 
-__all__ = ["main", "record", "verdict"]
+__all__ = ["main", "record", "report", "verdict"]
+_PANELS = ("In an incident", "Writing things down", "Afterwards", "Practice and set-up")
 
 
 def main() -> None:
     """Run the command line."""
+    app.registered_commands.sort(key=lambda command: _PANELS.index(str(command.rich_help_panel)))
     app()

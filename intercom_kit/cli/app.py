@@ -72,3 +72,7 @@ def _root(
     ] = False,
 ) -> None:
     pass
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of words.")]
+IncidentId = Annotated[str, typer.Argument(help="The incident's id, which is its folder's name in outputs/.")]

@@ -6,14 +6,12 @@ from typing import Annotated
 
 import typer
 
-from intercom_kit.cli.app import app, err, out
-from intercom_kit.errors import InputError, SettingsError
+from intercom_kit.cli.app import IncidentId, app, err, out
+from intercom_kit.errors import SettingsError
 from intercom_kit.settings import load_settings
 
-IncidentId = Annotated[str, typer.Argument(help="The incident's id, which is its folder's name in outputs/.")]
 
-
-@app.command()
+@app.command(rich_help_panel="Writing things down")
 def note(
     incident_id: IncidentId,
     text: Annotated[str, typer.Argument(help="What happened, in a sentence. Evidence ids in it (ev:…) are cited.")],
@@ -33,7 +31,7 @@ def note(
     out.print(f"{event.at:%Y-%m-%d %H:%M:%S} UTC {event.kind}: {event.text} [{event.evidence_id}]", soft_wrap=True)
 
 
-@app.command("import-events")
+@app.command("import-events", rich_help_panel="Writing things down")
 def import_events(
     incident_id: IncidentId,
     file: Annotated[Path, typer.Argument(help="A Slack export (zip, or a channel's JSON), CSV or NDJSON.")],
@@ -55,7 +53,7 @@ def import_events(
         err.print(reason, soft_wrap=True)
 
 
-@app.command("set")
+@app.command("set", rich_help_panel="Writing things down")
 def set_(
     incident_id: IncidentId,
     assignments: Annotated[
@@ -74,30 +72,17 @@ def set_(
     out.print(facts.model_dump_json(indent=2, exclude_defaults=True), soft_wrap=True)
 
 
-@app.command()
-def impact(
-    incident_id: IncidentId,
-    since: Annotated[str, typer.Option(help="From when. Default: the onset as the evidence has it.")] = "",
-    until: Annotated[str, typer.Option(help="Until when. Default: the recovery as the evidence has it.")] = "",
-) -> None:
+@app.command(rich_help_panel="Writing things down")
+def impact(incident_id: IncidentId) -> None:
     """Ask Intercom how many conversations began in the incident's span: counts only, nothing else is stored."""
-    from intercom_kit.collect.impact import add_count, count_conversations
-    from intercom_kit.report.case import open_case
+    from intercom_kit.report.postmortem import count_impact
 
-    settings = load_settings()
-    settings.require_token()
-    case = open_case(settings, incident_id)
-    onset, recovery = case.course.onset, case.course.recovery
-    start = _time(since) or (onset and (onset.after or onset.by))
-    end = _time(until) or (recovery.by if recovery else datetime.now(UTC))
-    if start is None:
-        raise InputError(f"The evidence of {incident_id} does not tell when it began. Give --since and --until.")
-    with err.status(f"Counting conversations from {start:%H:%M} to {end:%H:%M} UTC …"):
-        event = add_count(case.folder, count_conversations(settings, start, end), start, end)
+    with err.status("Counting conversations from onset to recovery …"):
+        event = count_impact(load_settings(), incident_id)
     out.print(f"{event.text} [{event.evidence_id}]", soft_wrap=True)
 
 
-@app.command()
+@app.command(rich_help_panel="Writing things down")
 def update(
     incident_id: IncidentId,
     send: Annotated[

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from intercom_kit.cli.app import COULD_NOT, app, err, out
+from intercom_kit.cli.app import COULD_NOT, AsJson, app, err, out
+from intercom_kit.cli.report import TRIAGE, make, make_all
 from intercom_kit.errors import KitError
 from intercom_kit.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from intercom_kit.drill.score import Score
-    from intercom_kit.report.execute import Run
+    from intercom_kit.drill.timeline import Scenario, Truth
     from intercom_kit.report.triage import Triage
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?:in)?)?(?:(\d+)s?)?")
@@ -25,11 +26,10 @@ Incident = Annotated[
     typer.Option("--incident", "-i", help="Incident id to add to, or to make. Made from time and cause when left out."),
 ]
 NoReport = Annotated[bool, typer.Option("--no-report", help="Stop at the verdict: run no notebook.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the screen.")]
 At = Annotated[str, typer.Option("--at", help="How long after the onset to start, such as 90s, 12m, 1h30m.")]
 
 
-@app.command()
+@app.command(rich_help_panel="In an incident")
 def triage(
     incident: Incident = "",
     title: Annotated[str, typer.Option(help="The incident's title, for the report.")] = "",
@@ -41,12 +41,14 @@ def triage(
     Exit status: 0 healthy, 1 an incident, 2 it could not run. The verdict stands on the screen before the report is
     made, and the evidence is on disk before that.
     """
-    found = _triage(load_settings(), incident, title, as_json=as_json)
-    complete = no_report or _report(found, load_settings())
+    settings = load_settings()
+    found = _ask(settings, incident, title)
+    _show_triage(found, as_json=as_json)
+    complete = no_report or _make_triage(settings, found.folder.incident_id)
     raise typer.Exit(COULD_NOT if not complete else int(found.decision.verdict != "healthy"))
 
 
-@app.command()
+@app.command(rich_help_panel="Practice and set-up")
 def settings() -> None:
     """Show every setting, where its value came from, and what it means. Secrets are masked."""
     from rich.table import Table
@@ -59,7 +61,7 @@ def settings() -> None:
     out.print(table)
 
 
-@app.command()
+@app.command(rich_help_panel="Practice and set-up")
 def simulate(
     scenario: Annotated[str, typer.Argument(help="A scenario's name; see: intercom-kit drill --list")],
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 0,
@@ -81,7 +83,7 @@ def simulate(
         _wait_for_interrupt()
 
 
-@app.command()
+@app.command(rich_help_panel="Practice and set-up")
 def drill(
     scenario: Annotated[str, typer.Argument(help="A scenario's name.")] = "rate-limited",
     at: At = "",
@@ -91,8 +93,9 @@ def drill(
 ) -> None:
     """Play an incident on this machine, work it, and compare the verdict with the hidden truth.
 
-    Needs no account and no network. Exit status: 0 verdict, cause and severity agree with the truth, 1 they do not,
-    2 the drill could not run.
+    It plays the whole night in virtual time, from before the onset to the recovery, and makes all three reports of it;
+    with --at or --no-report, one triage at one moment. Needs no account and no network. Exit status: 0 verdict, cause
+    and severity agree with the truth, 1 they do not, 2 the drill could not run.
     """
     from intercom_kit.drill.scenarios import SCENARIOS, find_scenario
 
@@ -101,19 +104,37 @@ def drill(
             out.print(f"{each.name:26} {each.story}", soft_wrap=True)
         return
     from intercom_kit.drill.score import score
-    from intercom_kit.drill.server import serve
 
+    whole_night = not (at or no_report)
     played = find_scenario(scenario)
-    with serve(played, at_s=_seconds(at)) as loopback:
-        given = loopback.settings()
-        found = _triage(given, "", "", as_json=as_json, drill=played.name)
-        result = score(found.decision, loopback.truth())
-    complete = no_report or _report(found, given)
+    settings, found, truth = _night(played) if whole_night else _moment(played, _seconds(at))
+    _show_triage(found, as_json=as_json)
+    make_reports = make_all if whole_night else _make_triage
+    complete = no_report or make_reports(settings, found.folder.incident_id)
+    result = score(found.decision, truth)
     _show_score(err if as_json else out, result)
     raise typer.Exit(COULD_NOT if not complete else int(not result.agrees))
 
 
-@app.command()
+def _moment(played: "Scenario", at_s: float | None) -> "tuple[Settings, Triage, Truth]":
+    from intercom_kit.drill.server import serve
+
+    with serve(played, at_s=at_s) as loopback:
+        settings = loopback.settings()
+        return settings, _ask(settings, drill=played.name), loopback.truth()
+
+
+def _night(played: "Scenario") -> "tuple[Settings, Triage, Truth]":
+    from intercom_kit.drill.night import play_night
+    from intercom_kit.report.triage import load_triage
+
+    settings = load_settings()
+    with err.status("Playing the whole night in virtual time …"):
+        night = play_night(settings, played.name)
+    return settings, load_triage(settings, night.folder.incident_id, night.run), night.truth
+
+
+@app.command(rich_help_panel="In an incident")
 def watch(
     incident: Incident = "",
     every: Annotated[str, typer.Option(help="Time from one run of the checks to the next.")] = "10s",
@@ -131,34 +152,24 @@ def watch(
     raise typer.Exit(int(last.triage.decision.verdict != "healthy"))
 
 
-def _triage(settings: Settings, incident: str, title: str, *, as_json: bool, drill: str | None = None) -> "Triage":
-    from intercom_kit.report.terminal import show_triage
+def _ask(settings: Settings, incident: str = "", title: str = "", drill: str | None = None) -> "Triage":
     from intercom_kit.report.triage import run_triage
 
     with err.status("Asking Intercom, its status page and your own service …"):
-        found = run_triage(settings, incident, title, drill)
+        return run_triage(settings, incident, title, drill)
+
+
+def _make_triage(settings: Settings, incident_id: str) -> bool:
+    return make(settings, incident_id, {TRIAGE: {}})
+
+
+def _show_triage(found: "Triage", *, as_json: bool) -> None:
+    from intercom_kit.report.terminal import show_triage
+
     if as_json:
         print(found.to_json(), flush=True)  # noqa: T201 - for a program: unstyled and never wrapped
     else:
         show_triage(out, found.decision, found.checks, found.facts, found.update, datetime.now(UTC))
-    return found
-
-
-def _report(found: "Triage", settings: Settings) -> bool:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from intercom_kit.report.archive import run_and_render
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task("Report", total=None)
-        run = run_and_render(
-            found.folder,
-            "01-triage",
-            settings,
-            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
-    return _told(run, found)
 
 
 def _show_score(console: Console, result: "Score") -> None:
@@ -166,13 +177,6 @@ def _show_score(console: Console, result: "Score") -> None:
     for row in result.rows:
         words = "agrees" if row.agrees else f"DIFFERS: the truth is {row.truth}"
         console.print(f"  {row.field:9} {row.found:20} {words}")
-
-
-def _told(run: "Run", found: "Triage") -> bool:
-    err.print(f"\nReport: {found.folder.path / '01-triage.html'}", soft_wrap=True)
-    if run.outcome != "complete":
-        err.print(f"INCOMPLETE: {run.detail}", soft_wrap=True)
-    return run.outcome == "complete"
 
 
 def _seconds(text: str) -> float | None:

@@ -32,9 +32,13 @@ SETTLE_S = 0.1  # the loopback Intercom opens and closes its port a moment after
 
 @dataclass(frozen=True)
 class Night:
-    """A night that was played. onset, recovery: the hidden truth, UTC; truth: what triage should have concluded."""
+    """A night that was played.
+
+    run: the checks of its triage. onset, recovery: the hidden truth, UTC; truth: what that triage should conclude.
+    """
 
     folder: IncidentFolder
+    run: str
     scenario: Scenario
     onset: datetime
     recovery: datetime
@@ -69,7 +73,8 @@ def play_night(settings: Settings, scenario: str, incident_id: str = "", *, with
         folder.add_event(event)
     if with_log:
         _keep_log(settings, folder, played, onset)
-    return Night(folder, played, onset, onset + timedelta(seconds=played.recovery_s), truth)
+    triage = next(run for run in runs if run.at_s == played.default_at_s)
+    return Night(folder, triage.checks[0].run, played, onset, onset + timedelta(seconds=played.recovery_s), truth)
 
 
 def _moments(played: Scenario) -> list[float]:

@@ -12,7 +12,7 @@ _PLAYING = ExitStack()  # a loopback Intercom serves until its kernel ends
 atexit.register(_PLAYING.close)
 
 
-def open_triage(incident_id: str = "", title: str = "", scenario: str = "rate-limited") -> Triage:
+def open_triage(incident_id: str = "", title: str = "", scenario: str = "rate-limited", run: str = "") -> Triage:
     """Show an incident's evidence, else ask the world, else (no token) play a drill, and say which of these it is.
 
     Raises IncidentIdError, EvidenceError or ScenarioError; a failing check is a result, never an error.
@@ -20,7 +20,7 @@ def open_triage(incident_id: str = "", title: str = "", scenario: str = "rate-li
     settings = load_settings()
     if incident_id and has_evidence(settings.outputs, incident_id):
         print(f"Shown from the evidence of {incident_id}; the world was not asked again.")  # noqa: T201
-        return load_triage(settings, incident_id)
+        return load_triage(settings, incident_id, run)
     if settings.token is not None:
         print(f"Asked {settings.base_url} just now.")  # noqa: T201
         return run_triage(settings, incident_id, title)

@@ -13,7 +13,7 @@ from intercom_kit.analyze.figures import ROLLUP
 from intercom_kit.analyze.findings import Findings
 from intercom_kit.analyze.ratelimit import PRESSURE
 from intercom_kit.analyze.read import Options
-from intercom_kit.analyze.rollup import Rollup, load, make_rollup, save
+from intercom_kit.analyze.rollup import Rollup, load, make_remote_rollup, make_rollup, save
 from intercom_kit.analyze.study import Moment, Study, moment, study
 from intercom_kit.collect.incident import IncidentFolder
 from intercom_kit.collect.request_log import kept_salt
@@ -45,9 +45,13 @@ def open_study(
     """
     folder = IncidentFolder(settings.outputs, incident_id) if incident_id else None
     events = folder.events() if folder and folder.exists else ()
-    if requests:
+    if requests or (options and options.engine):
         chosen = replace(options or Options(), since=moment(since, "since"), until=moment(until, "until"))
-        rollup = make_rollup(requests, chosen, salt=_salt(settings.outputs))
+        salt = _salt(settings.outputs)
+        if chosen.engine:
+            rollup = make_remote_rollup(chosen.engine, chosen.table, chosen, salt=salt)
+        else:
+            rollup = make_rollup(requests, chosen, salt=salt)
         if folder:
             keep(rollup, folder)
     else:

@@ -64,10 +64,11 @@ def run_triage(
     return Triage(folder, facts, checks, decision)
 
 
-def load_triage(settings: Settings, incident_id: str) -> Triage:
-    """Read the last run of checks from an incident's evidence; raises EvidenceError when there is none."""
+def load_triage(settings: Settings, incident_id: str, run: str = "") -> Triage:
+    """Read a run of checks from an incident's evidence, the last unless named; EvidenceError when there is none."""
     folder = IncidentFolder(settings.outputs, incident_id)
-    checks = latest_run(folder.checks()) if folder.exists else ()
+    known = folder.checks() if folder.exists else ()
+    checks = latest_run(check for check in known if run in ("", check.run))
     if not checks:
         raise EvidenceError(
             f"{incident_id} has no evidence of a triage. Run: intercom-kit triage --incident {incident_id}"

@@ -1,0 +1,175 @@
+"""Commands that turn evidence into reports: analyze, report, lint."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from intercom_kit.cli.app import COULD_NOT, AsJson, IncidentId, app, err, out
+from intercom_kit.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from intercom_kit.analyze.read import Options
+    from intercom_kit.collect.incident import IncidentFolder
+    from intercom_kit.report.execute import Run
+
+ANALYSIS, POSTMORTEM, TRIAGE = "02-rate-limit-and-latency", "03-postmortem", "01-triage"
+
+Requests = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--requests",
+        "-r",
+        help="Request log: file, folder or glob of Parquet, CSV, NDJSON (also .gz, .zst). Repeatable.",
+    ),
+]
+Column = Annotated[
+    list[str] | None,
+    typer.Option(help="Where a column is found: status_code=http.status, duration_ms=latency_s*1000. Repeatable."),
+]
+Zone = Annotated[str, typer.Option("--timezone", help="Time zone of times that name none, such as UTC.")]
+Host = Annotated[
+    list[str] | None, typer.Option(help="Where the log names servers: only calls to this host count. Repeatable.")
+]
+Engine = Annotated[
+    str, typer.Option(help="Count in another engine instead: an Ibis URL, such as pyspark://… Needs --table.")
+]
+Table = Annotated[str, typer.Option(help="The table of --engine that holds the request log.")]
+Since = Annotated[str, typer.Option(help="Only calls from then on, with a zone: 2026-11-24T09:00Z.")]
+Until = Annotated[str, typer.Option(help="Only calls before then.")]
+NoReport = Annotated[bool, typer.Option("--no-report", help="Print the findings and run no notebook.")]
+
+
+@app.command(rich_help_panel="Afterwards")
+def analyze(
+    incident_id: IncidentId,
+    requests: Requests = None,
+    column: Column = None,
+    timezone: Zone = "",
+    host: Host = None,
+    since: Since = "",
+    until: Until = "",
+    engine: Engine = "",
+    table: Table = "",
+    as_json: AsJson = False,
+    no_report: NoReport = False,
+) -> None:
+    """See in a request log when it began, how bad it was, who used the quota, and what would have helped.
+
+    Without --requests it looks at the log that the incident's evidence holds already.
+    """
+    from intercom_kit.analyze.findings import findings_of
+    from intercom_kit.report.log import open_study
+
+    settings = load_settings()
+    options = _options(column, timezone, host, engine, table)
+    with err.status("Reading the request log …"):
+        study = open_study(settings, incident_id, requests or (), since=since, until=until, options=options)
+        found = findings_of(study)
+    if as_json:
+        print(found.model_dump_json(indent=2, by_alias=True), flush=True)  # noqa: T201 - for a program: unstyled and never wrapped
+    else:
+        for line in found.readings:
+            out.print(line)
+    complete = no_report or make(settings, incident_id, {ANALYSIS: {"since": since, "until": until}})
+    raise typer.Exit(0 if complete else COULD_NOT)
+
+
+@app.command(rich_help_panel="Afterwards")
+def report(
+    incident_id: IncidentId,
+    requests: Requests = None,
+    column: Column = None,
+    timezone: Zone = "",
+    host: Host = None,
+    templates: Annotated[str, typer.Option(help="Folder of your own postmortem templates.")] = "",
+) -> None:
+    """Make the incident's archive: triage, analysis and postmortem as notebooks, HTML and Markdown.
+
+    It asks the world nothing: everything is made from the evidence. Exit status: 0 made, 2 a notebook did not end.
+    """
+    settings = load_settings()
+    if requests:
+        from intercom_kit.report.log import open_study
+
+        with err.status("Reading the request log …"):
+            open_study(settings, incident_id, requests, options=_options(column, timezone, host))
+    raise typer.Exit(0 if make_all(settings, incident_id, templates) else COULD_NOT)
+
+
+@app.command(rich_help_panel="Afterwards")
+def lint(
+    incident_id: IncidentId,
+    as_json: AsJson = False,
+    templates: Annotated[str, typer.Option(help="Folder of your own postmortem templates.")] = "",
+) -> None:
+    """Check the postmortem against its rules, each with its place and how to fix it.
+
+    Exit status: 0 no open error (warnings may stand), 1 open errors, 2 it could not be checked.
+    """
+    from intercom_kit.report.lint import lint, to_json
+
+    problems = lint(load_settings(), incident_id, templates)
+    errors = sum(problem.level == "error" for problem in problems)
+    if as_json:
+        print(to_json(incident_id, problems), flush=True)  # noqa: T201 - for a program
+    else:
+        for problem in problems:
+            out.print(f"{problem.level.upper():7} {problem}", soft_wrap=True)
+        out.print(f"{errors} errors, {len(problems) - errors} warnings." if problems else "No open rule.")
+    raise typer.Exit(int(errors > 0))
+
+
+def make_all(settings: Settings, incident_id: str, templates: str = "") -> bool:
+    """Make all three reports of an incident; the triage shown is the worst one. Return whether all are complete."""
+    from intercom_kit.report.case import open_case
+    from intercom_kit.report.log import has_log
+
+    case = open_case(settings, incident_id)
+    worst = case.course.worst
+    notebooks: dict[str, dict[str, object]] = {}
+    if case.checks:
+        notebooks[TRIAGE] = {"run": worst.checks[0].run if worst else ""}
+    if has_log(case.folder):
+        notebooks[ANALYSIS] = {}
+    return make(settings, incident_id, notebooks | {POSTMORTEM: {"templates": templates}})
+
+
+def make(settings: Settings, incident_id: str, notebooks: Mapping[str, Mapping[str, object]]) -> bool:
+    """Run notebooks on an incident with a progress bar, say where the reports are and whether all are complete."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from intercom_kit.collect.incident import IncidentFolder
+    from intercom_kit.report.archive import make_reports
+
+    folder = IncidentFolder(settings.outputs, incident_id)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("Making the reports", total=None)
+        runs = make_reports(
+            folder,
+            notebooks,
+            settings,
+            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+            on_wait=lambda holder: err.print(f"Waiting: {holder}", soft_wrap=True),
+        )
+    return _told(folder, runs)
+
+
+def _told(folder: "IncidentFolder", runs: "tuple[Run, ...]") -> bool:
+    for run in runs:
+        err.print(f"Report: {folder.path / f'{run.notebook}.html'}", soft_wrap=True)
+        if not run.complete:
+            err.print(f"INCOMPLETE: {run.detail}", soft_wrap=True)
+    return all(run.complete for run in runs)
+
+
+def _options(
+    column: list[str] | None, timezone: str, host: list[str] | None, engine: str = "", table: str = ""
+) -> "Options":
+    from intercom_kit.analyze.columns import parse_columns
+    from intercom_kit.analyze.read import Options
+
+    options = Options(parse_columns(column or ()), timezone or None, engine=engine, table=table)
+    return replace(options, hosts=tuple(host)) if host else options

@@ -28,7 +28,7 @@ class Round:
             "duration_ms": answer.duration_ms,
             "http_status": answer.status,
             "error_type": answer.error_type,
-            "slow": answer.status is not None and answer.duration_ms > self.settings.slow_s * 1000,
+            "slow": not answer.error_type and answer.duration_ms > self.settings.slow_s * 1000,
             "phases": answer.phases,
         }
         return CheckRecord.model_validate(fields | found)

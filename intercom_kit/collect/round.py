@@ -19,6 +19,7 @@ class Round:
 
     def record(self, name: CheckName, answer: Answer, outcome: Outcome, observed: str, **found: object) -> CheckRecord:
         """Make the record of a check from its answer; `found` holds further fields, and wins."""
+        answered = answer.status is not None and not answer.error_type
         fields: dict[str, object] = {
             "run": self.run,
             "name": name,
@@ -28,7 +29,7 @@ class Round:
             "duration_ms": answer.duration_ms,
             "http_status": answer.status,
             "error_type": answer.error_type,
-            "slow": not answer.error_type and answer.duration_ms > self.settings.slow_s * 1000,
+            "slow": answered and answer.duration_ms > self.settings.slow_s * 1000,
             "phases": answer.phases,
         }
         return CheckRecord.model_validate(fields | found)

@@ -1,9 +1,11 @@
 """Commands that say whose problem it is: triage, watch, drill, simulate, settings."""
 
 import re
+import secrets
 import signal
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -66,16 +68,25 @@ def simulate(
     scenario: Annotated[str, typer.Argument(help="A scenario's name; see: intercom-kit drill --list")],
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 0,
     at: At = "",
+    write_log: Annotated[
+        Path | None, typer.Option(help="Write a request log of such a night instead: .parquet, .csv, .ndjson.")
+    ] = None,
+    hours: Annotated[float, typer.Option(help="Span of the log, hours.")] = 6.0,
+    rate: Annotated[float, typer.Option(help="Calls a second in it, averaged over a day.")] = 80.0,
+    seed: Annotated[int | None, typer.Option(help="The same seed makes the same log.")] = None,
 ) -> None:
     """Serve a loopback Intercom that misbehaves as the scenario says, and print the environment to export.
 
     It prints one `export` line per variable, then serves until Ctrl-C: evaluate them in another terminal and use any
-    command, notebook or your own service against it.
+    command, notebook or your own service against it. With --write-log it makes up the traffic of hours instead.
     """
     from intercom_kit.drill.scenarios import find_scenario
     from intercom_kit.drill.server import serve
 
     played = find_scenario(scenario)
+    if write_log:
+        _write_log(played, write_log, hours, rate, secrets.randbits(32) if seed is None else seed)
+        return
     with serve(played, at_s=_seconds(at), port=port) as loopback:
         for name, value in loopback.environment.items():
             print(f"export {name}='{value}'", flush=True)  # noqa: T201 - to be evaluated by a shell, so unstyled
@@ -170,6 +181,17 @@ def _show_triage(found: "Triage", *, as_json: bool) -> None:
         print(found.to_json(), flush=True)  # noqa: T201 - for a program: unstyled and never wrapped
     else:
         show_triage(out, found.decision, found.checks, found.facts, found.update, datetime.now(UTC))
+
+
+def _write_log(played: "Scenario", path: Path, hours: float, rate: float, seed: int) -> None:
+    from intercom_kit.drill.traffic import generate, write_log
+
+    with err.status("Making up the traffic …"):
+        traffic = generate(played, hours=hours, rate=rate, seed=seed)
+        write_log(traffic.frame, path)
+    out.print(f"{path}: {len(traffic.frame):,} requests of {played.name}, seed {seed}", soft_wrap=True)
+    for word, moment in (("onset", traffic.onset), ("recovery", traffic.recovery)):
+        out.print(f"Hidden truth: {word} {f'{moment:%F %T} UTC' if moment else 'not in the log'}")
 
 
 def _show_score(console: Console, result: "Score") -> None:

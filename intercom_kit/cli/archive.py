@@ -1,0 +1,137 @@
+"""Commands for the archive of all incidents: index, verify, publish, purge."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from intercom_kit.cli.app import COULD_NOT, app, err, out
+from intercom_kit.errors import InputError
+from intercom_kit.settings import load_settings
+
+if TYPE_CHECKING:
+    from intercom_kit.collect.incident import IncidentFolder
+
+OneOrAll = Annotated[str, typer.Argument(help="The incident's id; all incidents when left out.")]
+
+
+@app.command(rich_help_panel="Archive")
+def index() -> None:
+    """Make outputs/index.html anew: all incidents, searchable, with MTTD and MTTR. Every report does so too."""
+    from intercom_kit.report.index import update_index
+
+    out.print(str(update_index(load_settings(), datetime.now(UTC).date())), soft_wrap=True)
+
+
+@app.command(rich_help_panel="Archive")
+def verify(
+    incident_id: OneOrAll = "",
+    head: Annotated[
+        str, typer.Option(help="SHA-256 of a manifest, kept elsewhere, that this one must descend from.")
+    ] = "",
+) -> None:
+    """Compare an archive with what was sealed: changed, missing, added and truncated files. Tamper-evident, not proof.
+
+    Exit status: 0 all as it was sealed, 1 something differs, 2 it could not be compared.
+    """
+    from intercom_kit.report.manifest import head_of, verify
+
+    if head and not incident_id:
+        raise InputError("--head belongs to one incident. Give its id: intercom-kit verify ID --head HASH")
+    differs = False
+    for folder in _folders(incident_id):
+        findings = verify(folder, head or None)
+        differs = differs or bool(findings)
+        for found in findings:
+            out.print(f"{folder.incident_id} {found.kind.upper()} {found.path}: {found.words}", soft_wrap=True)
+        if not findings:
+            out.print(f"{folder.incident_id} as it was sealed, head {head_of(folder)}", soft_wrap=True)
+    raise typer.Exit(int(differs))
+
+
+@app.command(rich_help_panel="Archive")
+def publish(
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            help="ID URL: an incident, and where to copy it: file://, s3://, gs://, az://. With --all: URL."
+        ),
+    ],
+    everything: Annotated[bool, typer.Option("--all", help="Copy every sealed incident.")] = False,
+) -> None:
+    """Copy a sealed incident elsewhere, and read every file back. A copy that was cut short is resumed.
+
+    It refuses an archive that differs from its seal, and one that holds a secret.
+    """
+    from intercom_kit.errors import PublishError
+    from intercom_kit.report.publish import publish
+
+    if len(targets) != (1 if everything else 2):
+        raise InputError("Give ID and URL, or --all and URL: intercom-kit publish INC-… s3://bucket/incidents")
+    refused = 0
+    for folder in _folders("" if everything else targets[0]):
+        try:
+            with _bar(f"Copying {folder.incident_id}") as progress:
+                done = publish(folder, targets[-1], load_settings(), progress)
+        except PublishError as error:
+            if not everything:
+                raise
+            refused += 1
+            err.print(f"{folder.incident_id} is not copied: {error}", soft_wrap=True)
+            continue
+        out.print(
+            f"{done.url}: {done.copied} files copied, {done.skipped} there already, head {done.head}", soft_wrap=True
+        )
+    raise typer.Exit(COULD_NOT if refused else 0)
+
+
+@app.command(rich_help_panel="Archive")
+def purge(
+    older_than: Annotated[str, typer.Option("--older-than", help="Age from which incidents go, such as 90d.")],
+    keep_reports: Annotated[bool, typer.Option("--keep-reports", help="Remove the evidence only.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove incidents that are older than you want to keep. Open incidents stay."""
+    from intercom_kit.report.retention import purge
+
+    days = _days(older_than)
+    what = "the evidence of incidents" if keep_reports else "incidents"
+    if not yes and not typer.confirm(f"Remove {what} older than {days} days, for ever?", err=True):
+        raise typer.Exit(COULD_NOT)
+    done = purge(load_settings(), timedelta(days=days), keep_reports=keep_reports, clock=lambda: datetime.now(UTC))
+    for one in done:
+        out.print(f"{one.incident_id} {one.done}", soft_wrap=True)
+    if not done:
+        out.print("Nothing is that old.")
+
+
+def _folders(incident_id: str) -> "list[IncidentFolder]":
+    from intercom_kit.collect.incident import IncidentFolder
+    from intercom_kit.collect.notes import require_incident
+
+    outputs = load_settings().outputs
+    if incident_id:
+        folder = IncidentFolder(outputs, incident_id)
+        require_incident(folder)
+        return [folder]
+    names = sorted(path.name for path in outputs.iterdir() if path.is_dir()) if outputs.is_dir() else []
+    folders = [IncidentFolder(outputs, name) for name in names if not name.startswith(".")]
+    return [folder for folder in folders if folder.facts_path.exists()]
+
+
+@contextmanager
+def _bar(words: str) -> Iterator[Callable[[int, int], None]]:
+    from rich.progress import Progress
+
+    with Progress(console=err, transient=True) as bar:
+        task = bar.add_task(words, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _days(text: str) -> int:
+    number = text.removesuffix("d")
+    if not number.isdecimal():
+        raise InputError(f"{text!r} is not an age. Write it as 90d.")
+    return int(number)

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 import httpx
 
 from intercom_kit.collect.breaker import Breaker
-from intercom_kit.collect.cache import Cache
+from intercom_kit.collect.cache import Cache, Kept
 from intercom_kit.collect.routes import WORDS, route_of
 from intercom_kit.errors import CacheError, InputError
 
@@ -97,9 +97,7 @@ class LastGood:
             return None
         self._count("stale", *(["spared"] if failure == SPARED else []))
         self._say_failing(call.route, failure)
-        body = {**json.loads(kept.body), "_stale": True, "_stale_age_s": round(kept.age_s, 1)}
-        headers = {STALE_HEADER: str(int(kept.age_s)), FAILURE_HEADER: failure}
-        return httpx.Response(200, json=body, headers=headers)
+        return _marked(kept, failure)
 
     def settle(self, call: Read, response: httpx.Response) -> httpx.Response:
         """Keep a good answer, and replace one that says that Intercom fails."""
@@ -121,7 +119,7 @@ class LastGood:
         body = _json_object(response)
         if body is None or "errors" in body:
             return
-        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+        text = _written(body)
         if len(text) <= BODY_LIMIT:
             self._cache.put(call.key, text, "" if call.route.endswith("/search") else str(body.get("id", "")))
 
@@ -192,6 +190,21 @@ def key_of(request: httpx.Request) -> bytes:
     who = (url.scheme, url.netloc.decode(), headers.get("authorization", ""), headers.get("intercom-version", ""))
     what = (request.method, _path(request), sorted(url.params.multi_items()), asked)
     return hashlib.sha256(json.dumps([who, what], sort_keys=True).encode()).digest()
+
+
+def _marked(kept: Kept, failure: str) -> httpx.Response:
+    body = _written({**json.loads(kept.body), "_stale": True, "_stale_age_s": round(kept.age_s, 1)}).encode()
+    headers = {
+        "Content-Type": "application/json; charset=utf-8",
+        "Content-Length": str(len(body)),
+        STALE_HEADER: str(int(kept.age_s)),
+        FAILURE_HEADER: failure,
+    }
+    return httpx.Response(200, headers=headers, stream=httpx.ByteStream(body))
+
+
+def _written(body: dict[str, object]) -> str:
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
 
 
 def _parsed(content: bytes) -> dict[str, object]:

@@ -176,7 +176,7 @@ def test_a_kill_loses_nothing_that_was_kept(path: Path) -> None:
     writer.stdout.close()
     assert writer.wait() == -signal.SIGKILL
     cache = Cache(path, max_entries=1_000_000)
-    assert all(cache.get(key.encode(), FOREVER) for key in seen if key == seen[0] or key in seen[-200:])
+    assert all(cache.get(key.encode(), FOREVER) for key in seen)
     assert len(seen) <= len(cache) <= len(seen) + 1
     cache.close()
     with sqlite3.connect(path) as connection:

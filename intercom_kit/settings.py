@@ -94,6 +94,11 @@ class Settings(BaseSettings):
         "deployment/intercom-service", alias="INTERCOM_DEPLOYMENT", description="what to restart after a rotation"
     )
     outputs: Path = Field(Path("outputs"), alias="INTERCOM_KIT_OUTPUTS", description="where incidents are archived")
+    cache: Path = Field(
+        Path("~/.cache/intercom-kit/fallback.sqlite"),  # never beside the archive: it holds what that must not
+        alias="INTERCOM_KIT_CACHE",
+        description="the fallback's cache: contacts and conversations as the API sent them",
+    )
     timeout_s: float = Field(
         5.0, alias="INTERCOM_KIT_TIMEOUT", gt=0, le=120, allow_inf_nan=False, description="seconds per check"
     )

@@ -22,6 +22,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in os.environ if name.startswith("INTERCOM_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("INTERCOM_KIT_OUTPUTS", str(tmp_path / "outputs"))
+    monkeypatch.setenv("INTERCOM_KIT_CACHE", str(tmp_path / "cache" / "fallback.sqlite"))
 
 
 @pytest.fixture

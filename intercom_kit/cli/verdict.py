@@ -14,6 +14,7 @@ from rich.console import Console
 from intercom_kit.cli.app import COULD_NOT, AsJson, app, err, out
 from intercom_kit.cli.report import TRIAGE, make, make_all
 from intercom_kit.errors import KitError
+from intercom_kit.records import check_incident_id
 from intercom_kit.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -164,10 +165,16 @@ def watch(
 
 
 def _ask(settings: Settings, incident: str = "", title: str = "", drill: str | None = None) -> "Triage":
-    from intercom_kit.report.triage import run_triage
+    from intercom_kit.collect.checks import start_checks
+
+    settings.require_token()
+    if incident:
+        check_incident_id(incident)
+    asked = start_checks(settings)
+    from intercom_kit.report.triage import run_triage  # imported while the world answers
 
     with err.status("Asking Intercom, its status page and your own service …"):
-        return run_triage(settings, incident, title, drill)
+        return run_triage(settings, incident, title, drill, asked)
 
 
 def _make_triage(settings: Settings, incident_id: str) -> bool:

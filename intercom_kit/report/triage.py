@@ -1,7 +1,7 @@
 """One triage as a whole: the checks of a run with what follows from them, and the archive it lies in."""
 
 import json
-from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,17 +40,18 @@ def run_triage(
     incident_id: str = "",
     title: str = "",
     drill: str | None = None,
-    on_done: Callable[[CheckRecord], None] | None = None,
+    asked: Future[tuple[CheckRecord, ...]] | None = None,
 ) -> Triage:
     """Ask the world, decide, and write the evidence down before anything is shown.
 
-    An empty `incident_id` makes one from the time and the cause; a known one has this run appended to its evidence.
+    asked: checks that `start_checks` has under way already. An empty `incident_id` makes one from the time and the
+    cause; a known one has this run appended to its evidence.
     Raises SettingsError without a token, IncidentIdError for an id that is not a plain name.
     """
     settings.require_token()
     known = IncidentFolder(settings.outputs, incident_id) if incident_id else None
     facts = known.facts() if known and known.exists else None
-    checks = run_checks(settings, on_done=on_done)
+    checks = asked.result() if asked else run_checks(settings)
     decision = decide(checks, settings)
     folder = known or IncidentFolder(settings.outputs, new_incident_id(decision.at, decision.cause, settings.outputs))
     folder.create()

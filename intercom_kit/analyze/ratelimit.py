@@ -154,20 +154,30 @@ def under_pressure(frame: pd.DataFrame, *, pressure: float = PRESSURE) -> pd.Dat
     return frame[frame["window_start"].isin(frame.loc[pressed, "window_start"])] if pressed.any() else frame
 
 
-def attribution(windows: pd.DataFrame, frame: pd.DataFrame, by: str = "app") -> pd.DataFrame:
+def workspace_floor(frame: pd.DataFrame) -> int:
+    """Return how much the workspace's shared quota holds at least: the most of our calls that one window let pass.
+
+    frame: from `headroom`. No header tells that quota, but what it let pass once it can let pass again.
+    """
+    return int(frame.groupby("window_start")["accepted"].sum().max()) if len(frame) else 0
+
+
+def attribution(windows: pd.DataFrame, frame: pd.DataFrame, by: str = "app", *, floor: int = 0) -> pd.DataFrame:
     """Return who used the quotas in the windows of `frame`, the most first, the unattributed remainder last.
 
-    windows: with `quota`; frame: rows of `headroom`, such as those `under_pressure`; by: "app" or "route". Only windows
-    whose headers are known count. Returns [by], used (requests), share (of all that was used; adds up to 1), of_quota
-    (of what its quota allowed in these windows). The remainder is what the headers say was used minus what our log
-    shows, over the whole span and never below 0: at least so much came from elsewhere, another process with the token
-    or another app of the workspace.
+    windows: with `quota`; frame: rows of `headroom`, such as those `under_pressure`; by: "app" or "route"; floor: from
+    `workspace_floor`. Only windows whose headers are known count. Returns [by], used (requests), share (of all that was
+    used; adds up to 1), of_quota (of what its quota allowed in these windows).
+    The remainder is what the headers say was used minus what our log shows, over the whole span and never below 0; and
+    where calls were refused with quota left, what is missing to `floor`. At least so much came from elsewhere: another
+    process with the token, or another app of the workspace.
     """
     known, accepted = _known(windows, frame)
     limits = known.groupby("quota")["limit"].sum().astype(float)
     quotas = accepted.groupby(by)["quota"].unique()
     sums = accepted.groupby(by)["requests"].sum().sort_values(ascending=False, kind="stable")
-    sums.loc[UNATTRIBUTED] = max(0, int(known["used"].sum()) - int(known["accepted"].sum()))
+    told = max(0, int(known["used"].sum()) - int(known["accepted"].sum()))
+    sums.loc[UNATTRIBUTED] = told + int(_taken_by_others(known, floor).sum())
     allowed = [float(limits[list(quotas.get(name, limits.index))].sum()) for name in sums.index]
     table = sums.rename("used").rename_axis(by).reset_index()
     share = table["used"] / max(1, int(sums.sum()))
@@ -178,17 +188,25 @@ def used_by_app(windows: pd.DataFrame, frame: pd.DataFrame, freq: str) -> pd.Dat
     """Return who used the quotas over time: index time (bins of freq), a column per app, and `unattributed` last.
 
     Shares are of all that was used in the bin's windows whose headers are known, and add up to 1; a bin without such
-    windows is a row of NaN.
+    windows is a row of NaN. The remainder is that of `attribution`.
     """
     known, accepted = _known(windows, frame)
     counts = accepted.assign(time=accepted["window_start"].dt.floor(freq)).pivot_table(
         index="time", columns="app", values="requests", aggfunc="sum", fill_value=0
     )
     sums = known.groupby(known["window_start"].dt.floor(freq))[["used", "accepted"]].sum().astype(float)
+    taken = _taken_by_others(known, workspace_floor(frame))
     counts = counts.reindex(sums.index, fill_value=0)
     counts[UNATTRIBUTED] = (sums["used"] - sums["accepted"]).clip(lower=0)
+    counts[UNATTRIBUTED] += taken.groupby(pd.DatetimeIndex(taken.index).floor(freq)).sum()
     bins = pd.date_range(sums.index[0], sums.index[-1], freq=freq) if len(sums) else sums.index
     return counts.div(counts.sum(axis=1), axis=0).reindex(bins).rename_axis(index="time", columns=None)
+
+
+def _taken_by_others(known: pd.DataFrame, floor: int) -> "pd.Series[float]":
+    """Requests of the workspace's quota by window that others must have used for ours to be refused with quota left."""
+    sums = known.groupby("window_start")[["accepted", "with_quota_left"]].sum()
+    return (floor - sums["accepted"]).clip(lower=0).where(sums["with_quota_left"] > 0, 0).astype(float)
 
 
 def _known(windows: pd.DataFrame, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -1,7 +1,7 @@
 """The findings in sentences, computed from the frames: a chart's caption, and the lines that a terminal prints."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from typing import Any
 
 import pandas as pd
 
@@ -10,6 +10,7 @@ from intercom_kit.analyze.onset import Episode
 from intercom_kit.analyze.ratelimit import SHARED, UNATTRIBUTED
 from intercom_kit.analyze.study import Study
 from intercom_kit.analyze.whatif import GIVE_UP_S, is_limited
+from intercom_kit.analyze.words import interval, length, milliseconds, moment, share, span_words
 
 POLICY_WORDS = {
     "none": "no retry at all",
@@ -37,37 +38,6 @@ def readings(seen: Study) -> Iterator[str]:
     yield burn_rate(seen)
 
 
-def moment(at: datetime) -> str:
-    """Return a time as `2026-11-24 09:30:00 UTC`."""
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def length(start: datetime, end: datetime) -> str:
-    """Return how long it was, as `45 s`, `12 min` or `3 h 20 min`."""
-    return span_words((end - start).total_seconds())
-
-
-def span_words(seconds: float) -> str:
-    """Return so many seconds as `45 s`, `12 min` or `3 h 20 min`."""
-    minutes = round(seconds / 60)
-    if seconds < 90 and seconds != 60:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def milliseconds(value: float) -> str:
-    """Return a duration in ms below one second, in s above."""
-    return f"{value:,.0f} ms" if value < 1000 else f"{value / 1000:.3g} s"
-
-
-def share(value: float) -> str:
-    """Return a share in per cent, with as many digits as it deserves."""
-    percent = 100 * value
-    if 99 < percent < 100:
-        return f"{min(percent, 99.9):.1f} %"
-    return f"{percent:.0f} %" if percent >= 10 else f"{percent:.1f} %" if percent >= 1 else f"{percent:.2g} %"
-
-
 def bottom_line(seen: Study) -> str:
     """Say whether something happened, when, how bad it was, and what the rate limit had to do with it."""
     found = seen.detected.onset
@@ -80,9 +50,7 @@ def bottom_line(seen: Study) -> str:
 
 def _when(found: Episode) -> str:
     """Onset and recovery as intervals; `(a ramp)` and the like, and where, when it was not everywhere."""
-    began = (
-        f"It began {interval(found.last_good, found.first_bad)}" if found.last_good else "The log begins in it"
-    )
+    began = f"It began {interval(found.last_good, found.first_bad)}" if found.last_good else "The log begins in it"
     kind = "" if found.shape == "step" else f" (a {found.shape})"
     places = [*(f"app {app}" for app in found.apps), *found.routes]
     where = f", only for {', '.join(places)}" if places else ""
@@ -115,12 +83,10 @@ def _took(least: float, most: float) -> str:
     return f"{span_words(max(least, 0))} to {span_words(most)}" if round(least) != round(most) else span_words(most)
 
 
-def interval(start: datetime, end: datetime) -> str:
-    """Return an interval as `between 2026-11-24 09:29:50 and 09:30:00 UTC`."""
-    if moment(start) == moment(end):
-        return f"at {moment(end)}"
-    last = moment(end) if start.date() != end.date() else f"{end:%H:%M:%S} UTC"
-    return f"between {start:%Y-%m-%d %H:%M:%S} and {last}"
+def _p95(comparison: pd.DataFrame) -> dict[str, float]:
+    """The row of p95, by column."""
+    row = comparison[comparison["metric"].eq("p95_ms")].drop(columns="metric").astype(float)
+    return {str(name): float(values.iloc[0]) for name, values in row.items()}
 
 
 def _damage(seen: Study) -> str:
@@ -129,7 +95,7 @@ def _damage(seen: Study) -> str:
     line = f"{share(failed)} of the calls failed"
     if failed >= 0.01:
         line += f", mostly {failing['code'].iloc[0]}"
-    change = None if seen.comparison is None else seen.comparison.set_index("metric").loc["p95_ms"]
+    change = None if seen.comparison is None else _p95(seen.comparison)
     if change is not None and change["low"] > 0 and change["incident"] > 1.5 * change["baseline"]:
         slower = f"p95 rose from {milliseconds(change['baseline'])} to {milliseconds(change['incident'])}"
         line = f"{line}; {slower}" if failed >= 0.01 else f"The {slower}; {line}"
@@ -176,7 +142,7 @@ def headroom(seen: Study) -> str:
     unknown = len(seen.headroom) - len(known)
     if unknown:
         parts.append(f"{unknown:,} of {len(seen.headroom):,} windows are unknown: no headers came.")
-    parts += [_soon(row) for row in seen.time_to_exhaustion.to_dict("records")]
+    parts += [_soon(row) for _, row in seen.time_to_exhaustion.iterrows()]
     return " ".join(part for part in parts if part)
 
 
@@ -197,14 +163,14 @@ def _exhaustion(seen: Study) -> str:
 
 
 def _closest(known: pd.DataFrame) -> str:
-    worst = known.loc[known["used_share"].idxmax()]
+    worst = known.iloc[int(known["used_share"].argmax())]
     return (
         f"The quota was never used up: the fullest window, at {moment(worst['window_start'])} ({worst['quota']}), used "
         f"{share(worst['used_share'])} of {worst['limit']:,} requests."
     )
 
 
-def _soon(row: dict[str, float]) -> str:
+def _soon(row: "pd.Series[Any]") -> str:
     """The band of time to exhaustion, when there is something to fear."""
     band = f"{share(row['share_low'])} to {share(row['share_high'])}"
     now = f"In the last minutes {row['quota']} asked for {band} of its quota"
@@ -219,20 +185,19 @@ def _soon(row: dict[str, float]) -> str:
 def used_by_app(seen: Study) -> str:
     """Say who used the quota in the windows under pressure, and what our log does not show."""
     frame = seen.attribution
-    ours = frame[frame["app"].ne(UNATTRIBUTED)]
-    if ours["used"].sum() == 0:
+    if frame["used"].sum() == 0:
         return "Unknown who used the quota: no window under pressure carried the rate-limit headers."
-    apps = ", ".join(f"{row.app} {share(row.share)} ({share(row.of_quota)} of its quota)" for row in ours.itertuples())
-    route = seen.attribution_by_route.iloc[0]
-    line = (
-        f"Of what was used in the windows under pressure: {apps}; most by {route['route']} ({share(route['share'])})."
-    )
     rest = float(frame["share"].iloc[-1])
+    ours = frame[frame["app"].ne(UNATTRIBUTED) & frame["share"].gt(0)]
+    columns = (ours["app"], ours["share"], ours["of_quota"])
+    parts = [f"{app} {share(part)} ({share(own)} of its quota)" for app, part, own in zip(*columns, strict=True)]
+    parts += [f"at least {share(rest)} was not in our log"] if rest >= 0.01 else []
+    line = f"Of what was used in the windows under pressure: {', '.join(parts)}."
     if rest >= 0.01:
-        line += (
-            f" At least {share(rest)} is not in our log: another process with the same token or other apps of the "
-            "workspace are the suspects."
-        )
+        line += " Suspects are another process with the same token, and other apps of the workspace."
+    if len(ours):
+        route = seen.attribution_by_route.iloc[0]
+        line += f" Most of ours went to {route['route']}."
     pool, throttled = int(seen.headroom["with_quota_left"].sum()), int(seen.headroom["throttled"].sum())
     if pool:
         line += (
@@ -263,7 +228,7 @@ def what_if(seen: Study) -> str:
     if frame.empty:
         return "Nothing to replay: the rate limit refused no call."
     recorded = int(seen.windows["requests"][is_limited(seen.windows)].sum())
-    best = frame.loc[(frame["throttled"] + frame["lost"]).idxmin()]  # calls in vain, whoever refused them
+    best = frame.iloc[int((frame["throttled"] + frame["lost"]).argmin())]  # calls in vain, whoever refused them
     line = (
         f"What would have helped: {POLICY_WORDS[best['policy']]} would have met {best['throttled']:,} 429s instead of "
         f"{recorded:,}, with half of the calls delayed by at most {best['delay_p50_s']:.0f} s and 99 % by at most "
@@ -284,7 +249,7 @@ def percentiles(seen: Study) -> str:
     frame = seen.percentiles.dropna(subset="p95_ms")
     if frame.empty:
         return "Unknown how long calls took: the log holds no durations."
-    worst = frame.loc[frame["p95_ms"].idxmax()]
+    worst = frame.iloc[int(frame["p95_ms"].argmax())]
     line = f"p95 was highest at {moment(worst['time'])}: {milliseconds(worst['p95_ms'])}."
     if seen.comparison is not None:
         line = f"{_changed(seen.comparison)}{_successes(seen)} {line}"
@@ -293,7 +258,7 @@ def percentiles(seen: Study) -> str:
 
 
 def _changed(comparison: pd.DataFrame) -> str:
-    row = comparison.set_index("metric").loc["p95_ms"]
+    row = _p95(comparison)
     if pd.isna(row["baseline"]) or pd.isna(row["incident"]):
         return "p95 cannot be compared: there are no durations on one side of the onset."
     before, during = milliseconds(row["baseline"]), milliseconds(row["incident"])
@@ -311,7 +276,7 @@ def _successes(seen: Study) -> str:
     """How the successful calls fared, where so many failed that all calls together mislead."""
     if latency.errors(seen.during)["share"].sum() < 0.1 or seen.comparison_of_successes is None:
         return ""
-    row = seen.comparison_of_successes.set_index("metric").loc["p95_ms"]
+    row = _p95(seen.comparison_of_successes)
     if pd.isna(row["incident"]):
         return " Too many calls failed for it to mean much: none succeeded."
     before, during = milliseconds(row["baseline"]), milliseconds(row["incident"])
@@ -341,11 +306,12 @@ def errors(seen: Study) -> str:
     if frame.empty:
         return "No call failed."
     total = seen.errors_over_time.sum(axis=1)
+    worst = pd.DatetimeIndex(total.index)[int(total.argmax())]
     kinds = ", ".join(
         f"{code} {share(part)}" for code, part in frame[["code", "share"]].head(3).itertuples(index=False)
     )
     return (
-        f"{share(frame['share'].sum())} of all calls failed ({kinds}); it was worst at {moment(total.idxmax())}, with "
+        f"{share(frame['share'].sum())} of all calls failed ({kinds}); it was worst at {moment(worst)}, with "
         f"{share(total.max())}."
     )
 

@@ -99,12 +99,13 @@ class Study:
     @cached_property
     def attribution(self) -> pd.DataFrame:
         """Who used the quota in the windows under pressure, by app; see ratelimit.attribution."""
-        return ratelimit.attribution(self.windows, self.pressed)
+        return ratelimit.attribution(self.windows, self.pressed, floor=ratelimit.workspace_floor(self.headroom))
 
     @cached_property
     def attribution_by_route(self) -> pd.DataFrame:
         """The same by route."""
-        return ratelimit.attribution(self.windows, self.pressed, by="route")
+        floor = ratelimit.workspace_floor(self.headroom)
+        return ratelimit.attribution(self.windows, self.pressed, by="route", floor=floor)
 
     @cached_property
     def used_by_app(self) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from intercom_kit.analyze import readings
 from intercom_kit.analyze.burn import PAGE_FAST, PAGE_SLOW, TICKET
 from intercom_kit.analyze.ratelimit import UNATTRIBUTED
 from intercom_kit.analyze.study import Study
+from intercom_kit.analyze.words import milliseconds, span_words
 from intercom_kit.report.charts import (
     BLUE,
     GREEN,
@@ -168,7 +169,7 @@ def percentiles(seen: Study) -> Chart:
 
 
 def _range(values: "pd.Series[float]") -> str:
-    return f"{readings.milliseconds(values.min())} to {readings.milliseconds(values.max())}"
+    return f"{milliseconds(values.min())} to {milliseconds(values.max())}"
 
 
 def heat_map(seen: Study) -> Chart:
@@ -198,12 +199,12 @@ def heat_map(seen: Study) -> Chart:
         bar.ax.yaxis.set_minor_locator(NullLocator())
         ticks = [tick for tick in MS_TICKS if edges[0] <= np.log10(tick) <= top]
         ticks = ticks if len(ticks) < 8 else [tick for tick in ticks if str(tick)[0] == "1"]
-        axes.set_yticks([float(np.log10(tick)) for tick in ticks], [readings.milliseconds(tick) for tick in ticks])
+        axes.set_yticks([float(np.log10(tick)) for tick in ticks], [milliseconds(tick) for tick in ticks])
     _finish(figure, axes)
     where = "no durations"
     if len(table):
         row, column = np.unravel_index(table.to_numpy().argmax(), table.shape)
-        where = f"most calls at {readings.milliseconds(table.index[int(row)])} and {times[int(column)]:%H:%M}"
+        where = f"most calls at {milliseconds(table.index[int(row)])} and {times[int(column)]:%H:%M}"
     alt = f"Heat map, {_x(seen)}, y: duration on a logarithmic axis, shade: number of calls; {where}."
     return Chart(figure, title, readings.heat_map(seen), alt)
 
@@ -319,7 +320,7 @@ def _ms_axis(axes: Axes, low: float, high: float) -> None:
     ticks = [tick for tick in MS_TICKS if low <= tick <= high]
     axes.yaxis.set_major_locator(FixedLocator(ticks if len(ticks) < 9 else ticks[::3]))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: readings.milliseconds(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: milliseconds(value)))
 
 
 def _thousands() -> FuncFormatter:
@@ -338,4 +339,4 @@ def _x(seen: Study) -> str:
 
 
 def _width(seen: Study) -> str:
-    return readings.span_words(pd.Timedelta(seen.freq).total_seconds())
+    return span_words(pd.Timedelta(seen.freq).total_seconds())

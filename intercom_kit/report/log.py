@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
-from intercom_kit.analyze import readings
 from intercom_kit.analyze.burn import SLO
 from intercom_kit.analyze.figures import ROLLUP
 from intercom_kit.analyze.findings import Findings
@@ -15,6 +14,7 @@ from intercom_kit.analyze.ratelimit import PRESSURE
 from intercom_kit.analyze.read import Options
 from intercom_kit.analyze.rollup import Rollup, load, make_remote_rollup, make_rollup, save
 from intercom_kit.analyze.study import Moment, Study, moment, study
+from intercom_kit.analyze.words import milliseconds, share
 from intercom_kit.collect.incident import IncidentFolder
 from intercom_kit.collect.request_log import kept_salt
 from intercom_kit.errors import EvidenceError
@@ -116,7 +116,7 @@ def comparison_table(seen: Study) -> View:
 def _value(metric: str, value: float) -> str | None:
     if pd.isna(value):
         return None
-    return readings.share(value) if metric == "error_share" else readings.milliseconds(value)
+    return share(value) if metric == "error_share" else milliseconds(value)
 
 
 def _band(metric: str, low: float, high: float) -> str:
@@ -128,7 +128,7 @@ def _band(metric: str, low: float, high: float) -> str:
 def routes_table(seen: Study) -> View:
     """Return the latency of each route, the slowest first."""
     rows = [
-        (route, f"{requests:,}", *map(readings.milliseconds, durations), f"{unanswered:,}")
+        (route, f"{requests:,}", *map(milliseconds, durations), f"{unanswered:,}")
         for route, requests, *durations, unanswered in seen.percentiles_by_route.itertuples(index=False, name=None)
     ]
     return table(("Route", "Calls", "p50", "p95", "p99", "No answer"), rows, "Latency by route, the slowest first")

@@ -160,11 +160,11 @@ def test_a_change_comes_with_its_size_and_an_interval_that_holds_it() -> None:
 def test_no_change_is_rarely_taken_for_one() -> None:
     """When both sides are alike, a 95 % interval holds zero in at least nine of ten comparisons."""
     missed = 0
-    for seed in range(40):
+    for seed in range(20):
         rng = np.random.default_rng(seed)
-        found = both(minutes_of(0, 60, 100, 0.02, rng), minutes_of(60, 60, 100, 0.02, rng), 60, 120)
+        found = both(minutes_of(0, 30, 100, 0.02, rng), minutes_of(30, 30, 100, 0.02, rng), 30, 60)
         missed += int(((found["low"] > 0) | (found["high"] < 0)).loc[["error_share", "p95_ms"]].sum())
-    assert missed <= 8
+    assert missed <= 4
 
 
 def test_a_few_minutes_give_no_confidence() -> None:

@@ -19,6 +19,7 @@ from intercom_kit.analyze.ratelimit import (
     under_pressure,
     used_by_app,
     with_quota,
+    workspace_floor,
 )
 from intercom_kit.analyze.whatif import SECONDS
 
@@ -185,6 +186,24 @@ def test_attribution_adds_up_and_names_the_remainder() -> None:
         }
     )
     assert_frame_equal(attribution(log, headroom(log)), expected, check_dtype=False)
+
+
+def test_a_workspace_that_refuses_with_quota_left_was_used_by_others() -> None:
+    """It let pass ninety of ours once; when it refused us after four, at least eighty-six were someone else's."""
+    log = table(
+        [
+            row(0, 60, "sync", limit=100, remaining=40),
+            row(0, 30, "web", limit=100, remaining=70),
+            row(1, 3, "sync", limit=100, remaining=97),
+            row(1, 1, "web", limit=100, remaining=99),
+            row(1, 50, "sync", status=429, limit=100, remaining=97),
+        ]
+    )
+    frame = headroom(log)
+    assert workspace_floor(frame) == 90
+    found = attribution(log, under_pressure(frame), floor=90)
+    assert found["used"].tolist() == [3, 1, 86]
+    assert used_by_app(log, frame, "10s")[UNATTRIBUTED].tolist() == [0, 86 / 90]
 
 
 def test_attribution_by_route_counts_accepted_calls_of_known_windows() -> None:

@@ -108,20 +108,21 @@ class LastGood:
         self._count("answered")
         try:
             if status == 200:
-                self._keep(call, response)
+                self.keep(call, _body(response))
             elif status in (404, 410):
                 self._cache.drop(call.key)
         except CacheError as error:
             self._without(error)
         return response
 
-    def _keep(self, call: Read, response: httpx.Response) -> None:
-        body = _json_object(response)
-        if body is None or "errors" in body:
-            return
+    def keep(self, call: Read, content: bytes) -> bool:
+        """Keep the body of a good answer, and tell whether it was one that can be kept. Raises CacheError."""
+        body = _parsed(content)
         text = _written(body)
-        if len(text) <= BODY_LIMIT:
-            self._cache.put(call.key, text, "" if call.route.endswith("/search") else str(body.get("id", "")))
+        if not body or "errors" in body or len(text) > BODY_LIMIT:
+            return False
+        self._cache.put(call.key, text, "" if call.route.endswith("/search") else str(body.get("id", "")))
+        return True
 
     def changed(self, request: httpx.Request, response: httpx.Response) -> bool:
         """Tell whether the call changed something in Intercom."""
@@ -216,13 +217,11 @@ def _parsed(content: bytes) -> dict[str, object]:
     return body if isinstance(body, dict) else {}
 
 
-def _json_object(response: httpx.Response) -> dict[str, object] | None:
-    """Return the answer's body where it is a JSON object; the response itself is left unread."""
-    raw = response.stream
-    if not isinstance(raw, httpx.ByteStream):
-        return None
+def _body(response: httpx.Response) -> bytes:
+    """Return the answer's body, decompressed, and leave the response unread; empty where it cannot be read."""
+    if not isinstance(response.stream, httpx.ByteStream):
+        return b""
     try:
-        body = httpx.Response(200, headers=response.headers, stream=raw).read()
+        return httpx.Response(200, headers=response.headers, stream=response.stream).read()
     except httpx.DecodingError:
-        return None
-    return _parsed(body) or None
+        return b""

@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 from intercom_kit.collect.incident import IncidentFolder
 from intercom_kit.records import Action, CheckRecord, Decision, Event, IncidentFacts
-from intercom_kit.report.terminal import CHECK_LABELS, deadline_words, rate_limit_words, severity_label
+from intercom_kit.report.terminal import CHECK_LABELS, deadline_words, outcome_mark, rate_limit_words, severity_label
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def checks_table(checks: Sequence[CheckRecord]) -> View:
     rows = [
         (
             CHECK_LABELS[check.name],
-            Markup("<strong>{}</strong>").format("FAILED") if check.outcome == "failed" else check.outcome,
+            _emphasis(check),
             check.observed,
             "–" if check.http_status is None else check.http_status,
             f"{check.duration_ms:.0f}" if check.configured else "–",
@@ -80,6 +80,11 @@ def checks_table(checks: Sequence[CheckRecord]) -> View:
     headers = ("Check", "Outcome", "What was observed", "HTTP", "ms", "Request id", "Evidence")
     caption = "One triage check" if len(checks) == 1 else f"The {len(checks)} triage checks"
     return table(headers, rows, caption)
+
+
+def _emphasis(check: CheckRecord) -> str:
+    word, style = outcome_mark(check)
+    return Markup("<strong>{}</strong>").format(word) if "red" in style else word
 
 
 def events_table(events: Sequence[Event]) -> View:

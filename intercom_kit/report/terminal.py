@@ -14,11 +14,12 @@ from rich.text import Text
 
 from intercom_kit.records import Action, CheckRecord, Decision, IncidentFacts, Outcome, RateLimit, Severity
 
-OUTCOME_MARKS: dict[Outcome, tuple[str, str]] = {
+_MARKS: dict[Outcome, tuple[str, str]] = {
     "ok": ("ok", "green"),
     "failed": ("FAILED", "bold red"),
     "unknown": ("unknown", "bold"),
 }
+_SLOW = ("slow", "bold red")
 CHECK_LABELS = {
     "api": "Intercom API",
     "status_page": "Status page",
@@ -26,6 +27,24 @@ CHECK_LABELS = {
     "health": "Our health",
     "network": "Network",
 }
+
+
+def outcome_mark(check: CheckRecord) -> tuple[str, str]:
+    """Return how a check came out, in a word, and the style of that word."""
+    return _SLOW if check.slow and check.outcome == "ok" else _MARKS[check.outcome]
+
+
+def checks_grid(checks: Iterable[CheckRecord]) -> Table:
+    """Return the checks as lines: name, outcome, milliseconds, what was observed."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for justify in ("left", "left", "right"):
+        table.add_column(no_wrap=True, justify=justify)
+    table.add_column(overflow="fold")
+    for check in checks:
+        word, style = outcome_mark(check)
+        took = f"{check.duration_ms:.0f} ms" if check.configured else ""
+        table.add_row(CHECK_LABELS[check.name], Text(word, style=style), took, Text(check.observed))
+    return table
 
 
 def severity_label(severity: Severity | None) -> str:
@@ -91,15 +110,7 @@ def _show_verdict(console: Console, decision: Decision, facts: IncidentFacts, no
 
 def _show_checks(console: Console, checks: Iterable[CheckRecord], limit: RateLimit | None) -> None:
     _heading(console, "Checks")
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(overflow="fold")
-    for check in checks:
-        mark, style = OUTCOME_MARKS[check.outcome]
-        took = f"{check.duration_ms:.0f} ms" if check.configured else ""
-        table.add_row(CHECK_LABELS[check.name], Text(mark, style=style), took, Text(check.observed))
+    table = checks_grid(checks)
     table.add_row("Rate limit", "", "", Text(rate_limit_words(limit)))
     console.print(Padding(table, (0, 0, 0, 2), expand=False))
 

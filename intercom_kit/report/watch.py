@@ -18,8 +18,7 @@ from intercom_kit.collect.incident import IncidentFolder
 from intercom_kit.decide import decide
 from intercom_kit.records import Cause, CheckRecord, Decision, Event, Verdict
 from intercom_kit.report.terminal import (
-    CHECK_LABELS,
-    OUTCOME_MARKS,
+    checks_grid,
     duration_words,
     rate_limit_words,
     severity_label,
@@ -114,10 +113,7 @@ def watch_view(watched: Watched, now: datetime) -> RenderableType:
     ]
     if watched.gap:
         lines.append(Text(_gap_event(watched.gap).text, style="bold"))
-    for check in watched.triage.checks:
-        mark, mark_style = OUTCOME_MARKS[check.outcome]
-        words = Text.assemble(f"{CHECK_LABELS[check.name]:13}", (f"{mark:8}", mark_style), check.observed)
-        lines.append(Padding(words, (0, 0, 0, 2)))
+    lines.append(Padding(checks_grid(watched.triage.checks), (0, 0, 0, 2)))
     lines.append(Text(f"{watched.triage.folder.incident_id} · last asked {decision.at:%H:%M:%S} UTC · Ctrl-C to stop"))
     return Group(*lines)
 

@@ -104,3 +104,13 @@ def test_no_checks_still_make_a_screen() -> None:
     with console.capture() as captured:
         show_triage(console, decision, [], FACTS, "", decision.at)
     assert "undetermined" in captured.get()
+
+
+def test_a_slow_check_is_not_called_ok() -> None:
+    """A check that answered, but too late, stands as slow on the screen and in the table."""
+    slow = CHECK.model_copy(update={"outcome": "ok", "slow": True, "observed": "answered"})
+    console = Console(width=80)
+    with console.capture() as captured:
+        show_triage(console, DECISION, [slow], FACTS, "", AT)
+    assert "Intercom API  slow  12 ms  answered" in captured.get()
+    assert "<strong>slow</strong>" in tables.checks_table([slow])._repr_html_()

@@ -1,6 +1,7 @@
 """Where the rollup's SQL runs: in DuckDB by default, in any other engine through Ibis, which translates it."""
 
 import os
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,9 +32,14 @@ def connect(folder: Path) -> "DuckDBPyConnection":
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
-    """Return the rows of one Parquet file; times are UTC, without a zone."""
+    """Return the rows of one Parquet file, times in UTC without a zone; raises ValueError when it is none."""
+    import duckdb
+
     with connect(path.parent) as connection:
-        return connection.execute("SELECT * FROM read_parquet(?)", [str(path)]).df()
+        try:
+            return connection.execute("SELECT * FROM read_parquet(?)", [escape(str(path))]).df()
+        except duckdb.Error as error:
+            raise ValueError(str(error).splitlines()[0]) from error
 
 
 def write_parquet(frame: pd.DataFrame, path: Path) -> None:

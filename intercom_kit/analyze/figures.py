@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Self
 
 from intercom_kit.analyze.findings import Findings
-from intercom_kit.analyze.rollup import FAILED
+from intercom_kit.analyze.rollup import FAILED, Rollup, load
+from intercom_kit.errors import EvidenceError
 from intercom_kit.records import WINDOW_S, Figure
 
 ROLLUP = "evidence/rollup"
@@ -38,7 +39,7 @@ QUESTIONS: tuple[Question, ...] = (
     Question(
         "requests",
         "Calls to Intercom",
-        "All calls of our apps in the log that began between onset and recovery.",
+        "All calls of our apps in the log from onset to recovery, by whole windows of ten seconds.",
         "SELECT coalesce(sum(requests), 0) FROM {file} WHERE {span}",
     ),
     Question(
@@ -95,6 +96,20 @@ def file_id(path: Path) -> str:
     return "ev:" + hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
+def whole_rollup(folder: Path) -> Rollup:
+    """Read the rollup in an incident's folder; raises EvidenceError when one of its files is missing or broken."""
+    import duckdb
+
+    try:
+        return load(folder / ROLLUP)
+    except duckdb.Error as error:
+        reason = str(error).partition("\n")[0]
+        raise EvidenceError(
+            f"The rollup in {ROLLUP} cannot be read: {reason}. "
+            f"Make it again with: intercom-kit analyze {folder.name} --requests PATH"
+        ) from error
+
+
 def edges(findings: Findings, folder: Path) -> tuple[Figure, ...]:
     """Return the onset and the recovery that the log shows, as figures; none where it shows none."""
     sources = tuple(file_id(folder / name) for name in FILES)
@@ -134,7 +149,7 @@ def _edge(name: str, label: str, by: datetime, shown: str, key: str, incident: s
 
 
 def measure(folder: Path, since: datetime, until: datetime) -> tuple[Figure, ...]:
-    """Count in the rollup of an incident's folder, from since (its window included) to until (excluded).
+    """Count in the rollup of an incident's folder, in the whole windows that touch the span from since to until.
 
     Returns the figures of QUESTIONS, then log_conversations, log_contacts and log_request_ids. A number that the
     log cannot tell is None, with why.
@@ -239,7 +254,7 @@ def _number(rows: list[tuple[object, ...]]) -> float | None:
 
 
 def _literal(moment: datetime) -> str:
-    return f"TIMESTAMP '{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}'"
+    return f"TIMESTAMP '{moment.astimezone(UTC).replace(tzinfo=None).isoformat(' ')}'"
 
 
 def _clock(moment: datetime) -> str:

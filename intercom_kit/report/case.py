@@ -45,12 +45,11 @@ class Case:
     @cached_property
     def study(self) -> "Study | None":
         """What the request log shows; None when the evidence holds no rollup of one."""
-        from intercom_kit.analyze.figures import ROLLUP
-        from intercom_kit.analyze.rollup import load
+        from intercom_kit.analyze.figures import ROLLUP, whole_rollup
         from intercom_kit.analyze.study import study
 
-        folder = self.folder.path / ROLLUP
-        return study(load(folder), events=self.events) if folder.is_dir() else None
+        folder = self.folder.path
+        return study(whole_rollup(folder), events=self.events) if (folder / ROLLUP).is_dir() else None
 
     @cached_property
     def findings(self) -> "Findings | None":

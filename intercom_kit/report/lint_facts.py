@@ -33,7 +33,7 @@ def problems(case: "Case", text: str) -> Iterator[Problem]:
     yield from _order(case)
     yield from _corrections(case)
     yield from _moments(case)
-    yield from _figures(case.figures.values())
+    yield from figures(case.figures.values())
     yield from _summary(case)
     yield from _queries(case, text)
     yield from _uncited(text)
@@ -105,9 +105,9 @@ def _moments(case: "Case") -> Iterator[Problem]:
         yield error("E4", "Timeline", "It leaves out the vendor's notice.", "Make the rows again.", by="kit")
 
 
-def _figures(figures: Iterable[Figure]) -> Iterator[Problem]:
+def figures(stated: Iterable[Figure]) -> Iterator[Problem]:
     """E5, E6, E16: a number has a value or says why not, its query, its sources and its definition."""
-    for figure in figures:
+    for figure in stated:
         place = figure.label
         if figure.value is None and not figure.unknown.strip():
             yield error("E5", place, "It is blank.", "Say `unknown: why`.", by="kit")

@@ -89,7 +89,8 @@ update upgrade use validate verify version visualise visualize wait warm warn wa
 VERBS = frozenset(_VERBS.split())  # an action item begins with one of these, or with one in -ize, -ise, -ify
 
 _ACRONYMS = """
-API APIS AU AWS CI CLI CPU CSV CTO DNS DRILL EU FAQ GET GMT HTML HTTP HTTPS ID IDS INC IP IPS IPV JSON JWT MD OK P1
-P2 P3 P4 PDF POST PUT RAM REST SDK SHA SLA SLO SQL SRE SSH SSL SVG TCP TLS UI URL URLS US UTC UUID UX VM VPN XML
+API APIS AU AWS CI CLI CPU CSV CTO DNS DRILL EU FAQ FIXME GET GMT HTML HTTP HTTPS ID IDS INC IP IPS IPV JSON JWT MD
+OK P1 P2 P3 P4 PDF POST PUT RAM REST SDK SHA SLA SLO SQL SRE SSH SSL SVG TBA TBC TBD TCP TLS TODO UI URL URLS US UTC
+UUID UX VM VPN XML
 """
 KNOWN_ACRONYMS = frozenset(_ACRONYMS.split())  # what every reader of a postmortem knows

@@ -19,7 +19,7 @@ Bools = NDArray[np.bool_]
 
 MINUTE_S = 60
 MOST_SCOPES = 20  # routes, and as many apps, that are looked at one by one: those with the most calls
-LOCAL = 0.95  # of the excess lies in a scope that an incident is local to
+LOCAL = 0.85  # of the excess lies in a scope that an incident is local to
 WITNESS = 20  # calls, below which a route or an app is no witness that all is well there
 LONGEST_MS = 60_000.0
 
@@ -29,19 +29,22 @@ class Kind:
     """One way for a call to be bad. does: what bad calls do, for a sentence.
 
     rise: how much the share of bad calls has to rise to matter; at_most: no more than this is taken to be usual.
+    finds: whether it is an incident by itself; what does not find one may still date one.
     """
 
     signal: Signal
     does: str
     rise: float
     at_most: float
+    finds: bool = True
 
 
 FAILED = Kind("errors", "failed", 0.03, 0.3)
 THROTTLED = Kind("429", "got 429", 0.05, 0.3)
 REFUSED = Kind("errors", "got 400", 0.3, 0.5)  # mostly the caller's normal business, unless nearly all calls get it
-SLOW = Kind("latency", "took 1.5 times as long as three in four calls usually do", 0.15, 0.5)
-VERY_SLOW = Kind("latency", "took twice as long as 95 % of calls usually do", 0.05, 0.3)
+SLOW = Kind("latency", "took over 1.5 times as long as nine in ten usually do", 0.15, 0.3)
+VERY_SLOW = Kind("latency", "took over twice as long as 95 % usually do", 0.08, 0.3)
+SLOWER = Kind("latency", "took longer than three in four usually do", 0.25, 0.5, finds=False)
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,16 @@ class Counts:
     def _by_name(self, column: str, which: Bools) -> "pd.Series[int]":
         return self.rows[which].groupby(column, observed=True)["requests"].sum()
 
+    def moments(self, scope: Scope) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The rows of a scope's good and of its bad calls."""
+        inside = self.within(scope)
+        return self.rows[inside & self.good], self.rows[inside & self.bad]
+
+    @property
+    def timed(self) -> bool:
+        """Whether latency is counted."""
+        return "duration_ms" in self.rows
+
     def mean_ms(self, scope: Scope) -> NDArray[np.float64]:
         """The mean duration by bin, milliseconds, where latency is counted; NaN in bins without calls."""
         inside = self.within(scope)
@@ -196,21 +209,22 @@ def _by_minute(latency: pd.DataFrame) -> Iterator[Counts]:
     bins = int(rows["bin"].max()) + 1
     usual = _usual_ms(rows, bins)
     for kind, limit in (
-        (SLOW, (1.5 * usual[0.75]).clip(lower=usual[0.75] + 50)),
+        (SLOW, (1.5 * usual[0.9]).clip(lower=usual[0.9] + 50)),
         (VERY_SLOW, (2 * usual[0.95]).clip(lower=usual[0.95] + 200)),
+        (SLOWER, usual[0.75]),
     ):
         bad = (rows["duration_ms"] > rows["route"].map(limit)).to_numpy()
         yield Counts(kind, first * MINUTE_S, bins, MINUTE_S, rows, bad, ~bad)
 
 
 def _usual_ms(rows: pd.DataFrame, bins: int) -> pd.DataFrame:
-    """Percentiles of each route's durations in the quieter third of the time, milliseconds: columns 0.75 and 0.95."""
+    """Percentiles of each route's durations in the quieter third of the time, milliseconds: columns 0.75, 0.9, 0.95."""
     block = (rows["bin"] * min(BLOCKS, bins) // bins).rename("block")
     typical = _quantiles(rows, (0.5,))[0.5]
     pace = np.log(rows["duration_ms"] / rows["route"].map(typical)) * rows["requests"]
     paces = pace.groupby(block).sum() / rows["requests"].groupby(block).sum()
     quiet = block.isin(paces.index[paces <= paces.quantile(1 / 3)])
-    return _quantiles(rows[quiet], (0.75, 0.95))
+    return _quantiles(rows[quiet], (0.75, 0.9, 0.95))
 
 
 def _quantiles(rows: pd.DataFrame, qs: tuple[float, ...]) -> pd.DataFrame:

@@ -4,30 +4,24 @@ Errors and 429s are looked at by quota window, latency by minute, each over all 
 an incident of one route or one app is found as well; then only the calls that it touched are used to date it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from intercom_kit.analyze.counts import Counts, Scope, Signal, all_counts
+from intercom_kit.analyze.counts import Scope, Signal, all_counts
+from intercom_kit.analyze.dating import View, dated
 from intercom_kit.analyze.rollup import Rollup
-from intercom_kit.analyze.scan import Edge, Stretch, background, edge, least_score, phases, raised, stretches
-from intercom_kit.records import WINDOW_S, Event, Record, UtcTime
+from intercom_kit.records import Event, Record, UtcTime
 
 Shape = Literal["step", "ramp", "spike", "flap"]
 
 MIN_CALLS = 200  # with 150 calls and none bad, the usual share is below 2 % (rule of three, Hanley 1983, JAMA 249)
 MIN_S = 600
-PAUSE_S = 600  # bad phases less than this apart are one incident
 SPIKE_S = 120
-RAMP_S = 120  # a rise that takes at least this long is a ramp
-TOTAL = 0.9
 WEIGHTY = 0.1  # of the largest excess: a kind of bad call with less does not date an incident
-RAMPS_S = (0, 60, 120, 300, 600, 1200, 2400, 3600)
-MOST_USUAL = 0.5  # where more than half of all calls are always bad, no rise can be told
 
 
 class Episode(Record):
@@ -93,101 +87,15 @@ class DetectionGap(Record):
     to_notice_s: tuple[float, float] | None
 
 
-@dataclass(frozen=True, eq=False)
-class _Mark:
-    """A bad phase found in one row of counts."""
-
-    counts: Counts
-    part: Stretch
-
-    @property
-    def from_s(self) -> int:
-        return self.counts.start + self.part.start * self.counts.bin_s
-
-    @property
-    def to_s(self) -> int:
-        return self.counts.start + self.part.end * self.counts.bin_s
-
-
-@dataclass(frozen=True, eq=False)
-class _View:
-    """An incident as one kind of bad call shows it."""
-
-    counts: Counts
-    scope: Scope
-    parts: list[Stretch]
-    rise: Edge
-    fall: Edge
-    bad: int
-    calls: int
-    usual: float
-
-    @property
-    def excess(self) -> float:
-        return self.bad - self.usual * self.calls
-
-    @property
-    def share(self) -> float:
-        return self.bad / max(1, self.calls)
-
-    @property
-    def total(self) -> bool:
-        """Whether hardly any call got through, and each is timed: then the last good one dates it, however near."""
-        return self.share > TOTAL and self.counts.bin_s == WINDOW_S
-
-    def began(self) -> tuple[pd.Timestamp | None, pd.Timestamp]:
-        """The last good moment before it (None when there is none) and the first bad one."""
-        good, bad = self.rows()
-        first_bad = bad.loc[bad["bin"] >= self.rise.last, "first_bad"].min()
-        clear = self.rise.last if self.total else self.rise.first
-        before = pd.concat([good.loc[good["bin"] < clear, "last_good"], good.loc[good["bin"] == clear, "first_good"]])
-        last_good = before[before < first_bad].max()
-        return None if self.rise.open or last_good is pd.NaT else last_good, first_bad
-
-    def ended(self) -> tuple[pd.Timestamp, pd.Timestamp | None]:
-        """The last bad moment and the first good one after it (None when there is none)."""
-        good, bad = self.rows()
-        last_bad = bad.loc[bad["bin"] <= self.fall.first, "last_bad"].max()
-        clear = self.fall.first if self.total else self.fall.last
-        after = pd.concat([good.loc[good["bin"] > clear, "first_good"], good.loc[good["bin"] == clear, "last_good"]])
-        first_good = after[after > last_bad].min()
-        return last_bad, None if self.fall.open or first_good is pd.NaT else first_good
-
-    def rows(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """The rows of good and of bad calls."""
-        inside = self.counts.within(self.scope)
-        return self.counts.rows[inside & self.counts.good], self.counts.rows[inside & self.counts.bad]
-
-    @property
-    def slope(self) -> bool:
-        """Whether it grew over minutes: its share did, or how long calls took."""
-        if self.rise.ramp * self.counts.bin_s >= RAMP_S:
-            return True
-        if self.counts.bin_s == WINDOW_S:
-            return False
-        took = self.counts.mean_ms(self.scope)
-        usual, during = np.nanmedian(took), took[self.rise.first : self.parts[0].end]
-        grown = (during - usual) > 0.75 * (np.nanmedian(during) - usual)
-        return bool(grown.argmax() * self.counts.bin_s >= RAMP_S)
-
-
 def detect(rollup: Rollup) -> Detection:
     """Find the incidents of a log: when each began and ended, what showed it first, its shape and where it was."""
     thin = _too_thin(rollup.windows)
     if thin:
         return Detection(thin=thin)
-    found = list(all_counts(rollup))
-    tests = sum(len(counts.scopes) for counts in found)
-    groups = _grouped([mark for counts in found for mark in _marks(counts, tests)])
-    edges = [-np.inf, *(edge for group in groups for edge in _extent(group)), np.inf]
-    episodes = []
-    for number, group in enumerate(groups):
-        free = edges[2 * number], edges[2 * number + 3]
-        kinds = dict.fromkeys(mark.counts for mark in group)
-        views = [_view(counts, [mark for mark in group if mark.counts is counts], tests, free) for counts in kinds]
-        episodes.append((max(view.excess for view in views), _episode(views)))
-    main = max(episodes, key=lambda pair: pair[0])[1] if episodes else None
-    return Detection(episodes=tuple(episode for _, episode in episodes), main=main)
+    incidents = dated(list(all_counts(rollup)))
+    episodes = tuple(_episode(views) for views in incidents)
+    largest = max(range(len(episodes)), key=lambda i: max(view.excess for view in incidents[i]), default=None)
+    return Detection(episodes=episodes, main=None if largest is None else episodes[largest])
 
 
 def detection_gap(onset: Episode, events: Iterable[Event], vendor_notice: datetime | None = None) -> DetectionGap:
@@ -228,67 +136,19 @@ def _too_thin(windows: pd.DataFrame) -> str | None:
     )
 
 
-def _marks(counts: Counts, tests: int) -> Iterator[_Mark]:
-    least = least_score(counts.bins, tests)
-    for scope in counts.scopes:
-        bad, calls = counts.series(scope)
-        usual = background(bad, calls, counts.kind.at_most if scope == Scope() else 1.0)
-        if usual > MOST_USUAL:
-            continue
-        for stretch in stretches(bad, calls, usual, raised(usual, counts.kind.rise), least):
-            yield from (_Mark(counts, part) for part in phases(bad, calls, usual, stretch, least))
-
-
-def _grouped(marks: Iterable[_Mark]) -> list[list[_Mark]]:
-    """Marks that overlap, or lie less than a pause apart, are one incident."""
-    groups: list[list[_Mark]] = []
-    for mark in sorted(marks, key=lambda mark: mark.from_s):
-        if not groups or mark.from_s - _extent(groups[-1])[1] > PAUSE_S:
-            groups.append([])
-        groups[-1].append(mark)
-    return groups
-
-
-def _extent(marks: Sequence[_Mark]) -> tuple[float, float]:
-    return min(mark.from_s for mark in marks), max(mark.to_s for mark in marks)
-
-
-def _view(counts: Counts, marks: Sequence[_Mark], tests: int, free: tuple[float, float]) -> _View:
-    """Date an incident by one kind of bad call, among the calls it touched; free: from the one before to the next."""
-    stretch = Stretch(min(mark.part.start for mark in marks), max(mark.part.end for mark in marks))
-    scope = counts.local_to([mark.part for mark in marks])
-    bad, calls = counts.series(scope)
-    usual = min(background(bad, calls, counts.kind.at_most), MOST_USUAL)
-    parts = phases(bad, calls, usual, stretch, least_score(counts.bins, tests))
-    low, high = (int(np.clip((at - counts.start) / counts.bin_s, 0, counts.bins)) for at in free)
-    ramps = [ramp_s // counts.bin_s for ramp_s in RAMPS_S]
-    mirror = Stretch(counts.bins - parts[-1].end, counts.bins - parts[-1].start)
-    rise = edge(bad, calls, usual, parts[0], ramps, low)
-    fall = edge(bad[::-1], calls[::-1], usual, mirror, ramps, counts.bins - high).mirrored(counts.bins)
-    inside = slice(rise.last, fall.first + 1)
-    return _View(counts, scope, parts, rise, fall, int(bad[inside].sum()), int(calls[inside].sum()), usual)
-
-
-def _episode(views: Sequence[_View]) -> Episode:
-    """Put the views of one incident together: the first to show it gives the onset, the last to clear the recovery.
-
-    Latency is told by the minute, so it leads only when it was there a minute before the other.
-    """
+def _episode(views: Sequence[View]) -> Episode:
+    """Put the views of one incident together: the first to show it gives the onset, the last to clear the recovery."""
     most = max(view.excess for view in views)
     weighty = [view for view in views if view.excess > WEIGHTY * most]
-    began = {view: view.began() for view in weighty}
-    ended = {view: view.ended() for view in weighty}
-    lead = min(weighty, key=lambda view: (began[view][1].floor("10s"), -view.excess))
-    last = max(weighty, key=lambda view: (ended[view][0].floor("10s"), view.excess))
-    last_good, first_bad = began[lead]
-    last_bad, first_good = ended[last]
+    lead = min(_sharp(weighty, "onset_s"), key=lambda view: (view.first_bad.floor("10s"), -view.excess))
+    last = max(_sharp(weighty, "recovery_s"), key=lambda view: (view.last_bad.floor("10s"), view.excess))
     return Episode(
         signal=lead.counts.kind.signal,
-        shape=_shape(lead, last_bad - first_bad),
-        last_good=last_good,
-        first_bad=first_bad,
-        last_bad=last_bad,
-        first_good=first_good,
+        shape=_shape(lead, last.last_bad - lead.first_bad),
+        last_good=lead.last_good,
+        first_bad=lead.first_bad,
+        last_bad=last.last_bad,
+        first_good=last.first_good,
         routes=lead.scope.routes,
         apps=lead.scope.apps,
         bad=lead.bad,
@@ -298,15 +158,24 @@ def _episode(views: Sequence[_View]) -> Episode:
     )
 
 
-def _shape(view: _View, lasted: pd.Timedelta) -> Shape:
+def _sharp(views: Sequence[View], edge: Literal["onset_s", "recovery_s"]) -> list[View]:
+    """Of several views of one signal, those that date this edge about as sharply as the sharpest."""
+    least: dict[Signal, float] = {}
+    for view in views:
+        signal, width_s = view.counts.kind.signal, getattr(view, edge)
+        least[signal] = min(width_s, least.get(signal, width_s))
+    return [view for view in views if getattr(view, edge) <= 2 * least[view.counts.kind.signal]]
+
+
+def _shape(view: View, lasted: pd.Timedelta) -> Shape:
     if len(view.parts) >= 3:
         return "flap"
     if lasted.total_seconds() < SPIKE_S:
         return "spike"
-    return "ramp" if view.slope else "step"
+    return "ramp" if view.slow_rise else "step"
 
 
-def _confidence(view: _View) -> str:
+def _confidence(view: View) -> str:
     """How sure this is, in words, and the numbers behind it."""
     expected = max(view.usual * view.calls, 1.0)
     word = "beyond doubt" if view.excess > 20 * np.sqrt(expected) else "clear"

@@ -12,7 +12,7 @@ out of a varying number of calls nor ramps.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,38 +106,66 @@ def _best_stretches(scores: Floats, least: float) -> list[Stretch]:
     return found[::-1]
 
 
-def phases(bad: Ints, calls: Ints, usual: float, stretch: Stretch, least: float) -> list[Stretch]:
-    """The parts of a stretch that are bad indeed, as against the pauses between them."""
+def phases(bad: Ints, calls: Ints, usual: float, rise: float, stretch: Stretch, least: float) -> list[Stretch]:
+    """The parts of a stretch that are bad indeed, as against pauses in which the share is about the usual one again."""
+
+    def share(start: int, end: int) -> float:
+        return float(bad[start:end].sum() / max(1, calls[start:end].sum()))
+
     inside = slice(stretch.start, stretch.end)
-    share = bad[inside].sum() / max(1, calls[inside].sum())
-    parts = stretches(bad[inside], calls[inside], usual, share, least)
-    return [Stretch(stretch.start + part.start, stretch.start + part.end) for part in parts] or [stretch]
+    found = stretches(bad[inside], calls[inside], usual, share(stretch.start, stretch.end), least)
+    parts: list[Stretch] = []
+    for part in (Stretch(stretch.start + part.start, stretch.start + part.end) for part in found):
+        if parts and share(parts[-1].end, part.start) > raised(usual, rise):
+            parts[-1] = Stretch(parts[-1].start, part.end)
+        else:
+            parts.append(part)
+    return parts or [stretch]
 
 
 def edge(bad: Ints, calls: Ints, usual: float, phase: Stretch, ramps: Sequence[int], floor: int = 0) -> Edge:
     """Where the rise that leads into a phase lies.
 
     bad, calls: counts by bin. ramps: the lengths of a rise to weigh, in bins, 0 first. floor: the first bin that may be
-    looked at. The posterior is over where the rise begins and how long it takes.
+    looked at. The posterior is over where the rise begins and how long it takes; of a slow rise the first half is then
+    looked at alone, because it need not go on as it began.
     """
-    fitting = [ramp for ramp in ramps if ramp <= phase.end - phase.start]
-    reach = max(fitting[-1], 30)
-    low, top = max(floor, phase.start - reach), min(phase.end, phase.start + 2 * reach)
+    length = phase.end - phase.start
+    late = slice(phase.start + length // 2, phase.end)
+    high = _inside(max(bad[late].sum() / max(1, calls[late].sum()), raised(usual, 0.01)))
+    fitting = [ramp for ramp in ramps if ramp <= length]
+    found = _fit(bad, calls, (usual, high), phase, fitting, (floor, phase.end))
+    if not found.ramp or found.open:
+        return found
+    near = sorted({max(1, round(found.ramp * factor)) for factor in (0.4, 0.55, 0.75, 1.0, 1.35, 1.8, 2.5)})
+    half = min(phase.end, found.last + max(found.ramp // 2, 6))
+    found = _fit(bad, calls, (usual, high), phase, near, (floor, half))
+    while found.first > floor and bad[found.first] > usual * calls[found.first]:
+        found = replace(found, first=found.first - 1)  # nothing was good in a bin that was above the usual
+    return found
+
+
+def _fit(
+    bad: Ints, calls: Ints, shares: tuple[float, float], phase: Stretch, ramps: list[int], bounds: tuple[int, int]
+) -> Edge:
+    """The posterior of a rise from one share to another; bounds: the bins that may be looked at."""
+    reach = max(ramps[-1], 30)
+    low, top = max(bounds[0], phase.start - reach), min(bounds[1], phase.start + 2 * reach)
     n, k = calls[low:top].astype(np.float64), bad[low:top].astype(np.float64)
-    late = (phase.start - low + len(n)) // 2
-    high = _inside(max(k[late:].sum() / max(1.0, n[late:].sum()), raised(usual, 0.01)))
     begins = np.arange(-1, min(len(n), phase.start - low + reach))  # -1: before the first bin
-    likelihood = np.array([_likelihood(n, k, _inside(usual), high, begins, ramp) for ramp in fitting]) / CLUSTERING
+    usual, high = (_inside(share) for share in shares)
+    likelihood = np.array([_likelihood(n, k, usual, high, begins, ramp) for ramp in ramps]) / CLUSTERING
     if low > 0:
         likelihood[:, 0] = -np.inf
-    prior = np.array([0.5, *(0.5 / max(1, len(fitting) - 1) for _ in fitting[1:])])
-    posterior = np.exp(likelihood - likelihood.max()) * prior[:, None]
+    prior = np.full((len(ramps), 1), 0.5 / max(1, len(ramps) - 1))
+    prior[0] = 0.5
+    posterior = np.exp(likelihood - likelihood.max()) * prior
     mass = np.cumsum(posterior.sum(axis=0)) / posterior.sum()
     first, last = np.searchsorted(mass, [(1 - CREDIBLE) / 2, (1 + CREDIBLE) / 2]).clip(max=len(begins) - 1)
     return Edge(
         first=low + max(0, int(begins[first])),
         last=low + max(0, int(begins[last])),
-        ramp=fitting[int(posterior.sum(axis=1).argmax())],
+        ramp=ramps[int(posterior.sum(axis=1).argmax())],
         open=bool(low == 0 and mass[0] > 0.5),
     )
 

@@ -1,0 +1,207 @@
+"""Find the incidents in counts of bad calls, and date each of them by every kind of bad call that shows it."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from intercom_kit.analyze.counts import Counts, Scope
+from intercom_kit.analyze.scan import (
+    LOWEST,
+    Edge,
+    Ints,
+    Stretch,
+    background,
+    edge,
+    least_score,
+    phases,
+    raised,
+    stretches,
+)
+from intercom_kit.records import WINDOW_S
+
+PAUSE_S = 600  # bad phases less than this apart are one incident
+RAMP_S = 120  # a rise that takes at least this long is a ramp
+RAMPS_S = (0, 60, 120, 180, 300, 480, 720, 1200, 1800, 2700, 3600)
+MOST_USUAL = 0.5  # where more than half of all calls are always bad, no rise can be told
+TOTAL = 0.9  # hardly any call gets through
+MOST = 0.6
+LOCAL_S = (7200, 1200)  # before an incident, from when to when what is common anyway is measured
+ENOUGH = 200  # calls, to measure it
+
+
+@dataclass(frozen=True, eq=False)
+class _Mark:
+    """A bad phase found in one row of counts."""
+
+    counts: Counts
+    part: Stretch
+
+    @property
+    def from_s(self) -> int:
+        return self.counts.start + self.part.start * self.counts.bin_s
+
+    @property
+    def to_s(self) -> int:
+        return self.counts.start + self.part.end * self.counts.bin_s
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """An incident as one kind of bad call shows it, among the calls of the scope.
+
+    parts: its bad phases, in bins. bad, calls: counted from the first of them to the last; usual: the share that is bad
+    anyway. last_good, first_bad: it began between them; last_bad, first_good: it ended between them; None where the log
+    does not reach. slow_rise: whether it grew over minutes.
+    """
+
+    counts: Counts
+    scope: Scope
+    parts: list[Stretch]
+    bad: int
+    calls: int
+    usual: float
+    last_good: pd.Timestamp | None
+    first_bad: pd.Timestamp
+    last_bad: pd.Timestamp
+    first_good: pd.Timestamp | None
+    slow_rise: bool
+
+    @property
+    def share(self) -> float:
+        """The share of bad calls, 0 to 1."""
+        return self.bad / max(1, self.calls)
+
+    @property
+    def excess(self) -> float:
+        """How many more calls were bad than usually are."""
+        return self.bad - self.usual * self.calls
+
+    @property
+    def onset_s(self) -> float:
+        """How sharply it dates the onset, seconds; infinite when the log does not reach that far."""
+        return (self.first_bad - self.last_good).total_seconds() if self.last_good is not None else np.inf
+
+    @property
+    def recovery_s(self) -> float:
+        """How sharply it dates the recovery, likewise."""
+        return (self.first_good - self.last_bad).total_seconds() if self.first_good is not None else np.inf
+
+
+def dated(found: Sequence[Counts]) -> list[list[View]]:
+    """All incidents in the counts of a log, in order of time, each as every kind of bad call shows it."""
+    tests = sum(len(counts.scopes) for counts in found)
+    groups = _grouped([mark for counts in found for mark in _marks(counts, tests)])
+    edges = [-np.inf, *(edge for group in groups for edge in _extent(group)), np.inf]
+    return [
+        list(_views(group, found, tests, (edges[2 * number], edges[2 * number + 3])))
+        for number, group in enumerate(groups)
+    ]
+
+
+def _marks(counts: Counts, tests: int) -> Iterator[_Mark]:
+    """The bad phases of one kind, over all calls and in each scope."""
+    if not counts.kind.finds:
+        return
+    least = least_score(counts.bins, tests)
+    for scope in counts.scopes:
+        bad, calls = counts.series(scope)
+        usual = background(bad, calls, counts.kind.at_most if scope == Scope() else 1.0)
+        if usual > MOST_USUAL:
+            continue
+        high = raised(usual, counts.kind.rise)
+        for stretch in stretches(bad, calls, usual, high, least):
+            for part in phases(bad, calls, usual, counts.kind.rise, stretch, least):
+                inside = slice(part.start, part.end)
+                if bad[inside].sum() >= high * calls[inside].sum():  # large enough to matter, not only beyond chance
+                    yield _Mark(counts, part)
+
+
+def _grouped(marks: Iterable[_Mark]) -> list[list[_Mark]]:
+    """Marks that overlap, or lie less than a pause apart, are one incident."""
+    groups: list[list[_Mark]] = []
+    for mark in sorted(marks, key=lambda mark: mark.from_s):
+        if not groups or mark.from_s - _extent(groups[-1])[1] > PAUSE_S:
+            groups.append([])
+        groups[-1].append(mark)
+    return groups
+
+
+def _extent(marks: Sequence[_Mark]) -> tuple[float, float]:
+    return min(mark.from_s for mark in marks), max(mark.to_s for mark in marks)
+
+
+def _views(group: Sequence[_Mark], found: Sequence[Counts], tests: int, free: tuple[float, float]) -> Iterator[View]:
+    """An incident as each kind of bad call shows it; free: from the end of the one before to the start of the next.
+
+    What finds no incident by itself dates those of its signal, if most of the calls are touched.
+    """
+    for counts in found:
+        parts = [mark.part for mark in group if mark.counts is counts]
+        if not counts.kind.finds:
+            parts = [mark.part for mark in group if mark.counts.kind.signal == counts.kind.signal]
+        if parts:
+            view = _view(counts, parts, tests, free)
+            if counts.kind.finds or view.share > MOST:
+                yield view
+
+
+def _view(counts: Counts, marked: list[Stretch], tests: int, free: tuple[float, float]) -> View:
+    stretch = Stretch(min(part.start for part in marked), max(part.end for part in marked))
+    scope = counts.local_to(marked)
+    bad, calls = counts.series(scope)
+    low, high = (int(np.clip((at - counts.start) / counts.bin_s, 0, counts.bins)) for at in free)
+    usual = _usual(counts, bad, calls, stretch, low)
+    parts = phases(bad, calls, usual, counts.kind.rise, stretch, least_score(counts.bins, tests))
+    ramps = [ramp_s // counts.bin_s for ramp_s in RAMPS_S]
+    mirror = Stretch(counts.bins - parts[-1].end, counts.bins - parts[-1].start)
+    rise = edge(bad, calls, usual, parts[0], ramps, low)
+    fall = edge(bad[::-1], calls[::-1], usual, mirror, ramps, counts.bins - high).mirrored(counts.bins)
+    inside = slice(parts[0].start, parts[-1].end)
+    hits, asked = int(bad[inside].sum()), int(calls[inside].sum())
+    total = hits > TOTAL * asked and counts.bin_s == WINDOW_S
+    slow_rise = rise.ramp * counts.bin_s >= RAMP_S or _grew(counts, scope, rise, parts[0])
+    began, ended = _began(counts, scope, rise, total=total), _ended(counts, scope, fall, total=total)
+    return View(counts, scope, parts, hits, asked, usual, *began, *ended, slow_rise)
+
+
+def _usual(counts: Counts, bad: Ints, calls: Ints, stretch: Stretch, low: int) -> float:
+    """The usual share of bad calls; for what is common anyway, that of the two hours before."""
+    if not counts.kind.finds:
+        near = slice(
+            max(low, stretch.start - LOCAL_S[0] // counts.bin_s), max(low, stretch.start - LOCAL_S[1] // counts.bin_s)
+        )
+        if calls[near].sum() >= ENOUGH:
+            return float(np.clip(bad[near].sum() / calls[near].sum(), LOWEST, counts.kind.at_most))
+    return min(background(bad, calls, counts.kind.at_most), MOST_USUAL)
+
+
+def _began(counts: Counts, scope: Scope, rise: Edge, *, total: bool) -> tuple[pd.Timestamp | None, pd.Timestamp]:
+    """The last good moment and the first bad one; in a total failure the last good call dates it, however near."""
+    good, bad = counts.moments(scope)
+    first_bad = bad.loc[bad["bin"] >= rise.last, "first_bad"].min()
+    clear = rise.last if total else rise.first
+    before = pd.concat([good.loc[good["bin"] < clear, "last_good"], good.loc[good["bin"] == clear, "first_good"]])
+    last_good = before[before < first_bad].max()
+    return None if rise.open or pd.isna(last_good) else last_good, first_bad
+
+
+def _ended(counts: Counts, scope: Scope, fall: Edge, *, total: bool) -> tuple[pd.Timestamp, pd.Timestamp | None]:
+    """The last bad moment and the first good one, likewise."""
+    good, bad = counts.moments(scope)
+    last_bad = bad.loc[bad["bin"] <= fall.first, "last_bad"].max()
+    clear = fall.first if total else fall.last
+    after = pd.concat([good.loc[good["bin"] > clear, "first_good"], good.loc[good["bin"] == clear, "last_good"]])
+    first_good = after[after > last_bad].min()
+    return last_bad, None if fall.open or pd.isna(first_good) else first_good
+
+
+def _grew(counts: Counts, scope: Scope, rise: Edge, part: Stretch) -> bool:
+    """Whether the time that calls took, where it is known, grew over minutes, even if more were slow at once."""
+    if not counts.timed:
+        return False
+    took = counts.mean_ms(scope)
+    usual, during = np.nanmedian(took), took[rise.first : part.end]
+    grown = during - usual > 0.75 * (np.nanmedian(during) - usual)
+    return bool(grown.argmax() * counts.bin_s >= RAMP_S)

@@ -12,6 +12,7 @@ KitError
 ├── SendError            a message could not be sent
 ├── PublishError         an archive cannot be copied elsewhere
 ├── CacheError           the fallback's cache cannot be used
+├── SecretError          the secret manager refused, or holds something unexpected
 └── ScenarioError        no such drill, or it cannot be played
 """
 
@@ -68,6 +69,10 @@ class CacheError(KitError):
 
 class PublishError(KitError):
     """An archive cannot be copied elsewhere."""
+
+
+class SecretError(KitError):
+    """The secret manager refused, or holds something unexpected."""
 
 
 class ScenarioError(KitError):

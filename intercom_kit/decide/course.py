@@ -6,12 +6,14 @@ checks tell, so it is handed in and wins; without a log the checks and notes giv
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 from intercom_kit.decide import decide
 from intercom_kit.records import CheckRecord, Correction, Decision, Event, EventKind, VendorIncident
 from intercom_kit.settings import Settings
+
+LEEWAY = timedelta(minutes=30)  # an alert so long before the onset was evident may have seen it come
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ class Course:
     """An incident from before its onset until now.
 
     onset, recovery: None where nothing shows them. worst: the run with the highest severity; the last bad one of
-    several. alert, mitigation: the first event of its kind; triage: the first that is not before the onset; resolution:
-    the last.
+    several. alert: the first that is not long before the onset; triage, mitigation: the first that is not before it;
+    resolution: the last.
     """
 
     runs: tuple[Run, ...]
@@ -130,6 +132,7 @@ def course(
     bad = [run for run in runs if run.is_bad]
     alert = _first(events, "alert")
     began = onset or _onset(runs, alert)
+    ours = [event for event in events if not began or event.at >= (began.after or began.by)]
     ended = recovery or _recovery(runs, _last(events, "resolution"), began)
     return Course(
         runs=runs,
@@ -137,10 +140,10 @@ def course(
         onset=began,
         recovery=ended if began and ended and ended.by > began.by else None,
         worst=min(reversed(bad), key=lambda run: run.decision.severity or "P9", default=None),
-        alert=alert,
-        triage=_first([e for e in events if not began or e.at >= (began.after or began.by)], "triage"),
-        mitigation=_first(events, "mitigation"),
-        resolution=_last(events, "resolution"),
+        alert=_first([e for e in events if not began or e.at >= (began.after or began.by) - LEEWAY], "alert"),
+        triage=_first(ours, "triage"),
+        mitigation=_first(ours, "mitigation"),
+        resolution=_last(ours, "resolution"),
     )
 
 
@@ -186,13 +189,13 @@ def _recovery(runs: Sequence[Run], resolution: Noted | None, onset: Edge | None)
 def _notices(runs: Sequence[Run]) -> tuple[Notice, ...]:
     """Return each update of each incident on the status page, once, in order of time."""
     found: dict[tuple[str, str, datetime | None], Notice] = {}
-    for run in runs:
-        page = next((check for check in run.checks if check.name == "status_page"), None)
-        for incident in page.vendor_incidents if page else ():
+    pages = [(run, page) for run in runs for page in run.checks if page.name == "status_page"]
+    for run, page in pages:
+        for incident in page.vendor_incidents:
             key = (incident.name, incident.status, incident.updated_at)
             known = found.get(key)
             acknowledges = run.decision.verdict == "vendor_acknowledged"
-            if page and (known is None or (acknowledges and not known.acknowledges)):
+            if known is None or (acknowledges and not known.acknowledges):
                 at = known.at if known else _published(incident, page, found)
                 seen_at = known.seen_at if known else page.started_at
                 found[key] = Notice(at, seen_at, incident, (page.evidence_id,), acknowledges)

@@ -186,6 +186,7 @@ def test_text_from_the_world_is_shown_as_text(night: Night, folder: IncidentFold
     _hostile(night, folder)
     postmortem = reopen()
     text = postmortem.markdown
+    assert "Status page" in [row.label for row in postmortem.case.rows]
     as_github = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text)
     for html in (as_github, str(postmortem.html())):
         assert "<script" not in html

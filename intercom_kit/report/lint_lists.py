@@ -10,7 +10,7 @@ def _any(*patterns: str) -> re.Pattern[str]:
 
 PLACEHOLDER = _any(
     r"^\W*$",
-    r"\b(?:todo|tbd|tba|tbc|fixme|xxx+|lorem ipsum|placeholder|fill (?:this )?in|n/?a|none yet|same as above)\b",
+    r"\b(?:todo|tbd|tba|tbc|fixme|xxx+|lorem ipsum|placeholder|fill (?:this )?in|n/a|none yet|same as above)\b",
     r"\[(?!e-mail\]|phone\]|secret\]|token\])[^\]]*(?:\.\.\.|…|name|describe|what|technical|measure|sentences)[^\]]*\]",
     r"\bYYYY-MM-DD\b|\bHH:MM\b",
     r"\[(?:e-mail|phone|secret|token)\]",  # what was taken out when it was written down
@@ -55,13 +55,19 @@ NOBODY = (
 MANY = _any(r",|/|&|\+|;|\band\b|\bor\b")
 SENTENCE_END = _any(r"(?<!\be\.g)(?<!\bi\.e)(?<!\betc)(?<!\bvs)(?<!\bapprox)(?<!\bca)(?<!\bno)[.!?]+(?=\s|$)")
 QUANTITY = _any(
-    r"(?<![\w.:-])\d[\d,.]*\s*(?:%|percent|\w+)",
+    r"(?<![\w.:-])\d[\d,.]*(?:\s*%|\s+\w+)",
     r"\b(?:all|every|no|none|half|two thirds|a third|a quarter)\b(?: of)? \w+",
 )
 NO_QUANTITY = _any(
-    r"\d[\d,.]*[\s-]*(?:days?|d|hours?|hrs?|h|minutes?|mins?|min|m|seconds?|secs?|s)\b|\bP[1-4]\b|\b\d+:\d+\b"
+    r"\d[\d,.]*[\s-]*(?:days?|d|hours?|hrs?|h|minutes?|mins?|min|m|seconds?|secs?|s)\b|\bP[1-4]\b",
+    r"\b\d+:\d+\b|\b\d{4}-\d{2}-\d{2}\b",
 )
 ACRONYM = re.compile(r"(?<![\w`./-])[A-Z][A-Z0-9]{1,6}s?(?![\w./-])")
+
+_WORDS_TOO = """
+art bill chase dean drew frank grant guy hope jack mark may miles pat ray rich rob sandy sue will
+"""
+WORDS_TOO = frozenset(_WORDS_TOO.split())  # names that are also words: a person is meant only where they are capitals
 
 _VERBS = """
 accept add adjust adopt agree alert align allow analyse analyze apply archive ask assign attach audit automate back

@@ -22,6 +22,7 @@ from intercom_kit.report.lint_lists import (
     SENTENCE_END,
     VERBS,
     WEAK,
+    WORDS_TOO,
 )
 from intercom_kit.report.problem import Problem, error, warning
 
@@ -109,12 +110,20 @@ def _factors(case: "Case") -> Iterator[Problem]:
     causes += [(f"contributing_factors.{n}", text) for n, text in enumerate(facts.contributing_factors, 1)]
     names = {facts.commander, facts.author, *(item.owner for item in facts.action_items)} - {""}
     for place, text in causes:
-        named = [
-            name for name in names if re.search(rf"(?<!\w)@?{re.escape(name.lstrip('@'))}(?!\w)", text, re.IGNORECASE)
-        ]
+        named = [name for name in names if _names(name, text)]
         if PEOPLE_AS_CAUSE.search(text) or named:
             fix = "Say what made it possible or likely: the system, the tool, the missing check."
             yield error("E7", place, "It names a person, or human error, as the cause.", fix)
+
+
+def _names(name: str, text: str) -> bool:
+    """Tell whether a text names this person."""
+    bare = name.lstrip("@")
+    if bare.lower() in WORDS_TOO:
+        return (
+            re.search(rf"(?<!\w)(?:@{re.escape(bare.lower())}|{re.escape(bare.capitalize())})(?!\w)", text) is not None
+        )
+    return re.search(rf"(?<!\w)@?{re.escape(bare)}(?!\w)", text, re.IGNORECASE) is not None
 
 
 def _language(case: "Case") -> Iterator[Problem]:

@@ -227,9 +227,9 @@ def _hasty(case: "Case") -> Figure:
     rows = case.study.retries if case.study else None
     if rows is None or rows["share_1s"].isna().all():
         return figure.model_copy(update={"unknown": "no throttled call can be followed" if case.study else NO_LOG})
-    row = rows.loc[rows["share_1s"].idxmax()]
-    share = round(float(str(row["share_1s"])), 6)
-    found = {"value": share, "shown": f"{share:.0%}, of {row['app']}", "sources": _log_sources(case)}
+    worst = max(rows.dropna(subset="share_1s").to_dict("records"), key=lambda row: float(row["share_1s"]))
+    share = round(float(worst["share_1s"]), 6)
+    found = {"value": share, "shown": f"{share:.0%}, of {worst['app']}", "sources": _log_sources(case)}
     return figure.model_copy(update=found)
 
 

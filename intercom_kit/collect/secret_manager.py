@@ -1,0 +1,125 @@
+"""AWS Secrets Manager: looks at the secret that holds the token, and puts a new token in its place.
+
+Needs the extra `aws`. Region, profile and credentials are found as every AWS tool finds them.
+"""
+
+import hmac
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import SecretStr
+
+from intercom_kit.collect.redact import Redactor
+from intercom_kit.errors import SecretError
+
+KEYS = ("INTERCOM_ACCESS_TOKEN", "INTERCOM_TOKEN", "ACCESS_TOKEN", "TOKEN")  # usual names in a JSON secret, in capitals
+
+_STEPS = {
+    "ResourceNotFoundException": "There is no such secret. Set INTERCOM_SECRET_ID, or AWS_REGION and AWS_PROFILE",
+    "AccessDeniedException": "Ask for secretsmanager:GetSecretValue and secretsmanager:PutSecretValue on it",
+    "InvalidRequestException": "Is the secret marked for deletion? Restore it first",
+    "DecryptionFailure": "Ask for the use of the secret's KMS key",
+    "UnrecognizedClientException": "Sign in to AWS again, and check AWS_PROFILE",
+    "ExpiredTokenException": "Sign in to AWS again",
+}
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a secret holds now.
+
+    key: where the token stands in a JSON secret, None when the secret is the token itself. version: of the secret.
+    """
+
+    key: str | None
+    version: str
+    text: str = field(repr=False)
+
+    @property
+    def form(self) -> str:
+        """Where the token stands, in words."""
+        return f"the key {self.key!r} of a JSON document" if self.key else "the whole secret"
+
+    def holds(self, token: SecretStr | None) -> bool:
+        """Tell whether this token stands there."""
+        held = str(json.loads(self.text)[self.key]) if self.key else self.text
+        return token is not None and _same(held, token)
+
+
+class SecretManager:
+    """One secret of AWS Secrets Manager.
+
+    secret_id: its name or ARN. key: where the token stands in a JSON secret; found when it is plain to see.
+    Methods raise SecretError naming the next step.
+    """
+
+    def __init__(self, secret_id: str, key: str | None = None) -> None:
+        self.secret_id, self._key = secret_id, key
+        self._client: Any = None
+
+    def look(self, old: SecretStr | None = None) -> Held:
+        """Return what the secret holds; old: the token that may stand in it, to find its key by."""
+        with self._asking() as client:
+            answer = client.get_secret_value(SecretId=self.secret_id)
+        text = answer.get("SecretString")
+        if not isinstance(text, str):
+            raise SecretError(f"The secret {self.secret_id} is binary. Write the new token by hand.")
+        return Held(self._where(text, old), str(answer["VersionId"]), text)
+
+    def put(self, new: SecretStr, held: Held) -> str:
+        """Put the new token in place of what is held, read it back, and return the new version."""
+        token = new.get_secret_value()
+        text = json.dumps(json.loads(held.text) | {held.key: token}, ensure_ascii=False) if held.key else token
+        with self._asking() as client:
+            version = str(client.put_secret_value(SecretId=self.secret_id, SecretString=text)["VersionId"])
+            back = client.get_secret_value(SecretId=self.secret_id)
+        if back["VersionId"] != version or not _same(str(back.get("SecretString")), SecretStr(text)):
+            raise SecretError(f"The secret {self.secret_id} was changed by somebody else meanwhile. Look who did it.")
+        return version
+
+    def _where(self, text: str, old: SecretStr | None) -> str | None:
+        """Return the key of a JSON secret under which the token stands, None when the secret is no JSON document."""
+        try:
+            body = json.loads(text)
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            if self._key:
+                raise SecretError(
+                    f"The secret {self.secret_id} has no keys: it is the token itself. Leave the key out."
+                )
+            return None
+        found = [self._key] if self._key else [name for name, value in body.items() if old and _same(str(value), old)]
+        found = found or [name for name in body if name.upper() in KEYS]
+        if len(found) != 1 or found[0] not in body:
+            names = ", ".join(sorted(body)) or "none"
+            raise SecretError(f"Which key of the secret {self.secret_id} holds the token? Its keys: {names}. Name one.")
+        return found[0]
+
+    @contextmanager
+    def _asking(self) -> Iterator[Any]:
+        """Give the client; what AWS or its library raise becomes SecretError."""
+        try:
+            import boto3
+            from botocore.exceptions import BotoCoreError, ClientError
+        except ImportError:
+            raise SecretError("boto3 is not installed. Run: pip install 'intercom-kit[aws]'") from None
+        try:
+            self._client = self._client or boto3.session.Session().client("secretsmanager")
+            yield self._client
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code", "unknown"))
+            step = _STEPS.get(code, "See what AWS says of it")
+            raise SecretError(f"AWS refused the secret {self.secret_id}: {code}. {step}.") from None
+        except BotoCoreError as error:
+            reason = Redactor().text(str(error)).rstrip(".")
+            raise SecretError(
+                f"AWS could not be asked: {reason}. Check AWS_REGION, AWS_PROFILE and the network."
+            ) from None
+
+
+def _same(text: str, secret: SecretStr) -> bool:
+    return hmac.compare_digest(text.encode(), secret.get_secret_value().encode())

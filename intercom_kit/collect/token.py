@@ -1,0 +1,276 @@
+"""The runbook's way out of a 401, step by step: verify the new token, store it, roll it out, verify through /health.
+
+Every step is a record, and where an incident is given an event on its timeline. Nothing is changed unless `apply` says
+so and `confirm` agrees to each change. Tokens come as SecretStr and are never an argument, in a log or in a record.
+"""
+
+import asyncio
+import hmac
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import SecretStr
+
+from intercom_kit.collect.apart import start_apart
+from intercom_kit.collect.client import utc_now
+from intercom_kit.collect.health import check_health
+from intercom_kit.collect.incident import IncidentFolder
+from intercom_kit.collect.redact import Redactor
+from intercom_kit.collect.rollout import kubectl, run_command, shown
+from intercom_kit.collect.round import Round
+from intercom_kit.collect.secret_manager import Held, SecretManager
+from intercom_kit.collect.token_look import Look, look_at
+from intercom_kit.errors import SecretError
+from intercom_kit.records import Event, EventKind, Record, UtcTime
+from intercom_kit.settings import Settings
+
+StepName = Literal["token", "workspace", "scopes", "secret", "rollout", "health"]
+StepOutcome = Literal["ok", "failed", "unknown", "planned"]
+EVENT_KINDS: dict[StepName, EventKind] = {
+    "token": "triage",
+    "workspace": "triage",
+    "scopes": "triage",
+    "secret": "mitigation",
+    "rollout": "mitigation",
+    "health": "note",
+}
+HEALTHY_IN_A_ROW = 2  # a rolling restart may answer from a new and from an old pod in turn
+PATIENCE_S = 300.0
+EVERY_S = 1.0
+
+
+class TokenStep(Record):
+    """One step of a rotation, and what came of it.
+
+    outcome: `planned` when it would change something and was only shown; `unknown` when nobody could tell.
+    observed: what was found or done, in plain words. command: the same by hand, ready to copy; never with a secret.
+    """
+
+    name: StepName
+    outcome: StepOutcome
+    observed: str
+    at: UtcTime
+    command: str = ""
+
+
+OnStep = Callable[[TokenStep], None]
+Agree = Callable[[TokenStep], bool]
+
+
+class _Steps:
+    """Collects the steps: each is told, and noted on the timeline when it was more than a plan."""
+
+    def __init__(self, on_step: OnStep | None, folder: IncidentFolder | None) -> None:
+        self.taken: list[TokenStep] = []
+        self._on_step, self._folder = on_step, folder
+
+    def add(self, name: StepName, outcome: StepOutcome, observed: str, command: str = "") -> TokenStep:
+        step = TokenStep(name=name, outcome=outcome, observed=observed, at=datetime.now(UTC), command=command)
+        self.taken.append(step)
+        if self._folder and outcome != "planned":
+            self._folder.add_event(Event(at=step.at, kind=EVENT_KINDS[name], text=observed))
+        if self._on_step:
+            self._on_step(step)
+        return step
+
+    @property
+    def failed(self) -> bool:
+        return any(step.outcome == "failed" for step in self.taken)
+
+
+def verify_token(
+    settings: Settings,
+    new: SecretStr | None = None,
+    *,
+    folder: IncidentFolder | None = None,
+    on_step: OnStep | None = None,
+) -> tuple[TokenStep, ...]:
+    """Tell whose token it is, whether its workspace and region are the right ones, and what it may read.
+
+    new: the token to verify, compared with the one that is set; unless given, the one that is set. folder: whose
+    checks tell the workspace when the set token is refused already, and whose timeline is written.
+    Raises SettingsError when there is no token at all.
+    """
+    steps = _Steps(on_step, folder)
+    _verify(steps, settings, new, folder)
+    return tuple(steps.taken)
+
+
+def rotate_token(
+    settings: Settings,
+    new: SecretStr,
+    *,
+    manager: SecretManager | None = None,
+    rollout: Sequence[Sequence[str]] = (),
+    apply: bool = False,
+    confirm: Agree = lambda _: True,
+    folder: IncidentFolder | None = None,
+    on_step: OnStep | None = None,
+    patience_s: float = PATIENCE_S,
+) -> tuple[TokenStep, ...]:
+    """Verify the new token, put it into the secret manager, roll it out, and wait until our own service is healthy.
+
+    manager: of the setting INTERCOM_SECRET_ID unless given. rollout: commands in order; kubectl for the setting
+    INTERCOM_DEPLOYMENT unless given. apply: change things, each after confirm has agreed to its planned step; else
+    they are only planned. patience_s: how long to wait for health. A failed step is the last one.
+    """
+    steps, agree = _Steps(on_step, folder), confirm if apply else _never
+    _verify(steps, settings, new, folder)
+    if not steps.failed:
+        stored = _store(steps, manager or SecretManager(settings.secret_id), settings, new, agree)
+    if not steps.failed:
+        rolled_out = _roll_out(steps, rollout or kubectl(settings.deployment), new, agree if stored else _never)
+    if not steps.failed:
+        _await_health(steps, settings, patience_s if rolled_out else 0.0)
+    return tuple(steps.taken)
+
+
+def _never(_: TokenStep) -> bool:
+    return False
+
+
+def _verify(steps: _Steps, settings: Settings, new: SecretStr | None, folder: IncidentFolder | None) -> None:
+    token, old = (new, settings.token) if new else (SecretStr(settings.require_token()), None)
+    if not _is_plain(token):
+        text = "The token holds a space, a line break or a character no token has. Copy it again."
+        steps.add("token", "failed", text)
+        return
+    if _same(token, old):
+        text = "The new token is the one that is set already. Regenerate it in the Developer Hub."
+        steps.add("token", "failed", text)
+        return
+    seen, *rest = look_at(settings, token, *([old] if old else []))
+    steps.add("token", "ok" if seen.valid else "failed", seen.me.observed)
+    if seen.valid:
+        before = next((look for look in rest if look.valid), None)
+        known = before.me.workspace if before else _workspace_of(folder)
+        _compare_workspace(steps, settings, seen, known, is_new=new is not None)
+        _compare_scopes(steps, seen, before)
+
+
+def _is_plain(token: SecretStr) -> bool:
+    text = token.get_secret_value()
+    return bool(text) and text.isascii() and text.isprintable() and " " not in text
+
+
+def _same(one: SecretStr, other: SecretStr | None) -> bool:
+    return other is not None and hmac.compare_digest(one.get_secret_value(), other.get_secret_value())
+
+
+def _compare_workspace(steps: _Steps, settings: Settings, seen: Look, known: str | None, *, is_new: bool) -> None:
+    """Compare with the workspace that is known, of the old token or the incident's checks, and with the region."""
+    me = seen.me
+    where = f"workspace {me.workspace or 'without an id'} in {me.region or 'an untold region'}"
+    if me.region and me.region != settings.region:
+        steps.add("workspace", "failed", f"The token is for {where}, but INTERCOM_REGION says {settings.region}.")
+    elif known and known != me.workspace:
+        steps.add("workspace", "failed", f"The token is for {where}, but until now it was workspace {known}.")
+    elif is_new and not known:
+        text = f"The token is for {where}. Nothing tells which workspace the old one was for: compare it yourself."
+        steps.add("workspace", "unknown", text)
+    else:
+        steps.add("workspace", "ok", f"The token is for {where}{', as until now' if known else ''}.")
+
+
+def _workspace_of(folder: IncidentFolder | None) -> str | None:
+    """Return the workspace that an incident's checks saw last."""
+    seen = [check.workspace for check in folder.checks() if check.workspace] if folder and folder.exists else []
+    return seen[-1] if seen else None
+
+
+def _compare_scopes(steps: _Steps, seen: Look, before: Look | None) -> None:
+    """Tell what the token may read; the API tells no scope but by refusing."""
+    told = "; ".join(
+        f"{word}: {', '.join(names)}"
+        for word, names in (("allowed", seen.allowed), ("refused", seen.refused), ("could not be told", seen.untold))
+        if names
+    )
+    lost = [name for name in seen.refused if before and name in before.allowed]
+    if lost:
+        fix = "Add the scope in the Developer Hub, and regenerate the token"
+        steps.add("scopes", "failed", f"The old token may {' and '.join(lost)}, the new one may not. {fix}.")
+    elif seen.refused or seen.untold:
+        steps.add("scopes", "unknown", f"Reads, {told}. Does the app need what is refused?")
+    else:
+        steps.add("scopes", "ok", f"Reads, {told}. Scopes for writing cannot be told without writing.")
+
+
+def _store(steps: _Steps, manager: SecretManager, settings: Settings, new: SecretStr, agree: Agree) -> bool:
+    """Put the new token into the secret manager; tell whether it is there."""
+    try:
+        held = manager.look(settings.token)
+        if held.holds(new):
+            text = f"The secret {manager.secret_id} holds the new token already, version {held.version}."
+            steps.add("secret", "ok", text)
+            return True
+        if not agree(_plan_to_store(steps, manager, held, settings)):
+            return False
+        version = manager.put(new, held)
+    except SecretError as error:
+        steps.add("secret", "failed", str(error))
+        return False
+    text = f"The new token stands in the secret {manager.secret_id}, version {version}; read back and equal."
+    steps.add("secret", "ok", text)
+    return True
+
+
+def _plan_to_store(steps: _Steps, manager: SecretManager, held: Held, settings: Settings) -> TokenStep:
+    what = "the token that is set here" if held.holds(settings.token) else "another token than the one set here"
+    text = (
+        f"The secret {manager.secret_id} holds {what}, as {held.form}. The new one goes in its place; AWS keeps the "
+        "version before."
+    )
+    by_hand = (
+        f'printf %s "$NEW_TOKEN" | aws secretsmanager put-secret-value --secret-id {shlex.quote(manager.secret_id)} '
+        "--secret-string file:///dev/stdin"
+    )
+    return steps.add("secret", "planned", text, "" if held.key else by_hand)
+
+
+def _roll_out(steps: _Steps, commands: Sequence[Sequence[str]], new: SecretStr, agree: Agree) -> bool:
+    """Run the rollout's commands; tell whether all succeeded."""
+    line = shown(commands)
+    if not agree(steps.add("rollout", "planned", "The app restarts, so that it picks the new token up.", line)):
+        return False
+    for command in commands:
+        ok, said = run_command(command)
+        said = Redactor(new).text(said).rstrip(".")
+        if not ok:
+            text = f"{shlex.join(command)} failed: {said}. The new token is stored, but the app may not use it yet."
+            steps.add("rollout", "failed", text, line)
+            return False
+    steps.add("rollout", "ok", f"The app was restarted: {said}.", line)
+    return True
+
+
+def _await_health(steps: _Steps, settings: Settings, patience_s: float) -> None:
+    """Wait until our own service is healthy, twice in a row."""
+    if not settings.health_url:
+        text = "No health endpoint is configured. Set INTERCOM_HEALTH_URL, and verify with: intercom-kit triage"
+        steps.add("health", "unknown" if patience_s else "planned", text)
+        return
+    if not patience_s:
+        steps.add("health", "planned", f"Our service is asked until it says that {settings.health_path} is healthy.")
+        return
+    outcome, observed = start_apart(lambda: _healthy(settings, patience_s)).result()
+    steps.add("health", outcome, observed)
+
+
+async def _healthy(settings: Settings, patience_s: float) -> tuple[StepOutcome, str]:
+    started, in_a_row = time.monotonic(), 0
+    while True:
+        deadline = asyncio.get_running_loop().time() + settings.timeout_s
+        check = await check_health(Round(settings, Redactor(settings.token), "token", deadline, utc_now))
+        in_a_row = in_a_row + 1 if check.outcome == "ok" else 0
+        waited_s = time.monotonic() - started
+        if in_a_row == HEALTHY_IN_A_ROW:
+            return "ok", f"{check.observed} That was {waited_s:.0f} s after the rollout."
+        if waited_s > patience_s:
+            return (
+                "failed",
+                f"{check.observed} It was not healthy within {patience_s:g} s. Triage again: intercom-kit triage",
+            )
+        await asyncio.sleep(EVERY_S)

@@ -33,4 +33,4 @@ def play(scenario: str = "rate-limited") -> Lesson:
 def score_table(lesson: Lesson) -> View:
     """Return what triage found beside the truth that it did not know."""
     rows = [(row.field, row.found, row.truth, "agrees" if row.agrees else "DIFFERS") for row in lesson.score.rows]
-    return table(("Field", "Found", "Truth", ""), rows, f"The truth of this drill: {lesson.story}")
+    return table(("Field", "Found", "Truth", "Compared"), rows, f"The truth of this drill: {lesson.story}")

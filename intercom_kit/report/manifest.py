@@ -24,6 +24,7 @@ from intercom_kit.report.summary import Summary
 MANIFEST = "manifest.json"
 EARLIER = "manifests"  # the folder of the manifests before it, by number
 UNFINISHED = "unfinished.json"  # there while reports are being made
+LAB = "lab"  # the folder of working copies: people go on changing them, so they are not sealed
 LIBRARIES = ("duckdb", "httpx", "ipykernel", "matplotlib", "nbconvert", "pandas", "papermill")
 _CHUNK = 1 << 20
 
@@ -226,12 +227,12 @@ def _unfinished(folder: Path) -> Iterator[Finding]:
 
 
 def _files(folder: Path) -> list[str]:
-    """Return the paths of what is sealed, in order: all but manifests, the mark of a run, and hidden files.
+    """Return the paths of what is sealed, in order: all but manifests, the mark of a run, working copies, hidden files.
 
     Hidden are the lock, and what an interrupted write leaves behind; neither is part of the archive.
     """
     paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_symlink() or path.is_file())
-    apart = (MANIFEST, UNFINISHED, EARLIER)
+    apart = (MANIFEST, UNFINISHED, EARLIER, LAB)
     kept = (path for path in paths if path.parts[0] not in apart and not any(p.startswith(".") for p in path.parts))
     return sorted(path.as_posix() for path in kept)
 

@@ -53,7 +53,7 @@ class Panel:
         import ipywidgets
         from IPython.display import update_display
 
-        wide = {"style": {"description_width": "11em"}, "layout": {"width": "34em", "max_width": "100%"}}
+        wide = {"style": {"description_width": "11em"}, "layout": {"width": "44em", "max_width": "100%"}}
         policies = [(words, policy) for policy, words in POLICY_WORDS.items()]
         policy = ipywidgets.Dropdown(options=policies, value=BUCKET, description="Way of retrying", **wide)
         rate = ipywidgets.IntSlider(
@@ -113,9 +113,9 @@ def _chart(wanted: pd.DataFrame, replayed: pd.DataFrame, outcome: Any, rate: flo
 
 def _reading(words: str, outcome: Any) -> str:  # noqa: ANN401 - a row
     recorded = outcome["throttled"] + outcome["avoided"]
-    lost = f"{outcome['lost']:,} calls would have been given up after {whatif.GIVE_UP_S} s"
+    met = f"{outcome['throttled']:,}" if outcome["throttled"] else "no"
+    lost = f"{outcome['lost']:,} calls given up after {whatif.GIVE_UP_S} s" if outcome["lost"] else "no call given up"
     return (
-        f"With {words}: {outcome['throttled']:,} 429s instead of {recorded:,}; half of the calls delayed by at most "
-        f"{outcome['delay_p50_s']:.0f} s, 99 % by at most {outcome['delay_p99_s']:.0f} s; "
-        f"{lost if outcome['lost'] else 'no call given up'}."
+        f"{words[0].upper()}{words[1:]}: {met} 429s instead of {recorded:,}; half of the calls "
+        f"delayed by at most {outcome['delay_p50_s']:.0f} s, 99 % by at most {outcome['delay_p99_s']:.0f} s; {lost}."
     )

@@ -54,11 +54,13 @@ def verdict_card(decision: Decision, facts: IncidentFacts | None = None) -> View
     label = severity_label(decision.severity)
     drill = f"DRILL {facts.drill}: this is no real incident. " if facts and facts.drill else ""
     deadline = deadline_words(decision, decision.at)
+    reason = decision.severity_reason
+    reason = f"{reason[0].upper()}{reason[1:]}." if reason else ""
     html = Markup(
         '<div class="ik-card ik-{}"><p class="ik-line"><strong class="ik-badge">{}</strong> <strong>{}</strong></p>'
         "<p>Verdict <code>{}</code>, cause <code>{}</code>; {}.</p><p>{}{}</p></div>"
     ).format(label.lower(), label, decision.summary, decision.verdict, decision.cause, deadline, drill,
-             decision.severity_reason)  # fmt: skip
+             reason)  # fmt: skip
     text = f"{label} {decision.summary}\n{decision.verdict} · {decision.cause} · {deadline}\n{drill}"
     return View(html, text.rstrip())
 

@@ -6,19 +6,20 @@ are UTC, without a zone.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
 
-from intercom_kit.analyze.findings import Findings
+from intercom_kit.analyze.onset import Detection, Episode
 from intercom_kit.analyze.rollup import FAILED, Rollup, load
 from intercom_kit.errors import EvidenceError
 from intercom_kit.records import WINDOW_S, Figure
 
 ROLLUP = "evidence/rollup"
 FILES = tuple(f"{ROLLUP}/{name}" for name in ("affected.parquet", "latency.parquet", "rows.json", "windows.parquet"))
+NEAR = timedelta(minutes=15)  # trouble so near to an incident of the log is that incident
 REQUEST_IDS = 10  # printed in a postmortem; the vendor packet has more
 UPPER_BOUND = "Upper bound, as the log keeps the first and the last failed call of each"
 
@@ -110,42 +111,53 @@ def whole_rollup(folder: Path) -> Rollup:
         ) from error
 
 
-def edges(findings: Findings, folder: Path) -> tuple[Figure, ...]:
-    """Return the onset and the recovery that the log shows, as figures; none where it shows none."""
+def edges(episode: Episode, folder: Path, *, is_main: bool = True) -> tuple[Figure, ...]:
+    """Return the onset and, where the log shows it, the recovery of an incident in the log, as figures.
+
+    is_main: whether it is the one that `analyze` tells of; of another the span has to be named.
+    """
+    span = (
+        "" if is_main else f" --since {_iso(episode.last_good or episode.first_bad)} --until {_iso(episode.last_bad)}"
+    )
+    command = f"intercom-kit analyze {folder.name}{span} --json | jq"
     sources = tuple(file_id(folder / name) for name in FILES)
-    found = []
-    if onset := findings.onset:
-        after = f"after {_clock(onset.last_good)} and " if onset.last_good else "before the log began or "
-        shown = f"{after}by {_clock(onset.first_bad)} UTC, shown by {onset.signal}"
-        found.append(
-            _edge("log_onset", "Onset in the request log", onset.first_bad, shown, "onset", folder.name, sources)
-        )
-    if recovery := findings.recovery:
-        shown = f"after {_clock(recovery.last_bad)} and by {_clock(recovery.first_good)} UTC"
-        found.append(
-            _edge(
-                "log_recovery",
-                "Recovery in the request log",
-                recovery.first_good,
-                shown,
-                "recovery",
-                folder.name,
-                sources,
-            )
-        )
-    return tuple(found)
-
-
-def _edge(name: str, label: str, by: datetime, shown: str, key: str, incident: str, sources: tuple[str, ...]) -> Figure:
-    return Figure(
-        name=name,
-        label=label,
-        value=by.isoformat(),
-        shown=shown,
+    after = f"after {episode.last_good:%H:%M:%S} and " if episode.last_good else "before the log began or "
+    figure = Figure(
+        name="log_onset",
+        label="Onset in the request log",
+        value=_plain(episode.first_bad).isoformat(),
+        shown=f"{after}by {episode.first_bad:%H:%M:%S} UTC, shown by {episode.signal}",
         definition="An interval: the last moment before the change, and the first after it, at the log's resolution.",
-        query=f"intercom-kit analyze {incident} --json | jq .{key}",
+        query=f"{command} .onset",
         sources=sources,
     )
+    if episode.first_good is None:
+        return (figure,)
+    ended = {
+        "name": "log_recovery",
+        "label": "Recovery in the request log",
+        "value": _plain(episode.first_good).isoformat(),
+        "shown": f"after {episode.last_bad:%H:%M:%S} and by {episode.first_good:%H:%M:%S} UTC",
+        "query": f"{command} .recovery",
+    }
+    return figure, figure.model_copy(update=ended)
+
+
+def episode_of(detected: Detection, moments: Sequence[datetime]) -> Episode | None:
+    """Return which of the log's incidents is the one that was bad at these moments: the main one if it can be.
+
+    moments: when checks or people found trouble, UTC; none: the main one. None when no incident of the log is near any
+    of them: then it is about something that the log does not show.
+    """
+    if not moments:
+        return detected.main
+    ranked = sorted(detected.episodes, key=lambda episode: (episode != detected.main, -episode.bad))
+    return next((episode for episode in ranked if any(_near(episode, moment) for moment in moments)), None)
+
+
+def _near(episode: Episode, moment: datetime) -> bool:
+    begin = (episode.last_good or episode.first_bad) - NEAR
+    return begin <= moment and (episode.first_good is None or moment <= episode.first_good + NEAR)
 
 
 def measure(folder: Path, since: datetime, until: datetime) -> tuple[Figure, ...]:
@@ -257,5 +269,10 @@ def _literal(moment: datetime) -> str:
     return f"TIMESTAMP '{moment.astimezone(UTC).replace(tzinfo=None).isoformat(' ')}'"
 
 
-def _clock(moment: datetime) -> str:
-    return f"{moment:%H:%M:%S}"
+def _plain(moment: datetime) -> datetime:
+    """Return a time of pandas as one of Python."""
+    return datetime.fromtimestamp(moment.timestamp(), UTC)
+
+
+def _iso(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

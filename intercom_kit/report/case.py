@@ -1,7 +1,7 @@
 """A case: one incident's evidence and facts, with what follows from them, each part made once, on demand."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from intercom_kit.settings import Settings
 
 if TYPE_CHECKING:
     from intercom_kit.analyze.findings import Findings
+    from intercom_kit.analyze.onset import Episode
     from intercom_kit.analyze.study import Study
 
 
@@ -59,25 +60,44 @@ class Case:
         return findings_of(self.study) if self.study else None
 
     @cached_property
+    def episode(self) -> "Episode | None":
+        """The incident in the request log that this case is about; None when the log shows none near its trouble."""
+        from intercom_kit.analyze.figures import episode_of
+
+        if self.study is None:
+            return None
+        seen = course(self.checks, self.noted, self.settings)
+        moments = [run.at for run in seen.runs if run.is_bad] + ([seen.alert.at] if seen.alert else [])
+        return episode_of(self.study.detected, moments)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether the study is about this case's incident, and not about a larger one in the same log."""
+        return self.study is not None and self.study.detected.main == self.episode
+
+    @cached_property
     def log_edges(self) -> dict[str, Figure]:
         """Onset and recovery as the request log shows them, by name."""
         from intercom_kit.analyze.figures import by_name, edges
 
-        return by_name(edges(self.findings, self.folder.path)) if self.findings else {}
+        return by_name(edges(self.episode, self.folder.path, is_main=self.is_main)) if self.episode else {}
 
     @cached_property
     def course(self) -> Course:
         """When it began and ended, how bad it got, and who did what when."""
-        found, figures = self.findings, self.log_edges
-        onset = found.onset if found else None
-        recovery = found.recovery if found else None
         began = ended = None
-        if onset:
-            signal = f"the request log ({onset.signal})"
-            began = Edge(onset.last_good, onset.first_bad, signal, (figures["log_onset"].evidence_id,))
-        if recovery:
-            cites = (figures["log_recovery"].evidence_id,)
-            ended = Edge(recovery.last_bad, recovery.first_good, "the request log", cites)
+        if self.episode:
+            signal, cites = f"the request log ({self.episode.signal})", (self.log_edges["log_onset"].evidence_id,)
+            began = Edge(
+                self.episode.last_good and _moment(self.episode.last_good),
+                _moment(self.episode.first_bad),
+                signal,
+                cites,
+            )
+            if self.episode.first_good:
+                cites = (self.log_edges["log_recovery"].evidence_id,)
+                last_bad, first_good = _moment(self.episode.last_bad), _moment(self.episode.first_good)
+                ended = Edge(last_bad, first_good, "the request log", cites)
         return course(self.checks, self.noted, self.settings, began, ended)
 
     @cached_property
@@ -121,3 +141,8 @@ def open_case(settings: Settings, incident_id: str) -> Case:
             f"Run: intercom-kit triage --incident {incident_id}"
         )
     return case
+
+
+def _moment(moment: datetime) -> datetime:
+    """Return a time of pandas as one of Python, UTC."""
+    return datetime.fromtimestamp(moment.timestamp(), UTC)

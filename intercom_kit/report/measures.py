@@ -203,7 +203,7 @@ def _slowness(case: "Case") -> Figure:
         definition="The time within which 95 of 100 calls ended, timeouts counted with the time they waited.",
     )
     frame = case.study.comparison if case.study else None
-    if case.study is None or frame is None or case.study.incident is None:
+    if case.study is None or frame is None or case.study.incident is None or not case.is_main:
         return figure.model_copy(update={"unknown": NO_ONSET if case.study else NO_LOG})
     metrics = {str(row["metric"]): row for row in frame.to_dict("records")}
     before, during = (float(metrics["p95_ms"][side]) for side in ("baseline", "incident"))

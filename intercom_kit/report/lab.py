@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import nbformat
 from nbformat import NotebookNode, ValidationError
 from nbformat.reader import NotJSONError
-from papermill.parameterize import parameterize_notebook
+from papermill.translators import translate_parameters
 
 from intercom_kit.collect.incident import IncidentFolder, write_atomic
 from intercom_kit.errors import IncidentError, NotebookError
@@ -106,8 +106,10 @@ def _filled(source: Path, values: Mapping[str, object], settings: Settings) -> N
     values = {name: value for name, value in values.items() if name in known}
     check_parameters(notebook, values, tuple(settings.secrets.values()))
     if values:
-        notebook.metadata["papermill"] = {}
-        notebook = parameterize_notebook(notebook, values, kernel_name="python3", language="python")
+        words = translate_parameters("python3", "python", values, "Parameters")
+        cell = nbformat.v4.new_code_cell(words, metadata={"tags": ["injected-parameters"]})
+        at = next(n for n, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", ()))
+        notebook.cells.insert(at + 1, cell)
     return notebook
 
 
@@ -129,7 +131,8 @@ def _copy(fresh: NotebookNode, path: Path) -> bool:
 def _read(path: Path) -> NotebookNode | None:
     try:
         notebook: NotebookNode = nbformat.read(path, as_version=4)
-    except (NotJSONError, ValidationError, UnicodeDecodeError):
+        nbformat.validate(notebook)
+    except (NotJSONError, ValidationError, ValueError, TypeError, AttributeError):  # all that nbformat stumbles with
         return None  # whatever it is, a person made it so
     return notebook
 

@@ -1,0 +1,183 @@
+"""What `intercom-kit lab` copies, and what it leaves alone."""
+
+import json
+import stat
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from intercom_kit.collect.incident import IncidentFolder
+from intercom_kit.errors import IncidentError, IncidentIdError, NotebookError, ParameterError
+from intercom_kit.records import IncidentFacts
+from intercom_kit.report.lab import open_lab, prepare_lab
+from intercom_kit.report.manifest import seal, verify
+from intercom_kit.settings import Settings, load_settings
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+NAMES = sorted(path.name for path in NOTEBOOKS.glob("*.ipynb"))
+NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings with outputs of their own."""
+    return load_settings(dotenv=None, outputs=tmp_path / "outputs")
+
+
+def make_incident(settings: Settings, incident_id: str, **parameters: dict[str, Any]) -> IncidentFolder:
+    """An incident, sealed with the parameters of its last reports."""
+    folder = IncidentFolder(settings.outputs, incident_id)
+    folder.create()
+    folder.write_facts(IncidentFacts(id=incident_id))
+    seal(folder, parameters={name.replace("_", "-"): given for name, given in parameters.items()}, clock=lambda: NOW)
+    return folder
+
+
+def injected(path: Path) -> str:
+    """The source of a copy's injected parameters; empty when there are none."""
+    cells = nbformat.read(path, as_version=4).cells
+    return next((cell.source for cell in cells if "injected-parameters" in cell.metadata.get("tags", ())), "")
+
+
+def edit(path: Path, words: str) -> None:
+    """Change a copy as a person does: another line in its last cell."""
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[-1].source += f"\n{words}"
+    nbformat.write(notebook, path)
+
+
+def test_without_an_incident_the_notebooks_are_copied_as_they_are(settings: Settings) -> None:
+    """Each notebook has a copy with the same cells, and the first one to open is the first one to read."""
+    lab = prepare_lab(settings)
+    assert lab.folder == settings.outputs / "lab"
+    assert lab.first == "00-start"
+    assert sorted(path.name for path in lab.folder.iterdir()) == NAMES
+    for name in NAMES:
+        source, copy = (nbformat.read(folder / name, as_version=4) for folder in (NOTEBOOKS, lab.folder))
+        assert source.cells == copy.cells
+
+
+def test_copies_are_private(settings: Settings) -> None:
+    """Only their owner may read the folder and the copies."""
+    lab = prepare_lab(settings)
+    assert stat.S_IMODE(lab.folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in lab.folder.iterdir()} == {0o600}
+
+
+def test_an_incidents_parameters_are_filled_in(settings: Settings) -> None:
+    """The id stands in each copy that takes one, with what the reports were last made with."""
+    make_incident(settings, "INC-1", **{"02_rate_limit_and_latency": {"pressure": 0.7, "since": "2026-11-24T09:00Z"}})
+    lab = prepare_lab(settings, "INC-1")
+    assert lab.folder == settings.outputs / "INC-1" / "lab"
+    assert lab.first == "01-triage"
+    assert injected(lab.folder / "00-start.ipynb") == ""
+    assert 'incident_id = "INC-1"' in injected(lab.folder / "01-triage.ipynb")
+    second = injected(lab.folder / "02-rate-limit-and-latency.ipynb")
+    assert 'incident_id = "INC-1"' in second
+    assert "pressure = 0.7" in second
+    assert 'since = "2026-11-24T09:00Z"' in second
+
+
+def test_a_parameter_of_the_wrong_type_is_refused(settings: Settings) -> None:
+    """A manifest that somebody wrote by hand cannot put anything but declared values into a copy."""
+    make_incident(settings, "INC-1", **{"02_rate_limit_and_latency": {"pressure": "__import__('os')"}})
+    with pytest.raises(ParameterError, match="pressure"):
+        prepare_lab(settings, "INC-1")
+
+
+def test_a_text_in_a_parameter_stays_text(settings: Settings) -> None:
+    """Quotes, line breaks and backslashes in a value are never code."""
+    evil = "\"\nimport os; os.abort()\n'''\\"
+    make_incident(settings, "INC-1", **{"01_triage": {"title": evil}})
+    lab = prepare_lab(settings, "INC-1")
+    scope: dict[str, object] = {}
+    exec(injected(lab.folder / "01-triage.ipynb"), scope)  # noqa: S102 - runs what a kernel would run
+    assert scope["title"] == evil
+
+
+def test_a_copy_that_was_edited_is_kept(settings: Settings) -> None:
+    """What a person wrote stays, whatever the parameters are by now, and the other copies are brought up to date."""
+    folder = make_incident(settings, "INC-1")
+    lab = prepare_lab(settings, "INC-1")
+    edit(lab.folder / "01-triage.ipynb", "1 + 1")
+    edited = (lab.folder / "01-triage.ipynb").read_bytes()
+    (folder.path / "manifest.json").unlink()
+    make_incident(settings, "INC-1", **{"01_triage": {"title": "New"}, "03_postmortem": {"scenario": "x"}})
+    assert prepare_lab(settings, "INC-1").kept == ("01-triage",)
+    assert (lab.folder / "01-triage.ipynb").read_bytes() == edited
+    assert 'scenario = "x"' in injected(lab.folder / "03-postmortem.ipynb")
+
+
+def test_outputs_are_no_edit_and_are_kept(settings: Settings) -> None:
+    """A copy that was run, with an empty cell at its end, is opened again as it is."""
+    path = prepare_lab(settings).folder / "00-start.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[-1].outputs = [nbformat.v4.new_output("stream", text="seen")]
+    notebook.cells.append(nbformat.v4.new_code_cell(""))
+    nbformat.write(notebook, path)
+    ran = path.read_bytes()
+    assert prepare_lab(settings).kept == ()
+    assert path.read_bytes() == ran
+
+
+@pytest.mark.parametrize("content", [b"", b"not a notebook", b"\xff\xfe", b"{}", b'{"nbformat": 4, "cells": 1}'])
+def test_a_file_in_a_copys_place_is_kept(settings: Settings, content: bytes) -> None:
+    """Whatever stands under a copy's name and is not ours is left alone, and named."""
+    folder = settings.outputs / "lab"
+    folder.mkdir(parents=True)
+    (folder / "01-triage.ipynb").write_bytes(content)
+    assert prepare_lab(settings).kept == ("01-triage",)
+    assert (folder / "01-triage.ipynb").read_bytes() == content
+
+
+def test_an_incident_that_is_not_there_is_named(settings: Settings) -> None:
+    """No folder is made for a mistyped id, and the message says how to begin."""
+    with pytest.raises(IncidentError, match="triage --incident INC-404"):
+        prepare_lab(settings, "INC-404")
+    assert not settings.outputs.exists()
+    with pytest.raises(IncidentIdError):
+        prepare_lab(settings, "../up")
+
+
+def test_a_symbolic_link_leads_nowhere(settings: Settings, tmp_path: Path) -> None:
+    """Copies are never written through a link out of outputs."""
+    folder = make_incident(settings, "INC-1")
+    (tmp_path / "elsewhere").mkdir()
+    (folder.path / "lab").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(IncidentError, match="symbolic link"):
+        prepare_lab(settings, "INC-1")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_working_copies_are_no_part_of_the_archive(settings: Settings) -> None:
+    """An archive verifies whether or not somebody works on its copies."""
+    folder = make_incident(settings, "INC-1")
+    lab = prepare_lab(settings, "INC-1")
+    edit(lab.folder / "01-triage.ipynb", "1 + 1")
+    assert verify(folder) == []
+
+
+def test_without_jupyterlab_the_message_says_what_to_install(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is copied, and the next step is named."""
+    monkeypatch.setitem(sys.modules, "jupyterlab", None)
+    with pytest.raises(NotebookError, match="pip install jupyterlab"):
+        open_lab(settings)
+    assert not settings.outputs.exists()
+
+
+def test_the_checked_in_notebooks_are_clean() -> None:
+    """No notebook holds an output, a count, or metadata of whoever ran it last."""
+    for name in NAMES:
+        notebook = json.loads((NOTEBOOKS / name).read_text())
+        code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+        assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code), name
+        assert set(notebook["metadata"]) <= {"kernelspec", "language_info"}, name
+    subprocess.run([sys.executable, "-m", "ruff", "check", str(NOTEBOOKS)], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "ruff", "format", "--check", str(NOTEBOOKS)], check=True, capture_output=True)

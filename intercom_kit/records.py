@@ -132,7 +132,10 @@ class RateLimit(Record):
 
 
 class Phases(Record):
-    """Where the time of one call went, each in milliseconds; None for a phase not reached or not seen apart."""
+    """Where the time of one call went, each in milliseconds; None for a phase not reached or not seen apart.
+
+    dns_ms: told by the network check only; for every other call resolving the name is part of connect_ms.
+    """
 
     dns_ms: float | None = None
     connect_ms: float | None = None

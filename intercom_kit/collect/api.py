@@ -23,6 +23,7 @@ async def check_api(this: Round) -> CheckRecord:
         "GET",
         f"{settings.base_url}/me",
         deadline=this.deadline,
+        clock=this.clock,
         headers={"Intercom-Version": settings.api_version},
         token=settings.token,
     )
@@ -36,6 +37,7 @@ async def check_search(this: Round) -> CheckRecord:
         "POST",
         f"{settings.base_url}/contacts/search",
         deadline=this.deadline,
+        clock=this.clock,
         headers={"Intercom-Version": settings.api_version, "Content-Type": "application/json"},
         token=settings.token,
         content=json.dumps(SEARCH).encode(),

@@ -2,15 +2,14 @@
 
 import asyncio
 import secrets
-import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
-from datetime import UTC, datetime
 from time import perf_counter
 from urllib.parse import urlsplit
 
+from intercom_kit.collect.apart import start_apart
 from intercom_kit.collect.api import check_api, check_search
-from intercom_kit.collect.client import Answer, ask, reach
+from intercom_kit.collect.client import Answer, Clock, ask, reach, utc_now
 from intercom_kit.collect.health import check_health
 from intercom_kit.collect.redact import STATUS_KEYS, Redactor
 from intercom_kit.collect.round import Round, in_time, parsed
@@ -22,15 +21,19 @@ OnDone = Callable[[CheckRecord], None]
 _PageAnswer = tuple[object, ErrorType | None, str]  # the body or None, why there is none, and why in words
 
 
-async def collect_checks(settings: Settings, *, on_done: OnDone | None = None) -> tuple[CheckRecord, ...]:
+async def collect_checks(
+    settings: Settings, *, on_done: OnDone | None = None, clock: Clock = utc_now
+) -> tuple[CheckRecord, ...]:
     """Ask all five at once and return their records in the order of CHECK_NAMES.
 
-    Takes settings.timeout_s seconds at most. on_done is called with each record as it comes.
-    Raises SettingsError when there is no token; whatever the world does is a record.
+    Takes settings.timeout_s seconds at most. on_done is called with each record as it comes. clock: gives the time
+    that the records tell, UTC. Raises SettingsError when there is no token; whatever the world does is a record.
+    In a loop of the caller's own, a name that never resolves can hold that loop's end; run_checks is held by nothing.
     """
     settings.require_token()
-    run = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-    this = Round(settings, Redactor(settings.token), run, asyncio.get_running_loop().time() + settings.timeout_s)
+    run = f"{clock():%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    deadline = asyncio.get_running_loop().time() + settings.timeout_s
+    this = Round(settings, Redactor(settings.token), run, deadline, clock)
 
     async def told(check: Awaitable[CheckRecord]) -> CheckRecord:
         record = await check
@@ -42,29 +45,22 @@ async def collect_checks(settings: Settings, *, on_done: OnDone | None = None) -
     return tuple(await asyncio.gather(*(told(check) for check in checks)))
 
 
-def start_checks(settings: Settings, *, on_done: OnDone | None = None) -> Future[tuple[CheckRecord, ...]]:
+def start_checks(
+    settings: Settings, *, on_done: OnDone | None = None, clock: Clock = utc_now
+) -> Future[tuple[CheckRecord, ...]]:
     """Start collect_checks in a thread of its own, which also calls on_done, and return at once.
 
     Whoever has something else to do meanwhile, such as importing, loses no time by it.
     """
-    result: Future[tuple[CheckRecord, ...]] = Future()
-
-    def work() -> None:
-        try:
-            result.set_result(asyncio.run(collect_checks(settings, on_done=on_done)))
-        except BaseException as error:  # noqa: BLE001  # raised where the result is waited for
-            result.set_exception(error)
-
-    threading.Thread(target=work, name="checks", daemon=True).start()
-    return result
+    return start_apart(collect_checks(settings, on_done=on_done, clock=clock))
 
 
-def run_checks(settings: Settings, *, on_done: OnDone | None = None) -> tuple[CheckRecord, ...]:
+def run_checks(settings: Settings, *, on_done: OnDone | None = None, clock: Clock = utc_now) -> tuple[CheckRecord, ...]:
     """Do what collect_checks does, for callers that are not asynchronous or that a loop runs already (a notebook).
 
     An interrupt ends the waiting at once.
     """
-    return start_checks(settings, on_done=on_done).result()
+    return start_checks(settings, on_done=on_done, clock=clock).result()
 
 
 async def check_status_page(this: Round) -> CheckRecord:
@@ -73,9 +69,9 @@ async def check_status_page(this: Round) -> CheckRecord:
     native, slug = f"/proxy/{urlsplit(base).netloc}", f"?subpage_slug={region}-hosting"
     paths = ("/api/v2/summary.json", "/api/v2/incidents.json", native, f"{native}/incidents")
     start = perf_counter()
-    answers = await asyncio.gather(
-        *(ask("GET", base + p + (slug if native in p else ""), deadline=this.deadline, follow=True) for p in paths)
-    )
+    urls = [base + path + (slug if native in path else "") for path in paths]
+    asked = (ask("GET", url, deadline=this.deadline, clock=this.clock, follow=True) for url in urls)
+    answers = await asyncio.gather(*asked)
     read = [_page(this, answer, path) for answer, path in zip(answers, paths, strict=True)]
     summary, incidents, page, listed = (body for body, _, _ in read)
     reading = combine(read_compatible(summary, incidents, clean), read_native(page, listed, region, clean), region)
@@ -119,7 +115,7 @@ def _why_unread(paths: Sequence[str], read: Sequence[_PageAnswer]) -> tuple[Erro
 async def check_network(this: Round) -> CheckRecord:
     """Resolve, connect and shake hands with the API's host, without credentials, and send nothing."""
     url = this.settings.base_url
-    answer = await reach(url, deadline=this.deadline)
+    answer = await reach(url, deadline=this.deadline, clock=this.clock)
     host, phases = urlsplit(url).hostname, answer.phases
     target = this.redactor.url(url)
     if answer.error_type:

@@ -1,7 +1,6 @@
 """The check of our own service: what stands at a path of its health endpoint's JSON."""
 
 import json
-from datetime import UTC, datetime
 
 from intercom_kit.collect.client import Answer, ask
 from intercom_kit.collect.round import Round, in_time
@@ -24,11 +23,11 @@ async def check_health(this: Round) -> CheckRecord:
             name="health",
             outcome="unknown",
             observed="Not asked: no health endpoint is configured. Set INTERCOM_HEALTH_URL to have it checked.",
-            started_at=datetime.now(UTC),
+            started_at=this.clock(),
             duration_ms=0,
             configured=False,
         )
-    answer = await ask("GET", url, deadline=this.deadline)
+    answer = await ask("GET", url, deadline=this.deadline, clock=this.clock)
     found, value = _value(answer, path)
     shown = this.redactor.text(value, 80) if found else None
     body = json.dumps({path: shown}, ensure_ascii=False) if found else this.redactor.page(answer.body)

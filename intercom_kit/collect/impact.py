@@ -6,10 +6,10 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from intercom_kit.collect.apart import start_apart
 from intercom_kit.collect.client import Answer, ask
 from intercom_kit.collect.incident import IncidentFolder
 from intercom_kit.collect.notes import NOTE_LIMIT, require_incident
@@ -52,8 +52,7 @@ def count_conversations(settings: Settings, since: datetime, until: datetime, *,
     settings.require_token()
     if since >= until:
         raise InputError(f"The span ends before it begins: {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC.")
-    with ThreadPoolExecutor(1) as thread:  # a notebook's own loop is running already
-        return thread.submit(asyncio.run, _count(settings, since, until, sleep)).result()
+    return start_apart(_count(settings, since, until, sleep)).result()
 
 
 def add_count(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from intercom_kit.collect.client import Answer
+from intercom_kit.collect.client import Answer, Clock
 from intercom_kit.collect.redact import Redactor
 from intercom_kit.records import CheckName, CheckRecord, ErrorType, Outcome, RawResponse
 from intercom_kit.settings import Settings
@@ -10,12 +10,16 @@ from intercom_kit.settings import Settings
 
 @dataclass(frozen=True)
 class Round:
-    """One run of the checks. run: its name; deadline: when every check gives up, on the running loop's clock."""
+    """One run of the checks.
+
+    run: its name. deadline: when every check gives up, on the running loop's clock. clock: gives the records' times.
+    """
 
     settings: Settings
     redactor: Redactor
     run: str
     deadline: float
+    clock: Clock
 
     def record(self, name: CheckName, answer: Answer, outcome: Outcome, observed: str, **found: object) -> CheckRecord:
         """Make the record of a check from its answer; `found` holds further fields, and wins."""

@@ -9,10 +9,10 @@ import json
 import logging
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from pydantic import SecretStr
 
+from intercom_kit.collect.apart import start_apart
 from intercom_kit.collect.client import Answer, ask
 from intercom_kit.errors import SendError
 
@@ -56,8 +56,7 @@ def send_update(webhook_url: SecretStr, text: str, blocks: Sequence[dict[str, ob
     Raises SendError naming what Slack said and the next step.
     """
     message = json.dumps({"text": escape(text), "blocks": list(blocks)} if blocks else {"text": escape(text)})
-    with ThreadPoolExecutor(1) as thread:  # a notebook's kernel has a loop running already
-        thread.submit(lambda: asyncio.run(_post(webhook_url, message.encode()))).result()
+    start_apart(_post(webhook_url, message.encode())).result()
 
 
 async def _post(webhook_url: SecretStr, message: bytes) -> None:

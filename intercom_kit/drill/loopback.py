@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from intercom_kit.drill.limiter import Limiter
 from intercom_kit.drill.objects import CANARY_TOKEN
@@ -40,6 +41,15 @@ class Loopback:
     def at(self) -> float:
         """Scenario time now, in seconds since the onset."""
         return self.clock() - self.onset
+
+    def now(self) -> datetime:
+        """The time that the clock gives, UTC."""
+        return datetime.fromtimestamp(self.clock(), UTC)
+
+    def move_to(self, at_s: float) -> None:
+        """Set the clock to a scenario time; from there it runs on in real time."""
+        ahead_s = self.onset + at_s - time.time()
+        self.clock = lambda: time.time() + ahead_s
 
     def truth(self) -> Truth:
         """What a responder should conclude now."""

@@ -1,7 +1,7 @@
 """A drill's whole night in virtual time: checks, alert, triage, mitigation, recovery and a request log.
 
-The checks go over real HTTP to the loopback Intercom, whose clock is set to each moment in turn; only the records' own
-times are moved by the same amount. So hours are played in seconds, and leave the evidence of such a night.
+The checks go over real HTTP to the loopback Intercom, whose clock is set to each moment in turn and gives the records
+their times too. So hours are played in seconds, and leave the evidence of such a night.
 """
 
 import time
@@ -85,20 +85,11 @@ def _moments(played: Scenario) -> list[float]:
 
 def _run(loopback: Loopback, settings: Settings, at_s: float) -> _Run:
     """Run the checks at a moment of the scenario."""
-    moment, began = loopback.onset + at_s, time.time()
-    loopback.clock = lambda: moment + time.time() - began
+    loopback.move_to(at_s)
     time.sleep(SETTLE_S)
     given = loopback.settings(outputs=settings.outputs, timeout_s=settings.timeout_s, slow_s=settings.slow_s)
-    moved = timedelta(seconds=moment - began)
-    checks = tuple(_moved(check, moved) for check in run_checks(given))
+    checks = run_checks(given, clock=loopback.now)
     return _Run(at_s, checks, decide(checks, given))
-
-
-def _moved(check: CheckRecord, by: timedelta) -> CheckRecord:
-    at = check.started_at + by
-    stamp, _, nonce = check.run.rpartition("-")
-    run = f"{datetime.strptime(f'{stamp}+0000', '%Y%m%dT%H%M%SZ%z') + by:%Y%m%dT%H%M%SZ}-{nonce}"
-    return check.model_copy(update={"started_at": at, "run": run})
 
 
 def _events(played: Scenario, onset: datetime, runs: Sequence[_Run]) -> Iterator[Event]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 
@@ -104,6 +105,14 @@ def test_a_notebook_can_run_the_checks(play: Play) -> None:
 
     for checks in asyncio.run(cell()):
         assert {check.outcome for check in checks} == {"ok"}
+
+
+def test_the_records_tell_the_time_of_the_clock_they_are_given(play: Play) -> None:
+    """With another clock, as a drill has, every record and the run's name tell its time."""
+    night = datetime(2019, 6, 19, 7, 0, tzinfo=UTC)
+    checks = run_checks(play("healthy").settings(health_url=None), clock=lambda: night)
+    assert {check.started_at for check in checks} == {night}
+    assert {check.run.rpartition("-")[0] for check in checks} == {"20190619T070000Z"}
 
 
 def test_a_refused_connection_is_the_network(play: Play) -> None:

@@ -159,3 +159,12 @@ def test_answers_on_a_kept_connection_do_not_wait() -> None:
             kept_alive.get(f"{loopback.api_url}/me")
             took.append(time.monotonic() - asked)
     assert sorted(took)[len(took) // 2] < 0.03
+
+
+def test_the_clock_can_be_moved_along_the_scenario() -> None:
+    """Moved to another time the loopback Intercom answers as of then, and its clock runs on from there."""
+    with serve(SCENARIOS["token-revoked"], at_s=-60) as loopback:
+        assert httpx.get(f"{loopback.api_url}/me", headers=HEADERS).status_code == 200
+        loopback.move_to(60)
+        assert httpx.get(f"{loopback.api_url}/me", headers=HEADERS).status_code == 401
+        assert 60 <= (loopback.now().timestamp() - loopback.onset) < 65

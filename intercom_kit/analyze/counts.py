@@ -1,9 +1,9 @@
 """A rollup as counts of bad calls by bin of time, one `Counts` for each way in which a call can be bad."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from intercom_kit.analyze.percentiles import representative_ms
 from intercom_kit.analyze.rollup import Rollup, is_failed
-from intercom_kit.analyze.scan import BLOCKS, Ints, Stretch
+from intercom_kit.analyze.scan import BLOCKS, Floats, Ints, Stretch
 from intercom_kit.records import WINDOW_S
 
 Signal = Literal["errors", "429", "latency"]
@@ -55,113 +55,109 @@ class Scope:
     apps: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Labels:
+    """One word for each row, as an index into `names`."""
+
+    names: list[str]
+    codes: Ints
+
+    def among(self, names: tuple[str, ...]) -> Bools:
+        """Which rows have one of these words."""
+        chosen: Bools = np.isin(self.names, names)[self.codes]
+        return chosen
+
+    def sums(self, values: Ints) -> Ints:
+        """The sum of the rows' values for each word."""
+        return np.bincount(self.codes, values, len(self.names)).astype(np.int64)
+
+
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """Calls by bin of bin_s seconds; bin 0 begins at start (Unix seconds).
+    """Calls by bin of bin_s seconds; bin 0 begins at start (Unix seconds). The arrays hold one value a row.
 
-    rows: bin, route, app (no app where latency is counted), requests, and the first and the last moment of a bad or
-    good call that the row vouches for. bad: which rows hold bad calls; good: which hold calls that nothing is wrong
-    with. duration_ms: of each row's calls, where latency is counted.
+    bad, good: of its calls, those that are bad, and those with which nothing is wrong. bad_at, good_at: the first and
+    the last moment (Unix microseconds) of such calls that the row vouches for. took_ms: of all its calls together,
+    where latency is counted.
     """
 
     kind: Kind
     start: int
     bins: int
     bin_s: int
-    rows: pd.DataFrame
-    bad: Bools
-    good: Bools
+    bin: Ints
+    route: Labels
+    app: Labels
+    calls: Ints
+    bad: Ints
+    good: Ints
+    bad_at: tuple[Ints, Ints]
+    good_at: tuple[Ints, Ints]
+    took_ms: Floats | None = None
 
     def within(self, scope: Scope) -> Bools:
         """Which rows belong to a scope."""
-        inside = np.ones(len(self.rows), bool)
-        for column, names in (("route", scope.routes), ("app", scope.apps)):
+        inside = np.ones(len(self.bin), bool)
+        for labels, names in ((self.route, scope.routes), (self.app, scope.apps)):
             if names:
-                inside &= self.rows[column].isin(names).to_numpy()
+                inside &= labels.among(names)
         return inside
 
     def series(self, scope: Scope) -> tuple[Ints, Ints]:
         """Bad calls and all calls of a scope, by bin."""
         inside = self.within(scope)
-        return self._by_bin(inside & self.bad), self._by_bin(inside)
+        bad, calls = (np.bincount(self.bin, values * inside, self.bins) for values in (self.bad, self.calls))
+        return bad.astype(np.int64), calls.astype(np.int64)
 
-    def _by_bin(self, which: Bools) -> Ints:
-        rows = self.rows[which]
-        return np.bincount(rows["bin"], rows["requests"], self.bins).astype(np.int64)
+    def mean_ms(self, scope: Scope) -> Floats | None:
+        """The mean duration by bin, milliseconds, where latency is counted; NaN in bins without calls."""
+        if self.took_ms is None:
+            return None
+        inside = self.within(scope)
+        took, calls = (np.bincount(self.bin, values * inside, self.bins) for values in (self.took_ms, self.calls))
+        return took / np.where(calls > 0, calls, np.nan)
 
     @cached_property
     def scopes(self) -> tuple[Scope, ...]:
         """Everything, then each route and each app by itself where there are several."""
         found = [Scope()]
-        for column in ("route", "app"):
-            names = self.rows.groupby(column, observed=True)["requests"].sum().nlargest(MOST_SCOPES).index.tolist()
-            if len(names) > 1:
-                found += [Scope(routes=(name,)) if column == "route" else Scope(apps=(name,)) for name in names]
+        for labels, column in ((self.route, "routes"), (self.app, "apps")):
+            busiest = np.argsort(-labels.sums(self.calls), kind="stable")[:MOST_SCOPES]
+            found += [Scope(**{column: (labels.names[i],)}) for i in busiest if len(labels.names) > 1]
         return tuple(found)
 
     def local_to(self, phases: list[Stretch]) -> Scope:
         """The routes or the apps that an incident in these bins is local to; everything when it is not local.
 
-        Routes are tried before apps when they tell the bad calls apart better, and then the others among what is left.
+        Of routes and apps, those come first that tell the bad calls apart better; then the others among what is left.
         """
         busy = np.zeros(self.bins, bool)
         for phase in phases:
             busy[phase.start : phase.end] = True
-        during = busy[self.rows["bin"].to_numpy()]
-        routes, apps = (self._local(column, during, np.ones(len(during), bool)) for column in ("route", "app"))
-        if routes[0] >= apps[0]:
-            inner = self._local("app", during, self.within(Scope(routes=routes[1])))
-            return Scope(routes=routes[1], apps=inner[1])
-        inner = self._local("route", during, self.within(Scope(apps=apps[1])))
-        return Scope(routes=inner[1], apps=apps[1])
+        during = busy[self.bin]
+        (by_route, routes), (by_app, apps) = (self._local(labels, during) for labels in (self.route, self.app))
+        if by_route >= by_app:
+            return Scope(routes, self._local(self.app, during, self.within(Scope(routes=routes)))[1])
+        return Scope(self._local(self.route, during, self.within(Scope(apps=apps)))[1], apps)
 
-    def _local(self, column: str, during: Bools, inside: Bools) -> tuple[float, tuple[str, ...]]:
-        """How well the names in a column tell bad calls from others (gain of likelihood), and the names if they do."""
-        table = pd.DataFrame(
-            {
-                "calls": self._by_name(column, during & inside),
-                "bad": self._by_name(column, during & inside & self.bad),
-                "before": self._by_name(column, ~during & inside),
-                "bad_before": self._by_name(column, ~during & inside & self.bad),
-            }
-        ).fillna(0)
-        usual = (table["bad_before"] + 1) / (table["before"] + 100)
-        share = table["bad"] / table["calls"].clip(lower=1)
-        excess = table["bad"] - table["calls"] * usual
-        hit = share.gt(usual + self.kind.rise) & share.gt(0.3 * share[table["calls"] >= WITNESS].max())
-        witness = ~hit & table["calls"].ge(WITNESS)
-        if not hit.any() or not witness.any() or excess[hit].sum() < LOCAL * excess.clip(lower=0).sum():
+    def _local(self, labels: Labels, during: Bools, inside: Bools | None = None) -> tuple[float, tuple[str, ...]]:
+        """How well labels tell bad calls from others (gain of log-likelihood), and those that do; 0 and none if not."""
+        now, before = (during, ~during) if inside is None else (during & inside, ~during & inside)
+        calls, bad = labels.sums(self.calls * now), labels.sums(self.bad * now)
+        usual = (labels.sums(self.bad * before) + 1) / (labels.sums(self.calls * before) + 100)
+        share, excess, heard = bad / np.maximum(calls, 1), bad - usual * calls, calls >= WITNESS
+        hit = (share > usual + self.kind.rise) & (share > 0.3 * np.max(share[heard], initial=0.0))
+        witness = heard & ~hit
+        if not hit.any() or not witness.any() or excess[hit].sum() < LOCAL * np.maximum(excess, 0).sum():
             return 0.0, ()
-        parts = table.groupby(hit)[["bad", "calls"]].sum()
-        gain = _likelihood(parts).sum() - _likelihood(parts.sum().to_frame().T).sum()
-        return float(gain), tuple(sorted(table.index[hit]))
-
-    def _by_name(self, column: str, which: Bools) -> "pd.Series[int]":
-        return self.rows[which].groupby(column, observed=True)["requests"].sum()
-
-    def moments(self, scope: Scope) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """The rows of a scope's good and of its bad calls."""
-        inside = self.within(scope)
-        return self.rows[inside & self.good], self.rows[inside & self.bad]
-
-    @property
-    def timed(self) -> bool:
-        """Whether latency is counted."""
-        return "duration_ms" in self.rows
-
-    def mean_ms(self, scope: Scope) -> NDArray[np.float64]:
-        """The mean duration by bin, milliseconds, where latency is counted; NaN in bins without calls."""
-        inside = self.within(scope)
-        calls, rows = self._by_bin(inside).astype(np.float64), self.rows[inside]
-        total = np.bincount(rows["bin"], rows["requests"] * rows["duration_ms"], self.bins)
-        mean: NDArray[np.float64] = np.divide(total, calls, out=np.full(self.bins, np.nan), where=calls > 0)
-        return mean
+        apart = sum(_likelihood(bad[part].sum(), calls[part].sum()) for part in (hit, ~hit))
+        names = tuple(sorted(name for name, is_hit in zip(labels.names, hit, strict=True) if is_hit))
+        return apart - _likelihood(bad.sum(), calls.sum()), names
 
 
-def _likelihood(parts: pd.DataFrame) -> "pd.Series[float]":
-    share = (parts["bad"] / parts["calls"]).clip(1e-9, 1 - 1e-9)
-    likelihood: pd.Series[float] = parts["bad"] * np.log(share) + (parts["calls"] - parts["bad"]) * np.log(1 - share)
-    return likelihood
+def _likelihood(bad: float, calls: float) -> float:
+    share = float(np.clip(bad / max(calls, 1), 1e-9, 1 - 1e-9))
+    return float(bad * np.log(share) + (calls - bad) * np.log(1 - share))
 
 
 def all_counts(rollup: Rollup) -> Iterator[Counts]:
@@ -171,21 +167,28 @@ def all_counts(rollup: Rollup) -> Iterator[Counts]:
 
 
 def _by_window(windows: pd.DataFrame) -> Iterator[Counts]:
-    number = _seconds(windows["window_start"]) // WINDOW_S
-    first = int(number.min())
-    rows = windows[["route", "app", "requests"]].assign(
-        bin=number - first,
-        first_bad=windows["first_at"],
-        last_bad=windows["last_at"],
-        first_good=windows["first_at"],
-        last_good=windows["last_at"],
-    )
+    number = _unix(windows["window_start"], "s") // WINDOW_S
+    first, last = (_unix(windows[column], "us") for column in ("first_at", "last_at"))
+    calls = windows["requests"].to_numpy()
     failed = is_failed(windows["status_code"]).to_numpy()
-    throttled, refused = (windows["status_code"].eq(status).fillna(value=False).to_numpy(bool) for status in (429, 400))
-    bins = int(rows["bin"].max()) + 1
-    for kind, bad in ((FAILED, failed & ~throttled), (THROTTLED, throttled), (REFUSED, refused)):
-        if bad.any():
-            yield Counts(kind, first * WINDOW_S, bins, WINDOW_S, rows, bad, ~failed & ~refused)
+    throttled, refused = (windows["status_code"].eq(code).fillna(value=False).to_numpy(bool) for code in (429, 400))
+    counts = Counts(
+        kind=FAILED,
+        start=int(number.min()) * WINDOW_S,
+        bins=int(np.ptp(number)) + 1,
+        bin_s=WINDOW_S,
+        bin=number - number.min(),
+        route=_labels(windows["route"]),
+        app=_labels(windows["app"]),
+        calls=calls,
+        bad=calls * (failed & ~throttled),
+        good=calls * ~(failed | refused),
+        bad_at=(first, last),
+        good_at=(first, last),
+    )
+    for kind, which in ((FAILED, failed & ~throttled), (THROTTLED, throttled), (REFUSED, refused)):
+        if which.any():
+            yield replace(counts, kind=kind, bad=calls * which)
 
 
 def _by_minute(latency: pd.DataFrame) -> Iterator[Counts]:
@@ -193,51 +196,65 @@ def _by_minute(latency: pd.DataFrame) -> Iterator[Counts]:
     known = latency[latency["bucket"].notna() & latency["status_class"].isin(("2xx", "3xx", "none"))]
     if known.empty:
         return
-    number = _seconds(known["minute"]) // MINUTE_S
-    first = int(number.min())
-    minute = known["minute"].dt.as_unit("us")
-    ends = minute + pd.Timedelta(seconds=MINUTE_S)
-    rows = known[["route", "requests"]].assign(
-        app="",
-        bin=number - first,
-        duration_ms=representative_ms(known["bucket"]).clip(upper=LONGEST_MS),
-        first_bad=ends,  # a rise within a minute is over by its end
-        last_bad=minute,
-        first_good=minute,
-        last_good=ends,
+    number = _unix(known["minute"], "s") // MINUTE_S
+    minute, route, calls = number - number.min(), _labels(known["route"]), known["requests"].to_numpy()
+    took_ms: Floats = np.minimum(representative_ms(known["bucket"]).to_numpy(np.float64), LONGEST_MS)
+    rows = np.flatnonzero(np.diff(minute * len(route.names) + route.codes, prepend=-1))  # one for minute and route
+    starts = number[rows] * MINUTE_S * 1_000_000
+    ends = starts + MINUTE_S * 1_000_000
+    total = np.add.reduceat(calls, rows)
+    counts = Counts(
+        kind=SLOW,
+        start=int(number.min()) * MINUTE_S,
+        bins=int(minute.max()) + 1,
+        bin_s=MINUTE_S,
+        bin=minute[rows],
+        route=Labels(route.names, route.codes[rows]),
+        app=Labels([""], np.zeros(len(rows), np.int64)),
+        calls=total,
+        bad=total,
+        good=total,
+        bad_at=(ends, starts),  # a rise within a minute is over by its end
+        good_at=(starts, ends),
+        took_ms=np.add.reduceat(calls * took_ms, rows),
     )
-    bins = int(rows["bin"].max()) + 1
-    usual = _usual_ms(rows, bins)
+    usual = _usual_ms(minute, route, took_ms, calls)
     for kind, limit in (
-        (SLOW, (1.5 * usual[0.9]).clip(lower=usual[0.9] + 50)),
-        (VERY_SLOW, (2 * usual[0.95]).clip(lower=usual[0.95] + 200)),
+        (SLOW, np.maximum(1.5 * usual[0.9], usual[0.9] + 50)),
+        (VERY_SLOW, np.maximum(2 * usual[0.95], usual[0.95] + 200)),
         (SLOWER, usual[0.75]),
     ):
-        bad = (rows["duration_ms"] > rows["route"].map(limit)).to_numpy()
-        yield Counts(kind, first * MINUTE_S, bins, MINUTE_S, rows, bad, ~bad)
+        slow = np.add.reduceat(calls * (took_ms > limit[route.codes]), rows)
+        yield replace(counts, kind=kind, bad=slow, good=total - slow)
 
 
-def _usual_ms(rows: pd.DataFrame, bins: int) -> pd.DataFrame:
-    """Percentiles of each route's durations in the quieter third of the time, milliseconds: columns 0.75, 0.9, 0.95."""
-    block = (rows["bin"] * min(BLOCKS, bins) // bins).rename("block")
-    typical = _quantiles(rows, (0.5,))[0.5]
-    pace = np.log(rows["duration_ms"] / rows["route"].map(typical)) * rows["requests"]
-    paces = pace.groupby(block).sum() / rows["requests"].groupby(block).sum()
-    quiet = block.isin(paces.index[paces <= paces.quantile(1 / 3)])
-    return _quantiles(rows[quiet], (0.75, 0.9, 0.95))
+def _usual_ms(minute: Ints, route: Labels, took_ms: Floats, calls: Ints) -> dict[float, Floats]:
+    """Percentiles 0.75, 0.9 and 0.95 of each route's durations in the quieter third of the time, milliseconds."""
+    block = minute * BLOCKS // (minute.max() + 1)
+    typical = _quantiles(route, took_ms, calls, (0.5,), least=1)[0.5]
+    slowness = np.bincount(block, calls * np.log(took_ms / typical[route.codes]), BLOCKS)
+    heard = np.bincount(block, calls, BLOCKS)
+    pace = slowness[heard > 0] / heard[heard > 0]
+    quiet = np.flatnonzero(heard > 0)[pace <= np.quantile(pace, 1 / 3)]
+    return _quantiles(route, took_ms, calls * np.isin(block, quiet), (0.75, 0.9, 0.95), least=WITNESS)
 
 
-def _quantiles(rows: pd.DataFrame, qs: tuple[float, ...]) -> pd.DataFrame:
-    """Percentiles of duration_ms by route, one column each; no row for a route with few calls."""
-    ordered = rows.sort_values("duration_ms")
-    calls = ordered.groupby("route", observed=True)["requests"]
-    total, reached = calls.transform("sum"), calls.cumsum()
-    firsts = {
-        q: ordered[(reached >= q * total) & (total >= WITNESS)].groupby("route", observed=True)["duration_ms"].first()
-        for q in qs
-    }
-    return pd.DataFrame(firsts)
+def _quantiles(
+    route: Labels, took_ms: Floats, calls: Ints, qs: tuple[float, ...], *, least: int
+) -> dict[float, Floats]:
+    """Percentiles of duration by route, milliseconds; infinite for a route with fewer calls, which is never slow."""
+    levels, level = np.unique(took_ms, return_inverse=True)
+    shape = (len(route.names), len(levels))
+    table = np.bincount(route.codes * len(levels) + level, calls, shape[0] * shape[1]).reshape(shape)
+    reached, total = table.cumsum(axis=1), table.sum(axis=1, keepdims=True)
+    return {q: np.where(total[:, 0] >= least, levels[(reached >= q * total).argmax(axis=1)], np.inf) for q in qs}
 
 
-def _seconds(times: "pd.Series[pd.Timestamp]") -> "pd.Series[int]":
-    return times.dt.as_unit("s").astype("int64")
+def _labels(column: "pd.Series[Any]") -> Labels:
+    codes, names = pd.factorize(column, sort=True)
+    return Labels([str(name) for name in names], codes.astype(np.int64))
+
+
+def _unix(times: "pd.Series[Any]", unit: Literal["s", "us"]) -> Ints:
+    unix: Ints = times.dt.as_unit(unit).astype("int64").to_numpy()
+    return unix

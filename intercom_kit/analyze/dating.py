@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from intercom_kit.analyze.counts import Counts, Scope
+from intercom_kit.analyze.counts import Bools, Counts, Scope
 from intercom_kit.analyze.scan import (
     LOWEST,
     Edge,
@@ -121,10 +121,12 @@ def _marks(counts: Counts, tests: int) -> Iterator[_Mark]:
 def _grouped(marks: Iterable[_Mark]) -> list[list[_Mark]]:
     """Marks that overlap, or lie less than a pause apart, are one incident."""
     groups: list[list[_Mark]] = []
+    until_s = -np.inf
     for mark in sorted(marks, key=lambda mark: mark.from_s):
-        if not groups or mark.from_s - _extent(groups[-1])[1] > PAUSE_S:
+        if mark.from_s - until_s > PAUSE_S:
             groups.append([])
         groups[-1].append(mark)
+        until_s = max(until_s, mark.to_s)
     return groups
 
 
@@ -179,29 +181,39 @@ def _usual(counts: Counts, bad: Ints, calls: Ints, stretch: Stretch, low: int) -
 
 def _began(counts: Counts, scope: Scope, rise: Edge, *, total: bool) -> tuple[pd.Timestamp | None, pd.Timestamp]:
     """The last good moment and the first bad one; in a total failure the last good call dates it, however near."""
-    good, bad = counts.moments(scope)
-    first_bad = bad.loc[bad["bin"] >= rise.last, "first_bad"].min()
+    good, bad = _moments(counts, scope)
+    first_bad = counts.bad_at[0][bad & (counts.bin >= rise.last)].min()
     clear = rise.last if total else rise.first
-    before = pd.concat([good.loc[good["bin"] < clear, "last_good"], good.loc[good["bin"] == clear, "first_good"]])
-    last_good = before[before < first_bad].max()
-    return None if rise.open or pd.isna(last_good) else last_good, first_bad
+    before = np.append(counts.good_at[1][good & (counts.bin < clear)], counts.good_at[0][good & (counts.bin == clear)])
+    before = before[before < first_bad]
+    return None if rise.open or not len(before) else _moment(before.max()), _moment(first_bad)
 
 
 def _ended(counts: Counts, scope: Scope, fall: Edge, *, total: bool) -> tuple[pd.Timestamp, pd.Timestamp | None]:
     """The last bad moment and the first good one, likewise."""
-    good, bad = counts.moments(scope)
-    last_bad = bad.loc[bad["bin"] <= fall.first, "last_bad"].max()
+    good, bad = _moments(counts, scope)
+    last_bad = counts.bad_at[1][bad & (counts.bin <= fall.first)].max()
     clear = fall.first if total else fall.last
-    after = pd.concat([good.loc[good["bin"] > clear, "first_good"], good.loc[good["bin"] == clear, "last_good"]])
-    first_good = after[after > last_bad].min()
-    return last_bad, None if fall.open or pd.isna(first_good) else first_good
+    after = np.append(counts.good_at[0][good & (counts.bin > clear)], counts.good_at[1][good & (counts.bin == clear)])
+    after = after[after > last_bad]
+    return _moment(last_bad), None if fall.open or not len(after) else _moment(after.min())
+
+
+def _moments(counts: Counts, scope: Scope) -> tuple[Bools, Bools]:
+    """Which rows hold good and which hold bad calls of a scope."""
+    inside = counts.within(scope)
+    return inside & (counts.good > 0), inside & (counts.bad > 0)
+
+
+def _moment(unix_us: int) -> pd.Timestamp:
+    return pd.Timestamp(unix_us, unit="us", tz="UTC")
 
 
 def _grew(counts: Counts, scope: Scope, rise: Edge, part: Stretch) -> bool:
     """Whether the time that calls took, where it is known, grew over minutes, even if more were slow at once."""
-    if not counts.timed:
-        return False
     took = counts.mean_ms(scope)
+    if took is None:
+        return False
     usual, during = np.nanmedian(took), took[rise.first : part.end]
     grown = during - usual > 0.75 * (np.nanmedian(during) - usual)
     return bool(grown.argmax() * counts.bin_s >= RAMP_S)

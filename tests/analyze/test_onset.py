@@ -1,0 +1,286 @@
+"""Onset and recovery in whole logs whose truth is known: generated, written to a file, read and counted."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from intercom_kit.analyze.onset import Detection, Episode, detect, detection_gap
+from intercom_kit.analyze.rollup import Rollup, make_rollup
+from intercom_kit.drill.scenarios import SCENARIOS
+from intercom_kit.drill.timeline import Effect, Scenario
+from intercom_kit.drill.traffic import Traffic, generate, write_log
+from intercom_kit.records import Event
+
+END = datetime(2026, 11, 24, 15, tzinfo=UTC)
+MINUTE = 60.0
+SHOWN = [name for name, scenario in SCENARIOS.items() if scenario.effects]
+QUIET = [name for name, scenario in SCENARIOS.items() if not scenario.effects]
+
+Count = Callable[[pd.DataFrame], Rollup]
+
+
+@pytest.fixture
+def count(tmp_path: Path) -> Count:
+    """Return a function that writes a log to a file and counts it."""
+
+    def counted(frame: pd.DataFrame) -> Rollup:
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.parquet"
+        write_log(frame, path)
+        return make_rollup([path])
+
+    return counted
+
+
+def play(*effects: Effect, hours: float = 3, rate: float = 6, seed: int = 5, **options: datetime) -> Traffic:
+    """Play some effects on their own."""
+    scenario = Scenario("made up", "made up", effects=effects, recovery_s=max(effect.end_s for effect in effects))
+    return generate(scenario, hours=hours, rate=rate, seed=seed, end=END, **options)
+
+
+def fails(start_min: float, end_min: float, share: float = 1.0, ramp_min: float = 0.0) -> Effect:
+    """Calls that fail from one minute to another."""
+    return Effect(start_min * MINUTE, end_min * MINUTE, share=share, status=500, code="x", ramp_s=ramp_min * MINUTE)
+
+
+def windows_apart(found: datetime, truth: datetime | None) -> float:
+    """How many windows lie between two moments."""
+    assert truth is not None
+    return abs(found.timestamp() // 10 - truth.timestamp() // 10)
+
+
+def found_in(detection: Detection) -> Episode:
+    """Return the only incident, in a log that has one."""
+    assert len(detection.episodes) == 1
+    assert detection.main == detection.onset == detection.episodes[0]
+    return detection.episodes[0]
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_every_drill_is_dated(name: str, count: Count) -> None:
+    """Onset and recovery of every drill lie within one window (latency: two minutes) of the truth."""
+    traffic = generate(SCENARIOS[name], hours=4.5, rate=4, seed=20, end=END, quota=83)
+    found = found_in(detect(count(traffic.frame)))
+    near = 12 if name == "slow-api" else 1
+    assert found.signal == {"slow-api": "latency", "rate-limited": "429", "workspace-quota": "429"}.get(
+        name, "429" if name == "server-overloaded" else "errors"
+    )
+    assert windows_apart(found.first_bad, traffic.onset) <= near
+    assert windows_apart(found.last_bad, traffic.recovery) <= near
+    assert found.last_good is not None
+    assert found.first_good is not None
+    assert found.last_good < found.first_bad < found.last_bad < found.first_good
+    assert Episode.from_line(found.line()) == found
+
+
+@pytest.mark.parametrize("name", QUIET)
+def test_nothing_is_found_where_nothing_happened(name: str, count: Count) -> None:
+    """A log in which nothing happens has no incident, through night and day."""
+    traffic = generate(SCENARIOS[name], hours=16, rate=3, seed=21, end=END)
+    assert detect(count(traffic.frame)) == Detection()
+
+
+@pytest.mark.parametrize(("calls", "minutes"), [(150, 60), (5000, 8), (0, 0)])
+def test_a_thin_log_is_refused_and_says_what_it_takes(calls: int, minutes: float, count: Count) -> None:
+    """Too few calls or too short a span give no incident, but the reason and what would be enough."""
+    frame = play(fails(-5, 5), hours=3, rate=6, onset=END - timedelta(minutes=30)).frame
+    frame = frame[frame["timestamp"] > END - timedelta(minutes=minutes)]
+    frame = frame.iloc[:: max(1, len(frame) // calls)].head(calls) if calls else frame.head(0)
+    rollup = count(frame) if len(frame) else Rollup.empty()
+    found = detect(rollup)
+    assert found.main is None
+    assert found.thin is not None
+    assert f"{len(frame):,} calls" in found.thin
+    assert "200 calls over 10 min" in found.thin
+
+
+@pytest.mark.parametrize(
+    ("effects", "shape"),
+    [
+        ((fails(0, 1.2),), "spike"),
+        ((fails(0, 30),), "step"),
+        ((fails(0, 40, share=0.9, ramp_min=15),), "ramp"),
+        ((fails(0, 4), fails(7, 11), fails(15, 20)), "flap"),
+        ((Effect(0, 1800, delay_ms=2500),), "step"),
+        ((Effect(0, 1800, delay_ms=3000, ramp_s=600),), "ramp"),
+    ],
+)
+def test_shapes_are_told_apart(effects: tuple[Effect, ...], shape: str, count: Count) -> None:
+    """A spike, a step, a ramp and a flap are told from each other, and a flap is one incident."""
+    traffic = play(*effects, rate=15)
+    found = found_in(detect(count(traffic.frame)))
+    assert found.shape == shape
+    assert windows_apart(found.first_bad, traffic.onset) <= 12
+    assert windows_apart(found.last_bad, traffic.recovery) <= 12
+
+
+def test_an_incident_of_some_routes_is_local(count: Count) -> None:
+    """When only searches hang, the incident names their routes and is dated by their calls."""
+    traffic = generate(SCENARIOS["search-timeouts"], hours=3, rate=10, seed=3, end=END)
+    found = found_in(detect(count(traffic.frame)))
+    assert found.routes == ("/contacts/search", "/conversations/search")
+    assert found.apps == ()
+    assert found.share > 0.95
+    assert "/contacts/search" in found.confidence
+
+
+def test_an_incident_of_one_app_is_local(count: Count) -> None:
+    """When one app runs into its own quota, the incident names the app, although others use the same routes."""
+    traffic = generate(SCENARIOS["rate-limited"], hours=3, rate=7, seed=3, end=END, quota=167)
+    found = found_in(detect(count(traffic.frame)))
+    assert (found.apps, found.routes) == (("sync",), ())
+
+
+def test_an_outage_is_local_to_nothing(count: Count) -> None:
+    """When every call fails, no route and no app is singled out."""
+    found = found_in(detect(count(generate(SCENARIOS["vendor-outage"], hours=3, rate=7, seed=3, end=END).frame)))
+    assert (found.apps, found.routes) == ((), ())
+    assert found.confidence.startswith("beyond doubt: ")
+    assert f"{found.bad:,} of {found.calls:,} calls failed" in found.confidence
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_part_of_the_calls_is_enough(seed: int, count: Count) -> None:
+    """When one call in six fails, the interval still holds the onset, and owns up to its width."""
+    traffic = play(fails(0, 35, share=0.16), seed=seed)
+    found = found_in(detect(count(traffic.frame)))
+    assert traffic.onset is not None
+    assert found.last_good is not None
+    assert found.last_good - timedelta(seconds=10) <= traffic.onset <= found.first_bad + timedelta(seconds=10)
+    assert found.first_bad - found.last_good < timedelta(minutes=2)
+
+
+def test_several_incidents_are_listed_and_the_largest_is_the_main_one(count: Count) -> None:
+    """Incidents an hour apart are told apart, in order of time; the one with the most bad calls is the main one."""
+    traffic = play(fails(0, 8), fails(70, 100), fails(160, 165), hours=4, onset=END - timedelta(hours=3.2))
+    found = detect(count(traffic.frame))
+    assert len(found.episodes) == 3
+    assert found.main == found.episodes[1]
+    starts = [(episode.first_bad - traffic.onset).total_seconds() / 60 for episode in found.episodes]
+    assert starts == pytest.approx([0, 70, 160], abs=0.2)
+
+
+def test_what_lies_outside_of_the_log_is_not_dated(count: Count) -> None:
+    """An incident that the log begins with has no last good moment, one that it ends with has no first good one."""
+    began = found_in(detect(count(play(fails(0, 45), onset=END - timedelta(hours=3, minutes=10)).frame)))
+    assert began.last_good is None
+    assert began.first_good is not None
+    lasting = detect(count(play(fails(0, 90), onset=END - timedelta(minutes=40)).frame))
+    assert found_in(lasting).last_good is not None
+    assert found_in(lasting).first_good is None
+    assert lasting.recovery is None
+
+
+def test_a_log_that_is_bad_throughout_is_an_incident(count: Count) -> None:
+    """When every call of the log fails, that is an incident without an onset or a recovery."""
+    found = found_in(detect(count(play(fails(0, 600), onset=END - timedelta(hours=4)).frame)))
+    assert (found.last_good, found.first_good) == (None, None)
+    assert found.share > 0.99
+
+
+def test_what_always_fails_is_no_incident(count: Count) -> None:
+    """A route that has always failed is the background, and does not hide a real incident."""
+    always = replace(fails(-1000, 1000), routes=("/me",))
+    assert detect(count(play(always, onset=END - timedelta(hours=1)).frame)).episodes == ()
+    traffic = play(always, fails(0, 20), onset=END - timedelta(hours=1))
+    found = found_in(detect(count(traffic.frame)))
+    assert windows_apart(found.first_bad, END - timedelta(hours=1)) <= 1
+
+
+def test_silence_is_no_incident_but_widens_the_interval(count: Count) -> None:
+    """A gap in the log is no incident; when the onset lies in it, the interval says that it was not seen."""
+    traffic = play(fails(0, 40), hours=4)
+    assert traffic.onset is not None
+    at = traffic.frame["timestamp"]
+    quiet = generate(SCENARIOS["healthy"], hours=4, rate=6, seed=5, end=END).frame
+    hole = at.between(traffic.onset - timedelta(minutes=6), traffic.onset + timedelta(minutes=9))
+    gap = quiet["timestamp"].between(traffic.onset - timedelta(minutes=6), traffic.onset + timedelta(minutes=9))
+    assert detect(count(quiet[~gap])) == Detection()
+    found = found_in(detect(count(traffic.frame[~hole])))
+    assert found.last_good is not None
+    assert found.last_good <= traffic.onset - timedelta(minutes=6)
+    assert found.first_bad >= traffic.onset + timedelta(minutes=9)
+
+
+def test_at_night_the_interval_is_as_wide_as_the_calls_are_far_apart(count: Count) -> None:
+    """With a call every ten seconds an outage is found, and its interval holds the onset."""
+    night = datetime(2026, 11, 24, 5, tzinfo=UTC)
+    scenario = SCENARIOS["vendor-outage"]
+    traffic = generate(scenario, hours=5, rate=0.12, seed=9, end=night, onset=night - timedelta(hours=2))
+    found = found_in(detect(count(traffic.frame)))
+    assert found.last_good is not None
+    assert traffic.onset is not None
+    assert found.last_good <= traffic.onset <= found.first_bad
+    assert found.first_bad - found.last_good < timedelta(minutes=2)
+
+
+def test_halves_of_a_log_tell_the_same_together(count: Count) -> None:
+    """The incident found in the sum of two rollups is that of the whole log."""
+    traffic = generate(SCENARIOS["flapping"], hours=2, rate=6, seed=4, end=END)
+    cut = pd.Timestamp(traffic.onset).floor("1min") + pd.Timedelta(minutes=9)
+    late = traffic.frame["timestamp"] >= cut
+    assert detect(count(traffic.frame[~late]) + count(traffic.frame[late])) == detect(count(traffic.frame))
+
+
+def test_slow_calls_that_time_out_are_one_incident(count: Count) -> None:
+    """When calls first get slow and then time out, it is one incident, and latency showed it first."""
+    traffic = play(
+        Effect(0, 40 * MINUTE, delay_ms=4000, ramp_s=300), Effect(10 * MINUTE, 40 * MINUTE, hang=True), rate=12
+    )
+    found = found_in(detect(count(traffic.frame)))
+    assert found.signal == "latency"
+    assert windows_apart(found.first_bad, traffic.onset) <= 12
+
+
+def test_latency_is_unmoved_by_a_change_of_mix(count: Count) -> None:
+    """More calls of a slow route make the average slower, but nothing is wrong."""
+    frame = generate(SCENARIOS["healthy"], hours=4, rate=8, seed=2, end=END).frame
+    slow = frame["route"].eq("/conversations/search")
+    first = frame["timestamp"] < END - timedelta(hours=2)
+    rng = np.random.default_rng(0)
+    mixed = frame[
+        (first & (~slow | (rng.random(len(frame)) < 0.1))) | (~first & (slow | (rng.random(len(frame)) < 0.3)))
+    ]
+    assert detect(count(mixed)) == Detection()
+
+
+EPISODE = Episode(
+    signal="errors",
+    shape="step",
+    last_good=datetime(2026, 11, 24, 9, 29, 55, tzinfo=UTC),
+    first_bad=datetime(2026, 11, 24, 9, 30, 5, tzinfo=UTC),
+    last_bad=datetime(2026, 11, 24, 10, 0, tzinfo=UTC),
+    first_good=None,
+    bad=90,
+    calls=100,
+    usual_share=0.002,
+    confidence="clear",
+)
+
+
+def event(minute: int, kind: str) -> Event:
+    """Something on the timeline, some minutes after nine."""
+    return Event.model_validate({"at": f"2026-11-24T09:{minute}:00Z", "kind": kind, "text": "x"})
+
+
+def test_the_detection_gap_is_an_interval() -> None:
+    """From onset to alert and to the status page's notice there are at least and at most so many seconds."""
+    events = [event(58, "vendor"), event(53, "vendor"), event(41, "alert"), event(37, "alert"), event(33, "note")]
+    gap = detection_gap(EPISODE, events)
+    assert (gap.first_alert, gap.vendor_notice) == (events[3].at, events[1].at)
+    assert gap.to_alert_s == (415.0, 425.0)
+    assert gap.to_notice_s == (1375.0, 1385.0)
+    told = detection_gap(EPISODE, events, datetime(2026, 11, 24, 9, 53, 30, tzinfo=UTC))
+    assert told.to_notice_s == (1405.0, 1415.0)
+
+
+def test_what_came_before_the_onset_detected_nothing() -> None:
+    """An alert from before the incident belongs to another; without alert or notice there is no gap to tell."""
+    gap = detection_gap(EPISODE, [event(12, "alert"), event(20, "vendor")])
+    assert (gap.first_alert, gap.to_alert_s, gap.to_notice_s) == (None, None, None)
+    open_start = EPISODE.model_copy(update={"last_good": None})
+    assert detection_gap(open_start, [event(31, "alert")]).to_alert_s == (55.0, 55.0)

@@ -14,7 +14,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def start_apart(work: Coroutine[Any, Any, T]) -> Future[T]:
+def start_apart(work: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
     """Start asynchronous work in a daemon thread and return at once; the future tells what came of it.
 
     Waiting for it can be interrupted; the work then goes on until it is done or the process ends.
@@ -22,7 +22,7 @@ def start_apart(work: Coroutine[Any, Any, T]) -> Future[T]:
 
     async def main() -> T:
         asyncio.get_running_loop().set_default_executor(_Daemons())
-        return await work
+        return await work()
 
     return _Daemons().submit(asyncio.run, main())
 

@@ -52,7 +52,7 @@ def start_checks(
 
     Whoever has something else to do meanwhile, such as importing, loses no time by it.
     """
-    return start_apart(collect_checks(settings, on_done=on_done, clock=clock))
+    return start_apart(lambda: collect_checks(settings, on_done=on_done, clock=clock))
 
 
 def run_checks(settings: Settings, *, on_done: OnDone | None = None, clock: Clock = utc_now) -> tuple[CheckRecord, ...]:

@@ -52,7 +52,7 @@ def count_conversations(settings: Settings, since: datetime, until: datetime, *,
     settings.require_token()
     if since >= until:
         raise InputError(f"The span ends before it begins: {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC.")
-    return start_apart(_count(settings, since, until, sleep)).result()
+    return start_apart(lambda: _count(settings, since, until, sleep)).result()
 
 
 def add_count(

@@ -56,7 +56,7 @@ def send_update(webhook_url: SecretStr, text: str, blocks: Sequence[dict[str, ob
     Raises SendError naming what Slack said and the next step.
     """
     message = json.dumps({"text": escape(text), "blocks": list(blocks)} if blocks else {"text": escape(text)})
-    start_apart(_post(webhook_url, message.encode())).result()
+    start_apart(lambda: _post(webhook_url, message.encode())).result()
 
 
 async def _post(webhook_url: SecretStr, message: bytes) -> None:

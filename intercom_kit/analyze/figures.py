@@ -119,7 +119,7 @@ def edges(episode: Episode, folder: Path, *, is_main: bool = True) -> tuple[Figu
     span = (
         "" if is_main else f" --since {_iso(episode.last_good or episode.first_bad)} --until {_iso(episode.last_bad)}"
     )
-    command = f"intercom-kit analyze {folder.name}{span} --json | jq"
+    command = f"intercom-kit analyze {folder.name}{span} --json --no-report | jq"
     sources = tuple(file_id(folder / name) for name in FILES)
     after = f"after {episode.last_good:%H:%M:%S} and " if episode.last_good else "before the log began or "
     figure = Figure(

@@ -182,9 +182,7 @@ def _evidence_tables(cited: Iterable[Entry]) -> dict[str, object]:
     }
 
 
-_CHECK_COLUMNS = (
-    "Evidence", "Time (UTC)", "Check", "Endpoint", "Outcome", "Status", "Latency", "request_id", "Observed", "Found by",
-)  # fmt: skip
+_CHECK_COLUMNS = ("Evidence", "Time (UTC)", "Endpoint", "Status", "Latency", "request_id", "Observed", "Found by")
 _EVENT_COLUMNS = ("Evidence", "Time (UTC)", "Kind", "By", "Text", "Cites", "Query or source", "Found by")
 _FILE_COLUMNS = ("Evidence", "File", "Bytes", "SHA-256", "Found by")
 
@@ -227,10 +225,8 @@ def _check_row(entry: Entry, check: CheckRecord) -> tuple[object, ...]:
     return (
         anchor(entry.id),
         f"{check.started_at:%Y-%m-%d %H:%M:%S}",
-        CHECK_LABELS[check.name],
-        code(check.target),
-        check.outcome,
-        " ".join(str(part) for part in (check.http_status, check.error_code or check.error_type) if part),
+        Md(f"{md(CHECK_LABELS[check.name])} {code(check.target)}"),
+        " ".join(str(one) for one in (check.outcome, check.http_status, check.error_code or check.error_type) if one),
         f"{check.duration_ms:,.0f} ms" if check.configured else "",
         code(check.request_id or ""),
         check.observed,

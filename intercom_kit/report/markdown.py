@@ -109,6 +109,7 @@ def _parser() -> "MarkdownIt":
         "html_block": _html_block,
         "image": _image,
         "link_open": _link_open,
+        "fence": _fence,
         "table_open": lambda *_: (
             '<div class="ik-scroll" role="group" aria-label="Table" tabindex="0"><table class="ik-table">\n'
         ),
@@ -145,6 +146,12 @@ def _image(tokens: "Sequence[Token]", index: int, _options: object, env: Mapping
     data = b64encode(chart.svg).decode()
     figure = Markup('<figure class="ik-chart"><img src="data:image/svg+xml;base64,{}" alt="{}"></figure>\n')
     return str(figure.format(data, chart.alt))
+
+
+def _fence(tokens: "Sequence[Token]", index: int, *_: object) -> str:
+    """Return a block of code that wraps, and that a keyboard can reach."""
+    block = Markup('<pre class="ik-copy" tabindex="0" role="group" aria-label="To copy"><code>{}</code></pre>\n')
+    return str(block.format(tokens[index].content))
 
 
 def _link_open(tokens: "Sequence[Token]", index: int, *_: object) -> str:

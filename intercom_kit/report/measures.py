@@ -171,7 +171,7 @@ def _exhausted(case: "Case") -> Figure:
         name="exhausted",
         label="Times our quota was used up",
         definition="Spans in which nothing was left of our own app's 10-second windows, by the rate-limit headers.",
-        query=f"intercom-kit analyze {case.facts.id} --json | jq .rate_limit.exhausted",
+        query=f"intercom-kit analyze {case.facts.id} --json --no-report | jq .rate_limit.exhausted",
     )
     if case.findings is None or case.findings.rate_limit.limit is None:
         return figure.model_copy(update={"unknown": "no rate-limit header was seen" if case.findings else NO_LOG})
@@ -186,7 +186,7 @@ def _unattributed(case: "Case") -> Figure:
         name="unattributed_share",
         label="Quota used by others",
         definition="Share of the used quota, in windows under pressure, that no call of our own log explains.",
-        query=f"intercom-kit analyze {case.facts.id} --json | jq .rate_limit.unattributed_share",
+        query=f"intercom-kit analyze {case.facts.id} --json --no-report | jq .rate_limit.unattributed_share",
     )
     share = case.findings.rate_limit.unattributed_share if case.findings else None
     if share is not None and case.study is not None and case.study.pressed.empty:
@@ -211,7 +211,9 @@ def _slowness(case: "Case") -> Figure:
         return figure.model_copy(update={"unknown": "the log has no durations on one side of the onset"})
     shown = f"{before:,.0f} ms before, {during:,.0f} ms during"
     since, until = (f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in case.study.incident)
-    query = f"intercom-kit analyze {case.facts.id} --since {since} --until {until} --json | jq .latency.p95_ms"
+    query = (
+        f"intercom-kit analyze {case.facts.id} --since {since} --until {until} --json --no-report | jq .latency.p95_ms"
+    )
     found = {"value": round(during, 2), "shown": shown, "query": query, "sources": _log_sources(case)}
     return figure.model_copy(update=found)
 

@@ -4,45 +4,47 @@ import json
 import re
 from datetime import UTC, datetime
 
-from intercom_kit.collect.client import Answer, ask
+from intercom_kit.collect.client import Answer, Clock, ask, utc_now
 from intercom_kit.collect.redact import API_KEYS, Redactor
 from intercom_kit.collect.round import Round, in_time, parsed
 from intercom_kit.records import CheckName, CheckRecord, RateLimit
+from intercom_kit.settings import Settings
 
 SEARCH = {"query": {"field": "created_at", "operator": ">", "value": 0}, "pagination": {"per_page": 1}}
 
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _NUMBER = re.compile(r"[0-9]{1,11}")
-_TITLE = re.compile(r'"title":"((?:[^"\\]|\\.)+)"')
 
 
 async def check_api(this: Round) -> CheckRecord:
     """Ask who we are (GET /me); the same answer tells the rate limit."""
-    settings = this.settings
-    answer = await ask(
-        "GET",
-        f"{settings.base_url}/me",
-        deadline=this.deadline,
-        clock=this.clock,
-        headers={"Intercom-Version": settings.api_version},
-        token=settings.token,
-    )
+    answer = await ask_api(this.settings, "GET", "/me", deadline=this.deadline, clock=this.clock)
     return _record(this, "api", "GET /me", answer)
 
 
 async def check_search(this: Round) -> CheckRecord:
     """Search contacts for one result; nothing of the contact is kept."""
-    settings = this.settings
-    answer = await ask(
-        "POST",
-        f"{settings.base_url}/contacts/search",
-        deadline=this.deadline,
-        clock=this.clock,
-        headers={"Intercom-Version": settings.api_version, "Content-Type": "application/json"},
+    path = "/contacts/search"
+    answer = await ask_api(this.settings, "POST", path, body=SEARCH, deadline=this.deadline, clock=this.clock)
+    return _record(this, "search", f"POST {path}", answer)
+
+
+async def ask_api(
+    settings: Settings, method: str, path: str, *, deadline: float, body: object = None, clock: Clock = utc_now
+) -> Answer:
+    """Ask Intercom's API with the token and the version of the settings; body: sent as JSON unless None. See `ask`."""
+    headers = {"Intercom-Version": settings.api_version}
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+    return await ask(
+        method,
+        settings.base_url + path,
+        deadline=deadline,
+        headers=headers,
         token=settings.token,
-        content=json.dumps(SEARCH).encode(),
+        content=json.dumps(body).encode() if body is not None else b"",
+        clock=clock,
     )
-    return _record(this, "search", "POST /contacts/search", answer)
 
 
 def _record(this: Round, name: CheckName, asked: str, answer: Answer) -> CheckRecord:
@@ -58,7 +60,7 @@ def _record(this: Round, name: CheckName, asked: str, answer: Answer) -> CheckRe
     if answer.status != 200 or error_type:
         if answer.status == 200:
             found["error_type"] = error_type
-        observed = _failure(this, asked, answer, code, message, found["responses"])
+        observed = _failure(this, asked, answer, code, message)
         found |= {"error_code": code, "error_message": message}
         return this.record(name, answer, "failed", f"{observed} {_limit_words(answer, limit)}".strip(), **found)
     right, seen, more = _me(this, body) if name == "api" else _hits(body)
@@ -68,7 +70,7 @@ def _record(this: Round, name: CheckName, asked: str, answer: Answer) -> CheckRe
     return this.record(name, answer, "failed", f"{asked} answered 200, but {seen}.", **found, error_type="wrong_shape")
 
 
-def _failure(this: Round, asked: str, answer: Answer, code: str | None, message: str | None, evidence: object) -> str:
+def _failure(this: Round, asked: str, answer: Answer, code: str | None, message: str | None) -> str:
     """Say how a call failed."""
     if answer.status is None:
         return f"{asked} got no answer: {this.why_not(answer)}."
@@ -79,15 +81,12 @@ def _failure(this: Round, asked: str, answer: Answer, code: str | None, message:
     if answer.error_type:
         return f"{asked} answered {answer.status}, but {this.why_not(answer)}."
     if code or message:
-        return (
-            f"{asked} answered {answer.status} {code or ''}".rstrip()
-            + f"{f': {message}' if message else ''}".rstrip(".")
-            + "."
-        )
+        said = f" {code}" * bool(code) + f": {message}" * bool(message)
+        return f"{asked} answered {answer.status}{said}".rstrip(".") + "."
     if not answer.body:
         return f"{asked} answered {answer.status} with an empty body."
-    title = _TITLE.search(str(evidence))
-    what = f"a page titled “{title[1]}”, not with" if title else "something else than"
+    title = json.loads(this.redactor.page(answer.body)).get("title")
+    what = f"a page titled “{title}”, not with" if title else "something else than"
     return f"{asked} answered {answer.status} with {what} an error of the API."
 
 

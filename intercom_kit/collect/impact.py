@@ -7,10 +7,11 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from intercom_kit.collect.apart import start_apart
-from intercom_kit.collect.client import Answer, ask
+from intercom_kit.collect.api import ask_api, rate_limit
+from intercom_kit.collect.client import Answer, utc_now
 from intercom_kit.collect.incident import IncidentFolder
 from intercom_kit.collect.notes import NOTE_LIMIT, require_incident
 from intercom_kit.collect.redact import Redactor
@@ -66,7 +67,7 @@ def add_count(
     )
     numbers = {"conversations_created": count.conversations, "contacts_in_them": count.contacts}
     query = f"POST /conversations/search {count.query}"
-    event = Event(at=at or datetime.now(UTC), kind="note", text=text, numbers=numbers, query=query)
+    event = Event(at=at or utc_now(), kind="note", text=text, numbers=numbers, query=query)
     folder.add_event(event)
     return event
 
@@ -92,7 +93,7 @@ def state_impact(
         raise InputError("Give a number of conversations or users, 0 or more, and the source that it was counted from.")
     words = " and ".join(f"{number} {name.replace('_', ' ')}" for name, number in numbers.items())
     text = f"Counted by {by or 'a person'}: {words}"
-    event = Event(at=at or datetime.now(UTC), kind="note", text=text, by=by or "unnamed", numbers=numbers, query=said)
+    event = Event(at=at or utc_now(), kind="note", text=text, by=by or "unnamed", numbers=numbers, query=said)
     folder.add_event(event)
     return event
 
@@ -104,7 +105,7 @@ async def _count(settings: Settings, since: datetime, until: datetime, sleep: Sl
         body = json.loads(query) | {
             "pagination": {"per_page": PER_PAGE} | ({"starting_after": cursor} if cursor else {})
         }
-        answer = await _page(settings, json.dumps(body), sleep)
+        answer = await _page(settings, body, sleep)
         found, cursor = _read(answer)
         inside = [one for one in found if since.timestamp() <= _created(one) < until.timestamp()]
         conversations += len(inside)
@@ -114,7 +115,7 @@ async def _count(settings: Settings, since: datetime, until: datetime, sleep: Sl
     raise EvidenceError(f"There are over {PAGES_LIMIT * PER_PAGE} conversations in the span. Choose a shorter one.")
 
 
-async def _page(settings: Settings, body: str, sleep: Sleep) -> Answer:
+async def _page(settings: Settings, body: object, sleep: Sleep) -> Answer:
     answer = await _ask(settings, body)
     for _ in range(RETRIES):
         if answer.status != 429:
@@ -124,22 +125,16 @@ async def _page(settings: Settings, body: str, sleep: Sleep) -> Answer:
     return answer
 
 
-async def _ask(settings: Settings, body: str) -> Answer:
-    return await ask(
-        "POST",
-        f"{settings.base_url}/conversations/search",
-        deadline=asyncio.get_running_loop().time() + PATIENCE * settings.timeout_s,
-        headers={"Content-Type": "application/json", "Intercom-Version": settings.api_version},
-        token=settings.token,
-        content=body.encode(),
-    )
+async def _ask(settings: Settings, body: object) -> Answer:
+    deadline = asyncio.get_running_loop().time() + PATIENCE * settings.timeout_s
+    return await ask_api(settings, "POST", "/conversations/search", body=body, deadline=deadline)
 
 
 def _wait_s(answer: Answer) -> float:
     """Return the seconds until the window ends, as its header says; a whole window where it does not."""
-    reset = answer.headers.get("x-ratelimit-reset", "")
-    left = int(reset) - datetime.now(UTC).timestamp() if reset.isdecimal() else WINDOW_S
-    return min(max(left, 0.0), WINDOW_S) + 0.1
+    limit = rate_limit(answer)
+    left_s = (limit.reset_at - utc_now()).total_seconds() if limit and limit.reset_at else WINDOW_S
+    return min(max(left_s, 0.0), WINDOW_S) + 0.1
 
 
 def _read(answer: Answer) -> tuple[list[dict[str, object]], str | None]:

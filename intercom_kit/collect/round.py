@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from intercom_kit.collect.client import Answer, Clock
+from intercom_kit.collect.client import Answer, Clock, utc_now
 from intercom_kit.collect.redact import Redactor
 from intercom_kit.records import CheckName, CheckRecord, ErrorType, Outcome, RawResponse
 from intercom_kit.settings import Settings
@@ -19,7 +19,7 @@ class Round:
     redactor: Redactor
     run: str
     deadline: float
-    clock: Clock
+    clock: Clock = utc_now
 
     def record(self, name: CheckName, answer: Answer, outcome: Outcome, observed: str, **found: object) -> CheckRecord:
         """Make the record of a check from its answer; `found` holds further fields, and wins."""

@@ -151,6 +151,19 @@ def trusted(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> 
     tls_context.cache_clear()
 
 
+def test_certificates_come_with_httpx_where_the_system_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine without a store of certificates, as in a small container, https can be verified all the same."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    tls_context.cache_clear()
+    try:
+        assert tls_context().cert_store_stats()["x509_ca"] > 50
+    finally:
+        tls_context.cache_clear()
+
+
 @pytest.fixture
 def tls_server(certificate: tuple[Path, Path]) -> Iterator[Server]:
     """A server that speaks TLS and answers {} to whatever it is asked."""

@@ -15,6 +15,7 @@ from intercom_kit.drill import objects
 from intercom_kit.drill.server import Loopback
 from intercom_kit.errors import EvidenceError, InputError, SettingsError
 from intercom_kit.settings import load_settings
+from tests.collect.conftest import TOKEN, Behaviour, Server, answer
 
 Play = Callable[..., Loopback]
 
@@ -64,6 +65,24 @@ def test_a_429_is_waited_out_until_the_window_ends(play: Play) -> None:
         count_conversations(play("rate-limited").settings(), *_span(1), sleep=sleep)
     assert len(waits) == 3
     assert all(0 < wait_s <= 10.1 for wait_s in waits)
+
+
+@pytest.mark.parametrize("reset", ["", "soon", "9" * 400, "\u00b2"])
+def test_a_reset_that_is_no_time_is_waited_for_as_a_window(
+    reset: str, misbehave: Callable[[Behaviour], Server]
+) -> None:
+    """Where a 429 does not tell when its window ends, a whole window is waited."""
+    waits: list[float] = []
+
+    async def sleep(wait_s: float) -> None:
+        waits.append(wait_s)
+        await asyncio.sleep(0)
+
+    server = misbehave(answer("{}", "429 Too Many Requests", x_ratelimit_reset=reset))
+    settings = load_settings(None, token=TOKEN, base_url_override=server.url)
+    with pytest.raises(EvidenceError, match="answered 429"):
+        count_conversations(settings, *_span(1), sleep=sleep)
+    assert waits == [10.1] * 3
 
 
 def test_a_refusal_or_an_empty_span_says_so(play: Play) -> None:

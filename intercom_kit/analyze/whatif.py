@@ -5,7 +5,7 @@ quota. How many it let pass is read from the log, never assumed. Counts are flui
 proportion), nothing is drawn at random, and the cost grows with the throttled span, not with the log.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,24 +108,38 @@ def what_if(arrived: pd.DataFrame, *, policies: Sequence[str] = POLICIES, rate: 
     delay_p99_s (seconds added, over the calls that arrived in the throttled span), peak_at_reset (most calls in the
     first second of a window); no rows when nothing was throttled. Raises ValueError on an unknown policy.
     """
-    spans = [span for _, rows in arrived.groupby("quota") if (span := _span(rows)) is not None]
-    rows = [_outcome(policy, [_replay(policy, span, rate) for span in spans]) for policy in policies if spans]
+    spans = _spans(arrived)
+    return _outcomes(arrived, {policy: [_replay(policy, span, rate) for span in spans] for policy in policies if spans})
+
+
+def replay(arrived: pd.DataFrame, policy: str, *, rate: float | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what one policy sends over time, for a picture, and its row of `what_if`, both from one replay.
+
+    The first: window_start, sent, throttled (summed over quotas). Without a throttled call both have no rows.
+    """
+    spans = _spans(arrived)
+    replays = [_replay(policy, span, rate) for span in spans]
+    return _over_time(spans, replays), _outcomes(arrived, {policy: replays} if spans else {})
+
+
+def _spans(arrived: pd.DataFrame) -> "list[_Span]":
+    return [span for _, rows in arrived.groupby("quota") if (span := _span(rows)) is not None]
+
+
+def _outcomes(arrived: pd.DataFrame, replays: Mapping[str, Sequence[Replay]]) -> pd.DataFrame:
+    rows = [_outcome(policy, played) for policy, played in replays.items()]
     columns = ["policy", "throttled", "lost", "delay_p50_s", "delay_p99_s", "peak_at_reset"]
     frame = pd.DataFrame(rows, columns=columns)
     frame.insert(2, "avoided", int(arrived["throttled"].sum()) - frame["throttled"])
     return frame
 
 
-def replay(arrived: pd.DataFrame, policy: str, *, rate: float | None = None) -> pd.DataFrame:
-    """Return what one policy sends over time: window_start, sent, throttled (summed over quotas), for a picture."""
+def _over_time(spans: "Sequence[_Span]", replays: Sequence[Replay]) -> pd.DataFrame:
     parts = []
-    for _, rows in arrived.groupby("quota"):
-        span = _span(rows)
-        if span is not None:
-            played = _replay(policy, span, rate)
-            starts = pd.date_range(span.start, periods=len(played.sent), freq=f"{WINDOW_S}s", name="window_start")
-            sums = {"sent": played.sent.sum(axis=1), "throttled": played.throttled.sum(axis=1)}
-            parts.append(pd.DataFrame(sums, index=starts))
+    for span, played in zip(spans, replays, strict=True):
+        starts = pd.date_range(span.start, periods=len(played.sent), freq=f"{WINDOW_S}s", name="window_start")
+        sums = {"sent": played.sent.sum(axis=1), "throttled": played.throttled.sum(axis=1)}
+        parts.append(pd.DataFrame(sums, index=starts))
     if not parts:
         return pd.DataFrame(columns=["window_start", "sent", "throttled"])
     return pd.concat(parts).groupby(level=0).sum().round(3).reset_index()

@@ -40,13 +40,12 @@ class Panel:
     @cached_property
     def wanted(self) -> pd.DataFrame:
         """The calls that wanted through in the throttled span: each sent once."""
-        return whatif.replay(self.seen.arrivals, "none")
+        return whatif.replay(self.seen.arrivals, "none")[0]
 
     def draw(self, policy: str, rate: float) -> Chart:
         """Return what one policy would have sent and met; rate: calls a second of each app's token bucket."""
-        replayed = whatif.replay(self.seen.arrivals, policy, rate=rate)
-        outcome = whatif.what_if(self.seen.arrivals, policies=[policy], rate=rate).iloc[0]
-        return _chart(self.wanted, replayed, outcome, rate)
+        replayed, outcome = whatif.replay(self.seen.arrivals, policy, rate=rate)
+        return _chart(self.wanted, replayed, outcome.iloc[0], rate)
 
     def controls(self, name: str) -> "Widget":
         """Return the controls; each change draws the output of that display id anew."""

@@ -114,7 +114,7 @@ def test_an_exponential_backoff_burns_its_first_tries_within_the_window() -> Non
 
 def test_jitter_lowers_the_peak_at_the_reset_but_not_the_429s_of_a_fixed_window() -> None:
     """Spread over five seconds, the twenty that wait come four at a time, and as many are refused."""
-    seen = replay(burst(30), "reset_with_jitter")
+    seen, _ = replay(burst(30), "reset_with_jitter")
     assert seen["sent"].head(3).tolist() == [30, 20, 10]
     assert outcomes(burst(30), "reset_with_jitter")["throttled"] == outcomes(burst(30), "sleep_to_reset")["throttled"]
     calm = arrivals(limited_log([[0] * 9 + [30], [0] * 10], 10))
@@ -146,7 +146,7 @@ def test_only_the_calls_of_the_throttled_span_are_measured() -> None:
     log = limited_log([[20] + [0] * 9, *([[0] * 9 + [5]] * 30)], 10)
     seen = outcomes(arrivals(log), "sleep_to_reset")
     assert (seen["delay_p50_s"], seen["delay_p99_s"]) == (0, 10)
-    assert len(replay(arrivals(log), "sleep_to_reset")) == 1 + DRAIN_WINDOWS
+    assert len(replay(arrivals(log), "sleep_to_reset")[0]) == 1 + DRAIN_WINDOWS
 
 
 def test_the_capacity_is_what_the_log_saw_pass() -> None:
@@ -187,7 +187,7 @@ def test_without_headers_there_is_nothing_to_replay() -> None:
     log = table([row(0, 200, [5] * 10), row(0, 429, [5] * 10)])
     assert arrivals(log).empty
     assert what_if(arrivals(log)).empty
-    assert replay(arrivals(log), "none").empty
+    assert all(frame.empty for frame in replay(arrivals(log), "none"))
 
 
 def test_an_unknown_policy_is_refused_with_the_known_ones() -> None:

@@ -60,6 +60,9 @@ def lab_server(home: Path, outputs: Path, *words: str, theme: str = "Light") -> 
         "JUPYTER_PORT": str(_free_port()),
         "INTERCOM_KIT_OUTPUTS": str(outputs),
     }
+    broken = home / "data" / "kernels" / "python3"  # a kernel that some other project left there
+    broken.mkdir(parents=True)
+    (broken / "kernel.json").write_text('{"argv": ["false"], "display_name": "Elsewhere", "language": "python"}')
     if os.geteuid() == 0:
         (home / "config" / "jupyter_server_config.json").write_text('{"ServerApp": {"allow_root": true}}')
     said = home / "said.txt"

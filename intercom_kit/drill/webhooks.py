@@ -1,0 +1,137 @@
+"""Hours of webhook deliveries in virtual time: the log that our endpoint would have kept, and what was wrong."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from intercom_kit.drill.objects import CANARY_EMAIL, CANARY_NAME, WORKSPACE
+from intercom_kit.drill.timeline import Scenario
+
+TOPICS = (
+    "conversation.user.created",
+    "conversation.user.replied",
+    "conversation.admin.replied",
+    "contact.user.created",
+)
+RETRY_S = (60.0, 300.0, 900.0, 3600.0, 7200.0)  # after a failed attempt, until one succeeds
+SLOW_SHARE = 0.01  # of deliveries that our endpoint answers too late, so that they come again
+DRAIN = 8.0  # the queue is sent this many times as fast as events come
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class WebhookFault:
+    """What is wrong from start_s (included) to end_s (excluded), in seconds of the log.
+
+    queue: Intercom's workers stand still, and then send what is queued, the newest first. endpoint: ours fails, and
+    Intercom tries again later. paused: nothing is sent, and nothing of it ever will be.
+    """
+
+    kind: Literal["queue", "endpoint", "paused"]
+    start_s: float
+    end_s: float
+
+
+def fault_of(scenario: Scenario, start_s: float = 7200.0) -> WebhookFault | None:
+    """Return the fault of a scenario whose webhooks are delayed, beginning at start_s of the log; None for others."""
+    delayed = any(truth.cause == "webhooks_delayed" for truth in scenario.truths)
+    return WebhookFault("queue", start_s, start_s + scenario.recovery_s) if delayed else None
+
+
+def generate_deliveries(
+    fault: WebhookFault | None = None,
+    *,
+    hours: float = 8.0,
+    per_minute: float = 20.0,
+    seed: int,
+    end: datetime | None = None,
+) -> pd.DataFrame:
+    """Return deliveries by the time they were received, in the columns of analyze/deliveries.py.
+
+    end: of the log, now unless given. The same seed gives the same deliveries.
+    """
+    rng = np.random.default_rng(seed)
+    zero = np.floor((end or datetime.now(UTC)).timestamp() - hours * 3600)
+    created = np.sort(rng.random(rng.poisson(hours * 60 * per_minute))) * hours * 3600
+    sent = created + np.exp(rng.normal(0.2, 0.5, len(created)))  # a second or two in Intercom's queue
+    if fault and fault.kind == "queue":
+        sent = _queued(created, sent, fault, per_minute)
+    received, attempts = sent + 0.05 + rng.exponential(0.1, len(sent)), np.ones(len(sent), np.int64)
+    if fault and fault.kind == "endpoint":
+        received, attempts = _repeated(received, fault)
+    kept = np.ones(len(created), bool)
+    if fault and fault.kind == "paused":
+        kept = ~((sent >= fault.start_s) & (sent < fault.end_s))
+    frame = pd.DataFrame(
+        {
+            "received_at": _times(zero + received),
+            "id": [f"notif_{rng.bytes(8).hex()}" for _ in created],
+            "topic": np.array(TOPICS)[rng.integers(len(TOPICS), size=len(created))],
+            "created_at": _times(zero + np.floor(created)),
+            "first_sent_at": _times(zero + np.floor(sent)),
+            "attempts": attempts,
+        }
+    )[kept]
+    slow = frame.sample(frac=SLOW_SHARE, random_state=rng)
+    again = slow.assign(received_at=slow["received_at"] + pd.Timedelta(seconds=65), attempts=slow["attempts"] + 1)
+    whole = pd.concat([frame, again]).sort_values("received_at", kind="stable", ignore_index=True)
+    return whole[whole["received_at"] < _times(np.array([zero + hours * 3600]))[0]].astype({"attempts": "Int64"})
+
+
+def write_deliveries(frame: pd.DataFrame, path: Path) -> None:
+    """Write deliveries as NDJSON: each line a whole notification, with somebody's data in it, and when it came."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in _notifications(frame)), encoding="utf-8")
+
+
+def _queued(created: Floats, sent: Floats, fault: WebhookFault, per_minute: float) -> Floats:
+    """What would have been sent during the fault is sent after it, the newest first, beside what comes anew."""
+    waiting = np.flatnonzero((sent >= fault.start_s) & (created < fault.end_s))
+    order = waiting[np.argsort(-created[waiting], kind="stable")]
+    delayed = sent.copy()
+    delayed[order] = fault.end_s + np.arange(1, len(order) + 1) * 60 / (per_minute * DRAIN)
+    return delayed
+
+
+def _repeated(received: Floats, fault: WebhookFault) -> tuple[Floats, NDArray[np.int64]]:
+    """What fails during the fault is tried again until it is over."""
+    attempts = np.ones(len(received), np.int64)
+    for wait_s in RETRY_S:
+        failing = (received >= fault.start_s) & (received < fault.end_s)
+        received = np.where(failing, received + wait_s, received)
+        attempts += failing
+    return received, attempts
+
+
+def _times(unix: Floats) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(pd.to_datetime((unix * 1e6).astype(np.int64), unit="us", utc=True))
+
+
+def _notifications(frame: pd.DataFrame) -> Iterator[dict[str, object]]:
+    author = {"type": "user", "name": CANARY_NAME, "email": CANARY_EMAIL}
+    received = frame["received_at"].dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    unix = {name: frame[name].dt.as_unit("s").astype("int64") for name in ("created_at", "first_sent_at")}
+    columns = (received, frame["id"], frame["topic"], frame["attempts"], unix["first_sent_at"], unix["created_at"])
+    for at, name, topic, attempts, first_sent_at, created_at in zip(*(one.tolist() for one in columns), strict=True):
+        notification = {
+            "type": "notification_event",
+            "app_id": WORKSPACE,
+            "data": {"type": "notification_event_data", "item": {"type": "conversation", "id": "1", "author": author}},
+            "links": {},
+            "id": name,
+            "topic": topic,
+            "delivery_status": "pending",
+            "delivery_attempts": attempts,
+            "delivered_at": 0,
+            "first_sent_at": first_sent_at,
+            "created_at": created_at,
+            "self": None,
+        }
+        yield {"received_at": at, "notification": notification}

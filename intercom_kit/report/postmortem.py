@@ -5,7 +5,7 @@ Equal evidence, facts and templates give equal bytes: nothing here looks at a cl
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from jinja2 import ChoiceLoader, FileSystemLoader, StrictUndefined, TemplateError
@@ -137,10 +137,14 @@ class Postmortem:
             ) from error
         return appendix.tidy(text)
 
+    @cached_property
+    def _given(self) -> dict[str, object]:
+        return appendix.context(self.case)
+
     def _context(self, problems: tuple[Problem, ...]) -> dict[str, object]:
         case = self.case
         return {
-            **appendix.context(case),
+            **self._given,
             "facts": case.facts,
             "figures": case.figures,
             "errors": [problem for problem in problems if problem.level == "error"],
@@ -203,8 +207,9 @@ def _plain_duration(seconds: float) -> str:
     return hours_minutes(seconds).removeprefix("0 hours ").removesuffix(" 0 minutes")
 
 
+@lru_cache(maxsize=4)
 def _environment(templates: Path | None) -> ImmutableSandboxedEnvironment:
-    """Return an environment in which every value that is not Markdown is escaped."""
+    """Return an environment in which every value that is not Markdown is escaped; it reads changed files again."""
     folders = [FileSystemLoader(folder) for folder in (templates, TEMPLATES) if folder]
     environment = ImmutableSandboxedEnvironment(
         loader=ChoiceLoader(folders),

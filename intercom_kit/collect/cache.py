@@ -24,29 +24,30 @@ MAX_BYTES = 256 * 2**20  # of bodies: an export that pages through everything mu
 KEEP_S = 24 * 3600.0  # longer than any fallback should be old: it can be raised when an outage lasts
 _BUSY_S = 1.0  # how long one process waits for another; a write takes a tenth of a millisecond
 _OURS = 0x696B6331  # SQLite's application_id: a file of somebody else's is not touched
-_SCHEMA = """
-    CREATE TABLE IF NOT EXISTS answers (
+_SCHEMA = (
+    """CREATE TABLE answers (
         key BLOB PRIMARY KEY,      -- hash of who asked what, see last_good.py
         about TEXT NOT NULL,       -- the object's id; empty for a search
         body TEXT NOT NULL,        -- JSON
         stored_at REAL NOT NULL,   -- Unix seconds
         used INTEGER NOT NULL      -- grows with each use, in the order of use
-    );
-    CREATE INDEX IF NOT EXISTS by_use ON answers (used);
-    CREATE INDEX IF NOT EXISTS by_time ON answers (stored_at);
-    CREATE INDEX IF NOT EXISTS by_object ON answers (about) WHERE about <> '';
-    CREATE TABLE IF NOT EXISTS total (entries INTEGER NOT NULL, bytes INTEGER NOT NULL);
-    INSERT INTO total SELECT 0, 0 WHERE NOT EXISTS (SELECT 1 FROM total);
-    CREATE TRIGGER IF NOT EXISTS added AFTER INSERT ON answers BEGIN
+    )""",
+    "CREATE INDEX by_use ON answers (used)",
+    "CREATE INDEX by_time ON answers (stored_at)",
+    "CREATE INDEX by_object ON answers (about) WHERE about <> ''",
+    "CREATE TABLE total (entries INTEGER NOT NULL, bytes INTEGER NOT NULL)",
+    "INSERT INTO total VALUES (0, 0)",
+    """CREATE TRIGGER added AFTER INSERT ON answers BEGIN
         UPDATE total SET entries = entries + 1, bytes = bytes + length(CAST(new.body AS BLOB));
-    END;
-    CREATE TRIGGER IF NOT EXISTS removed AFTER DELETE ON answers BEGIN
+    END""",
+    """CREATE TRIGGER removed AFTER DELETE ON answers BEGIN
         UPDATE total SET entries = entries - 1, bytes = bytes - length(CAST(old.body AS BLOB));
-    END;
-    CREATE TRIGGER IF NOT EXISTS replaced AFTER UPDATE OF body ON answers BEGIN
+    END""",
+    """CREATE TRIGGER replaced AFTER UPDATE OF body ON answers BEGIN
         UPDATE total SET bytes = bytes + length(CAST(new.body AS BLOB)) - length(CAST(old.body AS BLOB));
-    END;
-"""
+    END""",
+    f"PRAGMA application_id = {_OURS}",
+)
 _NEXT_USE = "(SELECT coalesce(max(used), 0) + 1 FROM answers)"
 
 
@@ -76,14 +77,18 @@ class Cache:
         keep_s: float = KEEP_S,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._connection: sqlite3.Connection | None = None
         self.path = Path(path).expanduser() if path is not None else None
         self.max_entries, self.max_bytes = max_entries, max_bytes
         self._keep_s, self._clock = keep_s, clock
         self._lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
         _CACHES.add(self)
         with self._open():
             pass
+
+    def __del__(self) -> None:
+        if self._connection:
+            self._connection.close()
 
     def __len__(self) -> int:
         """How many answers are kept."""
@@ -219,14 +224,21 @@ class Cache:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        owner = connection.execute("PRAGMA application_id").fetchone()[0]
-        if owner != _OURS and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise CacheError(f"{self.path} is a database of another program. Give another path for the cache.")
+        if not _is_ours(connection):
+            connection.execute("BEGIN IMMEDIATE")  # another process may be making the same file
+            if not _is_ours(connection):
+                if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                    raise CacheError(f"{self.path} is a database of another program. Give another path for the cache.")
+                for statement in _SCHEMA:
+                    connection.execute(statement)
+            connection.execute("COMMIT")
         connection.execute("PRAGMA journal_mode = WAL")  # readers and a writer at once; a kill loses nothing written
         connection.execute("PRAGMA synchronous = NORMAL")  # a power cut may lose the last seconds
         connection.execute("PRAGMA secure_delete = ON")
-        if owner != _OURS:
-            connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {_OURS}; COMMIT;")
+
+
+def _is_ours(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("PRAGMA application_id").fetchone()[0] == _OURS)
 
 
 def _names(body: str, spelt: str, named: re.Pattern[str]) -> bool:

@@ -6,6 +6,8 @@ work. Results go to standard output, progress and complaints to standard error.
 
 import signal
 import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Annotated, Any
 
@@ -76,3 +78,14 @@ def _root(
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of words.")]
 IncidentId = Annotated[str, typer.Argument(help="The incident's id, which is its folder's name in outputs/.")]
+
+
+@contextmanager
+def progress(words: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on standard error; call what it yields with what is done and what there is to do."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task(words, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,13 +1,11 @@
 """Commands for the archive of all incidents: index, verify, publish, purge."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from intercom_kit.cli.app import COULD_NOT, app, err, out
+from intercom_kit.cli.app import COULD_NOT, app, err, out, progress
 from intercom_kit.errors import InputError
 from intercom_kit.settings import load_settings
 
@@ -73,8 +71,8 @@ def publish(
     refused = 0
     for folder in _folders("" if everything else targets[0]):
         try:
-            with _bar(f"Copying {folder.incident_id}") as progress:
-                done = publish(folder, targets[-1], load_settings(), progress)
+            with progress(f"Copying {folder.incident_id}") as told:
+                done = publish(folder, targets[-1], load_settings(), told)
         except PublishError as error:
             if not everything:
                 raise
@@ -96,7 +94,7 @@ def purge(
     """Remove incidents that are older than you want to keep. Open incidents stay."""
     from intercom_kit.report.retention import purge
 
-    days = _days(older_than)
+    days = age_in_days(older_than)
     what = "the evidence of incidents" if keep_reports else "incidents"
     if not yes and not typer.confirm(f"Remove {what} older than {days} days, for ever?", err=True):
         raise typer.Exit(COULD_NOT)
@@ -121,16 +119,8 @@ def _folders(incident_id: str) -> "list[IncidentFolder]":
     return [folder for folder in folders if folder.facts_path.exists()]
 
 
-@contextmanager
-def _bar(words: str) -> Iterator[Callable[[int, int], None]]:
-    from rich.progress import Progress
-
-    with Progress(console=err, transient=True) as bar:
-        task = bar.add_task(words, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _days(text: str) -> int:
+def age_in_days(text: str) -> int:
+    """Read an age such as 90d; raises InputError for anything else."""
     number = text.removesuffix("d")
     if not number.isdecimal():
         raise InputError(f"{text!r} is not an age. Write it as 90d.")

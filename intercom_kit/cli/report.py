@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from intercom_kit.cli.app import COULD_NOT, AsJson, IncidentId, app, err, out
+from intercom_kit.cli.app import COULD_NOT, AsJson, IncidentId, app, err, out, progress
 from intercom_kit.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -138,20 +138,16 @@ def make_all(settings: Settings, incident_id: str, templates: str = "") -> bool:
 
 def make(settings: Settings, incident_id: str, notebooks: Mapping[str, Mapping[str, object]]) -> bool:
     """Run notebooks on an incident with a progress bar, say where the reports are and whether all are complete."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     from intercom_kit.collect.incident import IncidentFolder
     from intercom_kit.report.archive import make_reports
 
     folder = IncidentFolder(settings.outputs, incident_id)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task("Making the reports", total=None)
+    with progress("Making the reports") as told:
         runs = make_reports(
             folder,
             notebooks,
             settings,
-            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+            on_progress=told,
             on_wait=lambda holder: err.print(f"Waiting: {holder}", soft_wrap=True),
         )
     return _told(folder, runs)

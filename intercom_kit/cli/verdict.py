@@ -101,6 +101,9 @@ def drill(
     at: At = "",
     as_json: AsJson = False,
     no_report: NoReport = False,
+    with_fallback: Annotated[
+        bool, typer.Option("--with-fallback", help="Show instead what serving stale answers would have saved.")
+    ] = False,
     list_all: Annotated[bool, typer.Option("--list", help="List the scenarios and leave.")] = False,
 ) -> None:
     """Play an incident on this machine, work it, and compare the verdict with the hidden truth.
@@ -115,6 +118,9 @@ def drill(
         for each in SCENARIOS.values():
             out.print(f"{each.name:26} {each.story}", soft_wrap=True)
         return
+    if with_fallback:
+        _degrade(find_scenario(scenario))
+        return
     from intercom_kit.drill.score import score
 
     whole_night = not (at or no_report)
@@ -126,6 +132,19 @@ def drill(
     result = score(found.decision, truth)
     _show_score(err if as_json else out, result)
     raise typer.Exit(COULD_NOT if not complete else int(not result.agrees))
+
+
+def _degrade(played: "Scenario") -> None:
+    from intercom_kit.collect.incident import write_atomic
+    from intercom_kit.drill.degraded import degrade_drill
+
+    with err.status("Playing the outage with the fallback and without …"):
+        night = degrade_drill(played)
+    out.print(night.found.reading)
+    path = load_settings().outputs / f"fallback-{played.name}.svg"
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_atomic(path, night.chart.svg)
+    out.print(f"Chart: {path}. {night.chart.caption}", soft_wrap=True)
 
 
 def _moment(played: "Scenario", at_s: float | None) -> "tuple[Settings, Triage, Truth]":

@@ -1,0 +1,166 @@
+"""Commands that help to get out: token verify and rotate, warm, webhooks; and lab, to look closer."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from pydantic import SecretStr
+
+from intercom_kit.cli.app import COULD_NOT, AsJson, KitGroup, app, err, out, progress
+from intercom_kit.cli.archive import age_in_days
+from intercom_kit.errors import InputError
+from intercom_kit.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from intercom_kit.collect.incident import IncidentFolder
+    from intercom_kit.collect.token import TokenStep
+
+PANEL = "Getting out of it"
+token = typer.Typer(
+    cls=KitGroup, no_args_is_help=True, help="Verify a token, or rotate it step by step: the way out of a 401."
+)
+app.add_typer(token, name="token", rich_help_panel=PANEL)
+
+Incident = Annotated[str, typer.Option("--incident", "-i", help="Note each step on this incident's timeline.")]
+New = Annotated[bool, typer.Option("--new", help="Verify a new token, read from a prompt or from standard input.")]
+
+
+@token.command("verify")
+def verify(new: New = False, incident: Incident = "") -> None:
+    """Tell whose token it is, for which workspace and region, and what it may read. A token is never an argument.
+
+    Exit status: 0 it can be used, 1 it cannot, 2 it could not be told.
+    """
+    from intercom_kit.collect.token import verify_token
+
+    settings = load_settings()
+    steps = verify_token(settings, _read_token() if new else None, folder=_folder(settings, incident), on_step=_tell)
+    raise typer.Exit(int(any(step.outcome == "failed" for step in steps)))
+
+
+@token.command("rotate")
+def rotate(
+    apply: Annotated[
+        bool, typer.Option("--apply/--dry-run", help="Change things, after a question for each. Else only plan.")
+    ] = False,
+    incident: Incident = "",
+) -> None:
+    """Verify a new token, put it into the secret manager, roll it out, and wait until your service is healthy.
+
+    The new token is read from a prompt, or from standard input. Exit status: 0 done or planned, 1 a step failed.
+    """
+    from intercom_kit.collect.token import rotate_token
+
+    settings = load_settings()
+    steps = rotate_token(
+        settings, _read_token(), apply=apply, confirm=_agree, folder=_folder(settings, incident), on_step=_tell
+    )
+    if not apply:
+        err.print("Nothing was changed. Add --apply to do it.")
+    raise typer.Exit(int(any(step.outcome == "failed" for step in steps)))
+
+
+@app.command(rich_help_panel=PANEL)
+def warm(
+    contacts: Annotated[Path | None, typer.Option(help="File with one contact id a line.")] = None,
+    share: Annotated[float, typer.Option(help="Share of the rate limit to use at the most.")] = 0.2,
+    forget: Annotated[
+        str, typer.Option("--purge", help="Remove what is kept of this id (a data-protection request).")
+    ] = "",
+    older_than: Annotated[
+        str, typer.Option("--purge-older-than", help="Remove answers older than this, such as 90d.")
+    ] = "",
+) -> None:
+    """Fill the fallback's cache before it is needed, at a bounded rate; what is fresh is skipped.
+
+    Ctrl-C keeps what was fetched; the next run goes on from there.
+    """
+    from intercom_kit.collect.cache import Cache
+    from intercom_kit.collect.warm import read_ids, warm
+
+    settings = load_settings()
+    if not (contacts or forget or older_than):
+        raise InputError("Say what to do: --contacts FILE, --purge ID or --purge-older-than 90d.")
+    cache = Cache(settings.cache)
+    if forget:
+        out.print(f"{cache.forget(forget)} answers removed.")
+    if older_than:
+        out.print(f"{cache.purge(age_in_days(older_than) * 86400)} answers removed.")
+    if contacts:
+        with progress("Warming the cache") as told:
+            done = warm(settings, read_ids(contacts), cache, share=share, on_progress=told)
+        words = ", ".join(f"{count} {name}" for name, count in done.model_dump(exclude={"stopped"}).items())
+        out.print(f"{words}. {done.stopped}".rstrip())
+        raise typer.Exit(COULD_NOT if done.stopped else 0)
+
+
+@app.command(rich_help_panel=PANEL)
+def webhooks(
+    files: Annotated[list[str], typer.Argument(help="Delivery logs: files, folders or globs of CSV, NDJSON, Parquet.")],
+    incident: Annotated[str, typer.Option("--incident", "-i", help="Keep the deliveries in its evidence.")] = "",
+    column: Annotated[
+        list[str] | None, typer.Option(help="Where a column is found: received_at=log.time. Repeatable.")
+    ] = None,
+    timezone: Annotated[str, typer.Option("--timezone", help="Time zone of times that name none, such as UTC.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """See in a log of webhook deliveries how late they came, what came twice or not at all, and whose that is.
+
+    Exit status: 0 in time, 1 delayed (P3), 2 the log could not be read.
+    """
+    from intercom_kit.analyze.columns import parse_columns
+    from intercom_kit.analyze.deliveries import read_deliveries, save
+    from intercom_kit.analyze.webhooks import study_deliveries
+
+    settings = load_settings()
+    with err.status("Reading the delivery log …"):
+        deliveries = read_deliveries(files, columns=parse_columns(column or ()), timezone=timezone or None)
+        found = study_deliveries(deliveries).findings
+    if folder := _folder(settings, incident):
+        save(deliveries, folder.evidence_path)
+    if as_json:
+        print(found.model_dump_json(indent=2), flush=True)  # noqa: T201 - for a program
+    else:
+        for line in found.readings:
+            out.print(line)
+    raise typer.Exit(int(found.verdict != "healthy"))
+
+
+@app.command(rich_help_panel="Afterwards")
+def lab(
+    incident_id: Annotated[str, typer.Argument(help="An incident whose parameters are filled in.")] = "",
+    browser: Annotated[bool, typer.Option(help="Open a browser; else the address is printed.")] = True,
+) -> None:
+    """Open JupyterLab on copies of the notebooks, with an incident's parameters filled in. Stop it with Ctrl-C."""
+    from intercom_kit.report.lab import open_lab
+
+    open_lab(load_settings(), incident_id, browser=browser, say=lambda words: err.print(words, soft_wrap=True))
+
+
+def _read_token() -> SecretStr:
+    """Read a token without showing it, and without its ever being an argument."""
+    if sys.stdin.isatty():
+        return SecretStr(typer.prompt("New token", hide_input=True, err=True).strip())
+    return SecretStr(sys.stdin.readline().strip())
+
+
+def _folder(settings: Settings, incident: str) -> "IncidentFolder | None":
+    from intercom_kit.collect.incident import IncidentFolder
+    from intercom_kit.collect.notes import require_incident
+
+    if not incident:
+        return None
+    folder = IncidentFolder(settings.outputs, incident)
+    require_incident(folder)
+    return folder
+
+
+def _tell(step: "TokenStep") -> None:
+    out.print(f"{step.name:10} {step.outcome:8} {step.observed}", soft_wrap=True)
+    if step.command:
+        out.print(step.command, soft_wrap=True)
+
+
+def _agree(step: "TokenStep") -> bool:
+    return typer.confirm(f"{step.name}: do it?", err=True)

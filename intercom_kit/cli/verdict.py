@@ -144,7 +144,7 @@ def _degrade(played: "Scenario") -> None:
     path = load_settings().outputs / f"fallback-{played.name}.svg"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_atomic(path, night.chart.svg)
-    out.print(f"Chart: {path}. {night.chart.caption}", soft_wrap=True)
+    out.print(f"Chart: {path}", soft_wrap=True)
 
 
 def _moment(played: "Scenario", at_s: float | None) -> "tuple[Settings, Triage, Truth]":

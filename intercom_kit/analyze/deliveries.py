@@ -119,8 +119,7 @@ def _extracted(connection: "DuckDBPyConnection", reading: str, columns: Mapping[
     try:
         rows = connection.execute(f"SELECT json FROM ({reading}) LIMIT {_PEEK}").fetchall()  # noqa: S608 - quoted
         places = _places([json.loads(row[0]) for row in rows if row[0]], columns)
-        wanted = ", ".join(f"{_sql(path) if path else 'NULL'} AS {name}" for name, path in places.items())
-        return connection.execute(f"SELECT {wanted} FROM ({reading})").df()  # noqa: S608 - quoted
+        return connection.execute(_query(reading, places)).df()
     except duckdb.Error as error:
         raise RequestLogError(f"The log cannot be read: {str(error).splitlines()[0]}") from None
 
@@ -186,13 +185,30 @@ def _normal(key: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", key).lower()).strip("_")
 
 
-def _sql(path: Path_) -> str:
-    """Return SQL that reads a path of the column `json` as text."""
-    sql = "json"
-    for key in path[:-1]:
-        step = quoted('$."' + key.removesuffix("()").replace('"', "") + '"')
-        sql = f"TRY_CAST({sql} ->> {step} AS JSON)" if key.endswith("()") else f"({sql} -> {step})"
-    return f"({sql} ->> {quoted('$.' + chr(34) + path[-1].replace(chr(34), '') + chr(34))})"
+def _query(reading: str, places: Mapping[str, Path_ | None]) -> str:
+    """Return a query for the columns as text, which parses each document once, whatever is wanted of it."""
+    documents: dict[str, list[str]] = {}
+    columns = []
+    for name, path in places.items():
+        document, inside = _document(path or ())
+        paths = documents.setdefault(document, [])
+        paths.append(inside)
+        columns.append(f"v{list(documents).index(document)}[{len(paths)}] AS {name}")
+    lists = ", ".join(
+        f"json_extract_string({document}, [{', '.join(map(quoted, paths))}]) AS v{number}"
+        for number, (document, paths) in enumerate(documents.items())
+    )
+    return f"SELECT {', '.join(columns)} FROM (SELECT {lists} FROM ({reading}))"  # noqa: S608 - quoted
+
+
+def _document(path: Path_) -> tuple[str, str]:
+    """Return SQL for the JSON document that a path ends in, and the path inside of it; an empty one leads nowhere."""
+    document, inside = "json", "$"
+    for key in path:
+        inside += '."' + key.removesuffix("()").replace('"', "") + '"'
+        if key.endswith("()"):
+            document, inside = f"TRY_CAST({document} ->> {quoted(inside)} AS JSON)", "$"
+    return document, inside if path else '$."no such key"'
 
 
 def _column(name: str, values: "pd.Series[Any]", zone: str | None) -> "pd.Series[Any]":

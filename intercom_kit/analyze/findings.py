@@ -1,5 +1,6 @@
 """The findings: what `intercom-kit analyze --json` prints, and the same in sentences, the bottom line first."""
 
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -120,8 +121,9 @@ def find(rollup: Rollup, **options: Any) -> Findings:  # noqa: ANN401 - they are
     return findings_of(study(rollup, **options))
 
 
+@lru_cache(maxsize=4)
 def findings_of(seen: Study) -> Findings:
-    """Return the findings of a study."""
+    """Return the findings of a study, which are computed once."""
     detected = seen.detected
     return Findings(
         rows=RowCount(read=seen.rollup.rows.read, rejected=seen.rollup.rows.rejected),

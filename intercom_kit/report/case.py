@@ -46,11 +46,11 @@ class Case:
     @cached_property
     def study(self) -> "Study | None":
         """What the request log shows; None when the evidence holds no rollup of one."""
-        from intercom_kit.analyze.figures import ROLLUP, whole_rollup
-        from intercom_kit.analyze.study import study
+        from intercom_kit.analyze.figures import ROLLUP
+        from intercom_kit.analyze.kept import stored_study
 
         folder = self.folder.path
-        return study(whole_rollup(folder), events=self.events) if (folder / ROLLUP).is_dir() else None
+        return stored_study(folder, events=self.events) if (folder / ROLLUP).is_dir() else None
 
     @cached_property
     def findings(self) -> "Findings | None":

@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -26,7 +27,7 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.execute import ERROR_MARKER_TAG
 
 from intercom_kit.collect.incident import write_atomic
-from intercom_kit.report.kernels import ENGINE, KernelHold
+from intercom_kit.report.kernels import ENGINE, KernelHold, KernelPlan, imports_of
 from intercom_kit.report.parameters import check_parameters
 from intercom_kit.report.run import Ending
 from intercom_kit.report.run import Run as Run  # noqa: PLC0414 - what the gate returns, found where it is run
@@ -45,26 +46,28 @@ def run_notebook(
     *,
     cell_timeout_s: float = 120,
     notebook_timeout_s: float = 600,
-    env: Mapping[str, str] | None = None,
+    kernel: KernelPlan | None = None,
     secrets: Collection[str] = (),
     on_progress: Progress | None = None,
+    stopper: "Stopper | None" = None,
 ) -> Run:
     """Run a notebook with parameters and save what ran, however it ended: once, atomically, for its owner only.
 
-    env: the kernel's whole environment, without secrets; None gives it this process's. secrets: texts that no parameter
-    may hold, and that are blotted out should the output hold one. on_progress(done, total) counts code cells.
-    SIGINT and SIGTERM stop the notebook if this is the main thread.
-    Raises ParameterError before anything runs when a parameter is unknown or ill-typed.
+    secrets: texts that no parameter may hold, and that are blotted out should the output hold one.
+    on_progress(done, total) counts code cells. stopper: stops it from outside; without one, SIGINT and SIGTERM do if
+    this is the main thread. Raises ParameterError before anything runs when a parameter is unknown or ill-typed.
     """
     notebook = nbformat.read(source, as_version=4)
     check_parameters(notebook, parameters, secrets)
     started_at = datetime.now(UTC)
-    with tempfile.TemporaryDirectory(prefix="ik-") as folder:
-        watch = _Watch(KernelHold(Path(folder), env), on_progress)
+    plan = kernel or KernelPlan()
+    plan = replace(plan, imports=plan.imports or imports_of(notebook))
+    with tempfile.TemporaryDirectory(prefix="ik-") as folder, stopping(stopper) as stopped_by:
+        watch = _Watch(KernelHold(Path(folder), plan), on_progress)
         timer = threading.Timer(notebook_timeout_s, watch.stop, [_TOO_LONG])
         timer.start()
         try:
-            with _signals(watch.stop):
+            with stopped_by.stops(watch.stop):
                 error = _execute(notebook, parameters, watch, cell_timeout_s)
         finally:
             timer.cancel()
@@ -75,6 +78,7 @@ def run_notebook(
         ended_at=datetime.now(UTC),
         cells_run=watch.done,
         cells_total=watch.total,
+        forked=watch.hold.forked,
         **end._asdict(),
     )
     _save(watch.hold.notebook or notebook, run, output, secrets)
@@ -192,19 +196,48 @@ def _runs(cell: NotebookNode) -> bool:
     return cell.cell_type == "code" and bool(cell.source.strip())
 
 
+class Stopper:
+    """Stops notebooks that run at the same time, and those that are begun after it was told to."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self._stops: set[Callable[[str], None]] = set()
+
+    def stop(self, reason: str) -> None:
+        """Stop all of them."""
+        self.reason = self.reason or reason
+        for stop in tuple(self._stops):
+            stop(self.reason)
+
+    @contextmanager
+    def stops(self, stop: Callable[[str], None]) -> Iterator[None]:
+        """Let what is done meanwhile be stopped."""
+        self._stops.add(stop)
+        try:
+            if self.reason:
+                stop(self.reason)
+            yield
+        finally:
+            self._stops.discard(stop)
+
+
 @contextmanager
-def _signals(stop: Callable[[str], None]) -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into a stop, so that no exception strikes in the middle of saving."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
+def stopping(stopper: Stopper | None = None) -> Iterator[Stopper]:
+    """Turn SIGINT and SIGTERM into a stop, so that no exception strikes in the middle of saving.
+
+    Only the main thread can do so, and where a stopper is handed in, somebody did already.
+    """
+    if stopper or threading.current_thread() is not threading.main_thread():
+        yield stopper or Stopper()
         return
+    new = Stopper()
 
     def caught(number: int, _frame: FrameType | None) -> None:
-        stop(signal.Signals(number).name)
+        new.stop(signal.Signals(number).name)
 
     before = {number: signal.signal(number, caught) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield new
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from intercom_kit.analyze.burn import SLO
 from intercom_kit.analyze.figures import ROLLUP
 from intercom_kit.analyze.findings import Findings
+from intercom_kit.analyze.kept import stored_study
 from intercom_kit.analyze.ratelimit import PRESSURE
 from intercom_kit.analyze.read import Options
 from intercom_kit.analyze.rollup import Rollup, load, make_remote_rollup, make_rollup, save
@@ -45,17 +46,24 @@ def open_study(
     """
     folder = IncidentFolder(settings.outputs, incident_id) if incident_id else None
     events = folder.events() if folder and folder.exists else ()
-    if requests or (options and options.engine):
-        chosen = replace(options or Options(), since=moment(since, "since"), until=moment(until, "until"))
-        salt = _salt(settings.outputs)
-        if chosen.engine:
-            rollup = make_remote_rollup(chosen.engine, chosen.table, chosen, salt=salt)
-        else:
-            rollup = make_rollup(requests, chosen, salt=salt)
-        if folder:
-            keep(rollup, folder)
+    if not requests and not (options and options.engine):
+        return stored_study(
+            _with_log(folder),
+            since=since,
+            until=until,
+            events=events,
+            pressure=pressure,
+            slo=slo,
+            bucket_rate=bucket_rate,
+        )
+    chosen = replace(options or Options(), since=moment(since, "since"), until=moment(until, "until"))
+    salt = _salt(settings.outputs)
+    if chosen.engine:
+        rollup = make_remote_rollup(chosen.engine, chosen.table, chosen, salt=salt)
     else:
-        rollup = load(_stored(folder))
+        rollup = make_rollup(requests, chosen, salt=salt)
+    if folder:
+        keep(rollup, folder)
     return study(rollup, since=since, until=until, events=events, pressure=pressure, slo=slo, bucket_rate=bucket_rate)
 
 
@@ -64,11 +72,11 @@ def has_log(folder: IncidentFolder) -> bool:
     return (folder.path / ROLLUP).is_dir()
 
 
-def _stored(folder: IncidentFolder | None) -> Path:
+def _with_log(folder: IncidentFolder | None) -> Path:
     if folder is None or not has_log(folder):
         whose = f"{folder.incident_id} holds" if folder else "No incident is named, so there is"
         raise EvidenceError(f"{whose} no request log. Pass one: intercom-kit analyze ID --requests PATH")
-    return folder.path / ROLLUP
+    return folder.path
 
 
 def _salt(outputs: Path) -> str:

@@ -21,7 +21,7 @@ class Run(Record):
 
     detail: one sentence for people, empty when complete. cell: number of the cell where it ended early, counted from 1
     over all cells. error_name, error_message: of the exception that a failed cell raised. cells_run: code cells that
-    ran to their end, of cells_total.
+    ran to their end, of cells_total. forked: the kernel was a fork of a process that had imported everything already.
     """
 
     notebook: str
@@ -34,6 +34,7 @@ class Run(Record):
     error_message: str | None = None
     cells_run: int = 0
     cells_total: int = 0
+    forked: bool = False
 
     @property
     def complete(self) -> bool:

@@ -42,7 +42,12 @@ class Summary(Record):
 
 def summarize(folder: IncidentFolder, settings: Settings) -> Summary:
     """Return the summary of an incident; raises IncidentError or EvidenceError when its record is broken."""
-    course = Case(folder, settings, folder.facts()).course
+    return summary_of(Case(folder, settings, folder.facts()))
+
+
+def summary_of(case: Case) -> Summary:
+    """Return the summary of a case; raises EvidenceError when its evidence is broken."""
+    course = case.course
     run = course.worst or (course.runs[-1] if course.runs else None)
     noticed = [event.at for event in (course.alert, course.triage) if event]
     return Summary(

@@ -15,9 +15,10 @@ from intercom_kit.collect.incident import IncidentFolder
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.server import serve
 from intercom_kit.errors import NotebookError, ParameterError
-from intercom_kit.report.archive import kernel_environment, make_reports, notebook_source, run_and_render
+from intercom_kit.report.archive import make_reports, notebook_source, run_and_render
 from intercom_kit.report.lock import locked
 from intercom_kit.report.manifest import UNFINISHED, read_manifest, verify
+from intercom_kit.report.together import kernel_environment
 from intercom_kit.report.triage import run_triage
 from intercom_kit.settings import Settings
 
@@ -109,7 +110,7 @@ def test_a_wrong_parameter_leaves_no_trace(settings: Settings, folder: IncidentF
     """What is refused before it runs leaves neither a notebook nor the mark of a run."""
     with pytest.raises(ParameterError):
         run_and_render(folder, "01-triage", settings, {"no_such": 1})
-    assert {path.name for path in folder.path.iterdir()} == {".lock", "evidence", "incident.json"}
+    assert {path.name for path in folder.path.iterdir()} == {"evidence", "incident.json"}
 
 
 def test_an_unknown_notebook_is_refused(settings: Settings, folder: IncidentFolder) -> None:

@@ -17,6 +17,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from intercom_kit.errors import ParameterError
 from intercom_kit.report.execute import Run, run_notebook
+from intercom_kit.report.kernels import KernelPlan
 
 CANARY = "tok-canary-" + "execute"
 PARAMETERS = """
@@ -47,13 +48,26 @@ def make(tmp_path: Path) -> Make:
     return write
 
 
+@pytest.fixture(params=[True, False], ids=["forked", "ordinary"])
+def forked(request: pytest.FixtureRequest) -> bool:
+    """Whether kernels are forked: what the gate guarantees holds for both kinds."""
+    return bool(request.param)
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Callable[..., tuple[Run, str]]:
+def run(tmp_path: Path, forked: bool) -> Callable[..., tuple[Run, str]]:
     """Return a function that runs a notebook and returns the record with the text of what was saved."""
 
-    def start(source: Path, parameters: Mapping[str, object] | None = None, **options: object) -> tuple[Run, str]:
+    def start(
+        source: Path,
+        parameters: Mapping[str, object] | None = None,
+        env: Mapping[str, str] | None = None,
+        **options: object,
+    ) -> tuple[Run, str]:
         output = tmp_path / "out.ipynb"
-        record = run_notebook(source, output, parameters or {}, **options)  # type: ignore[arg-type]
+        plan = KernelPlan(env=env, forked=forked)
+        record = run_notebook(source, output, parameters or {}, kernel=plan, **options)  # type: ignore[arg-type]
+        assert record.forked == (forked and record.outcome != "missing_kernel")
         return record, output.read_text()
 
     return start
@@ -81,8 +95,10 @@ def test_a_notebook_runs_to_its_end(make: Make, run: Callable[..., tuple[Run, st
     seen: list[tuple[int, int]] = []
     source = make("print(name, count, share, dry, since, routes, old)", "", "import os; print(sorted(os.environ))")
     values = {"name": '00123 "x" \\', "count": 3, "share": 1, "dry": False, "since": "a", "routes": ["/me"], "old": "b"}
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
-    record, saved = run(source, values, env=environment, on_progress=lambda *step: seen.append(step))
+    environment = {name: value for name, value in os.environ.items() if name.startswith(("PATH", "PYTHON", "LD_"))}
+    record, saved = run(
+        source, values, env=environment | {"HOME": str(tmp_path)}, on_progress=lambda *step: seen.append(step)
+    )
     assert record.outcome == "complete"
     assert record.complete
     assert record.detail == ""
@@ -204,21 +220,25 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from intercom_kit.report.execute import run_notebook
+from intercom_kit.report.kernels import KernelPlan
 
-if __name__ == "__main__":
-    run = run_notebook(Path(sys.argv[1]), Path(sys.argv[2]), {}, on_progress=lambda *step: print(*step, flush=True))
-    print(run.line().decode())
+plan = KernelPlan(forked=sys.argv[3] == "True")
+told = lambda *step: print(*step, flush=True)
+run = run_notebook(Path(sys.argv[1]), Path(sys.argv[2]), {}, kernel=plan, on_progress=told)
+print(run.line().decode())
 """
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_told_and_what_ran_is_saved(make: Make, tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_is_told_and_what_ran_is_saved(
+    make: Make, tmp_path: Path, number: signal.Signals, forked: bool
+) -> None:
     """SIGINT and SIGTERM end the notebook within moments, are named, and cost nothing that ran before."""
     pid = f"import os; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))"
     source = make("print('before')", pid, "import time; time.sleep(60)")
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(SCRIPT))
-    command = [sys.executable, str(script), str(source), str(tmp_path / "out.ipynb")]
+    command = [sys.executable, str(script), str(source), str(tmp_path / "out.ipynb"), str(forked)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert [process.stdout.readline() for _ in range(3)] == ["1 4\n", "2 4\n", "3 4\n"]

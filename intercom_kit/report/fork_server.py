@@ -1,0 +1,189 @@
+"""The fork server: a process that has imported what notebooks import, and of which each kernel is a fork.
+
+Run as `python -P -m intercom_kit.report.fork_server FD`; FD is its end of a pair of sockets, and there is no other way
+to ask for a fork. The server of Python's own multiprocessing is built the same way, but in every child it imports the
+caller's main module again, it looks for modules in the working directory first, and it keeps the caller's whole
+environment, secrets among it.
+
+A request comes as two descriptors: a line, on which stands what is wanted, as JSON; and where the kernel's own
+complaints go. On the line the kernel says `born PID` and `ready`, and the server later `ended STATUS`.
+"""
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+import traceback
+from contextlib import suppress
+from typing import NamedTuple
+
+# What kernels need before their first cell, and what the kit's notebooks need in it.
+MODULES = (
+    "duckdb",
+    "ipykernel.kernelapp",
+    "ipykernel.zmqshell",
+    "markdown_it",
+    "matplotlib.backends.backend_svg",
+    "intercom_kit.report.postmortem",
+)
+_OF_THE_KIT = "intercom_kit."
+
+
+class Birth(NamedTuple):
+    """What a kernel is to be.
+
+    argv: of ipykernel. env: its whole environment. imports: modules of the kit that it will import. prepare:
+    `module:function` of the kit and its arguments, empty for none. Both are done in the server, and once, so that all
+    kernels find it done.
+    """
+
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    imports: list[str]
+    prepare: list[str]
+
+
+class Server:
+    """Forks when it is asked to, tells how each fork ended, and takes all of them along when its client is gone."""
+
+    def __init__(self, requests: socket.socket) -> None:
+        self.requests = requests
+        self.lines: dict[int, socket.socket] = {}  # by process id
+        self.prepared: set[tuple[str, ...]] = set()
+        self.woken, self.wake = socket.socketpair()
+        self.wake.setblocking(False)
+
+    def serve(self) -> tuple[Birth, socket.socket] | None:
+        """Return in each fork what it is to be, with its line; in the server None, once its client is gone."""
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # it only has to wake
+        signal.set_wakeup_fd(self.wake.fileno(), warn_on_full_buffer=False)
+        with selectors.DefaultSelector() as selector:
+            for waited in (self.woken, self.requests):
+                selector.register(waited, selectors.EVENT_READ)
+            while True:
+                ready = [key.fileobj for key, _ in selector.select()]
+                if self.woken in ready:
+                    self.woken.recv(4096)
+                    self.tell_endings()
+                if self.requests in ready:
+                    _, descriptors, _, _ = socket.recv_fds(self.requests, 1, 2)
+                    if not descriptors:
+                        self.end()
+                        return None
+                    if kernel := self.fork(socket.socket(fileno=descriptors[0]), descriptors[1]):
+                        return kernel
+
+    def fork(self, line: socket.socket, complaints: int) -> tuple[Birth, socket.socket] | None:
+        """Do what is asked on a line; return only in the child what it is to be."""
+        with line.makefile("rb") as wanted:
+            text = wanted.readline()
+        pid = -1
+        if text.endswith(b"\n"):  # otherwise whoever asked has thought better of it
+            birth = Birth(**json.loads(text))
+            self.prepare(birth)
+            pid = os.fork()
+            if pid == 0:
+                self.leave(complaints)
+                return birth, line
+        os.close(complaints)
+        if pid > 0:
+            self.lines[pid] = line
+        else:
+            line.close()
+        return None
+
+    def prepare(self, birth: Birth) -> None:
+        """Import and do what the kernel to come, and others after it, would each do again."""
+        wanted = [[name] for name in birth.imports if name not in sys.modules] + [birth.prepare]
+        for call in wanted:
+            if not call or tuple(call) in self.prepared or not call[0].startswith(_OF_THE_KIT):
+                continue
+            self.prepared.add(tuple(call))
+            module, _, function = call[0].partition(":")
+            try:
+                loaded = importlib.import_module(module)
+                if function:
+                    getattr(loaded, function)(*call[1:])
+            except ModuleNotFoundError:
+                continue  # a name in a module, not a module
+            except Exception:  # noqa: BLE001 - the notebook will meet the same, and has a place to show it
+                traceback.print_exc()
+
+    def leave(self, complaints: int) -> None:
+        """In a child: lead a group of its own, and let go of all that is the server's."""
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.dup2(complaints, 2)
+        os.close(complaints)
+        for other in (self.requests, self.woken, self.wake, *self.lines.values()):
+            other.close()
+
+    def tell_endings(self) -> None:
+        """Tell the status of each child that ended."""
+        while self.lines:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            with self.lines.pop(pid) as line, suppress(BrokenPipeError, ConnectionResetError):
+                line.sendall(b"ended %d\n" % os.waitstatus_to_exitcode(status))
+
+    def end(self) -> None:
+        """Kill what is left: nobody waits for it any more."""
+        for pid in self.lines:
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+        for pid in self.lines:
+            os.waitpid(pid, 0)
+
+
+def become_kernel(birth: Birth, line: socket.socket) -> None:
+    """Turn a fork into a kernel that starts as one of its own would."""
+    line.sendall(b"born %d\n" % os.getpid())  # fails where nobody listens: then no kernel is wanted
+    os.environ.clear()
+    os.environ.update(birth.env)
+    time.tzset()
+    os.chdir(birth.cwd)
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed()  # otherwise all forks draw the same numbers
+    atexit.register(gc.unfreeze)  # so that the interpreter's end finds everything that it has to take down
+    sys.argv = ["ipykernel_launcher.py", *birth.argv]
+    from ipykernel.kernelapp import IPKernelApp
+
+    kernel = IPKernelApp.instance(parent_handle=os.getppid())  # it leaves when its parent is gone
+    kernel.initialize(birth.argv)  # type: ignore[no-untyped-call]
+    with line:
+        line.sendall(b"ready\n")
+    kernel.start()  # type: ignore[no-untyped-call]
+
+
+def warm_up() -> None:
+    """Import, and do what the first chart and the first query of a process cost."""
+    for name in MODULES:
+        importlib.import_module(name)
+    from intercom_kit.report.charts import Chart, new_axes
+
+    _ = Chart(new_axes("Warm")[0], "", "", "").svg
+    gc.collect()
+    gc.freeze()  # otherwise the first collection in a fork copies all of these pages
+
+
+def main() -> None:
+    """Import, serve, and in each fork be a kernel."""
+    server = Server(socket.socket(fileno=int(sys.argv[1])))
+    warm_up()
+    kernel = server.serve()
+    if kernel is None:
+        os._exit(0)  # nothing here needs to be taken down
+    become_kernel(*kernel)
+
+
+if __name__ == "__main__":
+    main()

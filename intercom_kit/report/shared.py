@@ -1,0 +1,20 @@
+"""What the reports of an incident share: made once, in the process that their kernels are forked from."""
+
+from pathlib import Path
+
+from intercom_kit.collect.incident import IncidentFolder, write_atomic
+from intercom_kit.report.case import Case
+from intercom_kit.report.summary import summary_of
+from intercom_kit.settings import Settings
+
+
+def prepare(incident: str, settings: str, summary: str) -> None:
+    """Look at the incident's request log, and write its summary to a file.
+
+    incident: its folder. settings: as JSON. Raises IncidentError or EvidenceError when its record is broken.
+    """
+    path = Path(incident)
+    folder = IncidentFolder(path.parent, path.name)
+    case = Case(folder, Settings.model_validate_json(settings), folder.facts())
+    _ = case.findings
+    write_atomic(Path(summary), summary_of(case).line())

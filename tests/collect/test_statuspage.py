@@ -45,7 +45,9 @@ LOUD = QUIET | {
     "components": [{"id": "c", "name": "REST API", "status": "major_outage", "group": False}],
     "incidents": [INCIDENT],
 }
-NATIVE_QUIET: dict[str, object] = {"summary": {"affected_components": [], "ongoing_incidents": [], "scheduled_maintenances": []}}
+NATIVE_QUIET: dict[str, object] = {
+    "summary": {"affected_components": [], "ongoing_incidents": [], "scheduled_maintenances": []}
+}
 NATIVE_LOUD = {
     "summary": {
         "structure": {

@@ -95,6 +95,10 @@ class Counts:
     good_at: tuple[Ints, Ints]
     took_ms: Floats | None = None
 
+    def unix_s(self, number: int) -> int:
+        """When a bin begins, Unix seconds."""
+        return self.start + number * self.bin_s
+
     def within(self, scope: Scope) -> Bools:
         """Which rows belong to a scope."""
         inside = np.ones(len(self.bin), bool)

@@ -1,7 +1,7 @@
 """Find the incidents in counts of bad calls, and date each of them by every kind of bad call that shows it."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -40,11 +40,11 @@ class _Mark:
 
     @property
     def from_s(self) -> int:
-        return self.counts.start + self.part.start * self.counts.bin_s
+        return self.counts.unix_s(self.part.start)
 
     @property
     def to_s(self) -> int:
-        return self.counts.start + self.part.end * self.counts.bin_s
+        return self.counts.unix_s(self.part.end)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +160,9 @@ def _view(counts: Counts, marked: list[Stretch], tests: int, free: tuple[float, 
     mirror = Stretch(counts.bins - parts[-1].end, counts.bins - parts[-1].start)
     rise = edge(bad, calls, usual, parts[0], ramps, low)
     fall = edge(bad[::-1], calls[::-1], usual, mirror, ramps, counts.bins - high).mirrored(counts.bins)
+    if fall.first < rise.last:  # too little to date the edges apart: the phase itself must do
+        rise = replace(rise, first=min(rise.first, parts[0].start), last=parts[0].start)
+        fall = replace(fall, first=parts[-1].end - 1, last=max(fall.last, parts[-1].end - 1))
     inside = slice(parts[0].start, parts[-1].end)
     hits, asked = int(bad[inside].sum()), int(calls[inside].sum())
     total = hits > TOTAL * asked and counts.bin_s == WINDOW_S
@@ -182,7 +185,8 @@ def _usual(counts: Counts, bad: Ints, calls: Ints, stretch: Stretch, low: int) -
 def _began(counts: Counts, scope: Scope, rise: Edge, *, total: bool) -> tuple[pd.Timestamp | None, pd.Timestamp]:
     """The last good moment and the first bad one; in a total failure the last good call dates it, however near."""
     good, bad = _moments(counts, scope)
-    first_bad = counts.bad_at[0][bad & (counts.bin >= rise.last)].min()
+    later = counts.bad_at[0][bad & (counts.bin >= rise.last)]
+    first_bad = later.min() if len(later) else 1_000_000 * counts.unix_s(rise.last + 1)
     clear = rise.last if total else rise.first
     before = np.append(counts.good_at[1][good & (counts.bin < clear)], counts.good_at[0][good & (counts.bin == clear)])
     before = before[before < first_bad]
@@ -192,7 +196,8 @@ def _began(counts: Counts, scope: Scope, rise: Edge, *, total: bool) -> tuple[pd
 def _ended(counts: Counts, scope: Scope, fall: Edge, *, total: bool) -> tuple[pd.Timestamp, pd.Timestamp | None]:
     """The last bad moment and the first good one, likewise."""
     good, bad = _moments(counts, scope)
-    last_bad = counts.bad_at[1][bad & (counts.bin <= fall.first)].max()
+    earlier = counts.bad_at[1][bad & (counts.bin <= fall.first)]
+    last_bad = earlier.max() if len(earlier) else 1_000_000 * counts.unix_s(fall.first)
     clear = fall.first if total else fall.last
     after = np.append(counts.good_at[0][good & (counts.bin > clear)], counts.good_at[1][good & (counts.bin == clear)])
     after = after[after > last_bad]

@@ -105,16 +105,13 @@ def detection_gap(onset: Episode, events: Iterable[Event], vendor_notice: dateti
     the status page first told of it; by default the first event of kind `vendor`, likewise.
     """
     since = onset.last_good or onset.first_bad
-    first = {
-        kind: min((event.at for event in events if event.kind == kind and event.at >= since), default=None)
-        for events in [tuple(events)]
-        for kind in ("alert", "vendor")
-    }
-    notice = vendor_notice or first["vendor"]
+    timeline = sorted((event for event in events if event.at >= since), key=lambda event: event.at)
+    alert = next((event.at for event in timeline if event.kind == "alert"), None)
+    notice = vendor_notice or next((event.at for event in timeline if event.kind == "vendor"), None)
     return DetectionGap(
-        first_alert=first["alert"],
+        first_alert=alert,
         vendor_notice=notice,
-        to_alert_s=_between(onset, first["alert"]),
+        to_alert_s=_between(onset, alert),
         to_notice_s=_between(onset, notice),
     )
 
@@ -139,16 +136,17 @@ def _too_thin(windows: pd.DataFrame) -> str | None:
 def _episode(views: Sequence[View]) -> Episode:
     """Put the views of one incident together: the first to show it gives the onset, the last to clear the recovery."""
     most = max(view.excess for view in views)
-    weighty = [view for view in views if view.excess > WEIGHTY * most]
+    weighty = [view for view in views if view.excess >= min(most, WEIGHTY * most)]
     lead = min(_sharp(weighty, "onset_s"), key=lambda view: (view.first_bad.floor("10s"), -view.excess))
     last = max(_sharp(weighty, "recovery_s"), key=lambda view: (view.last_bad.floor("10s"), view.excess))
+    last_bad = max(last.last_bad, lead.first_bad)  # one slow minute is bad by its end, and was so from its start
     return Episode(
         signal=lead.counts.kind.signal,
-        shape=_shape(lead, last.last_bad - lead.first_bad),
+        shape=_shape(lead, last_bad - lead.first_bad),
         last_good=lead.last_good,
         first_bad=lead.first_bad,
-        last_bad=last.last_bad,
-        first_good=last.first_good,
+        last_bad=last_bad,
+        first_good=None if last.first_good is None else max(last.first_good, last_bad),
         routes=lead.scope.routes,
         apps=lead.scope.apps,
         bad=lead.bad,

@@ -277,6 +277,10 @@ class _Play:
 
     def request_ids(self, signed: Bools) -> "pd.Series[str]":
         """Ids in the form of the captures, 20 letters and digits; null where no answer of the API came."""
+        parts = [self.request_ids_of(signed[start : start + 250_000]) for start in range(0, len(signed), 250_000)]
+        return pd.concat(parts, ignore_index=True) if parts else pd.Series([], dtype="str")
+
+    def request_ids_of(self, signed: Bools) -> "pd.Series[str]":
         letters = np.frombuffer(b"0123456789abcdefghijklmnopqrstuv", "S1")
         ids = letters[self.rng.integers(32, size=(len(signed), 20), dtype=np.uint8)].view("S20").ravel()
         return pd.Series(np.char.decode(ids, "ascii"), dtype="str").where(signed)

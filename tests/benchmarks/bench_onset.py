@@ -15,6 +15,7 @@ found in the log).
 
 import argparse
 import secrets
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -179,6 +180,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(options.workers) as pool:
         for title, cases in sets.items():
             report(title, pd.DataFrame(list(pool.map(partial(judge, folder=folder), cases))))
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

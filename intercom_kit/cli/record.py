@@ -26,8 +26,11 @@ def note(
     """Append a line to the incident's timeline."""
     from intercom_kit.collect.incident import IncidentFolder
     from intercom_kit.collect.notes import add_note
+    from intercom_kit.collect.redact import Redactor
 
-    event = add_note(IncidentFolder(load_settings().outputs, incident_id), text, kind, at, by)
+    settings = load_settings()
+    folder = IncidentFolder(settings.outputs, incident_id)
+    event = add_note(folder, text, kind, at, by, redactor=Redactor(settings.token))
     out.print(f"{event.at:%Y-%m-%d %H:%M:%S} UTC {event.kind}: {event.text} [{event.evidence_id}]", soft_wrap=True)
 
 
@@ -42,9 +45,17 @@ def import_events(
     """Append the events of a file to the incident's timeline. Events that are there already are not added twice."""
     from intercom_kit.collect.imports import import_events
     from intercom_kit.collect.incident import IncidentFolder
+    from intercom_kit.collect.redact import Redactor
 
-    folder = IncidentFolder(load_settings().outputs, incident_id)
-    result = import_events(folder, file, zone=zone, since=_time(since), until=_time(until))
+    settings = load_settings()
+    result = import_events(
+        IncidentFolder(settings.outputs, incident_id),
+        file,
+        zone=zone,
+        since=_time(since),
+        until=_time(until),
+        redactor=Redactor(settings.token),
+    )
     out.print(
         f"{result.added} events added, {result.known} known already, {result.outside} outside of the span, "
         f"{result.rejected} not readable."
@@ -67,18 +78,35 @@ def set_(
     """Write what only people know into incident.json: title, commander, summary, root_cause, action items and more."""
     from intercom_kit.collect.fields import set_facts
     from intercom_kit.collect.incident import IncidentFolder
+    from intercom_kit.collect.redact import Redactor
 
-    facts = set_facts(IncidentFolder(load_settings().outputs, incident_id), assignments)
+    settings = load_settings()
+    facts = set_facts(IncidentFolder(settings.outputs, incident_id), assignments, Redactor(settings.token))
     out.print(facts.model_dump_json(indent=2, exclude_defaults=True), soft_wrap=True)
 
 
 @app.command(rich_help_panel="Writing things down")
-def impact(incident_id: IncidentId) -> None:
-    """Ask Intercom how many conversations began in the incident's span: counts only, nothing else is stored."""
+def impact(
+    incident_id: IncidentId,
+    conversations: Annotated[int | None, typer.Option(help="Conversations affected, where you counted them.")] = None,
+    users: Annotated[int | None, typer.Option(help="Users unable to reach support, where you counted them.")] = None,
+    source: Annotated[str, typer.Option(help="Where these numbers were counted: a query, a dashboard.")] = "",
+) -> None:
+    """Ask Intercom how many conversations began in the incident's span: counts only, nothing else is stored.
+
+    With --conversations or --users it asks nobody, and notes what you counted and where.
+    """
+    from intercom_kit.collect.impact import state_impact
+    from intercom_kit.collect.incident import IncidentFolder
     from intercom_kit.report.postmortem import count_impact
 
-    with err.status("Counting conversations from onset to recovery …"):
-        event = count_impact(load_settings(), incident_id)
+    settings = load_settings()
+    if conversations is not None or users is not None:
+        folder = IncidentFolder(settings.outputs, incident_id)
+        event = state_impact(folder, source, conversations=conversations, users=users)
+    else:
+        with err.status("Counting conversations from onset to recovery …"):
+            event = count_impact(settings, incident_id)
     out.print(f"{event.text} [{event.evidence_id}]", soft_wrap=True)
 
 

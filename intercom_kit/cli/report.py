@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -133,7 +134,11 @@ def make_all(settings: Settings, incident_id: str, templates: str = "") -> bool:
         notebooks[TRIAGE] = {"run": worst.checks[0].run if worst else ""}
     if has_log(case.folder):
         notebooks[ANALYSIS] = {}
-    return make(settings, incident_id, notebooks | {POSTMORTEM: {"templates": templates}})
+    return make(
+        settings,
+        incident_id,
+        notebooks | {POSTMORTEM: {"templates": str(Path(templates).resolve()) if templates else ""}},
+    )
 
 
 def make(settings: Settings, incident_id: str, notebooks: Mapping[str, Mapping[str, object]]) -> bool:

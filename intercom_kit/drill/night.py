@@ -21,6 +21,7 @@ from intercom_kit.drill.timeline import Scenario, Truth, truth_at
 from intercom_kit.drill.traffic import generate, write_log
 from intercom_kit.records import CheckRecord, Decision, Event, IncidentFacts
 from intercom_kit.report.log import open_study
+from intercom_kit.report.triage import triage_event
 from intercom_kit.settings import Settings
 
 BEFORE_S, AFTER_S = 600.0, 300.0  # the first and the last checks: before the onset, after the recovery
@@ -104,9 +105,7 @@ def _events(played: Scenario, onset: datetime, runs: Sequence[_Run]) -> Iterator
     if trouble:
         text = "Our monitor pages: work that needs Intercom fails, or takes too long"
         yield Event(at=at(min(ALERTED_S, played.default_at_s / 2)), kind="alert", text=text, by="drill")
-    words = f"Triage: {decision.summary} ({decision.verdict}, {decision.cause}, {decision.severity or 'no severity'})"
-    cites = tuple(check.evidence_id for check in triage.checks)
-    yield Event(at=decision.at, kind="triage", text=words, cites=cites)
+    yield triage_event(decision, triage.checks)
     if trouble:
         mitigated = min(played.default_at_s + MITIGATED_AFTER_S, (played.default_at_s + played.recovery_s) / 2)
         yield Event(

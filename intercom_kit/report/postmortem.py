@@ -5,6 +5,7 @@ Equal evidence, facts and templates give equal bytes: nothing here looks at a cl
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from markupsafe import Markup
 from intercom_kit import __version__
 from intercom_kit.collect.impact import add_count, count_conversations
 from intercom_kit.collect.incident import write_atomic
+from intercom_kit.decide import decide
 from intercom_kit.errors import EvidenceError, InputError
-from intercom_kit.records import Event, Figure
+from intercom_kit.records import WINDOW_S, Event, Figure
 from intercom_kit.report import appendix, charts_log, markdown
 from intercom_kit.report.case import Case, open_case
 from intercom_kit.report.charts import Chart
@@ -24,6 +26,7 @@ from intercom_kit.report.charts_timeline import timeline_chart
 from intercom_kit.report.lint import Problem, check
 from intercom_kit.report.markdown import Md
 from intercom_kit.report.measures import hours_minutes
+from intercom_kit.report.messages import external_update, internal_update, support_packet
 from intercom_kit.report.suggestions import Suggestion, suggestions
 from intercom_kit.report.tables import View, table
 from intercom_kit.settings import Settings
@@ -35,6 +38,8 @@ LOG_CHARTS: dict[str, Callable[..., Chart]] = {
     "postmortem-latency.svg": charts_log.percentiles,
     "postmortem-headroom.svg": charts_log.headroom,
 }
+
+MESSAGES = "messages"  # the folder of what can be sent
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,11 +115,38 @@ class Postmortem:
     def _view(self, text: str) -> View:
         return View(markdown.to_html(text, self.charts), text.strip())
 
+    @cached_property
+    def messages(self) -> dict[str, str]:
+        """What can be sent, by file name: to our own people, to customers, and to Intercom's support."""
+        case, course = self.case, self.case.course
+        decision = (course.worst or course.runs[-1]).decision if course.runs else decide((), case.settings)
+        since, until = (edge.by if edge else None for edge in (course.onset, course.recovery))
+        return {
+            "internal-update.txt": internal_update(decision, case.facts, case.as_of),
+            "external-update.txt": external_update(decision, case.facts, since=since, until=until, now=case.as_of),
+            "support-packet.md": support_packet(case.checks, self._windows(since, until)),
+        }
+
+    def _windows(self, since: datetime | None, until: datetime | None) -> list[dict[str, object]]:
+        """Return the windows of the request log that lie in the incident, as plain rows."""
+        if self.case.study is None:
+            return []
+        frame = self.case.study.windows
+        first = (since or frame["window_start"].min()) - timedelta(seconds=WINDOW_S)
+        inside = frame["window_start"].between(first, until or frame["window_start"].max())
+        return [{str(name): value for name, value in row.items()} for row in frame[inside].to_dict("records")]
+
     def write(self) -> Path:
-        """Write postmortem.md and its pictures into the incident's folder, each as a whole, and return its path."""
+        """Write postmortem.md, its pictures and messages/ into the incident's folder, each file as a whole.
+
+        Returns the path of postmortem.md.
+        """
         path = self.case.folder.path / "postmortem.md"
         for name, chart in self.charts.items():
             write_atomic(path.with_name(name), chart.svg)
+        (path.parent / MESSAGES).mkdir(mode=0o700, exist_ok=True)
+        for name, text in self.messages.items():
+            write_atomic(path.parent / MESSAGES / name, f"{text.rstrip()}\n".encode())
         write_atomic(path, self.markdown.encode())
         return path
 
@@ -122,7 +154,12 @@ class Postmortem:
     def written(self) -> View:
         """The files that `write` made, with their sizes."""
         files = [self.case.folder.path / name for name in ("postmortem.md", *self.charts)]
-        rows = [(file.name, f"{file.stat().st_size:,}") for file in files if file.is_file()]
+        files += [self.case.folder.path / MESSAGES / name for name in self.messages]
+        rows = [
+            (file.relative_to(self.case.folder.path).as_posix(), f"{file.stat().st_size:,}")
+            for file in files
+            if file.is_file()
+        ]
         return table(("File", "Bytes"), rows, f"The postmortem of {self.case.facts.id}")
 
     def _render(self, problems: Iterable[Problem]) -> str:

@@ -56,7 +56,7 @@ def run_triage(
     folder = known or IncidentFolder(settings.outputs, new_incident_id(decision.at, decision.cause, settings.outputs))
     folder.create()
     folder.add_checks(checks)
-    folder.add_event(_triage_event(decision, checks))
+    folder.add_event(triage_event(decision, checks))
     if facts is None:
         facts = _first_facts(folder, decision, title, drill)
     elif title and title != facts.title:
@@ -92,7 +92,8 @@ def _first_facts(folder: IncidentFolder, decision: Decision, title: str, drill: 
     return facts
 
 
-def _triage_event(decision: Decision, checks: tuple[CheckRecord, ...]) -> Event:
+def triage_event(decision: Decision, checks: tuple[CheckRecord, ...]) -> Event:
+    """Return the event by which a triage notes itself on the timeline."""
     text = f"Triage: {decision.summary} ({decision.verdict}, {decision.cause}, {decision.severity or 'no severity'})"
     return Event(at=decision.at, kind="triage", text=text, cites=tuple(check.evidence_id for check in checks))
 

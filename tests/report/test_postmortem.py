@@ -319,3 +319,21 @@ def test_an_incident_without_evidence_says_what_to_run(tmp_path: Path) -> None:
         open_postmortem(settings, "INC-9")
     add_note(folder, "Paged", "alert", by="mia")
     assert "First alert" in open_postmortem(settings, "INC-9").markdown
+
+
+def test_writing_leaves_what_can_be_sent(reopen: Callable[..., Postmortem]) -> None:
+    """The internal update, the customers' and the packet for Intercom's support lie in messages/, private."""
+    night = reopen()
+    night.write()
+    folder = night.case.folder.path / "messages"
+    assert {path.name for path in folder.iterdir()} == {
+        "internal-update.txt",
+        "external-update.txt",
+        "support-packet.md",
+    }
+    assert folder.stat().st_mode & 0o777 == 0o700
+    packet = (folder / "support-packet.md").read_text()
+    onset = night.case.course.onset
+    assert onset
+    assert f"{onset.by:%Y-%m-%d %H:%M}" in packet
+    assert "request_id" in packet

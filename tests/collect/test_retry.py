@@ -95,7 +95,7 @@ def test_retry_after_is_honoured(misbehave: Misbehave, status: str) -> None:
         with client_of(in_turn(misbehave, failing, GOOD), slept) as client:
             assert client.get(PATH).status_code == 200
         assert len(slept) == 1
-        assert 9 <= slept[0] <= 12.1
+        assert 7 <= slept[0] <= 12.1
 
 
 @pytest.mark.parametrize("header", [{"retry_after": "3600"}, {"x_ratelimit_reset": "99999999999"}])
@@ -212,7 +212,7 @@ def test_the_async_transport_does_the_same(misbehave: Misbehave) -> None:
             ]
 
     assert asyncio.run(night()) == [200, 200, 503, 2]
-    assert 2.8 <= slept[0] <= 9
+    assert 1 <= slept[0] <= 9
     assert 0.25 <= slept[1] <= 0.75
 
 

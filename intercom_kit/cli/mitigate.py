@@ -1,5 +1,6 @@
 """Commands that help to get out: token verify and rotate, warm, webhooks; and lab, to look closer."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -44,17 +45,29 @@ def rotate(
     apply: Annotated[
         bool, typer.Option("--apply/--dry-run", help="Change things, after a question for each. Else only plan.")
     ] = False,
+    secret_key: Annotated[str, typer.Option(help="Where the token stands in a secret that is JSON.")] = "",
+    rollout: Annotated[
+        list[str] | None, typer.Option(help="Command that rolls it out, instead of kubectl's. Repeatable.")
+    ] = None,
     incident: Incident = "",
 ) -> None:
     """Verify a new token, put it into the secret manager, roll it out, and wait until your service is healthy.
 
     The new token is read from a prompt, or from standard input. Exit status: 0 done or planned, 1 a step failed.
     """
+    from intercom_kit.collect.secret_manager import SecretManager
     from intercom_kit.collect.token import rotate_token
 
     settings = load_settings()
     steps = rotate_token(
-        settings, _read_token(), apply=apply, confirm=_agree, folder=_folder(settings, incident), on_step=_tell
+        settings,
+        _read_token(),
+        manager=SecretManager(settings.secret_id, secret_key or None),
+        rollout=[shlex.split(command) for command in rollout or ()],
+        apply=apply,
+        confirm=_agree,
+        folder=_folder(settings, incident),
+        on_step=_tell,
     )
     if not apply:
         err.print("Nothing was changed. Add --apply to do it.")
@@ -65,6 +78,9 @@ def rotate(
 def warm(
     contacts: Annotated[Path | None, typer.Option(help="File with one contact id a line.")] = None,
     share: Annotated[float, typer.Option(help="Share of the rate limit to use at the most.")] = 0.2,
+    version: Annotated[
+        str, typer.Option(help="The Intercom-Version that your app sends; none, as the official SDK, unless given.")
+    ] = "",
     forget: Annotated[
         str, typer.Option("--purge", help="Remove what is kept of this id (a data-protection request).")
     ] = "",
@@ -89,7 +105,7 @@ def warm(
         out.print(f"{cache.purge(age_in_days(older_than) * 86400)} answers removed.")
     if contacts:
         with progress("Warming the cache") as told:
-            done = warm(settings, read_ids(contacts), cache, share=share, on_progress=told)
+            done = warm(settings, read_ids(contacts), cache, share=share, version=version or None, on_progress=told)
         words = ", ".join(f"{count} {name}" for name, count in done.model_dump(exclude={"stopped"}).items())
         out.print(f"{words}. {done.stopped}".rstrip())
         raise typer.Exit(COULD_NOT if done.stopped else 0)

@@ -1,0 +1,110 @@
+"""README tells the truth: its settings are those of the code, and its commands run."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from intercom_kit.drill.night import play_night
+from intercom_kit.drill.scenarios import find_scenario
+from intercom_kit.drill.server import serve
+from intercom_kit.drill.traffic import generate, write_log
+from intercom_kit.drill.webhooks import generate_deliveries
+from intercom_kit.settings import Settings, load_settings
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+LINES = [line for block in BLOCKS for line in block.splitlines()]
+COMMANDS = list(
+    dict.fromkeys(re.sub(r"\s+# .*", "", line) for line in LINES if line.startswith(("intercom-kit", "papermill")))
+)
+SERVES = ("watch", "simulate slow-api", "lab")  # they go on until Ctrl-C
+ELSEWHERE = ("pyspark", "s3://")  # tried with a real Spark and a real S3 server in their own rooms
+SLOW = (
+    "papermill",
+    "intercom-kit report",
+    "intercom-kit triage",
+    "intercom-kit drill vendor",
+    "--requests",
+    "pdf",
+    "replay",
+)
+
+
+def marked(command: str) -> object:
+    """Return the command as a parameter, marked where it takes long."""
+    return pytest.param(command, marks=[pytest.mark.slow] if any(word in command for word in SLOW) else [])
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
+    """A folder as README's reader has it: an incident INC-1, logs, ids, deliveries; and a loopback Intercom."""
+    folder = tmp_path_factory.mktemp("readme")
+    settings = load_settings(dotenv=None, outputs=folder / "outputs")
+    night = play_night(settings, "rate-limited", "INC-1")
+    (folder / "logs").mkdir()
+    log = generate(find_scenario("rate-limited"), hours=1, rate=5, seed=1, end=night.recovery).frame
+    write_log(log, folder / "logs" / "requests.parquet")
+    renamed = log.assign(**{"http.status": log["status_code"], "latency_s": log["duration_ms"] / 1000})
+    renamed["timestamp"] = renamed["timestamp"].dt.tz_localize(None)
+    renamed.drop(columns=["status_code", "duration_ms"]).to_csv(folder / "calls.csv", index=False)
+    (folder / "ids.txt").write_text("1\n2\n")
+    (folder / "notebooks").symlink_to(ROOT / "notebooks")
+    generate_deliveries(hours=1, seed=1).to_csv(folder / "deliveries.csv", index=False)
+    with serve(find_scenario("healthy")) as loopback:
+        (folder / "jupyter").mkdir()
+        (folder / "jupyter" / "jupyter_server_config.json").write_text('{"ServerApp": {"allow_root": true}}')
+        jupyter = {"JUPYTER_CONFIG_DIR": str(folder / "jupyter")}  # tests may run as root, which Jupyter asks about
+        private = jupyter | {"INTERCOM_KIT_CACHE": str(folder / "cache.sqlite"), "INTERCOM_KIT_OUTPUTS": "outputs"}
+        yield folder, os.environ | loopback.environment | private
+
+
+def test_the_settings_table_is_that_of_the_code() -> None:
+    """README's table names every variable with its default, in the code's order."""
+    rows = re.findall(r"^\| `(INTERCOM_\w+)` \|.*\| (?:`([^`]*)`)? ?\|$", README, re.MULTILINE)
+    fields = [(field.alias, field.default) for field in Settings.model_fields.values()]
+    assert [name for name, _ in rows] == [name for name, _ in fields]
+    for (name, shown), (_, default) in zip(rows, fields, strict=True):
+        assert shown == ("" if default is None else f"{default:g}" if isinstance(default, float) else str(default)), (
+            name
+        )
+
+
+def test_readme_is_found_to_have_commands() -> None:
+    """The test below does not pass because it looks at nothing."""
+    assert len(COMMANDS) > 15
+
+
+@pytest.mark.parametrize("command", [marked(c) for c in COMMANDS if not any(word in c for word in ELSEWHERE)])
+def test_a_command_of_the_readme_runs(workplace: tuple[Path, dict[str, str]], command: str) -> None:
+    """A command as it stands in the README does its work: it ends with 0 or 1, and not with a complaint."""
+    folder, environment = workplace
+    words = shlex.split(command.replace("summary=…", "summary=It was short."))
+    environment = environment | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"}
+    serving = any(command.startswith(f"intercom-kit {name}") for name in SERVES) and "--write-log" not in command
+    words += ["--no-browser"] if words[1] == "lab" else []
+    with subprocess.Popen(
+        words,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=8 if serving else 150)
+        except subprocess.TimeoutExpired:
+            assert serving, "it did not end"
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=20)
+    assert process.returncode in (0, 1), out + err
+    assert "Traceback" not in err
+    assert out or err

@@ -105,6 +105,7 @@ def test_a_command_of_the_readme_runs(workplace: tuple[Path, dict[str, str]], co
             assert serving, "it did not end"
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=20)
-    assert process.returncode in (0, 1), out + err
+    stopped = {-signal.SIGINT} if words[1] == "lab" else set()  # the process is Jupyter's own by then
+    assert process.returncode in {0, 1} | stopped, out + err
     assert "Traceback" not in err
     assert out or err

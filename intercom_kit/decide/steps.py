@@ -144,7 +144,7 @@ PAGE_UNREADABLE = Action(
     title="Read the status page another way",
     steps=(
         "It could not be read from here: try a mobile network or a VPN, or open it in a browser.",
-        "If it moved, set INTERCOMSTATUS_URL to its new host. Its old hosts redirect and may answer with HTML.",
+        "If it moved, set INTERCOM_STATUS_URL to its new host. Its old hosts redirect and may answer with HTML.",
     ),
     commands=("curl -sSL -o /dev/null -w '%{http_code} %{content_type} %{url_effective}\\n' {status_summary}",),
 )

@@ -1,6 +1,7 @@
 """The configuration: environment variables first, then an optional `.env` file, then defaults."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -26,15 +27,40 @@ def _url(value: str) -> str:
     """Accept https anywhere and http on loopback only: a token must not cross a network in the clear."""
     if not value:
         return value
-    parts = urlsplit(value)  # raises ValueError on what is no URL at all, e.g. an unclosed [
-    _ = parts.port  # raises ValueError on a port that is not one
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(value)  # raises ValueError on what is no URL at all, e.g. an unclosed [
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0  # or on no port at all
+    except ValueError:
+        is_url = False
+    if not is_url or not value.isprintable() or " " in value or "\\" in value:
         raise ValueError("it is not a URL. Write it as https://host/path")
     if parts.username or parts.password:
         raise ValueError("it holds a user name or password. Remove it: the token goes in INTERCOM_ACCESS_TOKEN")
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         raise ValueError("plain http is allowed to loopback only. Use https://")
     return value.rstrip("/")
+
+
+def _base(value: str) -> str:
+    """Refuse what follows a path: the API's and the status page's own paths are put behind this one."""
+    if re.search("[?#]", value):
+        raise ValueError("it ends in a query or a fragment. Remove what follows ? or #: paths are added to it")
+    return _url(value)
+
+
+def _plain(value: str) -> str:
+    """Refuse what would break a line of a command, or a terminal."""
+    if not value.isprintable():
+        raise ValueError("it holds a line break or a character that cannot be seen. Write it anew")
+    return value
+
+
+def _home(value: Path) -> Path:
+    """Read ~ as a shell does: in a `.env` file nobody else does."""
+    try:
+        return value.expanduser()
+    except RuntimeError:
+        raise ValueError("there is no such home as its ~ says. Write the whole path") from None
 
 
 def _version(value: str) -> str:
@@ -58,42 +84,53 @@ def _webhook(value: SecretStr) -> SecretStr:
 
 
 Url = Annotated[str, AfterValidator(_url)]
+BaseUrl = Annotated[str, AfterValidator(_base)]
+Plain = Annotated[str, AfterValidator(_plain)]
+Folder = Annotated[Path, AfterValidator(_home)]
 
 
 class Settings(BaseSettings):
     """Everything the kit can be told. Secrets never show in a repr, an error or a report."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True, env_ignore_empty=True
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,  # for keyword arguments; the environment must not fill a field by its bare name:
+        env_prefix="=",  # no variable is named so, and somebody's TOKEN or REGION is none of ours
+        case_sensitive=True,
+        hide_input_in_errors=True,
+        env_ignore_empty=True,
     )
 
     token: Annotated[SecretStr, AfterValidator(_token)] | None = Field(
         None, alias="INTERCOM_ACCESS_TOKEN", description="access token, sent to the API host only"
     )
     region: Region = Field("us", alias="INTERCOM_REGION", description="where the workspace is hosted: us, eu, au")
-    base_url_override: Url | None = Field(None, alias="INTERCOM_BASE_URL", description="API URL; overrides the region")
+    base_url_override: BaseUrl | None = Field(
+        None, alias="INTERCOM_BASE_URL", description="API URL; overrides the region"
+    )
     api_version: Annotated[str, AfterValidator(_version)] = Field(
         "2.16", alias="INTERCOM_API_VERSION", description="sent as Intercom-Version"
     )
-    status_url: Url = Field(
+    status_url: BaseUrl = Field(
         "https://www.finstatus.com", alias="INTERCOM_STATUS_URL", description="base URL of Intercom's status page"
     )
     health_url: Url | None = Field(
         None, alias="INTERCOM_HEALTH_URL", description="your own service's health endpoint (JSON)"
     )
-    health_path: str = Field(
+    health_path: Plain = Field(
         "services.intercom.status", alias="INTERCOM_HEALTH_PATH", description="where in that JSON the state stands"
     )
     slack_webhook_url: Annotated[SecretStr, AfterValidator(_webhook)] | None = Field(
         None, alias="INTERCOM_SLACK_WEBHOOK_URL", description="incoming webhook for the internal update"
     )
-    secret_id: str = Field(
+    secret_id: Plain = Field(
         "intercom/production/token", alias="INTERCOM_SECRET_ID", description="the token's name in your secret manager"
     )
-    deployment: str = Field(
+    deployment: Plain = Field(
         "deployment/intercom-service", alias="INTERCOM_DEPLOYMENT", description="what to restart after a rotation"
     )
-    outputs: Path = Field(Path("outputs"), alias="INTERCOM_KIT_OUTPUTS", description="where incidents are archived")
+    outputs: Folder = Field(Path("outputs"), alias="INTERCOM_KIT_OUTPUTS", description="where incidents are archived")
     cache: Path = Field(
         Path("~/.cache/intercom-kit/fallback.sqlite"),  # never beside the archive: it holds what that must not
         alias="INTERCOM_KIT_CACHE",
@@ -164,6 +201,9 @@ def load_settings(dotenv: Path | None = Path(".env"), **overrides: object) -> Se
         return Settings(_env_file=dotenv, **overrides)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
         raise SettingsError("\n".join(_complaint(detail) for detail in error.errors())) from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise SettingsError(f"{dotenv} cannot be read: {why}. Put it right, or move it away.") from None
 
 
 def _complaint(detail: Mapping[str, object]) -> str:
@@ -172,4 +212,6 @@ def _complaint(detail: Mapping[str, object]) -> str:
     fix = str(detail["msg"]).removeprefix("Value error, ")
     if name == "INTERCOM_REGION":
         fix = f"unknown region. Use one of: {', '.join(get_args(Region))}"
+    if name in ("INTERCOM_KIT_TIMEOUT", "INTERCOM_KIT_SLOW"):
+        fix = "it is no time in seconds. Write a number above 0, up to 120, such as 5"
     return f"{name} is refused: {fix}."

@@ -52,6 +52,36 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
     assert shown["INTERCOM_API_VERSION"] == ("2.16", "default")
 
 
+def test_only_the_documented_names_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that happens to be called TOKEN or REGION, here or in the file, is not ours."""
+    before = load_settings(None)
+    for name in Settings.model_fields:
+        monkeypatch.setenv(name, "mars")
+        monkeypatch.setenv(name.upper(), "mars")
+    dotenv = tmp_path / ".env"
+    dotenv.write_text(
+        "\n".join(f"{name}=mars\n{name.upper()}=mars\nintercom_{name}=mars" for name in Settings.model_fields)
+    )
+    assert load_settings(dotenv) == load_settings(None) == before
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    """A .env file of another encoding is refused by its name."""
+    dotenv = tmp_path / ".env"
+    dotenv.write_bytes(b"\xff\xfeINTERCOM_REGION=eu\n")
+    with pytest.raises(SettingsError, match=r"\.env cannot be read: .*Put it right, or move it away"):
+        load_settings(dotenv)
+
+
+def test_a_home_is_found_in_a_file_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """~ in INTERCOM_KIT_OUTPUTS is the user's home, not a folder of that name."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("INTERCOM_KIT_OUTPUTS")
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("INTERCOM_KIT_OUTPUTS=~/incidents\n")
+    assert load_settings(dotenv).outputs == tmp_path / "incidents"
+
+
 def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """`export INTERCOM_REGION=` is the default, not an error."""
     monkeypatch.setenv("INTERCOM_REGION", "")
@@ -68,8 +98,14 @@ def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
         ("INTERCOM_REGION", "mars", "Use one of: us, eu, au"),
         ("INTERCOM_BASE_URL", "http://api.intercom.io", "Use https://"),
         ("INTERCOM_BASE_URL", "api.intercom.io", "Write it as https://host/path"),
-        ("INTERCOM_BASE_URL", "https://[::1", "INTERCOM_BASE_URL is refused"),
-        ("INTERCOM_BASE_URL", "https://host:99999", "INTERCOM_BASE_URL is refused"),
+        ("INTERCOM_BASE_URL", "https://[::1", "Write it as https://host/path"),
+        ("INTERCOM_BASE_URL", "https://host:99999", "Write it as https://host/path"),
+        ("INTERCOM_BASE_URL", "https://host:0x50", "Write it as https://host/path"),
+        ("INTERCOM_BASE_URL", "https://ho st/", "Write it as https://host/path"),
+        ("INTERCOM_BASE_URL", "https://host/\x1b[2J", "Write it as https://host/path"),
+        ("INTERCOM_BASE_URL", "https://host\\@evil.test", "Write it as https://host/path"),
+        ("INTERCOM_BASE_URL", "https://host/?a=1", "Remove what follows ? or #"),
+        ("INTERCOM_STATUS_URL", "https://host/#a", "Remove what follows ? or #"),
         ("INTERCOM_BASE_URL", "ftp://host/", "Write it as https://host/path"),
         ("INTERCOM_BASE_URL", f"https://{TOKEN}:x@host/", "INTERCOM_ACCESS_TOKEN"),
         ("INTERCOM_STATUS_URL", "http://status.intercom.com", "Use https://"),
@@ -78,10 +114,15 @@ def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
         ("INTERCOM_ACCESS_TOKEN", f"Bearer {TOKEN}", "Copy the bare token again"),
         ("INTERCOM_ACCESS_TOKEN", f"{TOKEN}\r\nX-Evil: 1", "Copy the bare token again"),
         ("INTERCOM_ACCESS_TOKEN", f"{TOKEN}\u201d", "Copy the bare token again"),
-        ("INTERCOM_KIT_TIMEOUT", "0", "greater than 0"),
-        ("INTERCOM_KIT_TIMEOUT", "nan", "INTERCOM_KIT_TIMEOUT is refused"),
-        ("INTERCOM_KIT_TIMEOUT", "soon", "number"),
-        ("INTERCOM_KIT_SLOW", "1e9", "less than or equal to 120"),
+        ("INTERCOM_SLACK_WEBHOOK_URL", f"http://hooks.example.test/{TOKEN}", "Use https://"),
+        ("INTERCOM_HEALTH_PATH", "a\tb", "Write it anew"),
+        ("INTERCOM_SECRET_ID", "a\nb", "Write it anew"),
+        ("INTERCOM_DEPLOYMENT", "a\x1b[2J", "Write it anew"),
+        ("INTERCOM_KIT_OUTPUTS", "~nobody-has-this-name/x", "Write the whole path"),
+        ("INTERCOM_KIT_TIMEOUT", "0", "Write a number above 0, up to 120, such as 5"),
+        ("INTERCOM_KIT_TIMEOUT", "nan", "Write a number above 0, up to 120, such as 5"),
+        ("INTERCOM_KIT_TIMEOUT", "soon", "Write a number above 0, up to 120, such as 5"),
+        ("INTERCOM_KIT_SLOW", "1e9", "Write a number above 0, up to 120, such as 5"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name_with_the_fix(

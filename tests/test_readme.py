@@ -100,7 +100,7 @@ def test_a_command_of_the_readme_runs(workplace: tuple[Path, dict[str, str]], co
         start_new_session=True,
     ) as process:
         try:
-            out, err = process.communicate(timeout=8 if serving else 150)
+            out, err = process.communicate(timeout={"lab": 30}.get(words[1], 8) if serving else 150)
         except subprocess.TimeoutExpired:
             assert serving, "it did not end"
             process.send_signal(signal.SIGINT)

@@ -2,22 +2,23 @@
 
 import os
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import nbformat
 
 from intercom_kit.collect.incident import IncidentFolder, write_atomic
-from intercom_kit.errors import NotebookError
+from intercom_kit.decide.course import course
+from intercom_kit.errors import EvidenceError, NotebookError
 from intercom_kit.records import Record, UtcTime
 from intercom_kit.report.execute import Progress
-from intercom_kit.report.forked import start_server
+from intercom_kit.report.forked import call_forked, start_server
 from intercom_kit.report.index import update_index
 from intercom_kit.report.lock import locked
 from intercom_kit.report.manifest import UNFINISHED, seal
 from intercom_kit.report.parameters import check_parameters
 from intercom_kit.report.run import Run
-from intercom_kit.report.together import Job, make_views
+from intercom_kit.report.together import ANALYSIS, POSTMORTEM, ROLLUP, TRIAGE, Job, make_views
 from intercom_kit.settings import Settings
 
 Parameters = Mapping[str, object]
@@ -72,8 +73,37 @@ def make_reports(
         runs, summary = make_views(jobs, folder, settings, on_progress, forked=forked)
         seal(folder, runs, given, clock=clock, summary=summary)
         mark.unlink()
-    update_index(settings, clock().date())
+    _update_index(settings, clock().date(), forked=forked)
     return runs
+
+
+def _update_index(settings: Settings, today: date, *, forked: bool) -> None:
+    """Update the index in a fork, where drawing its charts need not import matplotlib first, or else here."""
+    public = settings.model_dump_json(exclude={"token", "slack_webhook_url"})
+    if not forked or not call_forked("intercom_kit.report.shared:update_index", public, today.isoformat()):
+        update_index(settings, today)
+
+
+def reports_of(folder: IncidentFolder, settings: Settings, templates: str = "") -> dict[str, dict[str, object]]:
+    """Return the notebooks that an incident's evidence is enough for, with parameters; triage shows the worst run.
+
+    Reads no request log, so that it costs nothing. templates: a team's own folder for the postmortem.
+    Raises IncidentError when there is no such incident, EvidenceError when it has no evidence.
+    """
+    folder.facts()
+    runs = course(folder.checks(), (), settings)
+    has_log = (folder.path / ROLLUP).is_dir()
+    if not runs.runs and not has_log and not folder.events():
+        raise EvidenceError(
+            f"{folder.incident_id} has no evidence to make reports from. "
+            f"Run: intercom-kit triage --incident {folder.incident_id}"
+        )
+    reports: dict[str, dict[str, object]] = {}
+    if runs.runs:
+        reports[TRIAGE] = {"run": runs.worst.checks[0].run if runs.worst else ""}
+    if has_log:
+        reports[ANALYSIS] = {}
+    return reports | {POSTMORTEM: {"templates": templates}}
 
 
 def notebook_source(name: str) -> Path:

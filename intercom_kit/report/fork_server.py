@@ -14,12 +14,14 @@ import gc
 import importlib
 import json
 import os
+import select
 import selectors
 import signal
 import socket
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -36,18 +38,27 @@ _OF_THE_KIT = "intercom_kit."
 
 
 class Birth(NamedTuple):
-    """What a kernel is to be.
+    """What a fork is to be.
 
-    argv: of ipykernel. env: its whole environment. imports: modules of the kit that it will import. prepare:
+    env: its whole environment. argv: of ipykernel. imports: modules of the kit that it will import. prepare:
     `module:function` of the kit and its arguments, empty for none. Both are done in the server, and once, so that all
-    kernels find it done.
+    forks find it done. call: of the same form; then the fork is no kernel, and does this only.
     """
 
-    argv: list[str]
     env: dict[str, str]
     cwd: str
-    imports: list[str]
-    prepare: list[str]
+    argv: Sequence[str] = ()
+    imports: Sequence[str] = ()
+    prepare: Sequence[str] = ()
+    call: Sequence[str] = ()
+
+
+class Order(NamedTuple):
+    """What is asked for, the line it was asked on, and the descriptor of the fork's standard error."""
+
+    birth: Birth
+    line: socket.socket
+    complaints: int
 
 
 class Server:
@@ -56,12 +67,13 @@ class Server:
     def __init__(self, requests: socket.socket) -> None:
         self.requests = requests
         self.lines: dict[int, socket.socket] = {}  # by process id
+        self.orders: list[Order] = []
         self.prepared: set[tuple[str, ...]] = set()
         self.woken, self.wake = socket.socketpair()
         self.wake.setblocking(False)
 
-    def serve(self) -> tuple[Birth, socket.socket] | None:
-        """Return in each fork what it is to be, with its line; in the server None, once its client is gone."""
+    def serve(self) -> "Order | None":
+        """Return in each fork what it is to be; in the server None, once its client is gone."""
         signal.signal(signal.SIGCHLD, lambda *_: None)  # it only has to wake
         signal.set_wakeup_fd(self.wake.fileno(), warn_on_full_buffer=False)
         with selectors.DefaultSelector() as selector:
@@ -72,58 +84,64 @@ class Server:
                 if self.woken in ready:
                     self.woken.recv(4096)
                     self.tell_endings()
-                if self.requests in ready:
-                    _, descriptors, _, _ = socket.recv_fds(self.requests, 1, 2)
-                    if not descriptors:
-                        self.end()
-                        return None
-                    if kernel := self.fork(socket.socket(fileno=descriptors[0]), descriptors[1]):
-                        return kernel
+                if self.requests in ready and not self.take_orders():
+                    self.end()
+                    return None
+                while self.orders:
+                    if self.fork(order := self.orders.pop(0)):
+                        return order
 
-    def fork(self, line: socket.socket, complaints: int) -> tuple[Birth, socket.socket] | None:
-        """Do what is asked on a line; return only in the child what it is to be."""
-        with line.makefile("rb") as wanted:
-            text = wanted.readline()
-        pid = -1
-        if text.endswith(b"\n"):  # otherwise whoever asked has thought better of it
-            birth = Birth(**json.loads(text))
-            self.prepare(birth)
-            pid = os.fork()
-            if pid == 0:
-                self.leave(complaints)
-                return birth, line
-        os.close(complaints)
-        if pid > 0:
-            self.lines[pid] = line
-        else:
-            line.close()
-        return None
+    def take_orders(self) -> bool:
+        """Take in all that is asked for by now, what needs no preparation first; return False when nobody will ask."""
+        while select.select([self.requests], [], [], 0)[0]:
+            _, descriptors, _, _ = socket.recv_fds(self.requests, 1, 2)
+            if not descriptors:
+                return False
+            line, complaints = socket.socket(fileno=descriptors[0]), descriptors[1]
+            with line.makefile("rb") as lines:
+                text = lines.readline()
+            if text.endswith(b"\n"):
+                self.orders.append(Order(Birth(**json.loads(text)), line, complaints))
+            else:  # whoever asked has thought better of it
+                line.close()
+                os.close(complaints)
+        self.orders.sort(key=lambda order: bool(order.birth.prepare))
+        return True
+
+    def fork(self, order: "Order") -> bool:
+        """Carry out an order; return whether this is the child."""
+        self.prepare(order.birth)
+        pid = os.fork()
+        if pid == 0:
+            self.leave(order)
+            return True
+        os.close(order.complaints)
+        self.lines[pid] = order.line
+        return False
 
     def prepare(self, birth: Birth) -> None:
         """Import and do what the kernel to come, and others after it, would each do again."""
-        wanted = [[name] for name in birth.imports if name not in sys.modules] + [birth.prepare]
-        for call in wanted:
-            if not call or tuple(call) in self.prepared or not call[0].startswith(_OF_THE_KIT):
+        for wanted in [*((name,) for name in birth.imports), tuple(birth.prepare)]:
+            if not wanted or wanted in self.prepared:
                 continue
-            self.prepared.add(tuple(call))
-            module, _, function = call[0].partition(":")
+            self.prepared.add(wanted)
             try:
-                loaded = importlib.import_module(module)
-                if function:
-                    getattr(loaded, function)(*call[1:])
+                do(wanted)
             except ModuleNotFoundError:
                 continue  # a name in a module, not a module
             except Exception:  # noqa: BLE001 - the notebook will meet the same, and has a place to show it
                 traceback.print_exc()
 
-    def leave(self, complaints: int) -> None:
-        """In a child: lead a group of its own, and let go of all that is the server's."""
+    def leave(self, order: "Order") -> None:
+        """In a child: lead a group of its own, and let go of all that is not its own."""
         os.setsid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        os.dup2(complaints, 2)
-        os.close(complaints)
-        for other in (self.requests, self.woken, self.wake, *self.lines.values()):
+        os.dup2(order.complaints, 2)
+        for descriptor in (order.complaints, *(other.complaints for other in self.orders)):
+            os.close(descriptor)
+        others = [*self.lines.values(), *(other.line for other in self.orders)]
+        for other in (self.requests, self.woken, self.wake, *others):
             other.close()
 
     def tell_endings(self) -> None:
@@ -144,13 +162,26 @@ class Server:
             os.waitpid(pid, 0)
 
 
-def become_kernel(birth: Birth, line: socket.socket) -> None:
-    """Turn a fork into a kernel that starts as one of its own would."""
+def do(wanted: Sequence[str]) -> None:
+    """Call `module:function` with arguments, or only import the module."""
+    module, _, function = wanted[0].partition(":")
+    if not module.startswith(_OF_THE_KIT):
+        raise ValueError(f"{module} is no module of the kit")
+    loaded = importlib.import_module(module)
+    if function:
+        getattr(loaded, function)(*wanted[1:])
+
+
+def live(birth: Birth, line: socket.socket) -> None:
+    """Be what was asked for: a kernel that starts as one of its own would, or a call."""
     line.sendall(b"born %d\n" % os.getpid())  # fails where nobody listens: then no kernel is wanted
     os.environ.clear()
     os.environ.update(birth.env)
     time.tzset()
     os.chdir(birth.cwd)
+    if birth.call:
+        do(birth.call)
+        os._exit(0)  # nothing here needs to be taken down
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()  # otherwise all forks draw the same numbers
     atexit.register(gc.unfreeze)  # so that the interpreter's end finds everything that it has to take down
@@ -171,18 +202,19 @@ def warm_up() -> None:
     from intercom_kit.report.charts import Chart, new_axes
 
     _ = Chart(new_axes("Warm")[0], "", "", "").svg
-    gc.collect()
-    gc.freeze()  # otherwise the first collection in a fork copies all of these pages
 
 
 def main() -> None:
-    """Import, serve, and in each fork be a kernel."""
+    """Import, serve, and in each fork do what it is for."""
     server = Server(socket.socket(fileno=int(sys.argv[1])))
+    gc.disable()  # a tenth of the time that the imports take
     warm_up()
-    kernel = server.serve()
-    if kernel is None:
+    gc.freeze()  # otherwise the first collection in a fork copies all of these pages
+    gc.enable()
+    order = server.serve()
+    if order is None:
         os._exit(0)  # nothing here needs to be taken down
-    become_kernel(*kernel)
+    live(order.birth, order.line)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 
 from intercom_kit.report.fork_server import Birth
 from intercom_kit.settings import SECRET_VARIABLES
@@ -128,7 +129,8 @@ class ForkServer:
     def __init__(self) -> None:
         self._owner, self.environment = os.getpid(), _at_start(os.environ)
         self._lock = threading.Lock()
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the server
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the server
+        self.complaints = self._file.fileno()
         self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._forks = 0
         with theirs:
@@ -138,7 +140,7 @@ class ForkServer:
                 env={name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=self._complaints,
+                stderr=self._file,
                 start_new_session=True,  # Ctrl-C is for this process, which stops its kernels in its own way
             )
 
@@ -164,8 +166,8 @@ class ForkServer:
 
     def last_words(self) -> str:
         """Return the last line of its standard error."""
-        self._complaints.seek(0)
-        lines = self._complaints.read().decode("utf-8", "replace").split("\n")
+        self._file.seek(0)
+        lines = self._file.read().decode("utf-8", "replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "")[:200] or "it said nothing"
 
     def close(self) -> None:
@@ -204,6 +206,27 @@ def running_server(environment: Mapping[str, str]) -> ForkServer | None:
     start_server()
     usable = _server is not None and _server.alive and _at_start(environment) == _server.environment
     return _server if usable else None
+
+
+def call_forked(function: str, *arguments: str) -> bool:
+    """Call a `module:function` of the kit in a fork; return False where that cannot be done, or where it failed.
+
+    It is for what needs matplotlib or pandas, in a process that has not imported them.
+    """
+    server = running_server(os.environ)
+    if server is None:
+        return False
+    environment = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
+    birth = Birth(environment, str(Path.cwd()), call=(function, *arguments))
+    try:
+        called = server.fork(birth, server.complaints)
+    except OSError:
+        return False  # the server has just gone
+    try:
+        return called.wait(PATIENCE_S) == 0
+    except subprocess.TimeoutExpired:
+        called.kill()
+        return False
 
 
 def _forbidden() -> str:

@@ -40,7 +40,7 @@ class ForkedProvisioner(LocalProvisioner):
         if argv is None or server is None:
             return False
         cwd = str(kwargs.get("cwd") or Path.cwd())
-        birth = Birth(argv, dict(kwargs["env"]), cwd, list(self.imports), list(self.prepare))
+        birth = Birth(dict(kwargs["env"]), cwd, argv, self.imports, self.prepare)
         try:
             process = server.fork(birth, getattr(kwargs.get("stderr"), "fileno", lambda: 2)())
         except OSError:

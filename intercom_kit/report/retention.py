@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 
 from intercom_kit.collect.incident import IncidentFolder
 from intercom_kit.records import Record
-from intercom_kit.report.index import Row, read_rows, update_index
+from intercom_kit.report.index import update_index
 from intercom_kit.report.lock import locked
 from intercom_kit.report.manifest import read_manifest, seal
+from intercom_kit.report.past import Row, read_rows
 from intercom_kit.report.summary import summarize
 from intercom_kit.settings import Settings
 

@@ -1,10 +1,10 @@
 """What an incident comes down to in one line: for the index of all incidents, and to recognise one that comes again."""
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from intercom_kit.collect.incident import IncidentFolder
-from intercom_kit.decide.course import Run
-from intercom_kit.records import Cause, CheckRecord, Record, Severity, UtcTime, Verdict
+from intercom_kit.records import Cause, CheckRecord, Decision, Record, Severity, UtcTime, Verdict
 from intercom_kit.report.case import Case
 from intercom_kit.settings import Settings
 
@@ -57,16 +57,16 @@ def summary_of(case: Case) -> Summary:
         onset=course.onset.by if course.onset else None,
         detected=min(noticed) if noticed and course.onset else None,
         recovery=course.recovery.by if course.recovery else None,
-        fingerprint=fingerprint(run) if run else "",
+        fingerprint=fingerprint_of(run.decision, run.checks) if run else "",
     )
 
 
-def fingerprint(run: Run) -> str:
-    """Return `cause route status` of a run, such as `app_rate_limit GET /me 429`; empty when it found no trouble."""
-    if not run.is_bad:
+def fingerprint_of(decision: Decision, checks: Sequence[CheckRecord]) -> str:
+    """Return `cause route status`, such as `app_rate_limit GET /me 429`; empty where no trouble was found."""
+    if decision.verdict == "healthy":
         return ""
-    failed = [check for check in run.checks if check.outcome == "failed" or check.slow]
-    return " ".join([run.decision.cause, *(_symptom(failed[0]) if failed else ())])
+    failed = [check for check in checks if check.outcome == "failed" or check.slow]
+    return " ".join([decision.cause, *(_symptom(failed[0]) if failed else ())])
 
 
 def _symptom(check: CheckRecord) -> tuple[str, str]:

@@ -23,6 +23,7 @@ from intercom_kit.report.summary import Summary, summarize
 from intercom_kit.settings import SECRET_VARIABLES, Settings
 
 Parameters = Mapping[str, object]
+TRIAGE, ANALYSIS, POSTMORTEM = "01-triage", "02-rate-limit-and-latency", "03-postmortem"
 ROLLUP = "evidence/rollup"  # as in analyze.figures, which imports pandas
 _DRAFT = re.compile(rb"DRAFT: \d+ rules? (?:is|are) open")  # how the postmortem's notebook shows the linter's state
 
@@ -146,7 +147,7 @@ def header_of(folder: IncidentFolder, settings: Settings, job: Job, *, is_draft:
     except KitError:
         return Header(folder.incident_id, warnings=("RECORD CANNOT BE READ",))
     shown = seen.worst or (seen.runs[-1] if seen.runs else None)
-    if "run" in job.parameters or job.name == "01-triage":
+    if job.name == TRIAGE:
         wanted = job.parameters.get("run") or (seen.runs[-1].checks[0].run if seen.runs else "")
         shown = next((run for run in seen.runs if run.checks[0].run == wanted), None)
     return Header(

@@ -2,6 +2,9 @@
 
 import os
 import re
+import shutil
+import subprocess
+import sys
 import time
 from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
@@ -10,11 +13,13 @@ from pathlib import Path
 import pytest
 
 from intercom_kit.collect.incident import IncidentFolder
+from intercom_kit.decide import decide
 from intercom_kit.records import ActionItem, CheckRecord, Event, IncidentFacts, RateLimit
 from intercom_kit.report.charts_index import causes_chart, restore_chart
-from intercom_kit.report.index import read_rows, same_before, update_index
+from intercom_kit.report.index import update_index
 from intercom_kit.report.manifest import seal
-from intercom_kit.report.summary import Summary, summarize
+from intercom_kit.report.past import read_rows, same_before
+from intercom_kit.report.summary import summarize
 from intercom_kit.settings import Settings, load_settings
 
 AT = datetime(2026, 11, 24, 14, 5, tzinfo=UTC)
@@ -253,14 +258,28 @@ def test_nothing_at_all_gives_a_page(settings: Settings) -> None:
 def test_what_happened_before_is_recognised(settings: Settings) -> None:
     """A past incident with the same cause, route and status is found, with what was left undone; drills are not."""
     items = [ActionItem(text="Queue"), ActionItem(text="Warm", done=True)]
-    incident(settings, "INC-1", action_items=items)
+    past = incident(settings, "INC-1", action_items=items)
     incident(settings, "INC-2", AT + timedelta(days=1), drill="rate-limited")
-    now = incident(settings, "INC-3", AT + timedelta(days=2))
-    (before,) = same_before(settings, "INC-3", summarize(now, settings))
-    assert before.id == "INC-1"
-    assert [item.text for item in before.unfinished()] == ["Queue"]
-    assert same_before(settings, "INC-3", Summary(fingerprint="network GET /me dns")) == []
-    assert same_before(settings, "INC-3", Summary()) == []
+    incident(settings, "INC-4", AT - timedelta(days=1), title="Earlier")
+    page(settings)
+    checks = triage("now", AT + timedelta(days=2), limited=True)
+    before = same_before(settings, "INC-3", decide(checks, settings), checks)
+    assert [row.id for row in before] == ["INC-1", "INC-4"]
+    assert [item.text for item in before[0].unfinished()] == ["Queue"]
+    past.write_facts(past.facts().model_copy(update={"action_items": (), "state": "reviewed"}))
+    shutil.rmtree(settings.outputs / "INC-4")
+    (fresh,) = same_before(settings, "INC-3", decide(checks, settings), checks)
+    assert (fresh.state, fresh.unfinished()) == ("reviewed", ())
+    assert same_before(settings, "INC-1", decide(checks, settings), checks) == []
+    well = triage("now", AT, limited=False)
+    assert same_before(settings, "INC-3", decide(well, settings), well) == []
+
+
+def test_looking_for_past_incidents_imports_nothing_heavy() -> None:
+    """Triage can tell of past incidents without waiting for pandas, matplotlib or jinja2."""
+    code = "import sys, intercom_kit.report.past; print(*sys.modules)"
+    imported = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
+    assert not imported & {"pandas", "numpy", "matplotlib", "jinja2"}
 
 
 def test_many_causes_are_added_up() -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from intercom_kit.collect.incident import IncidentFolder
 from intercom_kit.records import CheckRecord, Event, IncidentFacts
-from intercom_kit.report.index import read_rows, update_index
+from intercom_kit.report.index import update_index
 from intercom_kit.report.manifest import seal, verify
+from intercom_kit.report.past import read_rows
 from intercom_kit.report.retention import purge
 from intercom_kit.report.summary import summarize
 from intercom_kit.settings import Settings, load_settings

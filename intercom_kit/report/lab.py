@@ -106,7 +106,7 @@ def _filled(source: Path, values: Mapping[str, object], settings: Settings) -> N
     values = {name: value for name, value in values.items() if name in known}
     check_parameters(notebook, values, tuple(settings.secrets.values()))
     if values:
-        words = translate_parameters("python3", "python", values, "Parameters")
+        words = translate_parameters("python3", "python", values, "Parameters").strip()
         cell = nbformat.v4.new_code_cell(words, metadata={"tags": ["injected-parameters"]})
         at = next(n for n, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", ()))
         notebook.cells.insert(at + 1, cell)

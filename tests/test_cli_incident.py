@@ -1,0 +1,235 @@
+"""The commands that write down, lint, seal and get out of an incident, run as processes of their own."""
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from intercom_kit.collect.incident import IncidentFolder
+from intercom_kit.drill.night import play_night
+from intercom_kit.drill.objects import contact_id
+from intercom_kit.drill.scenarios import find_scenario
+from intercom_kit.drill.webhooks import fault_of, generate_deliveries
+from intercom_kit.settings import load_settings
+from tests.conftest import Kit, Play
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The outputs of a night without a request log, as INC-1."""
+    outputs = tmp_path_factory.mktemp("night") / "outputs"
+    play_night(load_settings(dotenv=None, outputs=outputs), "token-revoked", "INC-1", with_log=False)
+    return outputs
+
+
+@pytest.fixture
+def folder(played: Path, tmp_path: Path) -> IncidentFolder:
+    """A copy of that night where the command line of this test looks for it."""
+    shutil.copytree(played, tmp_path / "outputs")
+    return IncidentFolder(tmp_path / "outputs", "INC-1")
+
+
+@pytest.fixture
+def slack() -> Iterator[tuple[str, list[dict[str, object]]]]:
+    """A webhook's URL on loopback, and what was posted to it."""
+    posted: list[dict[str, object]] = []
+
+    async def hook(request: Request) -> PlainTextResponse:
+        posted.append(await request.json())
+        return PlainTextResponse("ok")
+
+    config = uvicorn.Config(Starlette(routes=[Route("/hook", hook, methods=["POST"])]), port=0, log_level="critical")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        thread.join(0.02)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}/hook", posted
+    server.should_exit = True
+    thread.join(5)
+
+
+def test_a_note_is_appended_in_utc(kit: Kit, folder: IncidentFolder) -> None:
+    """`note` stores the time in UTC and prints the evidence id of its line."""
+    result = kit("note", "INC-1", "Paused the sync", "--kind", "mitigation", "--at", "2026-11-24T04:00+01:00")
+    event = folder.events()[-1]
+    assert result.returncode == 0, result.stderr
+    assert (event.kind, event.text, f"{event.at:%H:%M}") == ("mitigation", "Paused the sync", "03:00")
+    assert event.evidence_id in result.stdout
+
+
+def test_the_token_in_a_note_is_scrubbed(kit: Kit, folder: IncidentFolder) -> None:
+    """A token pasted into a note or a fact reaches no file."""
+    environment = {"INTERCOM_ACCESS_TOKEN": "plainword123"}
+    kit("note", "INC-1", "Rotated plainword123", env=environment)
+    kit("set", "INC-1", "summary=The token plainword123 was revoked.", env=environment)
+    assert not [path for path in folder.path.rglob("*") if path.is_file() and b"plainword123" in path.read_bytes()]
+
+
+def test_a_note_to_no_incident_says_how_to_start_one(kit: Kit) -> None:
+    """A note on an unknown incident exits with 2 and names the command that makes one."""
+    result = kit("note", "INC-9", "x")
+    assert result.returncode == 2
+    assert "intercom-kit triage --incident INC-9" in result.stderr
+
+
+def test_set_and_lint_lead_to_a_clean_postmortem(kit: Kit, folder: IncidentFolder) -> None:
+    """Lint exits with 1 while errors are open, and names for each a command that closes it."""
+    before = kit("lint", "INC-1", "--json")
+    shape = json.loads(before.stdout)
+    assert before.returncode == 1
+    assert shape["draft"] is True
+    open_rules = {problem["place"] for problem in shape["problems"] if problem["level"] == "error"}
+    assert "commander" in open_rules
+    assert kit("set", "INC-1", "commander=mia").returncode == 0
+    after = json.loads(kit("lint", "INC-1", "--json").stdout)
+    assert after["errors"] == shape["errors"] - 1
+    assert folder.facts().commander == "mia"
+
+
+def test_a_wrong_assignment_changes_nothing(kit: Kit, folder: IncidentFolder) -> None:
+    """`set` is all or none."""
+    before = folder.facts_path.read_bytes()
+    result = kit("set", "INC-1", "commander=mia", "state=over")
+    assert result.returncode == 2
+    assert "state" in result.stderr
+    assert folder.facts_path.read_bytes() == before
+
+
+def test_events_are_imported_once(kit: Kit, folder: IncidentFolder, tmp_path: Path) -> None:
+    """A file of events imported twice adds its events once."""
+    (tmp_path / "events.csv").write_text("at,kind,text\n2026-11-24T03:00Z,alert,Paged\n2026-11-24T03:05Z,note,Looked\n")
+    count = len(folder.events())
+    first, second = (kit("import-events", "INC-1", "events.csv") for _ in range(2))
+    assert "2 events added" in first.stdout
+    assert "0 events added, 2 known already" in second.stdout
+    assert len(folder.events()) == count + 2
+
+
+def test_an_update_is_shown_and_only_sent_when_told(
+    kit: Kit, folder: IncidentFolder, slack: tuple[str, list[dict[str, object]]]
+) -> None:
+    """`update` shows; `--send` posts the same text with blocks, and notes it on the timeline."""
+    url, posted = slack
+    shown = kit("update", "INC-1", env={"INTERCOM_SLACK_WEBHOOK_URL": url})
+    assert posted == []
+    sent = kit("update", "INC-1", "--send", env={"INTERCOM_SLACK_WEBHOOK_URL": url})
+    assert sent.returncode == 0, sent.stderr
+    assert shown.stdout.splitlines()[0] == sent.stdout.splitlines()[0]
+    assert str(posted[0]["text"]).startswith("[")
+    assert posted[0]["blocks"]
+    assert folder.events()[-1].kind == "comms"
+    assert url not in sent.stdout + sent.stderr
+
+
+def test_an_update_without_a_webhook_names_the_variable(kit: Kit, folder: IncidentFolder) -> None:
+    """`update --send` without a webhook exits with 2 and names the variable."""
+    assert folder.exists
+    result = kit("update", "INC-1", "--send")
+    assert result.returncode == 2
+    assert "INTERCOM_SLACK_WEBHOOK_URL is not set" in result.stderr
+
+
+def test_impact_counts_and_stores_counts_only(kit: Kit, play: Play, folder: IncidentFolder) -> None:
+    """`impact` asks Intercom for the conversations of the span, and keeps no more than the numbers."""
+    result = kit("impact", "INC-1", env=play("healthy").environment)
+    event = folder.events()[-1]
+    assert result.returncode == 0, result.stderr
+    assert event.numbers
+    assert "example.com" not in event.line().decode()
+
+
+def test_a_counted_impact_needs_its_source(kit: Kit, folder: IncidentFolder) -> None:
+    """Numbers that a person counted are refused without where they come from."""
+    assert kit("impact", "INC-1", "--users", "7").returncode == 2
+    assert kit("impact", "INC-1", "--users", "7", "--source", "Zendesk view 12").returncode == 0
+    assert folder.events()[-1].numbers == {"users_unable_to_reach_support": 7}
+
+
+def test_verify_finds_what_was_changed_after_sealing(kit: Kit, folder: IncidentFolder) -> None:
+    """A sealed archive verifies; a changed file, and a head it does not descend from, exit with 1."""
+    assert kit("verify", "INC-1").returncode == 1
+    assert kit("report", "INC-1").returncode == 0
+    sealed = kit("verify", "INC-1")
+    assert sealed.returncode == 0, sealed.stdout
+    head = sealed.stdout.split()[-1]
+    assert kit("verify", "INC-1", "--head", head).returncode == 0
+    assert kit("verify", "INC-1", "--head", "0" * 64).returncode == 1
+    (folder.path / "postmortem.md").write_text("changed")
+    changed = kit("verify", "INC-1")
+    assert changed.returncode == 1
+    assert "postmortem.md" in changed.stdout
+    refused = kit("publish", "INC-1", f"file://{folder.path.parent.parent}/elsewhere")
+    assert refused.returncode == 2
+
+
+def test_publish_copies_a_sealed_incident(kit: Kit, folder: IncidentFolder, tmp_path: Path) -> None:
+    """`publish` copies every file of a sealed incident, and a second time copies none."""
+    kit("report", "INC-1")
+    first, second = (kit("publish", "INC-1", f"file://{tmp_path}/elsewhere") for _ in range(2))
+    assert first.returncode == 0, first.stderr
+    assert " 0 files copied" in second.stdout
+    assert (tmp_path / "elsewhere" / "INC-1" / "manifest.json").read_bytes() == (
+        folder.path / "manifest.json"
+    ).read_bytes()
+
+
+def test_purge_asks_and_keeps_what_is_young(kit: Kit, folder: IncidentFolder) -> None:
+    """`purge` without --yes asks; with it, what is younger stays and what is older goes."""
+    assert kit("purge", "--older-than", "0d", stdin="n\n").returncode == 2
+    assert "Nothing is that old" in kit("purge", "--older-than", "90d", "--yes").stdout
+    assert folder.exists
+    assert kit("purge", "--older-than", "0d", "--yes").returncode == 0
+    assert not folder.exists
+    assert kit("purge", "--older-than", "soon", "--yes").returncode == 2
+
+
+def test_a_token_is_verified_from_standard_input(kit: Kit, play: Play) -> None:
+    """A good token exits with 0, a bad one with 1, and neither is shown."""
+    environment = play("healthy").environment
+    assert kit("token", "verify", env=environment).returncode == 0
+    bad = kit("token", "verify", "--new", env=environment, stdin="tok-canary-bad\n")
+    assert bad.returncode == 1
+    assert "tok-canary-bad" not in bad.stdout + bad.stderr
+
+
+def test_a_rotation_only_plans_unless_told(kit: Kit, play: Play, folder: IncidentFolder) -> None:
+    """Without --apply a rotation stops at a token that cannot be used, and changes nothing."""
+    count = len(folder.events())
+    environment = play("token-revoked").environment
+    result = kit("token", "rotate", "-i", "INC-1", env=environment, stdin="tok-canary-bad\n")
+    assert result.returncode == 1
+    assert "Nothing was changed" in result.stderr
+    assert len(folder.events()) > count
+
+
+def test_delayed_webhooks_exit_1(kit: Kit, tmp_path: Path) -> None:
+    """A log of deliveries in time exits with 0, of delayed ones with 1 and P3, of none with 2."""
+    generate_deliveries(hours=6, seed=2).to_csv(tmp_path / "good.csv", index=False)
+    fault = fault_of(find_scenario("webhooks-delayed"))
+    generate_deliveries(fault, hours=6, seed=2).to_csv(tmp_path / "late.csv", index=False)
+    assert kit("webhooks", "good.csv").returncode == 0
+    late = kit("webhooks", "late.csv")
+    assert late.returncode == 1
+    assert late.stdout.startswith("P3")
+    assert kit("webhooks", "none.csv").returncode == 2
+
+
+def test_warming_is_bounded_by_what_it_is_told(kit: Kit, play: Play, tmp_path: Path) -> None:
+    """`warm` keeps what Intercom has, skips it the next time, and forgets an id when told."""
+    environment = play("healthy").environment | {"INTERCOM_KIT_CACHE": str(tmp_path / "cache.sqlite")}
+    known = contact_id(5)
+    (tmp_path / "ids.txt").write_text(f"{known}\n# a comment\n")
+    assert "1 kept" in kit("warm", "--contacts", "ids.txt", env=environment).stdout
+    assert "1 fresh" in kit("warm", "--contacts", "ids.txt", env=environment).stdout
+    assert "1 answers removed" in kit("warm", "--purge", known, env=environment).stdout
+    assert kit("warm", env=environment).returncode == 2

@@ -334,12 +334,15 @@ class IncidentFacts(Record):
     corrections: tuple[Correction, ...] = ()
 
 
-def latest_run(checks: Iterable[CheckRecord]) -> tuple[CheckRecord, ...]:
-    """Return the checks of the run that started last, in the order of CHECK_NAMES; empty when there are none."""
+def by_run(checks: Iterable[CheckRecord]) -> tuple[tuple[CheckRecord, ...], ...]:
+    """Return the checks of each run, in the order in which the runs' last checks began."""
     runs: dict[str, list[CheckRecord]] = {}
     for check in checks:
         runs.setdefault(check.run, []).append(check)
-    if not runs:
-        return ()
-    last = max(runs.values(), key=lambda run: max(check.started_at for check in run))
+    return tuple(sorted(map(tuple, runs.values()), key=lambda run: max(check.started_at for check in run)))
+
+
+def latest_run(checks: Iterable[CheckRecord]) -> tuple[CheckRecord, ...]:
+    """Return the checks of the run that started last, in the order of CHECK_NAMES; empty when there are none."""
+    last = (by_run(checks) or ((),))[-1]
     return tuple(sorted(last, key=lambda check: CHECK_NAMES.index(check.name)))

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from intercom_kit.decide.evidence import weigh
 from intercom_kit.decide.readings import Readings
-from intercom_kit.decide.runbook import SUMMARIES, actions
+from intercom_kit.decide.runbook import actions
 from intercom_kit.decide.severity import respond_by, severity
-from intercom_kit.decide.tree import Ending, walk
+from intercom_kit.decide.tree import SUMMARIES, Ending, walk
 from intercom_kit.records import CheckRecord, Decision, Verdict, latest_run
 from intercom_kit.settings import Settings
 

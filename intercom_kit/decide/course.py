@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from intercom_kit.decide import decide
-from intercom_kit.records import CheckRecord, Correction, Decision, Event, EventKind, VendorIncident
+from intercom_kit.records import CheckRecord, Correction, Decision, Event, EventKind, VendorIncident, by_run
 from intercom_kit.settings import Settings
 
 LEEWAY = timedelta(minutes=30)  # an alert so long before the onset was evident may have seen it come
@@ -148,13 +148,8 @@ def course(
 
 
 def _runs(checks: Iterable[CheckRecord], settings: Settings) -> tuple[Run, ...]:
-    """Group checks by run, in order of time, and decide each."""
-    grouped: dict[str, list[CheckRecord]] = {}
-    for check in checks:
-        grouped.setdefault(check.run, []).append(check)
-    decided = ((tuple(group), decide(group, settings)) for group in grouped.values())
-    runs = (Run(max(check.started_at for check in group), group, decision) for group, decision in decided)
-    return tuple(sorted(runs, key=lambda run: run.at))
+    """Decide each run of the checks, in order of time."""
+    return tuple(Run(max(check.started_at for check in run), run, decide(run, settings)) for run in by_run(checks))
 
 
 def _onset(runs: Sequence[Run], alert: Noted | None) -> Edge | None:

@@ -10,6 +10,7 @@ Data first; `actions` picks the entries and fills them in. Where it differs from
 To add a cause's entry, edit RUNBOOK.
 """
 
+import json
 import re
 import shlex
 from collections.abc import Callable
@@ -36,44 +37,15 @@ from intercom_kit.decide.steps import (
     VERIFY,
     WARM,
     WATCH_PAGE,
+    todo,
 )
 from intercom_kit.decide.tree import Ending
 from intercom_kit.records import Action, Cause
 from intercom_kit.settings import Settings
 
-SUMMARIES: dict[Cause, str] = {
-    "none": "Intercom answers our calls as it should",
-    "token_invalid": "our token is invalid",
-    "token_lacks_permission": "our token lacks a permission",
-    "app_suspended": "our app is suspended at Intercom",
-    "scope_missing": "our app lacks a required OAuth scope",
-    "plan_restricted": "the workspace's plan does not allow the call",
-    "ip_not_allowed": "our IP address is not on the workspace's allowlist",
-    "edge_blocked": "we are blocked at Intercom's edge, before its API",
-    "version_invalid": "we pin an API version that Intercom does not support",
-    "app_rate_limit": "our app has used up its own rate limit",
-    "workspace_rate_limit": "the workspace's shared rate limit is used up, by another of its apps",
-    "server_overload": "its servers are overloaded and turn calls away",
-    "vendor_errors": "its API fails",
-    "vendor_slow": "its API answers slowly",
-    "search_degraded": "search fails or is slow while other calls work",
-    "webhooks_delayed": "webhooks or background jobs are delayed while API calls work",
-    "maintenance": "a maintenance is under way",
-    "network": "the network between us and Intercom's API does not carry all our calls",
-    "app_unhealthy": "Intercom works, our own service is unhealthy",
-    "monitoring_gap": "our calls work, but part of our monitoring cannot see",
-    "stale_cache": "Intercom works, our service serves stale data",
-    "unknown": "the checks do not tell what is wrong",
-}
-
-
-def _one(title: str, *steps: str, commands: tuple[str, ...] = ()) -> Action:
-    return Action(title=title, steps=steps, commands=commands)
-
-
 RUNBOOK: dict[Cause, tuple[Action, ...]] = {
     "none": (
-        _one(
+        todo(
             "Nothing to do now",
             "Calls to Intercom work. If users still complain, it is intermittent or over: triage again soon.",
             commands=("intercom-kit triage",),
@@ -82,7 +54,7 @@ RUNBOOK: dict[Cause, tuple[Action, ...]] = {
     "token_invalid": (VERIFY, REGENERATE, ESCALATE, STORE),
     "token_lacks_permission": (
         VERIFY,
-        _one(
+        todo(
             "Change the permissions and regenerate the token",
             "Developer Hub > your app > Configure > Authentication > edit: add the permission the call needs.",
             "Regenerate the token afterwards: the old one keeps its old permissions, so rotating alone does not help.",
@@ -91,7 +63,7 @@ RUNBOOK: dict[Cause, tuple[Action, ...]] = {
         STORE,
     ),
     "app_suspended": (
-        _one(
+        todo(
             "Contact Intercom",
             "The app is suspended: rotating the token does not help.",
             "Ask Intercom's support why, with the app's id, the time in UTC and the request_ids.",
@@ -100,7 +72,7 @@ RUNBOOK: dict[Cause, tuple[Action, ...]] = {
         ESCALATE,
     ),
     "scope_missing": (
-        _one(
+        todo(
             "Add the scope and authorise again",
             "The error's message names the required scope. Developer Hub > your app > Authentication > edit: add it.",
             "Every workspace that uses the app must authorise it again; a token of before does not gain the scope.",
@@ -110,7 +82,7 @@ RUNBOOK: dict[Cause, tuple[Action, ...]] = {
         STORE,
     ),
     "plan_restricted": (
-        _one(
+        todo(
             "Ask the account's owner",
             "The call needs another plan or an active subscription: ask who owns the workspace's billing.",
             "Until then turn off the feature that makes the call.",
@@ -118,32 +90,32 @@ RUNBOOK: dict[Cause, tuple[Action, ...]] = {
         ESCALATE,
     ),
     "ip_not_allowed": (
-        _one(
+        todo(
             "Find the address we call from",
             "The allowlist takes IPv4 only, and is checked after the token: so the token is good.",
             "Compare the address of our egress with the list, and look for a changed NAT gateway or proxy.",
             commands=("kubectl exec {deployment} -- curl -sS -4 https://checkip.amazonaws.com",),
         ),
-        _one("Fix the egress address, or the allowlist", "Settings > Security > API access: add the address."),
+        todo("Fix the egress address, or the allowlist", "Settings > Security > API access: add the address."),
         ESCALATE,
         AGAIN,
     ),
     "edge_blocked": (
-        _one(
+        todo(
             "Compare from another address",
             "HTML with `server: awselb` and no X-Request-Id comes from the load balancer before Intercom's API.",
             "So neither the token nor its scopes matter.",
             "Call from another network. If that works, our egress address is blocked.",
             commands=("curl -sS -o /dev/null -D - {base}/me | grep -iE '^(HTTP|server|x-request-id)'",),
         ),
-        _one(
+        todo(
             "Change the egress address, then ask Intercom's support",
             "Move the calls to a new egress address.",
             "Give support the blocked address and the times in UTC; there are no request_ids to give.",
         ),
     ),
     "version_invalid": (
-        _one(
+        todo(
             "Pin a supported API version",
             "The Intercom-Version we send is not known to the API, or lacks the resource we call.",
             "Set INTERCOM_API_VERSION, or the version of our client, to a supported one, and deploy.",
@@ -154,7 +126,7 @@ RUNBOOK: dict[Cause, tuple[Action, ...]] = {
     "app_rate_limit": (HEADERS, PAUSE, DEGRADE, WARM),
     "workspace_rate_limit": (HEADERS, FIND_APPS, PAUSE, DEGRADE, WARM),
     "server_overload": (
-        _one(
+        todo(
             "Back off",
             "The 429 does not come from our quota: raising or hunting it does not help.",
             "Retry with exponential backoff and jitter, and pause batch jobs meanwhile.",
@@ -166,7 +138,7 @@ RUNBOOK: dict[Cause, tuple[Action, ...]] = {
     ),
     "vendor_errors": (WATCH_PAGE, DEGRADE, WARM, KEEP_IDS),
     "vendor_slow": (
-        _one(
+        todo(
             "Bound the wait",
             "Set timeouts shorter than our users' patience, and a circuit breaker before Intercom's calls.",
             "Keep slow calls off the threads that serve users.",
@@ -177,7 +149,7 @@ RUNBOOK: dict[Cause, tuple[Action, ...]] = {
         KEEP_IDS,
     ),
     "search_degraded": (
-        _one(
+        todo(
             "Do without search",
             "Read contacts and conversations by their id, from our own store, or from webhooks.",
             "A contact created minutes ago may be missing from search though all is well.",
@@ -187,13 +159,13 @@ RUNBOOK: dict[Cause, tuple[Action, ...]] = {
         KEEP_IDS,
     ),
     "webhooks_delayed": (
-        _one(
+        todo(
             "Bridge the delay",
             "Webhooks are queued and come later, the newest first: order by created_at, and expect repeats.",
             "Poll for what cannot wait, within the rate limit.",
             "Answer them with 200 within 5 seconds, and never with 429: those are dropped in the end.",
         ),
-        _one(
+        todo(
             "Check our own endpoint too",
             "Developer Hub > your app > Webhooks: more than 1,000 errors in a row pause it for 15 minutes, 7 days of "
             "errors suspend it. Fix the endpoint, then 'Set live'.",
@@ -204,12 +176,12 @@ RUNBOOK: dict[Cause, tuple[Action, ...]] = {
         WATCH_PAGE,
         DEGRADE,
         WARM,
-        _one("Wait for its end", "Note the announced end; past it, treat what still fails as Intercom's errors."),
+        todo("Wait for its end", "Note the announced end; past it, treat what still fails as Intercom's errors."),
     ),
     "network": (NETWORK, OTHER_NETWORK, LOOK_INSIDE),
     "app_unhealthy": (LOOK_INSIDE, NETWORK),
     "monitoring_gap": (
-        _one(
+        todo(
             "Close the gap",
             "Calls work: nobody is hurt yet, but the next incident would be seen late.",
             "Find out why the check named in the path could not see, and fix its setting or its endpoint.",
@@ -217,7 +189,7 @@ RUNBOOK: dict[Cause, tuple[Action, ...]] = {
         ),
     ),
     "stale_cache": (
-        _one(
+        todo(
             "Find out why the cache is not refreshed",
             "Is the fallback still switched on after an incident? Do the refreshing jobs run?",
             commands=("kubectl logs {deployment} --since=15m --tail=200",),
@@ -225,7 +197,7 @@ RUNBOOK: dict[Cause, tuple[Action, ...]] = {
         WARM,
     ),
     "unknown": (
-        _one(
+        todo(
             "Ask by hand",
             "Look at the raw answer: is it Intercom's, or a proxy's?",
             "Does INTERCOM_BASE_URL fit the workspace's region?",
@@ -264,7 +236,6 @@ def actions(r: Readings, ending: Ending) -> tuple[Action, ...]:
 
 
 def _values(settings: Settings) -> dict[str, str]:
-    path = settings.health_path
     raw = {
         "base": settings.base_url,
         "me": settings.base_url + "/me",
@@ -274,13 +245,9 @@ def _values(settings: Settings) -> dict[str, str]:
         "secret_id": settings.secret_id,
         "deployment": settings.deployment,
         "health": settings.health_url or "https://your-app.example/health",
-        "health_filter": "getpath(" + "[" + ",".join(_json_string(part) for part in path.split(".")) + "])",
+        "health_filter": f"getpath({json.dumps(settings.health_path.split('.'))})",
     }
     return {name: shlex.quote(value) for name, value in raw.items()}
-
-
-def _json_string(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _filled(action: Action, values: dict[str, str]) -> Action:

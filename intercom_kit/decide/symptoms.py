@@ -13,10 +13,6 @@ from intercom_kit.records import Cause, CheckRecord
 
 Family = Literal["refused", "limited", "server", "no_connection", "no_answer", "broken"]
 
-# Phases come in this order; a call that got as far as its first byte, or past the connection, did reach a server.
-UNREACHED = ("dns", "connect", "tls")
-BROKEN_ANSWERS = ("redirect", "not_json", "wrong_shape")  # an answer, but not from Intercom's API as documented
-
 
 @dataclass(frozen=True)
 class Symptom:

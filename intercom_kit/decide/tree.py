@@ -14,8 +14,33 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from intercom_kit.decide.readings import Readings
-from intercom_kit.decide.symptoms import Family
+from intercom_kit.decide.symptoms import SYMPTOMS, Family
 from intercom_kit.records import Cause, CheckName, Step, Verdict
+
+SUMMARIES: dict[Cause, str] = {
+    "none": "Intercom answers our calls as it should",
+    "token_invalid": "our token is invalid",
+    "token_lacks_permission": "our token lacks a permission",
+    "app_suspended": "our app is suspended at Intercom",
+    "scope_missing": "our app lacks a required OAuth scope",
+    "plan_restricted": "the workspace's plan does not allow the call",
+    "ip_not_allowed": "our IP address is not on the workspace's allowlist",
+    "edge_blocked": "we are blocked at Intercom's edge, before its API",
+    "version_invalid": "we pin an API version that Intercom does not support",
+    "app_rate_limit": "our app has used up its own rate limit",
+    "workspace_rate_limit": "the workspace's shared rate limit is used up, by another of its apps",
+    "server_overload": "its servers are overloaded and turn calls away",
+    "vendor_errors": "its API fails",
+    "vendor_slow": "its API answers slowly",
+    "search_degraded": "search fails or is slow while other calls work",
+    "webhooks_delayed": "webhooks or background jobs are delayed while API calls work",
+    "maintenance": "a maintenance is under way",
+    "network": "the network between us and Intercom's API does not carry all our calls",
+    "app_unhealthy": "Intercom works, our own service is unhealthy",
+    "monitoring_gap": "our calls work, but part of our monitoring cannot see",
+    "stale_cache": "Intercom works, our service serves stale data",
+    "unknown": "the checks do not tell what is wrong",
+}
 
 
 @dataclass(frozen=True)
@@ -96,17 +121,7 @@ def _search_reported(r: Readings) -> bool:
     return bool(r.about("search", "api", "unnamed"))
 
 
-REFUSALS: dict[Cause, str] = {
-    "token_invalid": "our token is not valid",
-    "token_lacks_permission": "our token lacks a permission",
-    "app_suspended": "our app is suspended",
-    "scope_missing": "an OAuth scope is missing",
-    "plan_restricted": "the workspace's plan does not allow it",
-    "ip_not_allowed": "our IP address is not on the workspace's allowlist",
-    "edge_blocked": "we are blocked at Intercom's edge, before its API",
-    "version_invalid": "the pinned API version is not supported",
-}
-
+REFUSALS = tuple(dict.fromkeys(row.cause for row in SYMPTOMS if row.family == "refused"))
 START = "api"
 QUESTIONS: dict[str, Question] = {
     "api": Question(
@@ -134,7 +149,7 @@ QUESTIONS: dict[str, Question] = {
                 lambda r: r.is_plain_refusal and bool(r.about("access")),
                 Ending("vendor_acknowledged", "vendor_errors", ("vendor_errors", "token_invalid")),
             ),
-            *(Branch(answer, _points_to(cause), Ending("ours", cause)) for cause, answer in REFUSALS.items()),
+            *(Branch(SUMMARIES[cause], _points_to(cause), Ending("ours", cause)) for cause in REFUSALS),
             Branch("it does not say", _otherwise, Ending("undetermined", "unknown")),
         ),
         detail=lambda r: r.told_symptom,

@@ -16,7 +16,7 @@ from rich.text import Text
 from intercom_kit.collect.checks import run_checks
 from intercom_kit.collect.incident import IncidentFolder
 from intercom_kit.decide import decide
-from intercom_kit.records import Cause, CheckRecord, Decision, Event, Verdict
+from intercom_kit.records import Cause, CheckRecord, Decision, Event, Verdict, by_run
 from intercom_kit.report.terminal import (
     checks_grid,
     duration_words,
@@ -139,10 +139,7 @@ def _again(triage: Triage, settings: Settings) -> Triage:
 
 
 def _history(checks: Sequence[CheckRecord], settings: Settings) -> list[Run]:
-    runs: dict[str, list[CheckRecord]] = {}
-    for check in checks:
-        runs.setdefault(check.run, []).append(check)
-    return [_run(run, decide(run, settings)) for run in runs.values()]
+    return [_run(run, decide(run, settings)) for run in by_run(checks)]
 
 
 def _run(checks: Sequence[CheckRecord], decision: Decision) -> Run:

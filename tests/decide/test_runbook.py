@@ -11,8 +11,8 @@ from threading import Thread
 import pytest
 
 from intercom_kit.decide.readings import Readings
-from intercom_kit.decide.runbook import RUNBOOK, SUMMARIES, actions
-from intercom_kit.decide.tree import Ending
+from intercom_kit.decide.runbook import RUNBOOK, actions
+from intercom_kit.decide.tree import SUMMARIES, Ending
 from intercom_kit.records import CAUSES, Action, Cause, CheckRecord
 from intercom_kit.settings import Settings
 
@@ -74,9 +74,9 @@ def entries(cause: Cause, settings: Settings, *checks: CheckRecord) -> dict[str,
     return {action.title: action for action in actions(Readings(checks, settings), Ending("ours", cause))}
 
 
-def run(command: str, tmp_path: Path, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+def run(command: str, tmp_path: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Run a command as it would be pasted into bash."""
-    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "INTERCOM_ACCESS_TOKEN": CANARY, **environment}
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "INTERCOM_ACCESS_TOKEN": CANARY}
     return subprocess.run(
         ["bash", "-c", command],
         env=env,

@@ -4,13 +4,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import get_args
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from intercom_kit.decide import decide
-from intercom_kit.decide.symptoms import SYMPTOMS, Symptom
-from intercom_kit.decide.tree import QUESTIONS, REFUSALS, START, Ending
+from intercom_kit.decide.symptoms import SYMPTOMS
+from intercom_kit.decide.tree import QUESTIONS, START, Ending
 from intercom_kit.records import (
     CAUSES,
     CHECK_NAMES,
@@ -166,9 +165,3 @@ def test_every_cause_is_an_ending_of_the_tree() -> None:
     """Each word for a cause is one that the tree can end in."""
     endings = {b.then.cause for q in QUESTIONS.values() for b in q.branches if isinstance(b.then, Ending)}
     assert endings == set(CAUSES)
-
-
-@pytest.mark.parametrize("row", SYMPTOMS, ids=lambda row: row.says)
-def test_every_symptom_of_a_refusal_has_an_answer(row: Symptom) -> None:
-    """A refusal's cause, added to the table, needs its answer in the tree."""
-    assert row.family != "refused" or row.cause in REFUSALS

@@ -65,13 +65,14 @@ CHECKS = st.builds(
     health_value=st.none() | st.sampled_from(["healthy", "unhealthy", "stale"]) | SOME_TEXT,
 )
 RUNS = st.lists(CHECKS, max_size=7)
+PLAIN = st.text(max_size=30).filter(str.isprintable)  # settings refuse the rest
 SETTINGS = st.builds(
     Settings,
     _env_file=st.none(),
     token=st.just(CANARY) | st.none(),
-    secret_id=st.text(max_size=30),
-    deployment=st.text(max_size=30),
-    health_path=st.text(max_size=30),
+    secret_id=PLAIN,
+    deployment=PLAIN,
+    health_path=PLAIN,
     health_url=st.none() | st.just("https://shop.example/health?check=a&b='c'"),
 )
 

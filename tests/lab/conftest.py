@@ -18,10 +18,6 @@ from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-OPEN = (
-    "import sys; from intercom_kit.report.lab import open_lab; from intercom_kit.settings import load_settings; "
-    "open_lab(load_settings(), *sys.argv[1:], browser=False, say=print)"
-)
 # Every cell stands in the page, whether or not it is scrolled to; and no bubble asks about news.
 OVERRIDES = """{
  "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
@@ -44,7 +40,7 @@ StartLab = Callable[..., Server]
 
 @contextmanager
 def lab_server(home: Path, outputs: Path, *words: str, theme: str = "Light") -> Iterator[Server]:
-    """Run JupyterLab through the kit's launcher, with a home, a configuration and a port of its own."""
+    """Run JupyterLab by `intercom-kit lab`, with a home, a configuration and a port of its own."""
     labconfig = home / "config" / "labconfig"
     labconfig.mkdir(parents=True)
     (labconfig / "default_setting_overrides.json").write_text(OVERRIDES % theme)
@@ -66,7 +62,7 @@ def lab_server(home: Path, outputs: Path, *words: str, theme: str = "Light") -> 
     if os.geteuid() == 0:
         (home / "config" / "jupyter_server_config.json").write_text('{"ServerApp": {"allow_root": true}}')
     said = home / "said.txt"
-    command = [sys.executable, "-c", OPEN, *words]
+    command = [sys.executable, "-m", "intercom_kit", "lab", "--no-browser", *words]
     keyboard, terminal = os.openpty()  # only one who sits at a terminal is asked whether to stop
     with said.open("w") as file:
         process = subprocess.Popen(
@@ -108,7 +104,7 @@ def _answers(base: str, token: str) -> bool:
 
 @pytest.fixture
 def start_lab(tmp_path: Path) -> Iterator[StartLab]:
-    """Return a function that runs JupyterLab through the kit's launcher until the test ends."""
+    """Return a function that runs JupyterLab by `intercom-kit lab` until the test ends."""
     with ExitStack() as stack:
 
         def start(*words: str, theme: str = "Light") -> Server:

@@ -1,6 +1,7 @@
 """What `intercom-kit lab` copies, and what it leaves alone."""
 
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -181,3 +182,29 @@ def test_the_checked_in_notebooks_are_clean() -> None:
         assert set(notebook["metadata"]) <= {"kernelspec", "language_info"}, name
     subprocess.run([sys.executable, "-m", "ruff", "check", str(NOTEBOOKS)], check=True, capture_output=True)
     subprocess.run([sys.executable, "-m", "ruff", "format", "--check", str(NOTEBOOKS)], check=True, capture_output=True)
+
+
+def test_kernels_get_the_settings_wherever_they_run(tmp_path: Path) -> None:
+    """What a `.env` beside the command says reaches JupyterLab's environment, outputs as an absolute path."""
+    stand_in = tmp_path / "path" / "jupyterlab"
+    stand_in.mkdir(parents=True)
+    (stand_in / "__init__.py").touch()
+    (stand_in / "__main__.py").write_text("import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ)]))")
+    token = "tok-" + "canary" * 4
+    (tmp_path / ".env").write_text(f"INTERCOM_ACCESS_TOKEN={token}\nINTERCOM_REGION=eu\nINTERCOM_KIT_OUTPUTS=here\n")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("INTERCOM_")}
+    ran = subprocess.run(
+        [sys.executable, "-m", "intercom_kit", "lab", "--no-browser"],
+        env=environment | {"PYTHONPATH": str(tmp_path / "path")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    words, given = json.loads(ran.stdout)
+    assert given["INTERCOM_ACCESS_TOKEN"] == token
+    assert given["INTERCOM_REGION"] == "eu"
+    assert given["INTERCOM_KIT_OUTPUTS"] == str(tmp_path / "here")
+    assert "--no-browser" in words
+    assert f"--ServerApp.root_dir={tmp_path / 'here' / 'lab'}" in words
+    assert token not in " ".join(words) + ran.stderr

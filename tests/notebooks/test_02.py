@@ -13,10 +13,12 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
+from intercom_kit.analyze.deliveries import read_deliveries, save
 from intercom_kit.analyze.rollup import make_rollup
 from intercom_kit.analyze.study import Study, study
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.traffic import generate, write_log
+from intercom_kit.drill.webhooks import fault_of, generate_deliveries
 
 SOURCE = Path(__file__).parents[2] / "notebooks" / "02-rate-limit-and-latency.ipynb"
 END = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -134,3 +136,17 @@ def test_bottom_line_first_then_a_question_a_chart_and_its_reading() -> None:
     for name in CHARTS:
         heading = "".join(cells[order.index(name) - 1]["source"])
         assert re.search(r"^### .*\?$", heading, re.MULTILINE)
+
+
+def test_deliveries_are_drawn_where_the_evidence_holds_them(tmp_path: Path) -> None:
+    """With a log of webhook deliveries in the evidence both of its charts are drawn; without one it says so."""
+    write_log(generate(find_scenario("healthy"), hours=1, rate=3, seed=1, end=END).frame, tmp_path / "log.parquet")
+    bare = shown(papermill(tmp_path, "incident_id=INC-1", "requests=log.parquet"))
+    assert "no log of deliveries" in bare["webhooks"]
+    evidence = tmp_path / "outputs" / "INC-1" / "evidence"
+    generate_deliveries(fault_of(find_scenario("webhooks-delayed")), seed=1).to_csv(tmp_path / "hooks.csv")
+    save(read_deliveries([tmp_path / "hooks.csv"]), evidence)
+    drawn = shown(papermill(tmp_path, "incident_id=INC-1"))
+    assert "<figure" in drawn["webhooks"]
+    assert "<figure" in drawn["received"]
+    assert "P3, webhook delays" in drawn["webhooks"]

@@ -72,7 +72,11 @@ def lab_server(home: Path, outputs: Path, *words: str, theme: str = "Light") -> 
         yield Server(_address(said, environment), said, process)
     finally:
         process.terminate()
-        process.wait(60)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:  # Jupyter Server hangs when it is stopped while a kernel is being started
+            process.kill()
+            process.wait()
         os.close(keyboard)
         os.close(terminal)
 

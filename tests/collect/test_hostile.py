@@ -10,6 +10,7 @@ from itertools import count
 import pytest
 
 from intercom_kit.collect.checks import run_checks
+from intercom_kit.collect.redact import TEXT_LIMIT
 from intercom_kit.records import CheckRecord
 from intercom_kit.settings import Settings, load_settings
 from tests.collect.conftest import EMAIL, TOKEN, Behaviour, Server, answer, reset
@@ -102,6 +103,20 @@ def _ask(server: Server, **overrides: object) -> tuple[dict[str, CheckRecord], f
 def _settings(server: Server, **overrides: object) -> Settings:
     urls = {"base_url_override": server.url, "status_url": server.url, "health_url": f"{server.url}/health"}
     return load_settings(None, **({"token": TOKEN, "timeout_s": TIMEOUT_S} | urls | overrides))
+
+
+@pytest.mark.parametrize("word", ["A", "a.", "+1", "token=:", "(1 ", "%4", "<title"])
+def test_long_words_do_not_hold_the_checks_up(word: str, misbehave: Callable[[Behaviour], Server]) -> None:
+    """Two megabytes of the worst text for every pattern are read, cleaned and written down within the time."""
+    text = word * (4 * TEXT_LIMIT // len(word))
+    incidents = [{"name": text, "message": text, "status": "investigating"} for _ in range(380)]
+    body = json.dumps(
+        {"status": {"indicator": "minor"}, "incidents": incidents, "errors": incidents}, ensure_ascii=False
+    )
+    checks, took_s = _ask(misbehave(answer(body)), timeout_s=10)
+    assert took_s < 5
+    assert checks["status_page"].outcome == "failed"
+    assert len(checks["status_page"].line()) < 1_000_000
 
 
 @pytest.mark.parametrize("name", BROKEN)

@@ -10,8 +10,10 @@ import pandas as pd
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-MEMORY_LIMIT = "512MB"  # what DuckDB may hold before it spills to the private folder
-THREADS = 4  # more of them hold more groups at once than the memory limit has room for
+# What DuckDB may hold before it spills to the private folder; the next one for files of which a single piece (a row
+# group of Parquet, a line of JSON) is larger.
+MEMORY_LIMITS = ("256MB", "1GB", "4GB", "16GB")
+THREADS = 4  # more of them hold more at once than the memory limit has room for
 
 
 def connect(folder: Path) -> "DuckDBPyConnection":
@@ -20,7 +22,7 @@ def connect(folder: Path) -> "DuckDBPyConnection":
 
     connection = duckdb.connect(
         config={
-            "memory_limit": MEMORY_LIMIT,
+            "memory_limit": MEMORY_LIMITS[0],
             "threads": min(THREADS, os.cpu_count() or 1),
             "temp_directory": str(folder),
             "preserve_insertion_order": False,  # a rollup has no use for it, and it costs memory
@@ -29,6 +31,18 @@ def connect(folder: Path) -> "DuckDBPyConnection":
     )
     connection.execute("SET TimeZone = 'UTC'")
     return connection
+
+
+def execute(connection: "DuckDBPyConnection", sql: str) -> "DuckDBPyConnection":
+    """Execute a statement, with more memory where it needs more; raises duckdb.Error."""
+    import duckdb
+
+    for limit in MEMORY_LIMITS[1:]:
+        try:
+            return connection.execute(sql)
+        except duckdb.OutOfMemoryException:
+            connection.execute(f"SET memory_limit = '{limit}'")
+    return connection.execute(sql)
 
 
 def read_parquet(path: Path) -> pd.DataFrame:

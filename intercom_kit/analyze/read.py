@@ -17,7 +17,7 @@ import pandas as pd
 
 from intercom_kit.analyze.columns import Column, quoted
 from intercom_kit.analyze.convert import IGNORED, NAIVE, candidates, checked_zone, is_naive, moment
-from intercom_kit.analyze.engines import connect
+from intercom_kit.analyze.engines import connect, execute
 from intercom_kit.analyze.sources import Source, find_files, open_sources
 from intercom_kit.collect.routes import holds_identifier
 from intercom_kit.errors import RequestLogError
@@ -32,6 +32,7 @@ ZONE_QUESTION = (
     "Say it with --timezone UTC, or a name such as Europe/Dublin."
 )
 _SAMPLES = 10
+_VECTORS = 32  # of 2048 rows, fetched at a time: all at once, the text of a million rows takes 300 MB
 _PEEK = 1_000  # rows that tell whether the timestamps have a zone
 _Counts = dict[str, tuple[int, list[str]]]  # by reason: how many rows, and a few samples
 
@@ -95,7 +96,7 @@ class OpenLog:
     def __init__(
         self, connection: "DuckDBPyConnection", sources: Sequence[Source], folder: Path, options: Options
     ) -> None:
-        self._connection = connection
+        self._connection, self._hosts = connection, options.hosts
         parts = [self._part(source, folder / f"part-{i}.parquet", options) for i, source in enumerate(sources)]
         bounds = [f"timestamp >= {moment(options.since)}"] if options.since else []
         bounds += [f"timestamp < {moment(options.until)}"] if options.until else []
@@ -112,13 +113,13 @@ class OpenLog:
         query = self._checked(candidates(source, zone, options.hosts), source, zone, options)
         if not source.text:
             return query
-        self._connection.execute(f"COPY ({query}) TO {quoted(str(file))} (FORMAT parquet)")
+        execute(self._connection, f"COPY ({query}) TO {quoted(str(file))} (FORMAT parquet)")
         return f"SELECT * FROM read_parquet({quoted(str(file))})"
 
     def _checked(self, query: str, source: Source, zone: str | None, options: Options) -> str:
         """Look at the first rows: ask about times without a zone, and make routes of paths that pose as routes."""
         peek = f"SELECT DISTINCT reason, route FROM (SELECT reason, route FROM ({query}) LIMIT {_PEEK})"
-        reasons, routes = zip(*self._connection.execute(peek).fetchall() or [(None, "")], strict=True)
+        reasons, routes = zip(*execute(self._connection, peek).fetchall() or [(None, "")], strict=True)
         if zone is None and (is_naive(source.columns["timestamp"]) or NAIVE in reasons):
             raise RequestLogError(ZONE_QUESTION)
         if "route" in source.columns and any(map(holds_identifier, routes)):
@@ -127,12 +128,16 @@ class OpenLog:
         return query
 
     def _one(self, query: str) -> Sequence[int]:
-        row: tuple[int, ...] = self._connection.execute(query).fetchall()[0]
+        row: tuple[int, ...] = execute(self._connection, query).fetchall()[0]
         return row
 
     def query(self, sql: str) -> pd.DataFrame:
         """Run one statement in DuckDB's dialect; times come without a zone, in UTC."""
-        return self._connection.execute(sql).df()
+        result = execute(self._connection, sql)
+        parts = [result.fetch_df_chunk(_VECTORS)]
+        while len(part := result.fetch_df_chunk(_VECTORS)):
+            parts.append(part)
+        return pd.concat(parts, ignore_index=True)
 
     def _rows(self) -> Rows:
         """Tell what was read; raises RequestLogError when none of it could be."""
@@ -145,6 +150,8 @@ class OpenLog:
         )
         reasons = {reason: number for reason, (number, _) in counts.items()}
         rows = Rows(total - unreadable + rejected, rejected, ignored, reasons, samples)
+        if ignored and not rows.read:
+            raise RequestLogError(f"None of the log's {ignored} calls went to {' or '.join(self._hosts)}.")
         if rejected and rejected == rows.read:
             raise RequestLogError(
                 f"None of the log's {rejected} rows could be read: {'; '.join(rows.samples[:3])}. "
@@ -155,7 +162,7 @@ class OpenLog:
     def _unreadable(self) -> _Counts:
         query = f"""SELECT reason, count(*), min(coalesce(sample, ''), {_SAMPLES}) FROM looked_at
             WHERE reason IS NOT NULL GROUP BY reason"""
-        return {reason: (number, some) for reason, number, some in self._connection.execute(query).fetchall()}
+        return {reason: (number, some) for reason, number, some in execute(self._connection, query).fetchall()}
 
     def _torn(self) -> _Counts:
         """Return the lines of CSV that did not have the columns of their header."""

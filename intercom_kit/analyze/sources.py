@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from intercom_kit.analyze.columns import Column, choose, named, quoted
+from intercom_kit.analyze.engines import execute
 from intercom_kit.errors import RequestLogError
 from intercom_kit.records import REQUEST_COLUMNS
 
@@ -20,7 +21,7 @@ _FORMS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv"}
 )
 _PACKED = (".gz", ".zst")
 _PEEK = 20_000  # lines of JSON that tell which keys there are
-_LINE_LIMIT = 64 * 2**20  # bytes of one line of JSON: span exports write whole batches
+_LINE_LIMIT = 16 * 2**20  # bytes of one line of JSON: span exports write whole batches
 
 # A span's attributes that tell of an HTTP call, by OpenTelemetry's conventions and by those before 2023.
 _HEADERS = {
@@ -143,7 +144,7 @@ def _flat(name: str, sql: str, kind: Any) -> dict[str, Column]:  # noqa: ANN401 
 def _shapes(connection: "DuckDBPyConnection", lines: str) -> list[dict[str, Any]]:
     """Return the shapes of the first lines, each as keys to types, nested as the lines are."""
     peek = f"SELECT json FROM {lines} LIMIT {_PEEK}"
-    rows = connection.execute(f"SELECT DISTINCT json_structure(json) FROM ({peek})").fetchall()
+    rows = execute(connection, f"SELECT DISTINCT json_structure(json) FROM ({peek})").fetchall()
     return [shape for (text,) in rows if text and isinstance(shape := json.loads(text), dict)]
 
 

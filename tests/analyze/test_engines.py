@@ -10,6 +10,7 @@ import sqlglot
 from pandas.testing import assert_frame_equal
 from sqlglot import exp
 
+from intercom_kit.analyze import engines
 from intercom_kit.analyze.read import Options
 from intercom_kit.analyze.rollup import make_remote_rollup, make_rollup, statements
 from intercom_kit.errors import RequestLogError
@@ -74,6 +75,16 @@ def parquet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with duckdb.connect() as connection:
         connection.execute(f"COPY ({LOG}) TO '{path}' (FORMAT parquet)")
     return path
+
+
+def test_a_log_in_large_pieces_is_given_the_memory_it_needs(parquet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one piece of a file does not fit under the limit, the next limit is tried, and the counts are the same."""
+    usual = make_rollup([parquet])
+    monkeypatch.setattr(engines, "MEMORY_LIMITS", ("4MB", "8MB", "1GB"))
+    assert make_rollup([parquet]).equals(usual)
+    monkeypatch.setattr(engines, "MEMORY_LIMITS", ("4MB", "5MB"))
+    with pytest.raises(RequestLogError, match="Out of Memory"):
+        make_rollup([parquet])
 
 
 @pytest.fixture(scope="module")

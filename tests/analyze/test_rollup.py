@@ -221,10 +221,11 @@ def test_who_was_affected_is_kept_as_a_hash() -> None:
 def test_a_rollup_comes_back_from_its_folder(
     log: list[Call], read: Rows, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """What is saved as Parquet is loaded equal, types included."""
+    """What is saved as Parquet, for its owner only, is loaded equal, types included."""
     folder = tmp_path_factory.mktemp("evidence") / "rollup"
     rollup = Rollup(*(getattr(counted(log), name) for name in ("windows", "latency", "affected")), rows=read)
     save(rollup, folder)
+    assert {oct(path.stat().st_mode & 0o777) for path in (folder, *folder.iterdir())} == {"0o700", "0o600"}
     again = load(folder)
     assert again.equals(rollup)
     assert_frame_equal(again.windows, rollup.windows)

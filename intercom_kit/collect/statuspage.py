@@ -181,7 +181,7 @@ def _compatible_incident(entry: object, clean: Clean) -> VendorIncident:
     updates = [update for update in _list(_get(entry, "incident_updates")) or () if isinstance(update, dict)]
     latest = max(updates, key=lambda update: _time(_get(update, "created_at")) or _EPOCH, default=None)
     names = (_text(_get(component, "name"), clean) for component in _list(_get(entry, "components")) or ())
-    begun = ("started_at", "scheduled_for", "created_at")
+    begun = ("scheduled_for", "started_at", "created_at")  # a maintenance may say it started when it was announced
     return VendorIncident(
         name=_text(_get(entry, "name"), clean) or "unnamed",
         status=clean(_status(entry) or "unknown"),

@@ -29,6 +29,7 @@ REGIONS: dict[str, str] = {
 }
 STALE_VALUES = ("stale", "cache", "fallback")
 WORST_INDICATORS = ("major", "critical")
+REPORTED = 3  # incidents that are named in a sentence
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,8 @@ class Readings:
         limit = self.failed_call.rate_limit if self.failed_call else None
         if limit is None or limit.remaining is None:
             return self.told_symptom
-        return f"{limit.remaining} of {limit.limit or 'an unknown number'} left in our 10-second window"
+        whole = "an unknown number" if limit.limit is None else f"{limit.limit:,}"
+        return f"{limit.remaining:,} of {whole} left in our 10-second window"
 
     @property
     def told_call(self) -> str:
@@ -241,7 +243,9 @@ class Readings:
         page = self.check("status_page")
         if page is not None and (self.indicator_alone or (self.maintenance and not self.incidents)):
             return f"its indicator says {page.indicator}"
-        return "; ".join(f"\u201c{incident.name}\u201d" for incident in self.incidents)
+        names = [f"\u201c{incident.name}\u201d" for incident in self.incidents[:REPORTED]]
+        more = len(self.incidents) - len(names)
+        return "; ".join([*names, f"and {more} more"] if more else names)
 
 
 def regions_of(incident: VendorIncident) -> set[str]:

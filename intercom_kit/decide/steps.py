@@ -1,13 +1,17 @@
 """Actions that more than one cause calls for, as the runbook's building blocks.
 
 Commands are for bash or zsh. `{name}` in a command is filled from the settings, quoted for the shell, by the runbook.
-The token goes to curl and aws on standard input: an argument could be read by every user of the machine. Commands that
-carry it follow no redirects; those of the status page do, since its old hosts redirect.
+The token goes to curl and aws on standard input: an argument could be read by every user of the machine. Where it is
+not in the shell's environment (the kit may have it from a `.env` file) the command says so. Commands that carry it
+follow no redirects; those of the status page do, since its old hosts redirect.
 """
 
 from intercom_kit.records import Action
 
-ME = """printf 'Authorization: Bearer %s' "$INTERCOM_ACCESS_TOKEN" | curl -sS -H @- -H {version} {me}"""
+ME = (
+    """printf 'Authorization: Bearer %s' "${INTERCOM_ACCESS_TOKEN:?export it in this shell first}" | """
+    "curl -sS -H @- -H {version} {me}"
+)
 STATUS = "curl -sSL {status_summary} | jq '{status, incidents: [.incidents[]? | {name, status, impact}]}'"
 
 
@@ -24,7 +28,8 @@ VERIFY = todo(
 )
 STORE = todo(
     "Store the new token and restart",
-    "One line at a time: read the new token without showing it, and check it before it is stored.",
+    "The kit does all of this, asking before each step: intercom-kit token rotate --apply",
+    "By hand, one line at a time: read the new token without showing it, and check it before it is stored.",
     "Write it to the secret manager; if the secret is a JSON document, change only its token.",
     "Restart the application so that it picks the new token up, and triage again.",
     commands=(
@@ -54,6 +59,7 @@ WARM = todo(
     "Cache empty? Warm it",
     "If the fallback has nothing to serve, fill the cache with the most used contacts once calls get through.",
     "Run that warming job on a schedule from now on, so that the next outage finds the cache full.",
+    commands=("intercom-kit warm --contacts ids.txt",),
 )
 WATCH_PAGE = todo(
     "Follow the status page",
@@ -64,7 +70,7 @@ WATCH_PAGE = todo(
 KEEP_IDS = todo(
     "Keep the request_ids for Intercom's support",
     "Each answer names its id in X-Request-Id and in the error's request_id; this triage's evidence keeps them.",
-    "Open a case with support: times in UTC, routes, status codes and request_ids.",
+    "Open a case with support: times in UTC, routes, status codes and request_ids, as the report's packet lists them.",
     commands=(ME + " -o /dev/null -D - | grep -i '^x-request-id'",),
 )
 HEADERS = todo(
@@ -112,6 +118,7 @@ NETWORK = todo(
 OTHER_NETWORK = todo(
     "Try another network",
     "Ask the same from a mobile network or through a VPN: if it works there, it is our network.",
+    "Any status, 401 too as no token is sent, means that the API was reached; 000 means that it was not.",
     "Status page unreachable as well? The same holds for it; its answer there counts.",
     commands=("curl -sS -o /dev/null -w '%{http_code}\\n' {base}/me", STATUS),
 )

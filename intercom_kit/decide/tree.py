@@ -252,6 +252,7 @@ QUESTIONS: dict[str, Question] = {
         ("status_page",),
         (
             Branch("yes", lambda r: bool(r.about("webhooks")), Ending("vendor_acknowledged", "webhooks_delayed")),
+            Branch("no, only something else, which our calls do not notice", lambda r: bool(r.reported), "stale"),
             Branch("no", lambda r: r.page_readable, "stale"),
             Branch("unknown: the status page could not be read", _otherwise, "stale"),
         ),

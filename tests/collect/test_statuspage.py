@@ -142,10 +142,12 @@ def test_an_affected_component_alone_is_failed() -> None:
 )
 def test_a_maintenance_counts_while_it_is_under_way(status: str, outcome: str) -> None:
     """Scheduled and completed maintenances are no trouble; under way they are told as maintenance."""
-    planned = {"id": "m", "name": "Database", "status": status, "scheduled_for": "2026-09-10T01:00:00Z"}
+    begun = {"started_at": "2026-09-09T01:00:00Z", "scheduled_for": "2026-09-10T01:00:00Z"}  # announced, and begun
+    planned = {"id": "m", "name": "Database", "status": status} | begun
     reading = _read(QUIET | {"incidents": [], "scheduled_maintenances": [planned]})
     assert reading.outcome == outcome
     assert [incident.kind for incident in reading.incidents] == (["maintenance"] if outcome == "failed" else [])
+    assert all(incident.since == datetime(2026, 9, 10, 1, 0, tzinfo=UTC) for incident in reading.incidents)
 
 
 def test_the_regional_form_tells_its_region() -> None:

@@ -253,6 +253,27 @@ def test_a_refused_search_is_a_missing_scope(decided: Make, check: Make) -> None
     assert gist(decided(search=search)) == ("ours", "scope_missing", "P2")
 
 
+def test_a_page_full_of_incidents_is_told_in_a_sentence(decided: Make, check: Make) -> None:
+    """Three incidents are named, the rest are counted."""
+    many = tuple(VendorIncident(name=f"REST API errors {number}") for number in range(40))
+    page = check("status_page", "failed", vendor_incidents=many)
+    decision = decided(api=check("api", "failed", http_status=500), status_page=page)
+    assert gist(decision) == ("vendor_acknowledged", "vendor_errors", "P2")
+    told = decision.path[-1].answer
+    assert told.endswith("“REST API errors 0”; “REST API errors 1”; “REST API errors 2”; and 37 more")
+
+
+def test_what_the_page_reports_beside_is_not_called_nothing(decided: Make, check: Make) -> None:
+    """An incident that our calls do not notice is named on the way, and stands against the verdict."""
+    page = check("status_page", "failed", vendor_incidents=(API_INCIDENT,))
+    decision = decided(status_page=page)
+    assert decision.verdict == "healthy"
+    assert any(
+        step.answer.startswith("no, only something else") and API_INCIDENT.name in step.answer for step in decision.path
+    )
+    assert any(API_INCIDENT.name in reason.text for reason in decision.evidence_against)
+
+
 @pytest.mark.parametrize(
     "incident", [WEBHOOKS, VendorIncident(name="Background jobs are delayed"), VendorIncident(name="Webhook delays")]
 )

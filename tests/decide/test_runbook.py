@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,7 +10,9 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from typer.testing import CliRunner
 
+from intercom_kit.cli import app
 from intercom_kit.decide.readings import Readings
 from intercom_kit.decide.runbook import RUNBOOK, actions
 from intercom_kit.decide.tree import SUMMARIES, Ending
@@ -153,6 +156,16 @@ def test_storing_a_new_token_checks_stores_and_restarts(
     assert (tmp_path / "kubectl.args").read_text().startswith("rollout\nrestart\ndeployment/shop\n")
 
 
+def test_a_token_that_the_shell_does_not_have_is_told(
+    server: tuple[str, list[tuple[str, str | None, str]]], tmp_path: Path
+) -> None:
+    """Where the kit has the token from a file, the shell has none: the command says so, not only that 401 came."""
+    settings = Settings(_env_file=None, base_url_override=server[0])
+    [command] = entries("token_invalid", settings)["Verify the token"].commands
+    done = run(f"unset INTERCOM_ACCESS_TOKEN; {command}", tmp_path)
+    assert "INTERCOM_ACCESS_TOKEN: export it in this shell first" in done.stderr
+
+
 def test_the_rate_limit_command_shows_the_headers(
     server: tuple[str, list[tuple[str, str | None, str]]], tmp_path: Path
 ) -> None:
@@ -185,6 +198,28 @@ def test_the_health_command_reads_the_configured_path(
     settings = Settings(_env_file=None, health_url=server[0] + "/health", health_path=path)
     command = entries("app_unhealthy", settings)["Look at our own service"].commands[0]
     assert run(command, tmp_path).stdout.strip() == value
+
+
+def test_what_the_runbook_names_is_there(check: Callable[..., CheckRecord], settings: Settings) -> None:
+    """Every variable in its texts is a setting, and every command of the kit is one, with its options."""
+    bare = settings.model_copy(update={"token": None})
+    texts = [
+        text
+        for cause in CAUSES
+        for action in entries(cause, bare, check("status_page", "unknown")).values()
+        for text in (action.title, *action.steps, *action.commands)
+    ]
+    known = {field.alias for field in Settings.model_fields.values()}
+    named = set(re.findall(r"\bINTERCOM[A-Z_]+", "\n".join(texts)))
+    assert {"INTERCOM_ACCESS_TOKEN", "INTERCOM_STATUS_URL"} <= named <= known
+    commands = set(re.findall(r"intercom-kit ([a-z -]+)", "\n".join(texts)))
+    assert {"triage", "settings", "token rotate --apply", "warm --contacts ids"} <= commands
+    for command in commands:
+        words = [word for word in command.split() if word != "ids"]
+        options = [word for word in words if word.startswith("--")]
+        shown = CliRunner().invoke(app, [*(word for word in words if word not in options), "--help"]).output
+        assert "Usage" in shown
+        assert all(option in shown for option in options)
 
 
 def test_stale_data_is_never_served_on_a_refusal() -> None:

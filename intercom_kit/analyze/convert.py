@@ -138,17 +138,29 @@ def _time(column: Column, zone: str | None) -> str:
     if column.type == "TIMESTAMP WITH TIME ZONE":
         return f"make_timestamp(epoch_us({sql}))"
     if is_naive(column):
-        plain = f"CAST({sql} AS TIMESTAMP)"
-        return plain if zone == "UTC" else f"make_timestamp(epoch_us({plain} AT TIME ZONE {quoted(zone or 'UTC')}))"
+        return _local_time(f"CAST({sql} AS TIMESTAMP)", zone)
     if not _is_text(column):
         return _unix_time(f"{sql} {column.factor}")
-    number = f"TRY_CAST({sql} AS DOUBLE) {column.factor}"
-    zoned = f"epoch_us(TRY_CAST(replace({sql}, ',', '.') AS TIMESTAMPTZ))"
-    logged = f"epoch_us(try_strptime({sql}, '%d/%b/%Y:%H:%M:%S %z'))"
-    local = f"epoch_us(TRY_CAST(replace({sql}, ',', '.') AS TIMESTAMP) AT TIME ZONE {quoted(zone)})" if zone else "NULL"
-    return f"""CASE WHEN TRY_CAST({sql} AS DOUBLE) IS NOT NULL THEN {_unix_time(number)}
-        WHEN regexp_matches({sql}, {quoted(_ZONED)}) THEN make_timestamp(coalesce({zoned}, {logged}))
-        ELSE make_timestamp({local}) END"""
+    text = f"trim({sql})"
+    plain = f"replace({text}, ',', '.')"
+    number = f"TRY_CAST({text} AS DOUBLE) {column.factor}"
+    logged = f"try_strptime({text}, '%d/%b/%Y:%H:%M:%S %z')"
+    return f"""CASE WHEN TRY_CAST({text} AS DOUBLE) IS NOT NULL THEN {_unix_time(number)}
+        WHEN regexp_matches({text}, {quoted(_ZONED)})
+        THEN make_timestamp(epoch_us(coalesce(TRY_CAST({plain} AS TIMESTAMPTZ), {logged})))
+        ELSE {_local_time(f"TRY_CAST({plain} AS TIMESTAMP)", zone) if zone else "NULL"} END"""
+
+
+def _local_time(plain: str, zone: str | None) -> str:
+    """Return a local time in UTC; null for one that a change of the clocks skips, or gives twice."""
+    if zone is None or zone == "UTC":
+        return plain
+    there = f"AT TIME ZONE {quoted(zone)}"
+    others = " AND ".join(
+        f"({plain} {there} {hour}) {there} <> {plain}" for hour in ("- INTERVAL 1 HOUR", "+ INTERVAL 1 HOUR")
+    )
+    once = f"{plain} {there} {there} = {plain} AND {others}"
+    return f"CASE WHEN {once} THEN make_timestamp(epoch_us({plain} {there})) END"
 
 
 def _unix_time(sql: str) -> str:
@@ -160,10 +172,11 @@ def _unix_time(sql: str) -> str:
 
 def _elsewhere(column: _Columns, hosts: Sequence[str]) -> str:
     """Return the condition under which the log names a host, and it is none of ours."""
-    host = f"nullif({_text(column['host'])}, '')"
-    if column["host"].sql == "NULL":
-        host = f"nullif(regexp_extract({_text(column['path'])}, '^[a-z]+://([^/:?#]+)', 1), '')"
-    ours = quoted(rf"(^|\.)({'|'.join(re.escape(name) for name in hosts)})$")
+    if not hosts:
+        return "FALSE"
+    from_path = f"regexp_extract({_text(column['path'])}, '^[a-z]+://([^/?#]+)', 1)"
+    host = f"coalesce(nullif({_text(column['host'])}, ''), nullif({from_path}, ''))"
+    ours = quoted(rf"(^|\.)({'|'.join(re.escape(name) for name in hosts)})(:\d+)?$")
     return f"coalesce(NOT regexp_matches({host}, {ours}), FALSE)"
 
 

@@ -42,9 +42,10 @@ class Options:
     """How a log is to be read.
 
     columns: our column names to theirs, such as {'duration_ms': 'latency_s*1000'}.
-    timezone: of times that tell none, such as 'UTC'; without it they are refused.
+    timezone: of times that tell none, such as 'UTC'; without it they are refused. Times that a change of the clocks
+        gives twice, or skips, cannot be read.
     since, until: only calls started at or after, and before; with a time zone.
-    hosts: where the log names the server, only calls to these hosts and those below them count.
+    hosts: where the log names the server, only calls to these hosts and those below them count; none: all calls do.
     engine, table: an Ibis URL and the table there that is the log, instead of files.
     """
 

@@ -72,7 +72,7 @@ def _request_log(table: "Table", options: Options) -> "Table":
     values = {name: value for top in table.columns for name, value in _parts(top, table[top]).items()}
     chosen = choose({name: Column(name, _kind(value)) for name, value in values.items()}, options.columns)
     _refuse(chosen, options)
-    if "host" in chosen:
+    if "host" in chosen and options.hosts:
         host = values[chosen["host"].sql]
         ours = reduce(or_, [(host == name) | host.endswith(f".{name}") for name in options.hosts])
         table = table.filter(ours.fill_null(True))

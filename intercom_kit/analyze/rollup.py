@@ -187,16 +187,16 @@ def _utc(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _tidied(frame: pd.DataFrame) -> pd.DataFrame:
-    """Write methods in capitals, routes as templates, and a blank error type as none: once a group, not once a row."""
+    """Write methods in capitals, routes as templates, and blanks as what they mean: once a group, not once a row."""
     tidy: dict[str, Callable[[str], str | None]] = {
+        "app": lambda text: text or "unknown",
         "method": str.upper,
         "route": tidy_route,
         "error_type": lambda text: text or None,
     }
     tables = {c: {v: tidy[c](v) for v in frame[c].dropna().unique()} for c in frame.columns if c in tidy}
-    return frame.assign(
-        **{c: frame[c].map(table) for c, table in tables.items() if any(k != v for k, v in table.items())}
-    )
+    changed = {c: table for c, table in tables.items() if any(k != v for k, v in table.items())}
+    return frame.assign(**{c: frame[c].map(table) for c, table in changed.items()})
 
 
 def _windowed(frame: pd.DataFrame) -> pd.DataFrame:

@@ -200,6 +200,19 @@ def test_times_without_a_zone_are_asked_about(tmp_path: Path) -> None:
         make_rollup([path], Options(timezone="Mars/Olympus"))
 
 
+def test_a_time_that_the_clocks_give_twice_or_skip_is_rejected(tmp_path: Path) -> None:
+    """An hour that is ambiguous in its zone is told as such, in text and in Parquet, and the rest is read."""
+    times = ["2026-10-25 00:59:59", "2026-10-25 01:30:00", "2026-10-25 02:00:00", "2026-03-29 01:30:00"]
+    path = write_lines(tmp_path / "r.jsonl", [{"ts": time, "status": 200} for time in times])
+    typed = write_sql(
+        tmp_path / "r.parquet", f"SELECT ts::TIMESTAMP AS ts, status FROM read_json('{path}')", "FORMAT parquet"
+    )
+    for log in (path, typed):
+        dublin = make_rollup([log], Options(timezone="Europe/Dublin"))
+        assert dublin.windows["first_at"].dt.hour.tolist() == [23, 2]
+        assert set(dublin.rows.samples) == {f"timestamp not readable: {times[i]}" for i in (1, 3)}
+
+
 @pytest.mark.parametrize(
     "written",
     [
@@ -466,6 +479,9 @@ def test_calls_to_other_hosts_are_ignored_and_counted_apart(tmp_path: Path) -> N
     log = make_rollup([path])
     assert (log.rows.read, log.rows.ignored, log.rows.rejected) == (2, 3, 0)
     assert make_rollup([path], Options(hosts=("stripe.example",))).rows.read == 1
+    assert make_rollup([path], Options(hosts=())).rows.read == 5
+    with pytest.raises(RequestLogError, match=r"None of the log's 5 calls went to api\.example"):
+        make_rollup([path], Options(hosts=("api.example",)))
 
 
 def test_the_recorders_own_log_is_read(tmp_path: Path, play: Callable[..., Any]) -> None:

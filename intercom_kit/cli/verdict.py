@@ -4,6 +4,7 @@ import re
 import secrets
 import signal
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -126,7 +127,7 @@ def drill(
     whole_night = not (at or no_report)
     played = find_scenario(scenario)
     settings, found, truth = _night(played) if whole_night else _moment(played, _seconds(at))
-    _show_triage(found, as_json=as_json)
+    _show_triage(found, as_json=as_json, now=found.decision.at)
     make_reports = make_all if whole_night else _make_triage
     complete = no_report or make_reports(settings, found.folder.incident_id)
     result = score(found.decision, truth)
@@ -162,7 +163,9 @@ def _night(played: "Scenario") -> "tuple[Settings, Triage, Truth]":
     settings = load_settings()
     with err.status("Playing the whole night in virtual time …"):
         night = play_night(settings, played.name)
-    return settings, load_triage(settings, night.folder.incident_id, night.run), night.truth
+    found = load_triage(settings, night.folder.incident_id, night.run)
+    as_it_stood = found.facts.model_copy(update={"state": "open"})  # at that run, hours before the night was over
+    return settings, replace(found, facts=as_it_stood), night.truth
 
 
 @app.command(rich_help_panel="In an incident")
@@ -200,13 +203,13 @@ def _make_triage(settings: Settings, incident_id: str) -> bool:
     return make(settings, incident_id, {TRIAGE: {}})
 
 
-def _show_triage(found: "Triage", *, as_json: bool) -> None:
+def _show_triage(found: "Triage", *, as_json: bool, now: datetime | None = None) -> None:
     from intercom_kit.report.terminal import show_triage
 
     if as_json:
         print(found.to_json(), flush=True)  # noqa: T201 - for a program: unstyled and never wrapped
     else:
-        show_triage(out, found.decision, found.checks, found.facts, found.update, datetime.now(UTC))
+        show_triage(out, found.decision, found.checks, found.facts, found.update, now or datetime.now(UTC))
 
 
 def _write_log(played: "Scenario", path: Path, hours: float, rate: float, seed: int) -> None:

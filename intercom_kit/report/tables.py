@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 from intercom_kit.collect.incident import IncidentFolder
 from intercom_kit.records import Action, CheckRecord, Decision, Event, IncidentFacts
-from intercom_kit.report.terminal import CHECK_LABELS, deadline_words, outcome_mark, rate_limit_words, severity_label
+from intercom_kit.report.terminal import CHECK_LABELS, deadline_words, outcome_mark, severity_label
 
 
 @dataclass(frozen=True)
@@ -110,12 +110,6 @@ def _value(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name.replace('_', ' ')} {_value(part)}" for name, part in value.items())
     return "; ".join(map(_value, value)) if isinstance(value, list) else str(value)
-
-
-def rate_limit_line(decision: Decision) -> View:
-    """Return what the rate-limit headers said, in a sentence."""
-    words = rate_limit_words(decision.rate_limit)
-    return View(Markup("<p>{}.</p>").format(words[0].upper() + words[1:]), words)
 
 
 def path_table(decision: Decision) -> View:

@@ -53,10 +53,10 @@ def severity_label(severity: Severity | None) -> str:
 
 
 def rate_limit_words(limit: RateLimit | None) -> str:
-    """Say what the rate-limit headers said, or that they were not there."""
+    """Say what the rate-limit headers said, or that they were not there: that is not the same as nothing left."""
     if limit is None or limit.limit is None or limit.remaining is None:
-        return "rate limit unknown (its headers come only with valid credentials)"
-    return f"{limit.remaining} of {limit.limit} requests left in this 10-second window"
+        return "unknown: no answer carried its headers"
+    return f"{limit.remaining:,} of {limit.limit:,} requests left in this 10-second window"
 
 
 def deadline_words(decision: Decision, now: datetime) -> str:
@@ -118,20 +118,27 @@ def _show_checks(console: Console, checks: Iterable[CheckRecord], limit: RateLim
 def _show_path(console: Console, decision: Decision) -> None:
     _heading(console, "Why")
     for step in decision.path:
-        console.print(Padding(Text.assemble(f"{step.question} ", (step.answer, "bold")), (0, 0, 0, 2), expand=False))
+        _item(console, "  - ", Text.assemble(f"{step.question} ", (step.answer, "bold")))
     for label, reasons in (("for", decision.evidence_for), ("against", decision.evidence_against)):
         for reason in reasons:
             cites = f" [{', '.join(reason.evidence)}]" if reason.evidence else ""
-            console.print(Padding(Text(f"{label}: {reason.text}{cites}"), (0, 0, 0, 2), expand=False))
+            _item(console, f"  - {label}: ", Text(f"{reason.text}{cites}"))
 
 
 def _show_actions(console: Console, actions: Iterable[Action]) -> None:
     _heading(console, "Do now")
     for number, action in enumerate(actions, 1):
-        console.print(Padding(Text(f"{number}. {action.title}", style="bold"), (0, 0, 0, 2), expand=False))
+        _item(console, f"  {number}. ", Text(action.title, style="bold"))
         for step in action.steps:
-            console.print(Padding(Text(f"- {step}"), (0, 0, 0, 5), expand=False))
+            _item(console, "     - ", Text(step))
         _copyable(console, action.commands)
+
+
+def _item(console: Console, marker: str, text: Text) -> None:
+    """Print a text behind its marker, and what does not fit into the line below the text's beginning."""
+    for number, line in enumerate(text.wrap(console, max(console.width - len(marker), 20))):
+        line.rstrip()
+        console.print(Text.assemble(" " * len(marker) if number else marker, line), soft_wrap=True)
 
 
 def _copyable(console: Console, lines: Iterable[str]) -> None:

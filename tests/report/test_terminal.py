@@ -50,6 +50,18 @@ def test_what_is_to_be_copied_is_never_wrapped() -> None:
     assert "x" * 200 in screen(width=40).splitlines()
 
 
+def test_what_is_wrapped_stays_under_its_beginning() -> None:
+    """Where a step or a reason needs a second line, that stands under the text and not under its marker."""
+    steps = ("one two three four five six seven eight",)
+    decision = DECISION.model_copy(update={"actions": (Action(title="Rotate the token", steps=steps),)})
+    console = Console(width=30)
+    with console.capture() as captured:
+        show_triage(console, decision, [], FACTS, "", AT)
+    lines = captured.get().splitlines()
+    at = lines.index("  1. Rotate the token")
+    assert lines[at + 1 : at + 3] == ["     - one two three four five", "       six seven eight"]
+
+
 def test_an_overdue_deadline_is_told() -> None:
     """After the deadline the screen says for how long it is overdue."""
     console = Console(width=120)
@@ -72,6 +84,7 @@ def test_an_unknown_rate_limit_is_not_zero() -> None:
     assert "unknown" in rate_limit_words(None)
     assert "unknown" in rate_limit_words(RateLimit(limit=None, remaining=0))
     assert rate_limit_words(RateLimit(limit=167, remaining=0)) == "0 of 167 requests left in this 10-second window"
+    assert rate_limit_words(RateLimit(limit=1667, remaining=1500)).startswith("1,500 of 1,667 requests left")
 
 
 def test_text_from_the_world_is_text_in_every_table() -> None:

@@ -55,6 +55,7 @@ app = typer.Typer(
     cls=KitGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # else lines of the docstrings are kept, whatever the width of the screen
     context_settings={"help_option_names": ["-h", "--help"]},
     help="When the Intercom integration breaks: is it Intercom or we, how bad is it, and what to do.",
     epilog="Start without any account: intercom-kit drill. In an incident: intercom-kit triage.",

@@ -233,3 +233,17 @@ def test_warming_is_bounded_by_what_it_is_told(kit: Kit, play: Play, tmp_path: P
     assert "1 fresh" in kit("warm", "--contacts", "ids.txt", env=environment).stdout
     assert "1 answers removed" in kit("warm", "--purge", known, env=environment).stdout
     assert kit("warm", env=environment).returncode == 2
+
+
+def test_triage_tells_what_was_left_undone_the_last_time(kit: Kit, play: Play) -> None:
+    """A triage like one in the archive names that incident and its unfinished action items, and no finished ones."""
+    environment = play("token-revoked").environment
+    kit("triage", "-i", "INC-OLD", env=environment)
+    kit("set", "INC-OLD", "action+=Alert on 401 | owner=mia | due=2026-12-01", "action+=Write it down | done=yes")
+    kit("set", "INC-OLD", "state=resolved")
+    again = kit("triage", "--no-report", env=environment).stdout
+    assert "Seen before" in again
+    assert "INC-OLD" in again
+    assert "not done: Alert on 401 (mia, due 2026-12-01)" in again
+    other = kit("triage", "--no-report", env=play("slow-api").environment).stdout
+    assert "Seen before" not in other

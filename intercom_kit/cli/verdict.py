@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from intercom_kit.cli.app import COULD_NOT, AsJson, app, err, out
+from intercom_kit.cli.app import COULD_NOT, AsJson, app, complete_incident, complete_scenario, err, out
 from intercom_kit.cli.report import TRIAGE, make, make_all
 from intercom_kit.errors import KitError
 from intercom_kit.records import check_incident_id
@@ -27,7 +27,12 @@ _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?:in)?)?(?:(\d+)s?)?")
 
 Incident = Annotated[
     str,
-    typer.Option("--incident", "-i", help="Incident id to add to, or to make. Made from time and cause when left out."),
+    typer.Option(
+        "--incident",
+        "-i",
+        help="Incident id to add to, or to make. Made from time and cause when left out.",
+        autocompletion=complete_incident,
+    ),
 ]
 NoReport = Annotated[bool, typer.Option("--no-report", help="Stop at the verdict: run no notebook.")]
 At = Annotated[str, typer.Option("--at", help="How long after the onset to start, such as 90s, 12m, 1h30m.")]
@@ -48,6 +53,11 @@ def triage(
     settings = load_settings()
     found = _ask(settings, incident, title)
     _show_triage(found, as_json=as_json)
+    if not as_json:
+        from intercom_kit.report.past import same_before
+        from intercom_kit.report.terminal import show_past
+
+        show_past(out, same_before(settings, found.folder.incident_id, found.decision, found.checks)[:3])
     complete = no_report or _make_triage(settings, found.folder.incident_id)
     raise typer.Exit(COULD_NOT if not complete else int(found.decision.verdict != "healthy"))
 
@@ -67,7 +77,9 @@ def settings() -> None:
 
 @app.command(rich_help_panel="Practice and set-up")
 def simulate(
-    scenario: Annotated[str, typer.Argument(help="A scenario's name; see: intercom-kit drill --list")],
+    scenario: Annotated[
+        str, typer.Argument(help="A scenario's name; see: intercom-kit drill --list", autocompletion=complete_scenario)
+    ],
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 0,
     at: At = "",
     write_log: Annotated[
@@ -98,7 +110,9 @@ def simulate(
 
 @app.command(rich_help_panel="Practice and set-up")
 def drill(
-    scenario: Annotated[str, typer.Argument(help="A scenario's name.")] = "rate-limited",
+    scenario: Annotated[
+        str, typer.Argument(help="A scenario's name.", autocompletion=complete_scenario)
+    ] = "rate-limited",
     at: At = "",
     as_json: AsJson = False,
     no_report: NoReport = False,

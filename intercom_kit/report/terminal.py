@@ -6,6 +6,7 @@ messages are not wrapped, boxed or prefixed.
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.padding import Padding
@@ -13,6 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from intercom_kit.records import Action, CheckRecord, Decision, IncidentFacts, Outcome, RateLimit, Severity
+
+if TYPE_CHECKING:
+    from intercom_kit.report.past import Row
 
 _MARKS: dict[Outcome, tuple[str, str]] = {
     "ok": ("ok", "green"),
@@ -95,6 +99,20 @@ def show_triage(
     _show_actions(console, decision.actions)
     _heading(console, "Update to post")
     _copyable(console, update.splitlines())
+
+
+def show_past(console: Console, rows: "Sequence[Row]") -> None:
+    """Print past incidents of the same kind, the newest first, with what was to be done after them and is not."""
+    if not rows:
+        return
+    _heading(console, "Seen before")
+    for row in rows:
+        began = f"{row.began:%Y-%m-%d}" if row.began else "on an unknown day"
+        console.print(Padding(Text(f"{row.id}, {began}: {row.title}"), (0, 0, 0, 2), expand=False))
+        for item in row.unfinished():
+            due = f", due {item.due:%Y-%m-%d}" if item.due else ""
+            words = f"- not done: {item.text} ({item.owner or 'no owner'}{due})"
+            console.print(Padding(Text(words, style="bold"), (0, 0, 0, 4), expand=False))
 
 
 def _show_verdict(console: Console, decision: Decision, facts: IncidentFacts, now: datetime) -> None:

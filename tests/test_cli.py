@@ -128,6 +128,20 @@ def test_settings_masks_secrets_and_tells_origins(kit: Kit, tmp_path: Path) -> N
     assert "********" in lines["INTERCOM_ACCESS_TOKEN"]
 
 
+@pytest.mark.parametrize(
+    ("typed", "offered"), [("drill rate", "rate-limited"), ("triage --no", "--no-report"), ("note INC", "INC-1")]
+)
+def test_the_shell_completes_what_was_begun(kit: Kit, play: Play, typed: str, offered: str) -> None:
+    """Tab offers commands' options, scenarios and the incidents that there are."""
+    if typed.startswith("note"):
+        kit("triage", "--no-report", "-i", offered, env=play("healthy").environment)
+    words = f"intercom-kit {typed}"
+    asked = {"_INTERCOM_KIT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    command = [str(Path(sys.executable).with_name("intercom-kit"))]
+    done = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == [offered]
+
+
 def test_drill_list_names_every_scenario(kit: Kit) -> None:
     """`drill --list` names every scenario with its story."""
     listed = [line.split()[0] for line in kit("drill", "--list").stdout.splitlines()]

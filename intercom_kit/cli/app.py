@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from intercom_kit import __version__
 from intercom_kit.errors import KitError
+from intercom_kit.settings import load_settings
 
 COULD_NOT = 2
 
@@ -78,7 +79,28 @@ def _root(
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of words.")]
-IncidentId = Annotated[str, typer.Argument(help="The incident's id, which is its folder's name in outputs/.")]
+
+
+def complete_incident(incomplete: str) -> list[str]:
+    """Return the incidents in outputs whose ids begin so, for the shell's completion."""
+    try:
+        folders = sorted(load_settings().outputs.glob("*/incident.json"))
+    except (KitError, OSError):
+        return []
+    return [path.parent.name for path in folders if path.parent.name.startswith(incomplete)]
+
+
+def complete_scenario(incomplete: str) -> list[str]:
+    """Return the scenarios whose names begin so."""
+    from intercom_kit.drill.scenarios import SCENARIOS
+
+    return [name for name in SCENARIOS if name.startswith(incomplete)]
+
+
+IncidentId = Annotated[
+    str,
+    typer.Argument(help="The incident's id, which is its folder's name in outputs/.", autocompletion=complete_incident),
+]
 
 
 @contextmanager

@@ -5,14 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from intercom_kit.cli.app import COULD_NOT, app, err, out, progress
+from intercom_kit.cli.app import COULD_NOT, app, complete_incident, err, out, progress
 from intercom_kit.errors import InputError
 from intercom_kit.settings import load_settings
 
 if TYPE_CHECKING:
     from intercom_kit.collect.incident import IncidentFolder
 
-OneOrAll = Annotated[str, typer.Argument(help="The incident's id; all incidents when left out.")]
+OneOrAll = Annotated[
+    str, typer.Argument(help="The incident's id; all incidents when left out.", autocompletion=complete_incident)
+]
 
 
 @app.command(rich_help_panel="Archive")

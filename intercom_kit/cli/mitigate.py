@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import SecretStr
 
-from intercom_kit.cli.app import COULD_NOT, AsJson, KitGroup, app, err, out, progress
+from intercom_kit.cli.app import COULD_NOT, AsJson, KitGroup, app, complete_incident, err, out, progress
 from intercom_kit.cli.archive import age_in_days
 from intercom_kit.errors import InputError
 from intercom_kit.settings import Settings, load_settings
@@ -23,7 +23,12 @@ token = typer.Typer(
 )
 app.add_typer(token, name="token", rich_help_panel=PANEL)
 
-Incident = Annotated[str, typer.Option("--incident", "-i", help="Note each step on this incident's timeline.")]
+Incident = Annotated[
+    str,
+    typer.Option(
+        "--incident", "-i", help="Note each step on this incident's timeline.", autocompletion=complete_incident
+    ),
+]
 New = Annotated[bool, typer.Option("--new", help="Verify a new token, read from a prompt or from standard input.")]
 
 
@@ -114,7 +119,10 @@ def warm(
 @app.command(rich_help_panel=PANEL)
 def webhooks(
     files: Annotated[list[str], typer.Argument(help="Delivery logs: files, folders or globs of CSV, NDJSON, Parquet.")],
-    incident: Annotated[str, typer.Option("--incident", "-i", help="Keep the deliveries in its evidence.")] = "",
+    incident: Annotated[
+        str,
+        typer.Option("--incident", "-i", help="Keep the deliveries in its evidence.", autocompletion=complete_incident),
+    ] = "",
     column: Annotated[
         list[str] | None, typer.Option(help="Where a column is found: received_at=log.time. Repeatable.")
     ] = None,
@@ -145,7 +153,9 @@ def webhooks(
 
 @app.command(rich_help_panel="Afterwards")
 def lab(
-    incident_id: Annotated[str, typer.Argument(help="An incident whose parameters are filled in.")] = "",
+    incident_id: Annotated[
+        str, typer.Argument(help="An incident whose parameters are filled in.", autocompletion=complete_incident)
+    ] = "",
     browser: Annotated[bool, typer.Option(help="Open a browser; else the address is printed.")] = True,
 ) -> None:
     """Open JupyterLab on copies of the notebooks, with an incident's parameters filled in. Stop it with Ctrl-C."""

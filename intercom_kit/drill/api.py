@@ -47,25 +47,19 @@ class Api:
 
     def app(self) -> Starlette:
         """The ASGI app."""
-        operations: tuple[tuple[str, str, str, Handler], ...] = (
-            ("GET", "/me", "/me", self._me),
-            ("POST", "/contacts/search", "/contacts/search", self._contacts_search),
-            ("GET", "/contacts/{id}", "/contacts/{id}", self._contact),
-            ("GET", "/conversations", "/conversations", self._conversations),
-            ("POST", "/conversations/search", "/conversations/search", self._conversations_search),
-            ("GET", "/conversations/{id}", "/conversations/{id}", self._conversation),
-            ("ANY", "/{path:path}", "", self._nowhere),
+        operations: tuple[tuple[str, str, Handler], ...] = (
+            ("GET", "/me", self._me),
+            ("POST", "/contacts/search", self._contacts_search),
+            ("GET", "/contacts/{id}", self._contact),
+            ("GET", "/conversations", self._conversations),
+            ("POST", "/conversations/search", self._conversations_search),
+            ("GET", "/conversations/{id}", self._conversation),
         )
-        return Starlette(
-            routes=[
-                Route(
-                    path,
-                    self._endpoint(route, handler),
-                    methods=["GET", "POST", "PUT", "DELETE"] if m == "ANY" else [m],
-                )
-                for m, path, route, handler in operations
-            ]
-        )
+        known = [
+            Route(route, self._endpoint(route, handler), methods=[method]) for method, route, handler in operations
+        ]
+        anything = ["GET", "POST", "PUT", "DELETE"]
+        return Starlette(routes=[*known, Route("/{path:path}", self._endpoint("", self._nowhere), methods=anything)])
 
     def _endpoint(self, route: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:

@@ -8,8 +8,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from intercom_kit.collect.checks import run_checks
 from intercom_kit.collect.incident import IncidentFolder, new_incident_id
@@ -18,7 +16,7 @@ from intercom_kit.drill.loopback import Loopback
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.server import serve
 from intercom_kit.drill.timeline import Scenario, Truth, truth_at
-from intercom_kit.drill.traffic import generate, write_log
+from intercom_kit.drill.traffic import small_log
 from intercom_kit.records import CheckRecord, Decision, Event, IncidentFacts
 from intercom_kit.report.log import open_study
 from intercom_kit.report.triage import triage_event
@@ -27,7 +25,6 @@ from intercom_kit.settings import Settings
 BEFORE_S, AFTER_S = 600.0, 300.0  # the first and the last checks: before the onset, after the recovery
 ALERTED_S, MITIGATED_AFTER_S, RESOLVED_AFTER_S = 240.0, 480.0, 600.0
 LOG_BEFORE_S, LOG_AFTER_S = 7200.0, 2400.0
-RATE, QUOTA = 12, 167  # calls a second, requests a window: small, so that the log is made in a second
 SETTLE_S = 0.1  # the loopback Intercom opens and closes its port a moment after its clock is set
 
 
@@ -123,8 +120,5 @@ def _facts(incident_id: str, played: Scenario, triaged: datetime) -> IncidentFac
 def _keep_log(settings: Settings, folder: IncidentFolder, played: Scenario, onset: datetime) -> None:
     hours = (LOG_BEFORE_S + played.recovery_s + LOG_AFTER_S) / 3600
     end = onset + timedelta(seconds=played.recovery_s + LOG_AFTER_S)
-    traffic = generate(played, hours=hours, rate=RATE, quota=QUOTA, seed=1, end=end, onset=onset)
-    with TemporaryDirectory() as made:
-        path = Path(made) / "requests.parquet"
-        write_log(traffic.frame, path)
+    with small_log(played, hours=hours, end=end, onset=onset) as path:
         open_study(settings, folder.incident_id, [path])

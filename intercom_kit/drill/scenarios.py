@@ -3,11 +3,11 @@
 Figures marked with a date are those of the real incident of that date; the others are made up.
 """
 
-from intercom_kit.drill.timeline import FOREVER, Effect, Health, Notice, Scenario, Truth, truth_at
+from typing import Any
+
+from intercom_kit.drill.timeline import FOREVER, Effect, Health, Notice, Scenario, Truth
 from intercom_kit.errors import ScenarioError
 from intercom_kit.records import Cause, Severity, Verdict
-
-__all__ = ["SCENARIOS", "Effect", "Health", "Notice", "Scenario", "Truth", "find_scenario", "truth_at"]
 
 MINUTE = 60.0
 HOUR = 3600.0
@@ -23,21 +23,21 @@ def find_scenario(name: str) -> Scenario:
     return SCENARIOS[name]
 
 
-def _failing(value: str, end_s: float) -> tuple[Health, ...]:
-    """Our service notices after a minute, and recovers when calls do."""
-    return (Health(MINUTE, value), Health(end_s, "healthy"))
+def _until(
+    end_s: float, verdict: Verdict, cause: Cause, severity: Severity, health: str = "unhealthy"
+) -> dict[str, Any]:
+    """One truth from the onset on; our service notices after a minute, and recovers when calls do."""
+    return _told(end_s, (Truth(0, end_s, verdict, cause, severity),), health)
 
 
-def _truth(end_s: float, verdict: Verdict, cause: Cause, severity: Severity) -> tuple[Truth, ...]:
-    return (Truth(0, end_s, verdict, cause, severity),)
-
-
-def _vendor_truth(noticed_s: float, end_s: float) -> tuple[Truth, ...]:
+def _outage(noticed_s: float, end_s: float) -> dict[str, Any]:
     """An outage: suspected until the page says so, then acknowledged."""
-    return (
-        Truth(0, noticed_s, "vendor_suspected", "vendor_errors", "P1"),
-        Truth(noticed_s, end_s, "vendor_acknowledged", "vendor_errors", "P1"),
-    )
+    suspected = Truth(0, noticed_s, "vendor_suspected", "vendor_errors", "P1")
+    return _told(end_s, (suspected, Truth(noticed_s, end_s, "vendor_acknowledged", "vendor_errors", "P1")))
+
+
+def _told(end_s: float, truths: tuple[Truth, ...], health: str = "unhealthy") -> dict[str, Any]:
+    return {"truths": truths, "health": (Health(MINUTE, health), Health(end_s, "healthy")), "recovery_s": end_s}
 
 
 def _refusal(
@@ -47,7 +47,6 @@ def _refusal(
     status: int,
     code: str,
     message: str,
-    *,
     end_s: float = HOUR,
     headers: bool = False,
 ) -> Scenario:
@@ -56,9 +55,7 @@ def _refusal(
         name,
         story,
         effects=(Effect(0, end_s, status=status, code=code, message=message, headers=headers),),
-        health=_failing("unhealthy", end_s),
-        truths=_truth(end_s, "ours", cause, "P1"),
-        recovery_s=end_s,
+        **_until(end_s, "ours", cause, "P1"),
     )
 
 
@@ -148,33 +145,25 @@ _SCENARIOS = (
                 headers=True,
             ),
         ),
-        health=_failing("degraded", HOUR),
-        truths=_truth(HOUR, "ours", "scope_missing", "P2"),
-        recovery_s=HOUR,
+        **_until(HOUR, "ours", "scope_missing", "P2", "degraded"),
     ),
     Scenario(
         "edge-blocked",
         "The load balancer in front of Intercom turns our egress address away with an HTML page (2023-06-22).",
         effects=(Effect(0, HOUR, status=403, body="edge"),),
-        health=_failing("unhealthy", HOUR),
-        truths=_truth(HOUR, "ours", "edge_blocked", "P1"),
-        recovery_s=HOUR,
+        **_until(HOUR, "ours", "edge_blocked", "P1"),
     ),
     Scenario(
         "rate-limited",
         "A contact export uses up our app's quota, and its retries all wake at the reset.",
         effects=(Effect(0, 45 * MINUTE, own_load=2.6),),
-        health=_failing("degraded", 45 * MINUTE),
-        truths=_truth(45 * MINUTE, "ours", "app_rate_limit", "P2"),
-        recovery_s=45 * MINUTE,
+        **_until(45 * MINUTE, "ours", "app_rate_limit", "P2", "degraded"),
     ),
     Scenario(
         "workspace-quota",
         "Another app of the workspace started a sync; our own app is nearly idle, yet gets 429.",
         effects=(Effect(0, 40 * MINUTE, workspace_load=1.8),),
-        health=_failing("degraded", 40 * MINUTE),
-        truths=_truth(40 * MINUTE, "ours", "workspace_rate_limit", "P2"),
-        recovery_s=40 * MINUTE,
+        **_until(40 * MINUTE, "ours", "workspace_rate_limit", "P2", "degraded"),
     ),
     Scenario(
         "server-overloaded",
@@ -182,9 +171,7 @@ _SCENARIOS = (
         effects=(
             Effect(0, 25 * MINUTE, status=429, code="too_many_requests", message="Too many requests", headers=True),
         ),
-        health=_failing("degraded", 25 * MINUTE),
-        truths=_truth(25 * MINUTE, "vendor_suspected", "server_overload", "P2"),
-        recovery_s=25 * MINUTE,
+        **_until(25 * MINUTE, "vendor_suspected", "server_overload", "P2", "degraded"),
     ),
     Scenario(
         "vendor-outage",
@@ -207,9 +194,7 @@ _SCENARIOS = (
                 component_status="major_outage",
             ),
         ),
-        health=_failing("unhealthy", HOUR),
-        truths=_vendor_truth(4 * MINUTE, HOUR),
-        recovery_s=HOUR,
+        **_outage(4 * MINUTE, HOUR),
         page_form="statuspage",
     ),
     Scenario(
@@ -226,20 +211,19 @@ _SCENARIOS = (
                 ),
             ),
         ),
-        health=_failing("unhealthy", 80 * MINUTE),
-        truths=_vendor_truth(23 * MINUTE, 80 * MINUTE),
-        recovery_s=80 * MINUTE,
+        **_outage(23 * MINUTE, 80 * MINUTE),
     ),
     Scenario(
         "vendor-outage-page-down",
         "Every call ends in a 5xx, and the status page is down as well.",
         effects=(_server_error(50 * MINUTE),),
-        health=_failing("unhealthy", 50 * MINUTE),
-        truths=(
-            *_truth(50 * MINUTE, "vendor_suspected", "vendor_errors", "P1"),
-            Truth(-FOREVER, FOREVER, "ours", "monitoring_gap", "P4"),  # before and after, an unseen page remains
+        **_told(
+            50 * MINUTE,
+            (
+                Truth(0, 50 * MINUTE, "vendor_suspected", "vendor_errors", "P1"),
+                Truth(-FOREVER, FOREVER, "ours", "monitoring_gap", "P4"),  # before and after, an unseen page remains
+            ),
         ),
-        recovery_s=50 * MINUTE,
         page_form="down",
     ),
     Scenario(
@@ -250,9 +234,7 @@ _SCENARIOS = (
             _server_error(96 * MINUTE),
         ),
         page=(_AUSTRALIA,),
-        health=_failing("unhealthy", 96 * MINUTE),
-        truths=_vendor_truth(23 * MINUTE, 96 * MINUTE),
-        recovery_s=96 * MINUTE,
+        **_outage(23 * MINUTE, 96 * MINUTE),
         region="au",
         default_at_s=30 * MINUTE,
     ),
@@ -274,7 +256,7 @@ _SCENARIOS = (
         "search-timeouts",
         "Searches never answer; reading a contact or a conversation by its id works.",
         effects=(Effect(0, 50 * MINUTE, routes=SEARCHES, hang=True),),
-        truths=_truth(50 * MINUTE, "vendor_suspected", "search_degraded", "P3"),
+        truths=(Truth(0, 50 * MINUTE, "vendor_suspected", "search_degraded", "P3"),),
         recovery_s=50 * MINUTE,
     ),
     Scenario(
@@ -302,24 +284,20 @@ _SCENARIOS = (
         "network-down",
         "A firewall change closes the way to the API; the status page is still reachable.",
         effects=(Effect(0, 30 * MINUTE, refuse=True),),
-        health=_failing("unhealthy", 30 * MINUTE),
-        truths=_truth(30 * MINUTE, "ours", "network", "P1"),
-        recovery_s=30 * MINUTE,
+        **_until(30 * MINUTE, "ours", "network", "P1"),
     ),
     Scenario(
         "dns-failure",
         "The resolver of our cluster does not know the API's host any more.",
         effects=(Effect(0, 30 * MINUTE, refuse=True),),
-        health=_failing("unhealthy", 30 * MINUTE),
-        truths=_truth(30 * MINUTE, "ours", "network", "P1"),
-        recovery_s=30 * MINUTE,
+        **_until(30 * MINUTE, "ours", "network", "P1"),
         dns_fails=True,
     ),
     Scenario(
         "app-unhealthy",
         "Intercom is fine; our own service ran out of memory after a deploy.",
         health=(Health(0, "unhealthy"), Health(35 * MINUTE, "healthy")),
-        truths=_truth(35 * MINUTE, "ours", "app_unhealthy", "P2"),
+        truths=(Truth(0, 35 * MINUTE, "ours", "app_unhealthy", "P2"),),
         recovery_s=35 * MINUTE,
     ),
     Scenario(
@@ -352,16 +330,14 @@ _SCENARIOS = (
                 kind="maintenance",
             ),
         ),
-        health=_failing("unhealthy", 86 * MINUTE),
-        truths=_truth(86 * MINUTE, "vendor_acknowledged", "maintenance", "P1"),
-        recovery_s=86 * MINUTE,
+        **_until(86 * MINUTE, "vendor_acknowledged", "maintenance", "P1"),
         page_form="statuspage",
     ),
     Scenario(
         "stale-cache",
         "Intercom is fine again, but our service still serves contacts from its fallback cache.",
         health=(Health(0, "stale"), Health(HOUR, "healthy")),
-        truths=_truth(HOUR, "ours", "stale_cache", "P4"),
+        truths=(Truth(0, HOUR, "ours", "stale_cache", "P4"),),
         recovery_s=HOUR,
     ),
     Scenario(

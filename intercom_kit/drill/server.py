@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 
 from intercom_kit.drill.api import Api
 from intercom_kit.drill.loopback import Loopback
-from intercom_kit.drill.side import side_app
+from intercom_kit.drill.page import side_app
 from intercom_kit.drill.timeline import Scenario
 from intercom_kit.errors import ScenarioError
 

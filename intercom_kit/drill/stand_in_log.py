@@ -1,8 +1,6 @@
 """A drill's request log that stands in when a notebook is opened without one."""
 
 from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from intercom_kit.analyze.burn import SLO
 from intercom_kit.analyze.ratelimit import PRESSURE
@@ -10,12 +8,12 @@ from intercom_kit.analyze.rollup import Rollup, make_rollup
 from intercom_kit.analyze.study import Study, study
 from intercom_kit.collect.incident import IncidentFolder
 from intercom_kit.drill.scenarios import find_scenario
-from intercom_kit.drill.traffic import generate, write_log
+from intercom_kit.drill.traffic import small_log
 from intercom_kit.report.log import open_study
 from intercom_kit.report.tables import View, message, written
 from intercom_kit.settings import load_settings
 
-HOURS, RATE, QUOTA = 4, 12, 167  # small, so that it is made in a second; 167 a window is a recorded limit
+HOURS = 4
 END = datetime(2026, 11, 24, 12, tzinfo=UTC)  # a fixed night: the same drill gives the same numbers
 
 
@@ -53,10 +51,7 @@ def open_log(
 
 
 def _drill(scenario: str) -> Rollup:
-    traffic = generate(find_scenario(scenario), hours=HOURS, rate=RATE, quota=QUOTA, seed=1, end=END)
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "requests.parquet"
-        write_log(traffic.frame, path)
+    with small_log(find_scenario(scenario), hours=HOURS, end=END) as path:
         return make_rollup([path])
 
 

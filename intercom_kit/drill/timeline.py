@@ -130,9 +130,9 @@ HEALTHY = Truth(-FOREVER, FOREVER, "healthy", "none", None)
 class Scenario:
     """One drill.
 
-    recovery_s: when calls are well again. region: where the workspace lives. default_at_s: when triage begins unless
-    told otherwise. page_form: how the status page answers. own_load, workspace_load: demand outside of effects, as
-    multiples of the quotas. dns_fails: the API's host name does not resolve.
+    recovery_s: when calls are well again; the onset is at 0. region: where the workspace lives. default_at_s: when
+    triage begins unless told otherwise. page_form: how the status page answers. own_load, workspace_load: demand
+    outside of effects, as multiples of the quotas. dns_fails: the API's host name does not resolve.
     """
 
     name: str
@@ -141,7 +141,6 @@ class Scenario:
     page: tuple[Notice, ...] = ()
     health: tuple[Health, ...] = ()
     truths: tuple[Truth, ...] = ()
-    onset_s: float = 0.0
     recovery_s: float = 0.0
     region: Region = "us"
     default_at_s: float = 720.0

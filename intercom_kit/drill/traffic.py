@@ -5,10 +5,13 @@ over calls: a million take a few seconds. Even a healthy log has a trickle of er
 outlast a retry.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -55,7 +58,6 @@ class Traffic:
     """
 
     frame: pd.DataFrame
-    scenario: str
     onset: datetime | None
     recovery: datetime | None
 
@@ -88,7 +90,6 @@ def generate(
     began, ended = (zero + timedelta(seconds=second) for second in _extent(scenario))
     return Traffic(
         frame=play.log(calls, salt=seed.to_bytes(16, signed=True)),
-        scenario=scenario.name,
         onset=began if began < min(ended, last) else None,
         recovery=ended if began < ended < last else None,
     )
@@ -113,6 +114,16 @@ def write_log(frame: pd.DataFrame, path: Path | str) -> None:
     with duckdb.connect() as connection:
         connection.register("frame", frame)
         connection.execute(f"COPY frame TO '{quoted}' ({FORMS[suffix]}{packing})")
+
+
+@contextmanager
+def small_log(scenario: Scenario, *, hours: float, end: datetime, onset: datetime | None = None) -> Iterator[Path]:
+    """Write a log that is made in a second, always the same, and give its path until it is not needed any more."""
+    traffic = generate(scenario, hours=hours, rate=12, quota=167, seed=1, end=end, onset=onset)  # a recorded quota
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "requests.parquet"
+        write_log(traffic.frame, path)
+        yield path
 
 
 def _extent(scenario: Scenario) -> tuple[float, float]:

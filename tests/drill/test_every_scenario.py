@@ -9,8 +9,9 @@ from intercom_kit.collect.checks import run_checks
 from intercom_kit.decide import decide
 from intercom_kit.drill.loopback import Loopback
 from intercom_kit.drill.objects import CANARIES
-from intercom_kit.drill.scenarios import SCENARIOS, Scenario
+from intercom_kit.drill.scenarios import SCENARIOS
 from intercom_kit.drill.score import score
+from intercom_kit.drill.timeline import Scenario
 from intercom_kit.records import Decision
 
 BEFORE_S, AFTER_S = -600.0, 600.0
@@ -19,7 +20,7 @@ BEFORE_S, AFTER_S = -600.0, 600.0
 def moments(scenario: Scenario) -> list[float]:
     """When to look, in scenario time: before the onset, at the default, between changes of truth, and afterwards."""
     changes = {edge for truth in scenario.truths for edge in (truth.start_s, truth.end_s) if abs(edge) < 1e9}
-    edges = sorted({scenario.onset_s, *changes})
+    edges = sorted({0.0, *changes})
     between = [(early + late) / 2 for early, late in pairwise(edges)]
     return sorted({scenario.default_at_s, BEFORE_S, *between, max(edges) + AFTER_S})
 

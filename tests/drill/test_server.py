@@ -110,12 +110,15 @@ def test_taken_port_is_told() -> None:
 
 def test_chosen_port_is_used() -> None:
     """The API takes the port asked for, and what stands beside it the next one."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = next(port for port in range(29_000, 32_000, 2) if _is_free(port) and _is_free(port + 1))
     with serve(SCENARIOS["healthy"], port=port) as loopback:
         assert loopback.api_url == f"http://127.0.0.1:{port}"
         assert loopback.side_url == f"http://127.0.0.1:{port + 1}"
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def test_environment_alone_makes_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:

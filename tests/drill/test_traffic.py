@@ -196,7 +196,7 @@ def test_written_log_reads_back(tmp_path: Path, suffix: str) -> None:
     write_log(frame, path)
     reader = {"parquet": "read_parquet", "csv": "read_csv"}.get(suffix.split(".", maxsplit=1)[0], "read_json")
     columns = ["app", "route", "status_code", "error_type", "duration_ms", "request_id", "ratelimit_reset", "contact"]
-    query = f"SELECT CAST(timestamp AS VARCHAR), {', '.join(columns)} FROM {reader}($path)"  # noqa: S608 - our own names
+    query = f"SELECT CAST(timestamp AS VARCHAR), {', '.join(columns)} FROM {reader}($path)"
     with duckdb.connect() as connection:
         rows = connection.execute(query, {"path": str(path)}).fetchall()
     assert [row[0][:19].replace("T", " ") for row in rows] == frame["timestamp"].dt.strftime(SECONDS).tolist()

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from glob import escape
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,24 +99,27 @@ class OpenLog:
         self, connection: "DuckDBPyConnection", sources: Sequence[Source], folder: Path, options: Options
     ) -> None:
         self._connection, self._hosts = connection, options.hosts
-        parts = [self._part(source, folder / f"part-{i}.parquet", options) for i, source in enumerate(sources)]
+        parts = {self._part(source, folder / f"part-{i}.parquet", options) for i, source in enumerate(sources)}
         bounds = [f"timestamp >= {moment(options.since)}"] if options.since else []
         bounds += [f"timestamp < {moment(options.until)}"] if options.until else []
         kept = f"WHERE timestamp IS NULL OR {' AND '.join(bounds)}" if bounds else ""
         columns = ", ".join(REQUEST_COLUMNS)
-        connection.execute(f"CREATE VIEW looked_at AS SELECT * FROM ({' UNION ALL '.join(parts)}) {kept}")
+        connection.execute(f"CREATE VIEW looked_at AS SELECT * FROM ({' UNION ALL '.join(sorted(parts))}) {kept}")
         self.rows = self._rows()
         readable = "WHERE reason IS NULL" if self.rows.rejected or self.rows.ignored else ""  # it costs a third
         connection.execute(f"CREATE VIEW {RELATION} AS SELECT {columns} FROM looked_at {readable}")
 
     def _part(self, source: Source, file: Path, options: Options) -> str:
-        """Return a query for the source's candidates; text is parsed now, into `file`, and never again."""
+        """Return a query for the source's candidates; text is parsed now, into `file`, and never again.
+
+        Text gives the same query for every source: one over all that was parsed.
+        """
         zone = checked_zone(options.timezone) if options.timezone else None
         query = self._checked(candidates(source, zone, options.hosts), source, zone, options)
         if not source.text:
             return query
         execute(self._connection, f"COPY ({query}) TO {quoted(str(file))} (FORMAT parquet)")
-        return f"SELECT * FROM read_parquet({quoted(str(file))})"
+        return f"SELECT * FROM read_parquet({quoted(escape(str(file.parent)) + '/part-*.parquet')})"  # all of them
 
     def _checked(self, query: str, source: Source, zone: str | None, options: Options) -> str:
         """Look at the first rows: ask about times without a zone, and make routes of paths that pose as routes."""

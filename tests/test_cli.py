@@ -68,6 +68,19 @@ def test_what_cannot_run_exits_2_and_names_the_fix(kit: Kit, words: list[str], e
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize("words", [["triage"], ["triage", "--json"]])
+def test_a_verdict_that_cannot_be_archived_is_shown_all_the_same(
+    kit: Kit, play: Play, tmp_path: Path, words: list[str]
+) -> None:
+    """Where outputs cannot be written, as on a full disk, the verdict stands on the screen, and the status is 2."""
+    (tmp_path / "outputs").write_text("no folder")
+    result = kit(*words, env=play("token-revoked").environment)
+    assert result.returncode == 2
+    assert "token_invalid" in result.stdout
+    assert "This triage is not archived" in result.stderr
+    assert "Set INTERCOM_KIT_OUTPUTS" in result.stderr
+
+
 def test_json_is_one_object_of_the_documented_shape(kit: Kit, play: Play) -> None:
     """`triage --json` prints one object with the documented keys in order, and nothing else on standard output."""
     result = kit("triage", "--json", "--no-report", env=play("rate-limited").environment)

@@ -51,7 +51,7 @@ def triage(
     made, and the evidence is on disk before that.
     """
     settings = load_settings()
-    found = _ask(settings, incident, title)
+    found = _ask(settings, incident, title, as_json=as_json)
     _show_triage(found, as_json=as_json)
     if not as_json:
         from intercom_kit.report.past import same_before
@@ -200,17 +200,23 @@ def watch(
     raise typer.Exit(int(last.triage.decision.verdict != "healthy"))
 
 
-def _ask(settings: Settings, incident: str = "", title: str = "", drill: str | None = None) -> "Triage":
+def _ask(
+    settings: Settings, incident: str = "", title: str = "", drill: str | None = None, *, as_json: bool = False
+) -> "Triage":
     from intercom_kit.collect.checks import start_checks
 
     settings.require_token()
     if incident:
         check_incident_id(incident)
     asked = start_checks(settings)
-    from intercom_kit.report.triage import run_triage  # imported while the world answers
+    from intercom_kit.report.triage import NotArchivedError, run_triage  # imported while the world answers
 
-    with err.status("Asking Intercom, its status page and your own service …"):
-        return run_triage(settings, incident, title, drill, asked)
+    try:
+        with err.status("Asking Intercom, its status page and your own service …"):
+            return run_triage(settings, incident, title, drill, asked)
+    except NotArchivedError as error:
+        _show_triage(error.triage, as_json=as_json)
+        raise
 
 
 def _make_triage(settings: Settings, incident_id: str) -> bool:

@@ -45,6 +45,11 @@ class IncidentFolder:
         """Whether the folder is there."""
         return self.path.is_dir()
 
+    @property
+    def has_facts(self) -> bool:
+        """Whether incident.json is there; a kill can leave evidence without it."""
+        return os.path.lexists(self.facts_path)
+
     def create(self) -> None:
         """Make the folder and its evidence folder, readable by their owner only; one that is there stays as it is."""
         try:
@@ -110,7 +115,7 @@ class IncidentFolder:
 
     def write_facts(self, facts: IncidentFacts) -> None:
         """Replace incident.json as a whole; one that is there but broken is never overwritten (IncidentError)."""
-        if os.path.lexists(self.facts_path):
+        if self.has_facts:
             self.facts()
         self._refuse_links()
         try:
@@ -157,6 +162,22 @@ def new_incident_id(at: datetime, cause: Cause, outputs: Path) -> str:
         number += 1
         candidate = f"{plain}-{number}"
     return candidate
+
+
+def claim_incident(at: datetime, cause: Cause, outputs: Path) -> IncidentFolder:
+    """Make the folder of a new incident and return it; of two at the same moment each gets its own."""
+    while True:
+        folder = IncidentFolder(outputs, new_incident_id(at, cause, outputs))
+        try:
+            outputs.mkdir(parents=True, exist_ok=True)
+            _make(folder.path)
+        except FileExistsError:
+            if folder.exists:  # somebody made it just now
+                continue
+        except OSError:
+            pass  # the next line says why
+        folder.create()
+        return folder
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -243,11 +264,15 @@ def _make_private(folder: Path) -> None:
     if folder.is_symlink():
         raise IncidentError(f"{folder} is a symbolic link, which could lead out of outputs. Replace it.")
     with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-        folder.chmod(0o700)  # whatever the umask took away
-        _sync_folder(folder.parent)
+        _make(folder)
     if not folder.is_dir():
         raise IncidentError(f"{folder} is in the way: it is no folder. Move it, or choose another incident id.")
+
+
+def _make(folder: Path) -> None:
+    folder.mkdir(mode=0o700)
+    folder.chmod(0o700)  # whatever the umask took away
+    _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from intercom_kit.collect.checks import run_checks
-from intercom_kit.collect.incident import IncidentFolder, new_incident_id
+from intercom_kit.collect.incident import IncidentFolder, claim_incident, new_incident_id
 from intercom_kit.decide import decide
-from intercom_kit.errors import EvidenceError
+from intercom_kit.errors import EvidenceError, IncidentError
 from intercom_kit.records import CheckRecord, Decision, Event, IncidentFacts, latest_run
 from intercom_kit.report.messages import internal_update
 from intercom_kit.settings import Settings
@@ -35,6 +35,14 @@ class Triage:
         return json.dumps(_json_shape(self), indent=2)
 
 
+class NotArchivedError(IncidentError):
+    """A verdict stands, but it could not be written down whole; `triage` holds it, to be shown all the same."""
+
+    def __init__(self, message: str, triage: Triage) -> None:
+        super().__init__(f"This triage is not archived: {message}")
+        self.triage = triage
+
+
 def run_triage(
     settings: Settings,
     incident_id: str = "",
@@ -46,23 +54,21 @@ def run_triage(
 
     asked: checks that `start_checks` has under way already. An empty `incident_id` makes one from the time and the
     cause; a known one has this run appended to its evidence.
-    Raises SettingsError without a token, IncidentIdError for an id that is not a plain name.
+    Raises SettingsError without a token, IncidentIdError for an id that is not a plain name, and NotArchivedError,
+    which holds the triage, when the archive cannot be written: a full disk must not keep the verdict back.
     """
     settings.require_token()
     known = IncidentFolder(settings.outputs, incident_id) if incident_id else None
-    facts = known.facts() if known and known.exists else None
     checks = asked.result() if asked else run_checks(settings)
     decision = decide(checks, settings)
-    folder = known or IncidentFolder(settings.outputs, new_incident_id(decision.at, decision.cause, settings.outputs))
-    folder.create()
-    folder.add_checks(checks)
-    folder.add_event(triage_event(decision, checks))
-    if facts is None:
+    made = decision.at, decision.cause, settings.outputs
+    try:
+        folder = known or claim_incident(*made)
+        return Triage(folder, _archive(folder, checks, decision, title, drill), checks, decision)
+    except (IncidentError, EvidenceError) as error:
+        folder = known or IncidentFolder(settings.outputs, new_incident_id(*made))
         facts = _first_facts(folder, decision, title, drill)
-    elif title and title != facts.title:
-        facts = facts.model_copy(update={"title": title})
-        folder.write_facts(facts)
-    return Triage(folder, facts, checks, decision)
+        raise NotArchivedError(str(error), Triage(folder, facts, checks, decision)) from error
 
 
 def load_triage(settings: Settings, incident_id: str, run: str = "") -> Triage:
@@ -83,13 +89,28 @@ def has_evidence(outputs: Path, incident_id: str) -> bool:
     return folder.exists and bool(folder.checks())
 
 
-def _first_facts(folder: IncidentFolder, decision: Decision, title: str, drill: str | None) -> IncidentFacts:
-    words = TITLES.get(decision.cause, decision.cause.replace("_", " "))
-    facts = IncidentFacts(
-        id=folder.incident_id, title=title or f"Intercom: {words}", drill=drill, created_at=decision.at
-    )
+def _archive(
+    folder: IncidentFolder, checks: tuple[CheckRecord, ...], decision: Decision, title: str, drill: str | None
+) -> IncidentFacts:
+    """Write down the evidence, then the facts where they are new; return the facts."""
+    folder.create()
+    folder.add_checks(checks)
+    folder.add_event(triage_event(decision, checks))
+    facts = _first_facts(folder, decision, title, drill)
+    if folder.has_facts:
+        known = folder.facts()
+        facts = known.model_copy(update={"title": title or known.title})
+        if facts == known:
+            return known
     folder.write_facts(facts)
     return facts
+
+
+def _first_facts(folder: IncidentFolder, decision: Decision, title: str, drill: str | None) -> IncidentFacts:
+    words = TITLES.get(decision.cause, decision.cause.replace("_", " "))
+    return IncidentFacts(
+        id=folder.incident_id, title=title or f"Intercom: {words}", drill=drill, created_at=decision.at
+    )
 
 
 def triage_event(decision: Decision, checks: tuple[CheckRecord, ...]) -> Event:

@@ -1,12 +1,15 @@
 """A triage as a whole: evidence first, then what follows from it."""
 
 import json
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from intercom_kit.collect.checks import run_checks
 from intercom_kit.errors import EvidenceError, IncidentIdError, SettingsError
-from intercom_kit.report.triage import has_evidence, load_triage, run_triage
+from intercom_kit.records import CheckRecord
+from intercom_kit.report.triage import NotArchivedError, has_evidence, load_triage, run_triage
 from intercom_kit.settings import load_settings
 from tests.conftest import Play
 
@@ -47,6 +50,43 @@ def test_a_new_title_replaces_the_old_and_nothing_else(play: Play, tmp_path: Pat
     triage = run_triage(settings, "INC-1", "Second")
     assert json.loads(path.read_text())["title"] == triage.facts.title == "Second"
     assert triage.facts.commander == "mia"
+
+
+def test_an_incident_that_a_kill_left_without_its_facts_goes_on(play: Play, tmp_path: Path) -> None:
+    """Evidence without incident.json, as a kill can leave it, is added to, and the facts are made."""
+    settings = play("token-revoked").settings(outputs=tmp_path)
+    run_triage(settings, "INC-1")
+    (tmp_path / "INC-1" / "incident.json").unlink()
+    triage = run_triage(settings, "INC-1", "Mine")
+    assert triage.folder.facts().title == "Mine"
+    assert len(triage.folder.checks()) == 10
+
+
+def test_facts_that_are_broken_keep_nothing_back(play: Play, tmp_path: Path) -> None:
+    """A slip of the pen in incident.json costs neither the verdict nor the evidence, and is not written over."""
+    settings = play("token-revoked").settings(outputs=tmp_path)
+    run_triage(settings, "INC-1")
+    path = tmp_path / "INC-1" / "incident.json"
+    path.write_text('{"title": "Mine",}')
+    with pytest.raises(NotArchivedError, match=r"incident\.json") as caught:
+        run_triage(settings, "INC-1")
+    assert caught.value.triage.decision.cause == "token_invalid"
+    assert len(caught.value.triage.folder.checks()) == 10
+    assert path.read_text() == '{"title": "Mine",}'
+
+
+def test_two_triages_at_once_are_two_incidents(play: Play, tmp_path: Path) -> None:
+    """Two made at the same moment for the same cause get a folder each."""
+    settings = play("token-revoked").settings(outputs=tmp_path)
+    asked: list[Future[tuple[CheckRecord, ...]]] = [Future() for _ in range(6)]
+    with ThreadPoolExecutor(len(asked)) as pool:
+        made = [pool.submit(run_triage, settings, asked=each) for each in asked]
+        checks = run_checks(settings)
+        for each in asked:
+            each.set_result(checks)
+        folders = {each.result().folder for each in made}
+    assert len({folder.path for folder in folders}) == len(asked)
+    assert all(len(folder.checks()) == 5 for folder in folders)
 
 
 def test_nothing_is_written_without_a_token(tmp_path: Path) -> None:

@@ -108,6 +108,30 @@ def test_output_in_a_pipe_has_no_control_codes(kit: Kit, play: Play) -> None:
     )
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_that_lacks_a_character_gets_the_verdict(play: Play, encoding: str) -> None:
+    """Where a character cannot be encoded a question mark stands for it, and the screen is whole."""
+    environment = play("webhooks-delayed").environment | {"PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-m", "intercom_kit", "triage", "--no-report"]
+    result = subprocess.run(command, env=os.environ | environment, capture_output=True, check=False)
+    shown = result.stdout.decode(encoding)
+    assert result.returncode == 1, result.stderr
+    assert "Commander: nobody yet" in shown
+    assert "?Webhooks are delayed?" in " ".join(shown.split())
+
+
+def test_output_that_nobody_reads_is_not_called_an_incident(play: Play, tmp_path: Path) -> None:
+    """In `triage | head` of a healthy night the command could not do its work: 2, not 1."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "intercom_kit", "triage", "--no-report"]
+    environment = os.environ | play("healthy").environment
+    result = subprocess.run(command, env=environment, cwd=tmp_path, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert result.returncode == 2
+    assert b"Traceback" not in result.stderr
+
+
 def test_triage_imports_nothing_heavy(play: Play, tmp_path: Path) -> None:
     """Starting the command and running the checks imports no pandas, no matplotlib, no nbconvert and no Jupyter."""
     command = [sys.executable, "-X", "importtime", "-m", "intercom_kit", "triage", "--no-report"]

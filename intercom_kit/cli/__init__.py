@@ -1,5 +1,8 @@
 """What a person runs: `intercom-kit`, or `python -m intercom_kit`."""
 
+import io
+import sys
+
 from intercom_kit.cli import archive, mitigate, record, report, verdict
 from intercom_kit.cli.app import app
 
@@ -8,6 +11,9 @@ _PANELS = ("In an incident", mitigate.PANEL, "Writing things down", "Afterwards"
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; what a terminal's encoding lacks is shown as a question mark."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     app.registered_commands.sort(key=lambda command: _PANELS.index(str(command.rich_help_panel)))
     app()

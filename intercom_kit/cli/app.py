@@ -38,7 +38,13 @@ class KitGroup(TyperGroup):
         except KeyboardInterrupt:
             err.print("Interrupted. What was observed until now is kept in the incident's evidence.")
         except OSError as error:
-            err.print(f"{error.strerror or error}: {error.filename or 'input/output'}. Nothing written was lost.")
+            where = f"{error.filename}: " if error.filename else ""
+            err.print(
+                f"{where}{error.strerror or error}. What was written before is whole: put that right and run it again.",
+                soft_wrap=True,
+            )
+        except SystemExit:
+            pass  # rich's way to end when nobody reads on, as in `| head`
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
         except Exception as error:

@@ -10,7 +10,7 @@ from IPython.core.formatters import DisplayFormatter
 
 from intercom_kit.analyze.findings import findings_of
 from intercom_kit.analyze.study import Study
-from intercom_kit.drill.stand_in_log import open_log
+from intercom_kit.drill.stand_in import open_log
 from intercom_kit.records import Event, IncidentFacts
 from intercom_kit.report.displays import tell
 from intercom_kit.report.html import safe_html

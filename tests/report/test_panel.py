@@ -10,7 +10,7 @@ from intercom_kit.analyze.rollup import make_rollup
 from intercom_kit.analyze.study import study
 from intercom_kit.analyze.whatif import POLICIES
 from intercom_kit.drill.scenarios import find_scenario
-from intercom_kit.drill.stand_in_log import open_log
+from intercom_kit.drill.stand_in import open_log
 from intercom_kit.drill.traffic import generate, write_log
 from intercom_kit.report.panel import Panel
 

@@ -119,6 +119,8 @@ class StatusPage:
         states = _component_states([notice], at_s)
         components = [{"id": _id(name), "name": name, "status": states[name]} for name in notice.components]
         when = {status: self._time(since) for since, status, _ in reversed(said)}
+        planned = {status: self._time(since) for since, status, _ in notice.updates}
+        span = {"scheduled_for": planned.get("in_progress"), "scheduled_until": planned.get("completed")}
         return {
             "id": _id(notice.name),
             "name": notice.name,
@@ -129,6 +131,7 @@ class StatusPage:
             "monitoring_at": when.get("monitoring"),
             "resolved_at": when.get("resolved"),
             "impact": notice.impact if notice.kind == "incident" else "maintenance",
+            **(span if notice.kind == "maintenance" else {}),
             "shortlink": f"{_PAGE_URL}/{_id(notice.name)}",
             "page_id": _PAGE_ID,
             "components": [] if self.is_incident_io else components,

@@ -117,6 +117,8 @@ def test_maintenance_is_announced_then_under_way(play: Play) -> None:
         "in_progress",
     )
     assert during["components"][0]["status"] == "under_maintenance"
+    one = during["scheduled_maintenances"][0]
+    assert one["created_at"] < one["scheduled_for"] == one["updated_at"] < one["scheduled_until"]
 
 
 @pytest.mark.parametrize(("scenario", "status"), [("monitoring-gap", 200), ("vendor-outage-page-down", 503)])

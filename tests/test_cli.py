@@ -152,6 +152,16 @@ def test_a_known_incident_is_added_to(kit: Kit, play: Play, tmp_path: Path) -> N
     assert json.loads((folder / "incident.json").read_text())["title"] == "Mine"
 
 
+def test_the_report_shows_the_run_that_the_screen_showed(kit: Kit, play: Play, tmp_path: Path) -> None:
+    """Where an earlier run is dated later, as by a clock that was ahead, the report is of the run just shown."""
+    kit("triage", "--no-report", "-i", "INC-1", env=play("token-revoked").environment)
+    evidence = tmp_path / "outputs" / "INC-1" / "evidence" / "checks.jsonl"
+    evidence.write_text(evidence.read_text().replace('"started_at":"20', '"started_at":"21'))
+    result = kit("triage", "-i", "INC-1", env=play("ip-not-allowed").environment)
+    assert "ours · ip_not_allowed" in result.stdout
+    assert "ip_not_allowed" in (tmp_path / "outputs" / "INC-1" / "01-triage.html").read_text()
+
+
 def test_settings_masks_secrets_and_tells_origins(kit: Kit, tmp_path: Path) -> None:
     """`settings` shows every variable, its origin, and no secret."""
     (tmp_path / ".env").write_text("INTERCOM_REGION=eu\nINTERCOM_ACCESS_TOKEN=tok-canary-file\n")

@@ -58,7 +58,7 @@ def triage(
         from intercom_kit.report.terminal import show_past
 
         show_past(out, same_before(settings, found.folder.incident_id, found.decision, found.checks)[:3])
-    complete = no_report or _make_triage(settings, found.folder.incident_id)
+    complete = no_report or _make_triage(settings, found)
     raise typer.Exit(COULD_NOT if not complete else int(found.decision.verdict != "healthy"))
 
 
@@ -142,8 +142,10 @@ def drill(
     played = find_scenario(scenario)
     settings, found, truth = _night(played) if whole_night else _moment(played, _seconds(at))
     _show_triage(found, as_json=as_json, now=found.decision.at)
-    make_reports = make_all if whole_night else _make_triage
-    complete = no_report or make_reports(settings, found.folder.incident_id)
+    if whole_night:
+        complete = make_all(settings, found.folder.incident_id)
+    else:
+        complete = no_report or _make_triage(settings, found)
     result = score(found.decision, truth)
     _show_score(err if as_json else out, result)
     raise typer.Exit(COULD_NOT if not complete else int(not result.agrees))
@@ -219,8 +221,9 @@ def _ask(
         raise
 
 
-def _make_triage(settings: Settings, incident_id: str) -> bool:
-    return make(settings, incident_id, {TRIAGE: {}})
+def _make_triage(settings: Settings, found: "Triage") -> bool:
+    """Make the report of the run that was shown, which need not be the latest: a clock may have been set back."""
+    return make(settings, found.folder.incident_id, {TRIAGE: {"run": found.checks[0].run}})
 
 
 def _show_triage(found: "Triage", *, as_json: bool, now: datetime | None = None) -> None:

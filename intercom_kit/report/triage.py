@@ -7,12 +7,14 @@ from pathlib import Path
 
 from intercom_kit.collect.checks import run_checks
 from intercom_kit.collect.incident import IncidentFolder, claim_incident, new_incident_id
+from intercom_kit.collect.redact import Redactor
 from intercom_kit.decide import decide
 from intercom_kit.errors import EvidenceError, IncidentError
 from intercom_kit.records import CheckRecord, Decision, Event, IncidentFacts, latest_run
 from intercom_kit.report.messages import internal_update
 from intercom_kit.settings import Settings
 
+TITLE_LIMIT = 200  # characters
 TITLES = {"none": "no incident found", "unknown": "cause not known yet"}
 
 
@@ -58,6 +60,7 @@ def run_triage(
     which holds the triage, when the archive cannot be written: a full disk must not keep the verdict back.
     """
     settings.require_token()
+    title = Redactor(settings.token).text(title, TITLE_LIMIT)
     known = IncidentFolder(settings.outputs, incident_id) if incident_id else None
     checks = asked.result() if asked else run_checks(settings)
     decision = decide(checks, settings)

@@ -89,6 +89,13 @@ def test_two_triages_at_once_are_two_incidents(play: Play, tmp_path: Path) -> No
     assert all(len(folder.checks()) == 5 for folder in folders)
 
 
+def test_a_title_holds_no_secret(play: Play, tmp_path: Path) -> None:
+    """What slipped into a title from the clipboard is taken out like everywhere else."""
+    settings = play("token-revoked").settings(outputs=tmp_path)
+    triage = run_triage(settings, title=f"{settings.require_token()} was revoked\udcff\x1b[2J")
+    assert triage.folder.facts().title == "[token] was revoked\ufffd\ufffd[2J"
+
+
 def test_nothing_is_written_without_a_token(tmp_path: Path) -> None:
     """A triage that cannot run leaves no folder behind."""
     with pytest.raises(SettingsError, match="INTERCOM_ACCESS_TOKEN"):

@@ -16,7 +16,7 @@ from intercom import Intercom
 
 from intercom_kit.collect.cache import Cache
 from intercom_kit.collect.fallback import FallbackTransport
-from intercom_kit.collect.warm import GIVE_UP, Warmed, read_ids, warm
+from intercom_kit.collect.warm import GIVE_UP, WORKERS, Warmed, read_ids, warm
 from intercom_kit.drill import objects
 from intercom_kit.drill.loopback import Loopback
 from intercom_kit.errors import InputError, SettingsError
@@ -149,13 +149,15 @@ def test_what_is_gone_is_counted_and_removed(misbehave: Misbehave) -> None:
 
 @pytest.mark.parametrize(("status", "word"), [("401 Unauthorized", "triage"), ("403 Forbidden", "triage")])
 def test_a_refused_token_stops_it_at_once(misbehave: Misbehave, status: str, word: str) -> None:
-    """A token that is refused is not tried on thousands of ids."""
+    """A token that is refused is tried on no more ids than were under way, of thousands."""
     server = misbehave(answer('{"type":"error.list","errors":[{"code":"unauthorized"}]}', status))
     warmed = warm(settings_of(server), IDS, Cache(), share=1)
-    assert (warmed.kept, warmed.failed, warmed.left) == (0, 1, 59)
+    assert warmed.kept == 0
+    assert 1 <= warmed.failed <= WORKERS
+    assert warmed.failed + warmed.left == len(IDS)
     assert status[:3] in warmed.stopped
     assert word in warmed.stopped
-    assert len(server.requests) == 1
+    assert len(server.requests) <= WORKERS
 
 
 def test_an_outage_stops_it_after_some_tries(misbehave: Misbehave) -> None:

@@ -71,9 +71,14 @@ def _version(value: str) -> str:
     return value
 
 
+def is_plain(token: SecretStr) -> bool:
+    """Tell whether a text can be a token: it is not empty, and holds visible ASCII only."""
+    text = token.get_secret_value()
+    return bool(text) and text.isascii() and text.isprintable() and " " not in text
+
+
 def _token(value: SecretStr) -> SecretStr:
-    token = value.get_secret_value()
-    if not token.isascii() or not token.isprintable() or " " in token:
+    if not is_plain(value):
         raise ValueError("it holds a space, a line break or a character no token has. Copy the bare token again")
     return value
 

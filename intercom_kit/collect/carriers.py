@@ -3,12 +3,14 @@
 An httpx client that is given a transport does not look for the environment's proxies any more.
 """
 
+import os
 from collections.abc import Callable
 from typing import Generic, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 
-from intercom_kit.collect.network import proxy_for
+from intercom_kit.settings import LOOPBACK
 
 T = TypeVar("T")
 
@@ -38,11 +40,41 @@ class Carriers(Generic[T]):
         return [self._given] if self._given else list(self._by_proxy.values())
 
 
-def carriers(given: httpx.BaseTransport | None) -> Carriers[httpx.BaseTransport]:
-    """Return the carriers of an httpx.Client."""
-    return Carriers[httpx.BaseTransport](given, lambda proxy: httpx.HTTPTransport(proxy=proxy))
+class CarriedTransport(httpx.BaseTransport):
+    """A transport of ours for an httpx.Client. transport: carries the calls; unless given, one as httpx makes it."""
+
+    def __init__(self, transport: httpx.BaseTransport | None) -> None:
+        make = Carriers[httpx.BaseTransport]
+        self._carriers = make(transport, lambda proxy: httpx.HTTPTransport(proxy=proxy))
+
+    def close(self) -> None:
+        """Close what carries the calls."""
+        for transport in self._carriers.all():
+            transport.close()
 
 
-def async_carriers(given: httpx.AsyncBaseTransport | None) -> Carriers[httpx.AsyncBaseTransport]:
-    """Return the carriers of an httpx.AsyncClient."""
-    return Carriers[httpx.AsyncBaseTransport](given, lambda proxy: httpx.AsyncHTTPTransport(proxy=proxy))
+class AsyncCarriedTransport(httpx.AsyncBaseTransport):
+    """The same for an httpx.AsyncClient."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport | None) -> None:
+        make = Carriers[httpx.AsyncBaseTransport]
+        self._carriers = make(transport, lambda proxy: httpx.AsyncHTTPTransport(proxy=proxy))
+
+    async def aclose(self) -> None:
+        """Close what carries the calls."""
+        for transport in self._carriers.all():
+            await transport.aclose()
+
+
+def proxy_for(url: str) -> str | None:
+    """Return the environment's proxy for a URL; loopback never goes through one."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if host in LOOPBACK or not any(name.lower().endswith("_proxy") for name in os.environ):
+        return None
+    from urllib.request import getproxies, proxy_bypass  # here, as it is rare and slow to import
+
+    if proxy_bypass(host):
+        return None
+    proxies = getproxies()
+    return proxies.get(parts.scheme) or proxies.get("all")

@@ -25,10 +25,9 @@ from pathlib import Path
 import httpx
 from anyio import to_thread
 
-from intercom_kit.collect.breaker import Breaker
 from intercom_kit.collect.cache import Cache
-from intercom_kit.collect.carriers import async_carriers, carriers
-from intercom_kit.collect.last_good import ROUTES, SPARED, LastGood
+from intercom_kit.collect.carriers import AsyncCarriedTransport, CarriedTransport
+from intercom_kit.collect.last_good import ROUTES, SPARED, Breaker, LastGood
 
 MAX_AGE_S = 3600.0
 
@@ -36,7 +35,7 @@ MAX_AGE_S = 3600.0
 NO_ANSWER = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError)
 
 
-class FallbackTransport(httpx.BaseTransport):
+class FallbackTransport(CarriedTransport):
     """Serves the last good answer in an httpx.Client when Intercom fails.
 
     cache: what is kept, or the path of its file; in memory unless given. transport: carries the calls; unless given,
@@ -56,7 +55,7 @@ class FallbackTransport(httpx.BaseTransport):
         routes: AbstractSet[str] = ROUTES,
         breaker: Breaker | None = None,
     ) -> None:
-        self._carriers = carriers(transport)
+        super().__init__(transport)
         self._last_good = LastGood(cache, max_age_s, routes, breaker)
         self.counts = self._last_good.counts
 
@@ -81,13 +80,8 @@ class FallbackTransport(httpx.BaseTransport):
             raise
         return last_good.settle(call, response)
 
-    def close(self) -> None:
-        """Close what carries the calls; the cache stays open."""
-        for transport in self._carriers.all():
-            transport.close()
 
-
-class AsyncFallbackTransport(httpx.AsyncBaseTransport):
+class AsyncFallbackTransport(AsyncCarriedTransport):
     """Does in an httpx.AsyncClient what FallbackTransport does; the cache is asked in a thread."""
 
     def __init__(
@@ -99,7 +93,7 @@ class AsyncFallbackTransport(httpx.AsyncBaseTransport):
         routes: AbstractSet[str] = ROUTES,
         breaker: Breaker | None = None,
     ) -> None:
-        self._carriers = async_carriers(transport)
+        super().__init__(transport)
         self._last_good = LastGood(cache, max_age_s, routes, breaker)
         self.counts = self._last_good.counts
 
@@ -123,11 +117,6 @@ class AsyncFallbackTransport(httpx.AsyncBaseTransport):
                 return stale
             raise
         return await to_thread.run_sync(last_good.settle, call, response)
-
-    async def aclose(self) -> None:
-        """Close what carries the calls; the cache stays open."""
-        for transport in self._carriers.all():
-            await transport.aclose()
 
 
 def _whole(response: httpx.Response) -> httpx.Response:

@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,6 @@ from urllib.parse import unquote
 
 import httpx
 
-from intercom_kit.collect.breaker import Breaker
 from intercom_kit.collect.cache import Cache, Kept
 from intercom_kit.collect.routes import WORDS, route_of
 from intercom_kit.errors import CacheError, InputError
@@ -35,6 +35,8 @@ ROUTES = frozenset(
 STALE_HEADER, FAILURE_HEADER = "X-Intercom-Kit-Stale", "X-Intercom-Kit-Failure"
 
 SPARED = "open circuit"  # nothing was asked
+FAILURES = 5  # in a row, after which a route is not waited for
+PROBE_S = 5.0
 _SAY_EVERY_S = 60.0
 _READABLE = re.compile(r"GET (?:/(?:[a-z_]+|\{id\}))+|POST (?:/[a-z_]+)+/search")
 _NAMED_IN_BODY = {"/contacts/merge": ("from", "into"), "/conversations/redact": ("conversation_id",)}
@@ -49,6 +51,53 @@ class Read:
 
     route: str
     key: bytes
+
+
+@dataclass
+class _Route:
+    failures: int = 0
+    probe_at: float = 0.0
+
+
+class Breaker:
+    """A circuit breaker: without it every call that hangs would wait for its timeout before the fallback is served.
+
+    It opens a route after some failures in a row, then lets one call through every few seconds, until one is answered.
+    failures: how many in a row. probe_s: seconds from one call let through to the next. clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self, failures: int = FAILURES, probe_s: float = PROBE_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._limit, self._probe_s, self._clock = failures, probe_s, clock
+        self._routes: dict[str, _Route] = {}
+        self._lock = threading.Lock()
+
+    def is_open(self, route: str) -> bool:
+        """Tell whether to spare this call; False also for the one that finds out whether the route answers again."""
+        with self._lock:
+            seen = self._routes.get(route)
+            if not seen or seen.failures < self._limit:
+                return False
+            now = self._clock()
+            if now < seen.probe_at:
+                return True
+            seen.probe_at = now + self._probe_s
+            return False
+
+    def failed(self, route: str) -> None:
+        """Note a call that failed."""
+        with self._lock:
+            seen = self._routes.setdefault(route, _Route())
+            seen.failures += 1
+            if seen.failures == self._limit:
+                seen.probe_at = self._clock() + self._probe_s
+
+    def answered(self, route: str) -> None:
+        """Note a call that was answered: the route is closed again."""
+        if route in self._routes:
+            with self._lock:
+                self._routes.pop(route, None)
 
 
 class LastGood:

@@ -25,7 +25,7 @@ from time import perf_counter
 
 import httpx
 
-from intercom_kit.collect.carriers import async_carriers, carriers
+from intercom_kit.collect.carriers import AsyncCarriedTransport, CarriedTransport
 from intercom_kit.collect.request_log import RequestLog
 from intercom_kit.collect.routes import WORDS, route_of
 from intercom_kit.records import REQUEST_COLUMNS
@@ -58,7 +58,7 @@ _ERROR_TYPES: tuple[tuple[type[BaseException], str], ...] = (
 )
 
 
-class RecordingTransport(httpx.BaseTransport):
+class RecordingTransport(CarriedTransport):
     """Records the calls of an httpx.Client.
 
     path: the request log, made if it is not there. app: which of our apps calls; the program's name unless given.
@@ -75,7 +75,7 @@ class RecordingTransport(httpx.BaseTransport):
         salt: bytes | None = None,
     ) -> None:
         self._log = RequestLog(Path(path), app, salt)
-        self._carriers = carriers(transport)
+        super().__init__(transport)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Pass the call on; its row is written once the response is closed."""
@@ -92,13 +92,8 @@ class RecordingTransport(httpx.BaseTransport):
             response.stream = _Stream(response.stream, call)
         return response
 
-    def close(self) -> None:
-        """Close what carries the calls."""
-        for transport in self._carriers.all():
-            transport.close()
 
-
-class AsyncRecordingTransport(httpx.AsyncBaseTransport):
+class AsyncRecordingTransport(AsyncCarriedTransport):
     """Records the calls of an httpx.AsyncClient; takes what RecordingTransport takes."""
 
     def __init__(
@@ -110,7 +105,7 @@ class AsyncRecordingTransport(httpx.AsyncBaseTransport):
         salt: bytes | None = None,
     ) -> None:
         self._log = RequestLog(Path(path), app, salt)
-        self._carriers = async_carriers(transport)
+        super().__init__(transport)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Pass the call on; its row is written once the response is closed."""
@@ -126,11 +121,6 @@ class AsyncRecordingTransport(httpx.AsyncBaseTransport):
         elif isinstance(response.stream, httpx.AsyncByteStream):
             response.stream = _AsyncStream(response.stream, call)
         return response
-
-    async def aclose(self) -> None:
-        """Close what carries the calls."""
-        for transport in self._carriers.all():
-            await transport.aclose()
 
 
 class _Call:

@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 import tenacity
 
-from intercom_kit.collect.carriers import async_carriers, carriers
+from intercom_kit.collect.carriers import AsyncCarriedTransport, CarriedTransport
 from intercom_kit.collect.fallback import NO_ANSWER
 from intercom_kit.collect.last_good import is_read
 
@@ -34,7 +34,7 @@ TRIES_LIMITED, TRIES_FAILED = 3, 2  # of one call, when it is answered 429; when
 _NUMBER = re.compile(r"\s*[0-9]{1,11}\s*")
 
 
-class RetryTransport(httpx.BaseTransport):
+class RetryTransport(CarriedTransport):
     """Repeats the calls of an httpx.Client.
 
     transport: carries the calls; unless given, one as httpx makes it, through the environment's proxies. budget:
@@ -50,7 +50,7 @@ class RetryTransport(httpx.BaseTransport):
         patience_s: float = PATIENCE_S,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._carriers = carriers(transport)
+        super().__init__(transport)
         self._policy = _Policy(budget, patience_s)
         self._sleep = sleep
 
@@ -68,13 +68,8 @@ class RetryTransport(httpx.BaseTransport):
         retrying = tenacity.Retrying(**self._policy.arguments(), sleep=self._sleep, before_sleep=_discard)
         return retrying(carrier.handle_request, request)
 
-    def close(self) -> None:
-        """Close what carries the calls."""
-        for transport in self._carriers.all():
-            transport.close()
 
-
-class AsyncRetryTransport(httpx.AsyncBaseTransport):
+class AsyncRetryTransport(AsyncCarriedTransport):
     """Does in an httpx.AsyncClient what RetryTransport does."""
 
     def __init__(
@@ -85,7 +80,7 @@ class AsyncRetryTransport(httpx.AsyncBaseTransport):
         patience_s: float = PATIENCE_S,
         sleep: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
-        self._carriers = async_carriers(transport)
+        super().__init__(transport)
         self._policy = _Policy(budget, patience_s)
         self._more: dict[str, Any] = {"sleep": sleep} if sleep else {}
 
@@ -102,11 +97,6 @@ class AsyncRetryTransport(httpx.AsyncBaseTransport):
         await request.aread()
         retrying = tenacity.AsyncRetrying(**self._policy.arguments(), before_sleep=_discard_async, **self._more)
         return await retrying(carrier.handle_async_request, request)
-
-    async def aclose(self) -> None:
-        """Close what carries the calls."""
-        for transport in self._carriers.all():
-            await transport.aclose()
 
 
 class _Policy:

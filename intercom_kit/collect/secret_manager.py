@@ -46,7 +46,7 @@ class Held:
     def holds(self, token: SecretStr | None) -> bool:
         """Tell whether this token stands there."""
         held = str(json.loads(self.text)[self.key]) if self.key else self.text
-        return token is not None and _same(held, token)
+        return token is not None and same(held, token)
 
 
 class SecretManager:
@@ -76,7 +76,7 @@ class SecretManager:
         with self._asking() as client:
             version = str(client.put_secret_value(SecretId=self.secret_id, SecretString=text)["VersionId"])
             back = client.get_secret_value(SecretId=self.secret_id)
-        if back["VersionId"] != version or not _same(str(back.get("SecretString")), SecretStr(text)):
+        if back["VersionId"] != version or not same(str(back.get("SecretString")), SecretStr(text)):
             raise SecretError(f"The secret {self.secret_id} was changed by somebody else meanwhile. Look who did it.")
         return version
 
@@ -92,7 +92,7 @@ class SecretManager:
                     f"The secret {self.secret_id} has no keys: it is the token itself. Leave the key out."
                 )
             return None
-        found = [self._key] if self._key else [name for name, value in body.items() if old and _same(str(value), old)]
+        found = [self._key] if self._key else [name for name, value in body.items() if old and same(str(value), old)]
         found = found or [name for name in body if name.upper() in KEYS]
         if len(found) != 1 or found[0] not in body:
             names = ", ".join(sorted(body)) or "none"
@@ -121,5 +121,6 @@ class SecretManager:
             ) from None
 
 
-def _same(text: str, secret: SecretStr) -> bool:
+def same(text: str, secret: SecretStr) -> bool:
+    """Tell whether a text is the secret, in constant time."""
     return hmac.compare_digest(text.encode(), secret.get_secret_value().encode())

@@ -5,7 +5,6 @@ so and `confirm` agrees to each change. Tokens come as SecretStr and are never a
 """
 
 import asyncio
-import hmac
 import shlex
 import time
 from collections.abc import Callable, Sequence
@@ -15,17 +14,16 @@ from typing import Literal
 from pydantic import SecretStr
 
 from intercom_kit.collect.apart import start_apart
-from intercom_kit.collect.client import utc_now
 from intercom_kit.collect.health import check_health
 from intercom_kit.collect.incident import IncidentFolder
 from intercom_kit.collect.redact import Redactor
 from intercom_kit.collect.rollout import kubectl, run_command, shown
 from intercom_kit.collect.round import Round
-from intercom_kit.collect.secret_manager import Held, SecretManager
+from intercom_kit.collect.secret_manager import Held, SecretManager, same
 from intercom_kit.collect.token_look import Look, look_at
 from intercom_kit.errors import SecretError
 from intercom_kit.records import Event, EventKind, Record, UtcTime
-from intercom_kit.settings import Settings
+from intercom_kit.settings import Settings, is_plain
 
 StepName = Literal["token", "workspace", "scopes", "secret", "rollout", "health"]
 StepOutcome = Literal["ok", "failed", "unknown", "planned"]
@@ -134,11 +132,11 @@ def _never(_: TokenStep) -> bool:
 
 def _verify(steps: _Steps, settings: Settings, new: SecretStr | None, folder: IncidentFolder | None) -> None:
     token, old = (new, settings.token) if new else (SecretStr(settings.require_token()), None)
-    if not _is_plain(token):
+    if not is_plain(token):
         text = "The token holds a space, a line break or a character no token has. Copy it again."
         steps.add("token", "failed", text)
         return
-    if _same(token, old):
+    if old and same(token.get_secret_value(), old):
         text = "The new token is the one that is set already. Regenerate it in the Developer Hub."
         steps.add("token", "failed", text)
         return
@@ -149,15 +147,6 @@ def _verify(steps: _Steps, settings: Settings, new: SecretStr | None, folder: In
         known = before.me.workspace if before else _workspace_of(folder)
         _compare_workspace(steps, settings, seen, known, is_new=new is not None)
         _compare_scopes(steps, seen, before)
-
-
-def _is_plain(token: SecretStr) -> bool:
-    text = token.get_secret_value()
-    return bool(text) and text.isascii() and text.isprintable() and " " not in text
-
-
-def _same(one: SecretStr, other: SecretStr | None) -> bool:
-    return other is not None and hmac.compare_digest(one.get_secret_value(), other.get_secret_value())
 
 
 def _compare_workspace(steps: _Steps, settings: Settings, seen: Look, known: str | None, *, is_new: bool) -> None:
@@ -263,7 +252,7 @@ async def _healthy(settings: Settings, patience_s: float) -> tuple[StepOutcome, 
     started, in_a_row = time.monotonic(), 0
     while True:
         deadline = asyncio.get_running_loop().time() + settings.timeout_s
-        check = await check_health(Round(settings, Redactor(settings.token), "token", deadline, utc_now))
+        check = await check_health(Round(settings, Redactor(settings.token), "token", deadline))
         in_a_row = in_a_row + 1 if check.outcome == "ok" else 0
         waited_s = time.monotonic() - started
         if in_a_row == HEALTHY_IN_A_ROW:

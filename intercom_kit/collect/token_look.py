@@ -1,15 +1,13 @@
 """What the API tells of a token: whose it is, and which of the documented reads it may do."""
 
 import asyncio
-import json
 import secrets
 from dataclasses import dataclass
 
 from pydantic import SecretStr
 
 from intercom_kit.collect.apart import start_apart
-from intercom_kit.collect.api import SEARCH, check_api, error_of
-from intercom_kit.collect.client import ask, utc_now
+from intercom_kit.collect.api import SEARCH, ask_api, check_api, error_of
 from intercom_kit.collect.redact import Redactor
 from intercom_kit.collect.round import Round, parsed
 from intercom_kit.records import CheckRecord
@@ -57,7 +55,6 @@ async def _look(settings: Settings, token: SecretStr) -> Look:
         Redactor(token),
         f"token-{secrets.token_hex(3)}",
         asyncio.get_running_loop().time() + 2 * settings.timeout_s,
-        utc_now,
     )
     me = await check_api(this)
     if me.outcome != "ok":
@@ -69,14 +66,7 @@ async def _look(settings: Settings, token: SecretStr) -> Look:
 
 async def _probe(this: Round, method: str, path: str, body: dict[str, object] | None) -> str:
     """Tell whether a read is allowed, refused, or neither can be told."""
-    answer = await ask(
-        method,
-        this.settings.base_url + path,
-        deadline=this.deadline,
-        headers={"Intercom-Version": this.settings.api_version, "Content-Type": "application/json"},
-        token=this.settings.token,
-        content=json.dumps(body).encode() if body else b"",
-    )
+    answer = await ask_api(this.settings, method, path, body=body, deadline=this.deadline)
     if answer.status == 200 and not answer.error_type:
         return "allowed"
     lacks = answer.status == 403 or error_of(parsed(answer)[0], this.redactor)[0] == "token_unauthorized"

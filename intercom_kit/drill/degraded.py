@@ -7,14 +7,13 @@ import logging
 import random
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import httpx
 import pandas as pd
 
 from intercom_kit.collect import last_good
-from intercom_kit.collect.breaker import Breaker
 from intercom_kit.collect.cache import Cache
 from intercom_kit.collect.fallback import FallbackTransport
 from intercom_kit.drill import objects
@@ -89,9 +88,11 @@ def degrade_drill(scenario: Scenario, *, calls: int = CALLS, seed: int = 1) -> N
     """
     clock = _Clock()
     with serve(scenario, at_s=-BEFORE_S) as loopback, ExitStack() as stack:
-        stack.enter_context(_quiet())
+        log = logging.getLogger(last_good.__name__)  # its warnings stay off the screen: here the outage is no news
+        log.addFilter(_nothing)
+        stack.callback(log.removeFilter, _nothing)
         loopback.clock = clock
-        fallback = FallbackTransport(Cache(clock=clock), breaker=Breaker(clock=clock))
+        fallback = FallbackTransport(Cache(clock=clock), breaker=last_good.Breaker(clock=clock))
         plain, kept = (
             stack.enter_context(
                 httpx.Client(
@@ -112,17 +113,6 @@ def degrade_drill(scenario: Scenario, *, calls: int = CALLS, seed: int = 1) -> N
     frame = pd.DataFrame(rows, columns=["at_s", "route", "without", "with_fallback", "age_s"])
     found = _found(scenario, frame)
     return Night(found, fallback_chart(frame, (0.0, scenario.recovery_s), found.reading), frame)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the fallback's warnings off the screen: here the outage is no news."""
-    log = logging.getLogger(last_good.__name__)
-    log.addFilter(_nothing)
-    try:
-        yield
-    finally:
-        log.removeFilter(_nothing)
 
 
 def _nothing(_: logging.LogRecord) -> bool:

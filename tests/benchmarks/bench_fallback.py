@@ -16,9 +16,9 @@ from time import perf_counter
 
 import httpx
 
-from intercom_kit.collect.breaker import Breaker
 from intercom_kit.collect.cache import Cache
 from intercom_kit.collect.fallback import FallbackTransport
+from intercom_kit.collect.last_good import Breaker
 from intercom_kit.drill import objects
 
 THREADS = 8

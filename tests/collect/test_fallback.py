@@ -19,10 +19,9 @@ import pytest
 from intercom import AsyncIntercom, Intercom, SingleFilterSearchRequest
 from intercom.core.api_error import ApiError
 
-from intercom_kit.collect.breaker import Breaker
 from intercom_kit.collect.cache import Cache
 from intercom_kit.collect.fallback import AsyncFallbackTransport, FallbackTransport
-from intercom_kit.collect.last_good import BODY_LIMIT, ROUTES
+from intercom_kit.collect.last_good import BODY_LIMIT, ROUTES, Breaker
 from intercom_kit.collect.recorder import RecordingTransport
 from intercom_kit.drill import objects
 from intercom_kit.drill.loopback import Loopback

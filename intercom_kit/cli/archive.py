@@ -109,12 +109,11 @@ def purge(
 
 def _folders(incident_id: str) -> "list[IncidentFolder]":
     from intercom_kit.collect.incident import IncidentFolder
-    from intercom_kit.collect.notes import require_incident
 
     outputs = load_settings().outputs
     if incident_id:
         folder = IncidentFolder(outputs, incident_id)
-        require_incident(folder)
+        folder.require()
         return [folder]
     names = sorted(path.name for path in outputs.iterdir() if path.is_dir()) if outputs.is_dir() else []
     folders = [IncidentFolder(outputs, name) for name in names if not name.startswith(".")]

@@ -173,12 +173,11 @@ def _read_token() -> SecretStr:
 
 def _folder(settings: Settings, incident: str) -> "IncidentFolder | None":
     from intercom_kit.collect.incident import IncidentFolder
-    from intercom_kit.collect.notes import require_incident
 
     if not incident:
         return None
     folder = IncidentFolder(settings.outputs, incident)
-    require_incident(folder)
+    folder.require()
     return folder
 
 

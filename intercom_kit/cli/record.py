@@ -43,8 +43,8 @@ def import_events(
     until: Annotated[str, typer.Option(help="Only events before then.")] = "",
 ) -> None:
     """Append the events of a file to the incident's timeline. Events that are there already are not added twice."""
-    from intercom_kit.collect.imports import import_events
     from intercom_kit.collect.incident import IncidentFolder
+    from intercom_kit.collect.notes import import_events
     from intercom_kit.collect.redact import Redactor
 
     settings = load_settings()

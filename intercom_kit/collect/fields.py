@@ -20,7 +20,6 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from intercom_kit.collect.incident import IncidentFolder
-from intercom_kit.collect.notes import require_incident
 from intercom_kit.collect.redact import Redactor
 from intercom_kit.collect.times import parse_time
 from intercom_kit.errors import InputError
@@ -56,7 +55,7 @@ def set_facts(folder: IncidentFolder, assignments: Iterable[str], redactor: Reda
     Raises InputError for an assignment that cannot be understood, naming what can be written instead; IncidentError
     when there is no such incident, or its incident.json is broken.
     """
-    require_incident(folder)
+    folder.require()
     facts = folder.facts()
     for assignment in assignments:
         facts = assign(facts, assignment, redactor or Redactor())

@@ -13,7 +13,7 @@ from intercom_kit.collect.apart import start_apart
 from intercom_kit.collect.api import ask_api, rate_limit
 from intercom_kit.collect.client import Answer, utc_now
 from intercom_kit.collect.incident import IncidentFolder
-from intercom_kit.collect.notes import NOTE_LIMIT, require_incident
+from intercom_kit.collect.notes import NOTE_LIMIT
 from intercom_kit.collect.redact import Redactor
 from intercom_kit.errors import EvidenceError, InputError
 from intercom_kit.records import WINDOW_S, Event
@@ -60,7 +60,7 @@ def add_count(
     folder: IncidentFolder, count: Count, since: datetime, until: datetime, at: datetime | None = None
 ) -> Event:
     """Append a count to the incident's evidence and return the event."""
-    require_incident(folder)
+    folder.require()
     text = (
         f"Intercom counts {count.conversations} conversations with {count.contacts} contacts created from "
         f"{since:%Y-%m-%d %H:%M:%S} to {until:%Y-%m-%d %H:%M:%S} UTC"
@@ -85,7 +85,7 @@ def state_impact(
 
     Raises InputError without a number or a source; IncidentError when there is no such incident.
     """
-    require_incident(folder)
+    folder.require()
     given = {"conversations_affected": conversations, "users_unable_to_reach_support": users}
     numbers = {name: number for name, number in given.items() if number is not None}
     said = Redactor().text(source, NOTE_LIMIT)

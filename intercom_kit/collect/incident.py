@@ -50,6 +50,14 @@ class IncidentFolder:
         """Whether incident.json is there; a kill can leave evidence without it."""
         return os.path.lexists(self.facts_path)
 
+    def require(self) -> None:
+        """Raise IncidentError when there is no such incident yet."""
+        if not self.exists:
+            raise IncidentError(
+                f"There is no incident {self.incident_id}. Start one with: "
+                f"intercom-kit triage --incident {self.incident_id}"
+            )
+
     def create(self) -> None:
         """Make the folder and its evidence folder, readable by their owner only; one that is there stays as it is."""
         try:
@@ -77,6 +85,10 @@ class IncidentFolder:
     def events(self) -> tuple[Event, ...]:
         """Return all events in the order they were written; none when there is no such file."""
         return self._read("events.jsonl", Event)
+
+    def evidence_ids(self) -> set[str]:
+        """Return the ids of all checks and events."""
+        return {record.evidence_id for record in (*self.checks(), *self.events())}
 
     @property
     def torn(self) -> int:

@@ -1,24 +1,44 @@
-"""What people note on the timeline, in their own words.
+"""What people note on the timeline, in their own words: one event, or a file of them (a Slack export, CSV, NDJSON).
 
 All text is scrubbed as the world's is: no address, no secret, no control character gets into the evidence.
 """
 
+import csv
 import getpass
+import json
 import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from io import StringIO
+from pathlib import Path
 from typing import get_args
 
 from intercom_kit.collect.incident import IncidentFolder
 from intercom_kit.collect.redact import Redactor
 from intercom_kit.collect.times import parse_time
-from intercom_kit.errors import IncidentError, InputError
+from intercom_kit.errors import InputError
 from intercom_kit.records import Event, EventKind
 
 NOTED_KINDS: tuple[EventKind, ...] = tuple(kind for kind in get_args(EventKind) if kind != "gap")
 NOTE_LIMIT = 2000  # characters of one event's text
 SKEW = timedelta(minutes=5)  # how far a clock may be ahead of ours
+FILE_LIMIT = 64 * 2**20  # bytes of one file of events, unpacked
+SAMPLE = 5  # reasons told of rows that could not be read
 
 _CITED = re.compile(r"\bev:[0-9a-f]{12}\b")
+_LABEL = re.compile(rf"\[?({'|'.join(NOTED_KINDS)})[\]:]+\s*(?=\S)", re.IGNORECASE)
+_COLUMNS: dict[str, tuple[str, ...]] = {
+    "at": ("at", "time", "timestamp", "ts", "date", "datetime", "when", "created_at"),
+    "text": ("text", "message", "event", "description", "note", "what", "summary"),
+    "kind": ("kind", "type", "category"),
+    "by": ("by", "user", "author", "who", "username", "name"),
+}
+_DATED = re.compile(r"\d{4}-\d{2}-\d{2}")
+_NOISE = ("channel_join", "channel_leave", "channel_topic", "channel_purpose", "channel_name", "pinned_item")
+
+Row = Mapping[str, object]
 
 
 def add_note(
@@ -38,33 +58,72 @@ def add_note(
     Raises InputError for an empty text, an unknown kind, an id that is not in the evidence, or a time that cannot be
     read or lies ahead; IncidentError when there is no such incident.
     """
-    require_incident(folder)
+    folder.require()
     now = now or datetime.now(UTC)
     moment = parse_time(at, now)
     if moment > now + SKEW:
         raise InputError(f"{at!r} is {moment:%Y-%m-%d %H:%M} UTC, and it is only {now:%Y-%m-%d %H:%M}. Check the date.")
-    event = make_event(moment, kind, text, by or _whoever(), redactor or Redactor())
-    if unknown := set(event.cites) - evidence_ids(folder):
+    event = _event(moment, kind, text, by or _whoever(), redactor or Redactor())
+    if unknown := set(event.cites) - folder.evidence_ids():
         raise InputError(f"{min(unknown)} is not in the evidence of {folder.incident_id}. Copy the id again.")
     folder.add_event(event)
     return event
 
 
-def require_incident(folder: IncidentFolder) -> None:
-    """Raise IncidentError when there is no such incident yet."""
-    if not folder.exists:
-        raise IncidentError(
-            f"There is no incident {folder.incident_id}. Start one with: "
-            f"intercom-kit triage --incident {folder.incident_id}"
-        )
+@dataclass(frozen=True)
+class Imported:
+    """What came of a file of events: how many were added, known already, outside of the span, and not readable.
+
+    reasons: why, for the first few that were not readable, each with its place in the file.
+    """
+
+    added: int
+    known: int
+    outside: int
+    rejected: int
+    reasons: tuple[str, ...]
 
 
-def evidence_ids(folder: IncidentFolder) -> set[str]:
-    """Return the ids of the checks and events of an incident."""
-    return {record.evidence_id for record in (*folder.checks(), *folder.events())}
+def import_events(
+    folder: IncidentFolder,
+    path: Path,
+    *,
+    zone: str = "",
+    since: datetime | None = None,
+    until: datetime | None = None,
+    redactor: Redactor | None = None,
+) -> Imported:
+    """Append the events of a file to the incident's timeline; what is there already is not added twice.
+
+    Reads a Slack export (the zip, or a channel's JSON), CSV with a header, or NDJSON. A text that begins with a kind,
+    such as `alert: …` or `[mitigation] …`, becomes an event of that kind. zone: for times that name none.
+    since, until: only events from then (included) to then (excluded).
+    Raises InputError when the file cannot be read or no row of it can; IncidentError when there is no such incident.
+    """
+    folder.require()
+    clean = redactor or Redactor()
+    events: list[Event] = []
+    reasons: list[str] = []
+    rejected = 0
+    for place, row in _rows(path):
+        try:
+            events.append(_from_row(row, zone, clean))
+        except InputError as error:
+            rejected += 1
+            reasons += [f"{place}: {error}"] if len(reasons) < SAMPLE else []
+    if rejected and not events:
+        raise InputError(f"No row of {path.name} can be read as an event. " + " ".join(reasons))
+    present = folder.evidence_ids()  # chat may name ids of other incidents: they are words here
+    events = [e.model_copy(update={"cites": tuple(one for one in e.cites if one in present)}) for e in events]
+    inside = [e for e in events if (since is None or since <= e.at) and (until is None or e.at < until)]
+    known = {_key(event) for event in folder.events()}
+    fresh = {_key(event): event for event in inside if _key(event) not in known}
+    for event in sorted(fresh.values(), key=lambda event: event.at):
+        folder.add_event(event)
+    return Imported(len(fresh), len(inside) - len(fresh), len(events) - len(inside), rejected, tuple(reasons))
 
 
-def make_event(at: datetime, kind: str, text: str, by: str, redactor: Redactor) -> Event:
+def _event(at: datetime, kind: str, text: str, by: str, redactor: Redactor) -> Event:
     """Return an event of scrubbed text; raises InputError for an empty text or an unknown kind."""
     if kind not in NOTED_KINDS:
         raise InputError(f"{kind[:40]!r} is no kind of event. Use one of: {', '.join(NOTED_KINDS)}.")
@@ -85,3 +144,147 @@ def _whoever() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
         return ""
+
+
+def _key(event: Event) -> tuple[datetime, str, str, str]:
+    return event.at, event.kind, event.text, event.by
+
+
+def _from_row(row: Row, zone: str, redactor: Redactor) -> Event:
+    text, kind = str(row.get("text") or ""), str(row.get("kind") or "").strip().lower()
+    if not kind and (label := _LABEL.match(text)):
+        kind, text = label[1].lower(), text[label.end() :]
+    return _event(_row_time(row.get("at"), zone), kind or "note", text, str(row.get("by") or ""), redactor)
+
+
+def _row_time(value: object, zone: str) -> datetime:
+    """Read the time of a row: a number is Unix time, in seconds or, from 10^11 on, in milliseconds."""
+    text = str(value if value is not None else "").strip()
+    if not text:
+        raise InputError("It has no time. Name the column at, time, timestamp or ts.")
+    try:
+        seconds = float(text)
+    except ValueError:
+        return _dated_time(text, zone)
+    try:
+        return datetime.fromtimestamp(seconds / 1000 if abs(seconds) >= 1e11 else seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise InputError(f"{text[:40]!r} is not a Unix time.") from None
+
+
+def _dated_time(text: str, zone: str) -> datetime:
+    if not _DATED.match(text):
+        raise InputError(f"{text[:40]!r} has no date. Write 2026-11-24T03:12Z, or Unix seconds.")
+    return parse_time(text, datetime.now(UTC), zone)
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Row]]:
+    """Yield each row of the file, with its place, under the names at, text, kind and by."""
+    if zipfile.is_zipfile(_readable(path)):
+        yield from _slack_zip(path)
+        return
+    text = path.read_bytes().decode("utf-8-sig", "replace")
+    stripped = text.lstrip()
+    whole = _json(stripped) if stripped[:1] in ("[", "{") else None
+    if isinstance(whole, dict) and "messages" not in whole:
+        whole = None  # NDJSON of one line
+    if whole is not None:
+        messages = whole["messages"] if isinstance(whole, dict) else whole
+        yield from _slack_messages(messages, {}, path.name)
+    elif stripped.startswith("{"):
+        yield from _ndjson(text)
+    else:
+        yield from _csv(text)
+
+
+def _readable(path: Path) -> Path:
+    if not path.is_file():
+        raise InputError(f"{path.name} is not a file. Give a Slack export (zip or JSON), CSV or NDJSON.")
+    if path.stat().st_size > FILE_LIMIT:
+        raise InputError(f"{path.name} has over {FILE_LIMIT // 2**20} MB. Cut it to the hours of the incident first.")
+    return path
+
+
+def _json(text: str | bytes) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _named(row: Mapping[str, object]) -> Row:
+    """Return a row under our names; the first column known by one of the other names counts."""
+    lower = {str(name).strip().lower(): value for name, value in row.items()}
+    return {
+        ours: next((lower[name] for name in names if lower.get(name) not in (None, "")), None)
+        for ours, names in _COLUMNS.items()
+    }
+
+
+def _ndjson(text: str) -> Iterator[tuple[str, Row]]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            row = _json(line)
+            yield f"line {number}", _named(row) if isinstance(row, dict) else {"at": None}
+
+
+def _csv(text: str) -> Iterator[tuple[str, Row]]:
+    sample = text[:4096]
+    delimiter = max(",;\t", key=sample.partition("\n")[0].count)
+    try:
+        reader = csv.DictReader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        for row in reader:
+            yield f"line {reader.line_num}", _named({name or "": value for name, value in row.items()})
+    except csv.Error as error:
+        raise InputError(
+            f"The CSV is broken at line {reader.line_num}: {error}. Save it again with quoted texts."
+        ) from None
+
+
+def _slack_zip(path: Path) -> Iterator[tuple[str, Row]]:
+    """Yield the messages of every channel in a workspace's export, with the names of users.json."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > FILE_LIMIT:
+                raise InputError(f"{path.name} unpacks to over {FILE_LIMIT // 2**20} MB. Export the channel alone.")
+            names = sorted(name for name in archive.namelist() if name.endswith(".json"))
+            users = _slack_users(_json(archive.read("users.json"))) if "users.json" in names else {}
+            for name in names:
+                if "/" in name:
+                    yield from _slack_messages(_json(archive.read(name)), users, name)
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        raise InputError(f"{path.name} cannot be unpacked: {error}.") from None
+
+
+def _slack_users(users: object) -> dict[str, str]:
+    people = [user for user in users if isinstance(user, dict)] if isinstance(users, list) else []
+    return {str(user.get("id")): str(user.get("real_name") or user.get("name") or "") for user in people}
+
+
+def _slack_messages(messages: object, users: dict[str, str], name: str) -> Iterator[tuple[str, Row]]:
+    if not isinstance(messages, list):
+        raise InputError(f"{name} holds no list of messages. Give a Slack export, CSV or NDJSON.")
+    for number, message in enumerate(messages, 1):
+        place = f"{name}, message {number}"
+        if not isinstance(message, dict):
+            yield place, {"at": None}
+        elif "ts" not in message:
+            yield place, _named(message)  # a plain JSON list of events
+        elif message.get("subtype") not in _NOISE:
+            yield place, _slack_row(message, users)
+
+
+def _slack_row(message: Mapping[str, object], users: dict[str, str]) -> Row:
+    profile = message.get("user_profile")
+    profile = profile if isinstance(profile, dict) else {}
+    user = str(message.get("user") or "")
+    by = profile.get("real_name") or users.get(user) or message.get("username") or user
+    return {"at": message["ts"], "text": _slack_text(str(message.get("text") or ""), users), "by": by}
+
+
+def _slack_text(text: str, users: dict[str, str]) -> str:
+    """Return a message as it reads: mentions by name, links by their words, entities resolved."""
+    text = re.sub(r"<@(\w+)(?:\|[^>]*)?>", lambda match: "@" + (users.get(match[1]) or match[1]), text)
+    text = re.sub(r"<[#!]?[^|>]*\|([^>]*)>", r"\1", text)
+    text = re.sub(r"<[!#]?([^>]*)>", r"\1", text)
+    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")

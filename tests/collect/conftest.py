@@ -1,4 +1,4 @@
-"""Servers on loopback that misbehave as told, byte by byte."""
+"""An incident, and servers on loopback that misbehave as told, byte by byte."""
 
 import socket
 import struct
@@ -6,8 +6,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
+
+from intercom_kit.collect.incident import IncidentFolder
 
 Behaviour = Callable[[socket.socket, bytes], None]
 TOKEN = "tok-" + "canary-" + "0a1B2c3D4e5F"  # plainly fake
@@ -49,6 +52,14 @@ def read_request(connection: socket.socket) -> bytes:
 def reset(connection: socket.socket) -> None:
     """Close a connection so that the other side gets a reset."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> IncidentFolder:
+    """A new incident without evidence."""
+    incident = IncidentFolder(tmp_path / "outputs", "INC-1")
+    incident.create()
+    return incident
 
 
 @pytest.fixture

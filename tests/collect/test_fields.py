@@ -1,7 +1,6 @@
 """Facts set from a command line."""
 
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 import pytest
 
@@ -14,14 +13,12 @@ ACTION = "action+=Add backoff to the sync job | owner=mia | due=2026-12-01 | don
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> IncidentFolder:
+def folder(folder: IncidentFolder) -> IncidentFolder:
     """An incident with first facts."""
-    incident = IncidentFolder(tmp_path, "INC-1")
-    incident.create()
-    incident.write_facts(
+    folder.write_facts(
         IncidentFacts(id="INC-1", title="Intercom: app rate limit", created_at=datetime(2026, 11, 24, tzinfo=UTC))
     )
-    return incident
+    return folder
 
 
 def test_texts_and_dates_are_replaced_and_emptied(folder: IncidentFolder) -> None:

@@ -5,7 +5,6 @@ import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -40,10 +39,8 @@ def test_conversations_of_a_span_are_counted_over_all_pages(play: Play, hours: f
     assert count.pages == max(1, -(-len(inside) // 50))
 
 
-def test_only_the_counts_are_kept(play: Play, tmp_path: Path) -> None:
+def test_only_the_counts_are_kept(play: Play, folder: IncidentFolder) -> None:
     """The evidence holds the two numbers and the query, and no id, name or address."""
-    folder = IncidentFolder(tmp_path, "INC-1")
-    folder.create()
     since, until = _span(2)
     count = count_conversations(play("healthy").settings(), since, until)
     event = add_count(folder, count, since, until)
@@ -105,10 +102,8 @@ def test_it_works_inside_a_running_loop(play: Play) -> None:
     assert asyncio.run(kernel()) == 1
 
 
-def test_a_count_made_by_a_person_is_evidence_with_its_source(tmp_path: Path) -> None:
+def test_a_count_made_by_a_person_is_evidence_with_its_source(folder: IncidentFolder) -> None:
     """A number that a person gives is kept with where it came from; one without a source is refused."""
-    folder = IncidentFolder(tmp_path, "INC-1")
-    folder.create()
     state_impact(folder, "support inbox, tag outage-1124", conversations=120, users=40, by="mia")
     (event,) = folder.events()
     assert event.numbers == {"conversations_affected": 120, "users_unable_to_reach_support": 40}

@@ -30,14 +30,6 @@ def _check(observed: str = "well") -> CheckRecord:
     return CheckRecord(run="r1", name="api", outcome="ok", observed=observed, started_at=AT, duration_ms=1.5)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> IncidentFolder:
-    """A new incident."""
-    incident = IncidentFolder(tmp_path / "outputs", "INC-1")
-    incident.create()
-    return incident
-
-
 def _mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 

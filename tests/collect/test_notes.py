@@ -1,23 +1,28 @@
-"""Notes on the timeline."""
+"""Notes on the timeline, one by one and from files."""
 
+import json
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from intercom_kit.collect.incident import IncidentFolder
-from intercom_kit.collect.notes import add_note
+from intercom_kit.collect.notes import Imported, add_note, import_events
 from intercom_kit.errors import IncidentError, InputError
 
 NOW = datetime(2026, 11, 24, 3, 30, tzinfo=UTC)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> IncidentFolder:
-    """An incident without evidence."""
-    incident = IncidentFolder(tmp_path, "INC-1")
-    incident.create()
-    return incident
+MESSAGES = [
+    {"type": "message", "subtype": "channel_join", "user": "U2", "text": "<@U2> has joined", "ts": "1795490000.000100"},
+    {
+        "type": "message",
+        "user": "U1",
+        "text": "alert: 429s &gt; 5 % on <https://x.example|the board>",
+        "ts": "1795490100.000100",
+    },
+    {"type": "message", "user": "U2", "text": "[mitigation] sync job paused, <@U1>", "ts": "1795490400.000200"},
+    {"type": "message", "username": "bot", "text": "deployed", "ts": "1795490500.5"},
+]
 
 
 def test_a_note_is_evidence_at_its_time_in_utc(folder: IncidentFolder) -> None:
@@ -70,3 +75,112 @@ def test_a_note_to_no_incident_says_how_to_start_one(tmp_path: Path) -> None:
     with pytest.raises(IncidentError, match="intercom-kit triage --incident INC-9"):
         add_note(IncidentFolder(tmp_path, "INC-9"), "x", now=NOW)
     assert list(tmp_path.iterdir()) == []
+
+
+def _write(path: Path, content: object) -> Path:
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_a_slack_export_becomes_events_with_names_and_plain_text(folder: IncidentFolder, tmp_path: Path) -> None:
+    """The zip's users name the authors, mentions and links read as words, joins are left out."""
+    path = tmp_path / "export.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("users.json", json.dumps([{"id": "U1", "real_name": "Mia"}, {"id": "U2", "name": "jo"}]))
+        archive.writestr("incident-1/2026-11-24.json", json.dumps(MESSAGES))
+    assert import_events(folder, path) == Imported(added=3, known=0, outside=0, rejected=0, reasons=())
+    alert, mitigation, note = folder.events()
+    assert (alert.kind, alert.by, alert.text) == ("alert", "Mia", "429s > 5 % on the board")
+    assert (mitigation.kind, mitigation.by, mitigation.text) == ("mitigation", "jo", "sync job paused, @Mia")
+    assert (note.kind, note.by) == ("note", "bot")
+    assert alert.at == datetime.fromtimestamp(1795490100.0001, UTC)
+
+
+@pytest.mark.parametrize("content", [MESSAGES, {"ok": True, "messages": MESSAGES}])
+def test_a_channels_json_is_read_alone(folder: IncidentFolder, tmp_path: Path, content: object) -> None:
+    """A channel's JSON, from an export or the API, needs no zip."""
+    assert import_events(folder, _write(tmp_path / "c.json", content)).added == 3
+
+
+def test_importing_twice_adds_nothing(folder: IncidentFolder, tmp_path: Path) -> None:
+    """The same file again is known, row by row."""
+    path = _write(tmp_path / "c.json", MESSAGES)
+    import_events(folder, path)
+    assert import_events(folder, path) == Imported(0, 3, 0, 0, ())
+    assert len(folder.events()) == 3
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_csv_is_read_by_the_names_of_its_columns(folder: IncidentFolder, tmp_path: Path, delimiter: str) -> None:
+    """Common names of columns and common delimiters are understood; a byte order mark does not matter."""
+    rows = [("Time", "Author", "Type", "Message"), ("2026-11-24T03:12Z", "mia", "Alert", '"a ""quoted"", line"')]
+    text = "\n".join(delimiter.join(row) for row in rows)
+    import_events(folder, _write(tmp_path / "e.csv", "\ufeff" + text))
+    (event,) = folder.events()
+    assert (event.kind, event.by, event.text) == ("alert", "mia", 'a "quoted", line')
+
+
+def test_ndjson_is_read_and_bad_rows_are_counted_with_their_reasons(folder: IncidentFolder, tmp_path: Path) -> None:
+    """A row that cannot be read is counted and told with its line, and the others are kept."""
+    lines = [
+        json.dumps({"timestamp": 1795490100, "event": "seconds"}),
+        json.dumps({"timestamp": 1795490101000, "event": "milliseconds"}),
+        json.dumps({"timestamp": "2026-11-24 03:12", "event": "no zone"}),
+        json.dumps({"timestamp": "03:12Z", "event": "no date"}),
+        json.dumps({"timestamp": 1795490100, "kind": "fix", "event": "unknown kind"}),
+        json.dumps({"event": "no time"}),
+        "{broken",
+    ]
+    imported = import_events(folder, _write(tmp_path / "e.ndjson", "\n".join(lines)))
+    assert (imported.added, imported.rejected) == (2, 5)
+    assert [reason.partition(":")[0] for reason in imported.reasons] == [f"line {n}" for n in range(3, 8)]
+    assert [event.text for event in folder.events()] == ["seconds", "milliseconds"]
+
+
+def test_a_zone_can_be_given_for_times_that_name_none(folder: IncidentFolder, tmp_path: Path) -> None:
+    """A file of local times is read with the zone that was given for it."""
+    path = _write(tmp_path / "e.csv", "time,text\n2026-11-24 04:12,x\n")
+    with pytest.raises(InputError, match="in which zone"):
+        import_events(folder, path)
+    import_events(folder, path, zone="Europe/Berlin")
+    assert folder.events()[0].at == datetime(2026, 11, 24, 3, 12, tzinfo=UTC)
+
+
+def test_only_the_span_asked_for_is_taken(folder: IncidentFolder, tmp_path: Path) -> None:
+    """Since is included, until is not, and what lies outside is counted."""
+    since, until = (datetime.fromtimestamp(ts, UTC) for ts in (1795490100.0001, 1795490400.0002))
+    imported = import_events(folder, _write(tmp_path / "c.json", MESSAGES), since=since, until=until)
+    assert (imported.added, imported.outside) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("e.csv", "a,b\n1,2\n", "No row of e.csv"),
+        ("e.csv", 'time,text\n2026-11-24T03:12Z,"open', "CSV is broken at line"),
+        ("e.json", json.dumps({"messages": 3}), "no list of messages"),
+    ],
+)
+def test_a_file_that_is_none_of_these_is_refused(
+    folder: IncidentFolder, tmp_path: Path, name: str, content: str, told: str
+) -> None:
+    """What cannot be read at all is an error that names the file or the line, and adds nothing."""
+    with pytest.raises(InputError, match=told):
+        import_events(folder, _write(tmp_path / name, content))
+    assert folder.events() == ()
+
+
+def test_a_missing_file_is_refused(folder: IncidentFolder, tmp_path: Path) -> None:
+    """A path that is no file says what can be given."""
+    with pytest.raises(InputError, match="Slack export"):
+        import_events(folder, tmp_path / "none.csv")
+
+
+def test_a_zip_that_unpacks_too_large_is_refused(folder: IncidentFolder, tmp_path: Path) -> None:
+    """A small zip that swells beyond the limit is not unpacked."""
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("c/2026-11-24.json", b" " * (65 * 2**20))
+    assert path.stat().st_size < 2**20
+    with pytest.raises(InputError, match="unpacks to over"):
+        import_events(folder, path)

@@ -15,10 +15,19 @@ from intercom_kit.report.execute import Progress
 from intercom_kit.report.forked import call_forked, start_server
 from intercom_kit.report.index import update_index
 from intercom_kit.report.lock import locked
-from intercom_kit.report.manifest import UNFINISHED, seal
+from intercom_kit.report.manifest import UNFINISHED, read_manifest, seal
 from intercom_kit.report.parameters import check_parameters
 from intercom_kit.report.run import Run
-from intercom_kit.report.together import ANALYSIS, POSTMORTEM, ROLLUP, TRIAGE, Job, make_views
+from intercom_kit.report.together import (
+    ANALYSIS,
+    POSTMORTEM,
+    ROLLUP,
+    TRIAGE,
+    Job,
+    make_views,
+    render_view,
+    without_secrets,
+)
 from intercom_kit.settings import Settings
 
 Parameters = Mapping[str, object]
@@ -71,10 +80,17 @@ def make_reports(
         mark = folder.path / UNFINISHED
         write_atomic(mark, Unfinished(started_at=clock(), notebooks=tuple(given), process=os.getpid()).line())
         runs, summary = make_views(jobs, folder, settings, on_progress, forked=forked)
-        seal(folder, runs, given, clock=clock, summary=summary)
+        _render_others(folder, settings, set(given))
+        seal(folder, runs, given, clock=clock, summary=summary, settings=_public(settings))
         mark.unlink()
     _update_index(settings, clock().date(), forked=forked)
     return runs
+
+
+def _public(settings: Settings) -> dict[str, str]:
+    """Return the settings that views may show, by variable: neither secrets nor paths of this machine."""
+    paths = {field.alias for name, field in Settings.model_fields.items() if isinstance(getattr(settings, name), Path)}
+    return {name: value for name, value in settings.environment().items() if name not in paths}
 
 
 def _update_index(settings: Settings, today: date, *, forked: bool) -> None:
@@ -82,6 +98,20 @@ def _update_index(settings: Settings, today: date, *, forked: bool) -> None:
     public = settings.model_dump_json(exclude={"token", "slack_webhook_url"})
     if not forked or not call_forked("intercom_kit.report.shared:update_index", public, today.isoformat()):
         update_index(settings, today)
+
+
+def _render_others(folder: IncidentFolder, settings: Settings, made: set[str]) -> None:
+    """Render the reports that were made before anew: their headers and links show what is there now."""
+    before = read_manifest(folder)
+    for run in before.runs if before else ():
+        source = folder.path / f"{run.notebook}.ipynb"
+        if before and run.notebook not in made and source.is_file():
+            render_view(
+                folder,
+                without_secrets(settings),
+                Job(run.notebook, source, before.parameters.get(run.notebook, {})),
+                run,
+            )
 
 
 def reports_of(folder: IncidentFolder, settings: Settings, templates: str = "") -> dict[str, dict[str, object]]:

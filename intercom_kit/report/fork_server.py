@@ -1,9 +1,9 @@
 """The fork server: a process that has imported what notebooks import, and of which each kernel is a fork.
 
-Run as `python -P -m intercom_kit.report.fork_server FD`; FD is its end of a pair of sockets, and there is no other way
-to ask for a fork. The server of Python's own multiprocessing is built the same way, but in every child it imports the
-caller's main module again, it looks for modules in the working directory first, and it keeps the caller's whole
-environment, secrets among it.
+Its one argument is the descriptor of its end of a pair of sockets, and there is no other way to ask for a fork. The
+server of Python's own multiprocessing is built the same way, but in every child it imports the caller's main module
+again, it looks for modules in the working directory first, and it keeps the caller's whole environment, secrets among
+it.
 
 A request comes as two descriptors: a line, on which stands what is wanted, as JSON; and where the kernel's own
 complaints go. On the line the kernel says `born PID` and `ready`, and the server later `ended STATUS`.
@@ -215,7 +215,3 @@ def main() -> None:
     if order is None:
         os._exit(0)  # nothing here needs to be taken down
     live(order.birth, order.line)
-
-
-if __name__ == "__main__":
-    main()

@@ -24,6 +24,8 @@ from pathlib import Path
 from intercom_kit.report.fork_server import Birth
 from intercom_kit.settings import SECRET_VARIABLES
 
+# Without the working directory among the places for modules, until the kernel puts it where it belongs.
+_START = "import sys; sys.path[:] = filter(None, sys.path); from intercom_kit.report.fork_server import main; main()"
 _GONE = -signal.SIGTERM  # stands for an end that nobody can tell of
 PATIENCE_S = 60  # for a fork, which may have to wait for the imports and for what is prepared
 _AT_START = ("PYTHON", "LD_", "MPL")  # variables that are read when Python or matplotlib starts
@@ -56,11 +58,14 @@ class ForkedProcess:
             return self.returncode
 
     def _hear(self) -> None:
-        gone = False
-        with suppress(BlockingIOError):
+        gone = True
+        try:
             while said := self._line.recv(64):
                 self._said += said
-            gone = True
+        except BlockingIOError:
+            gone = False
+        except ConnectionResetError:
+            pass  # gone, with what we asked not even read
         *sentences, self._said = self._said.split(b"\n")
         for sentence in sentences:
             match sentence.split():
@@ -135,7 +140,7 @@ class ForkServer:
         self._forks = 0
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of the kit
-                [sys.executable, "-P", "-m", "intercom_kit.report.fork_server", str(theirs.fileno())],
+                [sys.executable, "-c", _START, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 env={name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES},
                 stdin=subprocess.DEVNULL,
@@ -178,6 +183,7 @@ class ForkServer:
         if not self._forks:
             self._process.kill()  # it need not import all for nothing
         self._process.wait()
+        self._file.close()
 
 
 def start_server() -> None:

@@ -211,7 +211,10 @@ class KitEngine(NBClientEngine):  # type: ignore[misc]  # papermill is not annot
 def _overlooked_end(nb_man: NotebookExecutionManager) -> str:
     """Mark the code cell in which a notebook broke off where papermill does not, and say where that is."""
     code = [cell for cell in nb_man.nb.cells if cell.cell_type == "code" and cell.source.strip()]
-    if any(cell.metadata.papermill["status"] == nb_man.FAILED for cell in code):
+    outputs = [output for cell in code for output in cell.outputs if output.output_type == "error"]
+    if outputs and outputs[-1].ename == "SystemExit":
+        return f"A cell called sys.exit({outputs[-1].evalue})."
+    if outputs:
         return ""  # an exception: this papermill tells
     number, cell = next(((n, cell) for n, cell in enumerate(code, 1) if not cell.execution_count), (0, None))
     if cell is None:

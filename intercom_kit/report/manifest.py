@@ -41,8 +41,8 @@ class SealedFile(Record):
 class Manifest(Record):
     """Everything that was in the folder at sealed_at (UTC), and how the reports were made.
 
-    number: counts from 1. runs, parameters: of the last time each notebook was run, by notebook. previous: the SHA-256
-    of the manifest before this one.
+    number: counts from 1. runs, parameters: of the last time each notebook was run, by notebook. settings: by variable,
+    those that views depend on. previous: the SHA-256 of the manifest before this one.
     """
 
     incident_id: str
@@ -53,6 +53,7 @@ class Manifest(Record):
     libraries: dict[str, str]
     runs: tuple[Run, ...] = ()
     parameters: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    settings: dict[str, str] = Field(default_factory=dict)
     summary: Summary | None = None
     files: tuple[SealedFile, ...] = ()
     previous: str | None = None
@@ -80,11 +81,12 @@ def seal(
     *,
     clock: Callable[[], datetime],
     summary: Summary | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> str:
     """Write the manifest of what the folder holds now, and return its head: the SHA-256 of its bytes.
 
-    runs, parameters: of notebooks that were run just now; others are taken over from the manifest before. Where nothing
-    differs, that one stays. Raises EvidenceError when the manifest before is broken.
+    runs, parameters: of notebooks that were run just now; others are taken over from the manifest before, and so are
+    settings that are not given. Where nothing differs, that one stays. Raises EvidenceError when that one is broken.
     """
     before, bytes_before = _read(folder.path / MANIFEST)
     new = {run.notebook: run for run in runs}
@@ -95,9 +97,10 @@ def seal(
         sealed_at=clock(),
         kit=__version__,
         python=platform.python_version(),
-        libraries={name: version(name) for name in LIBRARIES},
+        libraries=versions(),
         runs=tuple(run for _, run in sorted((old | new).items())),
         parameters={**(before.parameters if before else {}), **{k: dict(v) for k, v in (parameters or {}).items()}},
+        settings=dict(settings or (before.settings if before else {})),
         summary=summary,
         files=tuple(_sealed(folder.path, path) for path in _files(folder.path)),
         previous=_sha256(bytes_before) if before else None,
@@ -111,6 +114,11 @@ def seal(
     content = manifest.model_dump_json(indent=1, exclude_defaults=True).encode() + b"\n"
     write_atomic(folder.path / MANIFEST, content)
     return _sha256(content)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the libraries that views depend on, by name."""
+    return {name: version(name) for name in LIBRARIES}
 
 
 def verify(folder: IncidentFolder, head: str | None = None) -> list[Finding]:

@@ -4,7 +4,7 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,8 +76,7 @@ class _Maker:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        # A view must not depend on whether a secret is set, as it is made again where none is.
-        self.bare = self.settings.model_copy(update={"token": None, "slack_webhook_url": None})
+        self.bare = without_secrets(self.settings)
 
     def make(self, job: Job) -> Run:
         """Run one notebook and render its report, in a thread of the pool."""
@@ -102,9 +101,7 @@ class _Maker:
             on_progress=lambda done, total: self._progress(job, done, total),
             stopper=self.stopper,
         )
-        header = header_of(self.folder, self.bare, job, is_draft=bool(_DRAFT.search(output.read_bytes())))
-        siblings = [other.name for other in self.jobs]
-        render_html(output, output.with_suffix(".html"), header=header, run=run, siblings=siblings)
+        render_view(self.folder, self.bare, job, run, [other.name for other in self.jobs])
         return run
 
     def summary(self) -> Summary | None:
@@ -132,9 +129,22 @@ class _Maker:
                 self.on_progress(*map(sum, zip(*self._cells.values(), strict=True)))
 
 
+def render_view(folder: IncidentFolder, settings: Settings, job: Job, run: Run, siblings: Collection[str] = ()) -> None:
+    """Render the report of a notebook that was run. siblings: names of the reports that will stand beside it."""
+    notebook = folder.path / f"{job.name}.ipynb"
+    header = header_of(folder, settings, job, is_draft=bool(_DRAFT.search(notebook.read_bytes())))
+    render_html(notebook, notebook.with_suffix(".html"), header=header, run=run, siblings=siblings)
+
+
+def without_secrets(settings: Settings) -> Settings:
+    """Return the settings that views are made with: they must not depend on whether a secret is set."""
+    return settings.model_copy(update={"token": None, "slack_webhook_url": None})
+
+
 def kernel_environment(settings: Settings) -> dict[str, str]:
-    """Return this process's environment with the settings, and without any secret of theirs."""
-    return {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES} | settings.environment()
+    """Return this process's environment with these settings in place of its own, and without any secret of theirs."""
+    own = {field.alias for field in Settings.model_fields.values()} | set(SECRET_VARIABLES)
+    return {name: value for name, value in os.environ.items() if name not in own} | settings.environment()
 
 
 def header_of(folder: IncidentFolder, settings: Settings, job: Job, *, is_draft: bool = False) -> Header:

@@ -132,7 +132,7 @@ async def _ask(settings: Settings, body: object) -> Answer:
 
 def _wait_s(answer: Answer) -> float:
     """Return the seconds until the window ends, as its header says; a whole window where it does not."""
-    limit = rate_limit(answer)
+    limit = rate_limit(answer.headers)
     left_s = (limit.reset_at - utc_now()).total_seconds() if limit and limit.reset_at else WINDOW_S
     return min(max(left_s, 0.0), WINDOW_S) + 0.1
 

@@ -14,11 +14,10 @@ from typing import Literal
 from pydantic import SecretStr
 
 from intercom_kit.collect.apart import start_apart
-from intercom_kit.collect.health import check_health
+from intercom_kit.collect.checks import Round, check_health
 from intercom_kit.collect.incident import IncidentFolder
 from intercom_kit.collect.redact import Redactor
 from intercom_kit.collect.rollout import kubectl, run_command, shown
-from intercom_kit.collect.round import Round
 from intercom_kit.collect.secret_manager import Held, SecretManager, same
 from intercom_kit.collect.token_look import Look, look_at
 from intercom_kit.errors import SecretError

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from intercom_kit.collect.apart import start_apart
-from intercom_kit.collect.api import SEARCH, ask_api, check_api, error_of
+from intercom_kit.collect.api import SEARCH, ask_api, error_of
+from intercom_kit.collect.checks import Round, check_api, parsed
 from intercom_kit.collect.redact import Redactor
-from intercom_kit.collect.round import Round, parsed
 from intercom_kit.records import CheckRecord
 from intercom_kit.settings import Settings
 

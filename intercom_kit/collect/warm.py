@@ -18,11 +18,12 @@ from typing import Literal
 
 import httpx
 
+from intercom_kit.collect.api import rate_limit
 from intercom_kit.collect.cache import Cache
 from intercom_kit.collect.fallback import MAX_AGE_S, NO_ANSWER
 from intercom_kit.collect.last_good import ROUTES, LastGood, Read
 from intercom_kit.errors import InputError
-from intercom_kit.records import WINDOW_S, Record
+from intercom_kit.records import WINDOW_S, RateLimit, Record
 from intercom_kit.settings import Settings
 
 SHARE = 0.2  # of the window, for warming; the rest is the app's
@@ -34,7 +35,6 @@ GIVE_UP = 10  # failures in a row
 TRIES = 3  # of one id, when it is answered 429
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_NUMBER = re.compile(r"[0-9]{1,11}")
 
 Kind = Literal["contacts", "conversations"]
 
@@ -214,14 +214,11 @@ class _Pace:
 
     def learn(self, response: httpx.Response) -> None:
         """Take the limit from the headers, and hold all calls until the reset when the window is nearly used up."""
-        limit, remaining, reset = (
-            int(value) if _NUMBER.fullmatch(value := response.headers.get(f"x-ratelimit-{name}", "")) else None
-            for name in ("limit", "remaining", "reset")
-        )
+        told = rate_limit(response.headers) or RateLimit()
         with self._lock:
-            self.told, self._limit = True, limit or self._limit
-            full = remaining is not None and remaining < self._limit * RESERVE
+            self.told, self._limit = True, told.limit or self._limit
+            full = told.remaining is not None and told.remaining < self._limit * RESERVE
             if full or response.status_code == 429:
-                now = time.time()
-                ends = min(reset, now + WINDOW_S) if reset else now + WINDOW_S
+                latest = time.time() + WINDOW_S
+                ends = min(told.reset_at.timestamp(), latest) if told.reset_at else latest
                 self._hold = ends + random.random()  # noqa: S311  # the first of the next window is the app's

@@ -39,7 +39,7 @@ class Kind:
     finds: bool = True
 
 
-FAILED = Kind("errors", "failed", 0.03, 0.3)
+FAILED = Kind("errors", "failed", 0.05, 0.3)
 THROTTLED = Kind("429", "got 429", 0.05, 0.3)
 REFUSED = Kind("errors", "got 400", 0.3, 0.5)  # mostly the caller's normal business, unless nearly all calls get it
 SLOW = Kind("latency", "took over 1.5 times as long as nine in ten usually do", 0.15, 0.3)

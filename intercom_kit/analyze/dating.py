@@ -9,6 +9,7 @@ import pandas as pd
 from intercom_kit.analyze.counts import Bools, Counts, Scope
 from intercom_kit.analyze.scan import (
     LOWEST,
+    Background,
     Edge,
     Ints,
     Stretch,
@@ -16,11 +17,11 @@ from intercom_kit.analyze.scan import (
     edge,
     least_score,
     phases,
-    raised,
     stretches,
 )
 from intercom_kit.records import WINDOW_S
 
+BRIEF_S = 120
 PAUSE_S = 600  # bad phases less than this apart are one incident
 RAMP_S = 120  # a rise that takes at least this long is a ramp
 RAMPS_S = (0, 60, 120, 180, 300, 480, 720, 1200, 1800, 2700, 3600)
@@ -36,6 +37,7 @@ class _Mark:
     """A bad phase found in one row of counts."""
 
     counts: Counts
+    scope: Scope
     part: Stretch
 
     @property
@@ -94,10 +96,11 @@ def dated(found: Sequence[Counts]) -> list[list[View]]:
     tests = sum(len(counts.scopes) for counts in found)
     groups = _grouped([mark for counts in found for mark in _marks(counts, tests)])
     edges = [-np.inf, *(edge for group in groups for edge in _extent(group)), np.inf]
-    return [
+    seen = [
         list(_views(group, found, tests, (edges[2 * number], edges[2 * number + 3])))
         for number, group in enumerate(groups)
     ]
+    return [views for views in seen if views]
 
 
 def _marks(counts: Counts, tests: int) -> Iterator[_Mark]:
@@ -107,15 +110,28 @@ def _marks(counts: Counts, tests: int) -> Iterator[_Mark]:
     least = least_score(counts.bins, tests)
     for scope in counts.scopes:
         bad, calls = counts.series(scope)
-        usual = background(bad, calls, counts.kind.at_most if scope == Scope() else 1.0)
-        if usual > MOST_USUAL:
+        usual = _background(counts, bad, calls, counts.kind.at_most if scope == Scope() else 1.0)
+        if usual.share > MOST_USUAL:
             continue
-        high = raised(usual, counts.kind.rise)
-        for stretch in stretches(bad, calls, usual, high, least):
+        for stretch in stretches(bad, calls, usual, usual.raised(counts.kind.rise), least):
             for part in phases(bad, calls, usual, counts.kind.rise, stretch, least):
-                inside = slice(part.start, part.end)
-                if bad[inside].sum() >= high * calls[inside].sum():  # large enough to matter, not only beyond chance
-                    yield _Mark(counts, part)
+                if _matters(counts, scope, bad, calls, usual, part):
+                    yield _Mark(counts, scope, part)
+
+
+def _matters(counts: Counts, scope: Scope, bad: Ints, calls: Ints, usual: Background, part: Stretch) -> bool:
+    """Whether a phase is not only beyond chance but large.
+
+    It has to be three times as bad when it is over at once, and twice when it is local: any day has its clusters.
+    """
+    inside = slice(part.start, part.end)
+    brief = (part.end - part.start) * counts.bin_s < BRIEF_S
+    rise = counts.kind.rise * (3 if brief else 2 if scope != Scope() else 1)
+    return bool(bad[inside].sum() >= usual.raised(min(rise, 0.5)) * calls[inside].sum())
+
+
+def _background(counts: Counts, bad: Ints, calls: Ints, at_most: float) -> Background:
+    return background(bad, calls, at_most, max(1, 60 // counts.bin_s))
 
 
 def _grouped(marks: Iterable[_Mark]) -> list[list[_Mark]]:
@@ -140,22 +156,25 @@ def _views(group: Sequence[_Mark], found: Sequence[Counts], tests: int, free: tu
     What finds no incident by itself dates those of its signal, if most of the calls are touched.
     """
     for counts in found:
-        parts = [mark.part for mark in group if mark.counts is counts]
+        marks = [mark for mark in group if mark.counts is counts]
         if not counts.kind.finds:
-            parts = [mark.part for mark in group if mark.counts.kind.signal == counts.kind.signal]
-        if parts:
-            view = _view(counts, parts, tests, free)
-            if counts.kind.finds or view.share > MOST:
-                yield view
+            marks = [mark for mark in group if mark.counts.kind.signal == counts.kind.signal]
+        scopes = dict.fromkeys([counts.local_to([mark.part for mark in marks]), *(mark.scope for mark in marks)])
+        views = (_view(counts, scope, [mark.part for mark in marks], tests, free) for scope in scopes if marks)
+        view = next((view for view in views if view), None)
+        if view and (counts.kind.finds or view.share > MOST):
+            yield view
 
 
-def _view(counts: Counts, marked: list[Stretch], tests: int, free: tuple[float, float]) -> View:
+def _view(counts: Counts, scope: Scope, marked: list[Stretch], tests: int, free: tuple[float, float]) -> View | None:
+    """Date an incident by the calls of a scope; None when they do not show it well."""
     stretch = Stretch(min(part.start for part in marked), max(part.end for part in marked))
-    scope = counts.local_to(marked)
     bad, calls = counts.series(scope)
     low, high = (int(np.clip((at - counts.start) / counts.bin_s, 0, counts.bins)) for at in free)
     usual = _usual(counts, bad, calls, stretch, low)
     parts = phases(bad, calls, usual, counts.kind.rise, stretch, least_score(counts.bins, tests))
+    if not any(_matters(counts, scope, bad, calls, usual, part) for part in parts):
+        return None
     ramps = [ramp_s // counts.bin_s for ramp_s in RAMPS_S]
     mirror = Stretch(counts.bins - parts[-1].end, counts.bins - parts[-1].start)
     rise = edge(bad, calls, usual, parts[0], ramps, low)
@@ -168,18 +187,17 @@ def _view(counts: Counts, marked: list[Stretch], tests: int, free: tuple[float, 
     total = hits > TOTAL * asked and counts.bin_s == WINDOW_S
     slow_rise = rise.ramp * counts.bin_s >= RAMP_S or _grew(counts, scope, rise, parts[0])
     began, ended = _began(counts, scope, rise, total=total), _ended(counts, scope, fall, total=total)
-    return View(counts, scope, parts, hits, asked, usual, *began, *ended, slow_rise)
+    return View(counts, scope, parts, hits, asked, usual.share, *began, *ended, slow_rise)
 
 
-def _usual(counts: Counts, bad: Ints, calls: Ints, stretch: Stretch, low: int) -> float:
-    """The usual share of bad calls; for what is common anyway, that of the two hours before."""
-    if not counts.kind.finds:
-        near = slice(
-            max(low, stretch.start - LOCAL_S[0] // counts.bin_s), max(low, stretch.start - LOCAL_S[1] // counts.bin_s)
-        )
-        if calls[near].sum() >= ENOUGH:
-            return float(np.clip(bad[near].sum() / calls[near].sum(), LOWEST, counts.kind.at_most))
-    return min(background(bad, calls, counts.kind.at_most), MOST_USUAL)
+def _usual(counts: Counts, bad: Ints, calls: Ints, stretch: Stretch, low: int) -> Background:
+    """What is usual; for what is common anyway, the share of the two hours before."""
+    usual = _background(counts, bad, calls, min(counts.kind.at_most, MOST_USUAL))
+    first, last = (max(low, stretch.start - before_s // counts.bin_s) for before_s in LOCAL_S)
+    if counts.kind.finds or calls[first:last].sum() < ENOUGH:
+        return usual
+    share = bad[first:last].sum() / calls[first:last].sum()
+    return replace(usual, share=float(np.clip(share, LOWEST, counts.kind.at_most)))
 
 
 def _began(counts: Counts, scope: Scope, rise: Edge, *, total: bool) -> tuple[pd.Timestamp | None, pd.Timestamp]:

@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-CLUSTERING = 2.0  # a failed call and its retries fail together, so evidence counts half
+LEAST_CLUSTERS = 2.0  # a failed call and its retries fail together, so evidence counts half at best
+MOST_CLUSTERS = 20.0
 CHANCE = 0.001  # of finding anything in a log in which nothing happened
 LOWEST = 0.002  # no background share is taken to be lower: real traffic has a trickle of errors
 CREDIBLE = 0.98  # of the posterior lies between last good and first bad
-BLOCKS = 48
+BLOCKS = 48  # equal stretches of time, for what is usual
+MOST_VARIED = 0.5  # a share that high is bad however much it varies
 FEW = 50  # calls, below which a share says little
 
 
@@ -53,21 +55,58 @@ class Edge:
         return Edge(bins - 1 - self.last, bins - 1 - self.first, self.ramp, self.open)
 
 
-def background(bad: Ints, calls: Ints, at_most: float) -> float:
-    """The usual share of bad calls: the lower quartile over equal stretches of time, which an incident hardly moves."""
-    shares = np.array([], np.float64)
-    blocks = BLOCKS
+@dataclass(frozen=True)
+class Background:
+    """What is usual: the share of bad calls, how much it varies over hours, and how much it clusters within minutes.
+
+    clusters: the variance of the counts as a multiple of a binomial's, by which evidence is discounted.
+    """
+
+    share: float
+    varies: float = 0.0
+    clusters: float = LEAST_CLUSTERS
+
+    def raised(self, rise: float) -> float:
+        """The smallest share that matters: `rise` above the usual, about three times it, and more than it varies."""
+        varied = min(MOST_VARIED, self.share + 3 * self.varies)
+        return max(self.share + rise, min(3 * self.share, (1 + self.share) / 2), varied)
+
+
+def background(bad: Ints, calls: Ints, at_most: float, minute: int) -> Background:
+    """What is usual in a row of counts, from statistics over blocks of time that an incident in some hardly moves.
+
+    The share is the lower quartile of the blocks', at most `at_most`. minute: bins in a minute.
+    """
+    shares, clusters, blocks = np.zeros(0), np.zeros(0), BLOCKS
     while 2 * len(shares) < blocks and blocks >= 6:
         starts = np.unique(np.linspace(0, len(calls), blocks, endpoint=False).astype(np.int64))
         inside = np.add.reduceat(calls, starts)
-        shares = (np.add.reduceat(bad, starts) / np.maximum(inside, 1))[inside >= FEW]
+        enough = inside >= FEW
+        shares = (np.add.reduceat(bad, starts) / np.maximum(inside, 1))[enough]
+        clusters = _clusters(bad, calls, starts, minute)[enough]
         blocks //= 2
-    return float(np.clip(np.quantile(shares, 0.25) if len(shares) else 0.0, LOWEST, at_most))
+    if not len(shares):
+        return Background(LOWEST)
+    tenth, quarter, middle = np.quantile(shares, [0.1, 0.25, 0.4])
+    return Background(
+        share=float(np.clip(quarter, LOWEST, at_most)),
+        varies=float(middle - tenth),
+        clusters=float(np.clip(np.quantile(clusters, 0.75), LEAST_CLUSTERS, MOST_CLUSTERS)),
+    )
 
 
-def raised(usual: float, rise: float) -> float:
-    """The smallest share that matters where `usual` is the background: `rise` above it, and about three times it."""
-    return max(usual + rise, min(3 * usual, (1 + usual) / 2))
+def _clusters(bad: Ints, calls: Ints, starts: Ints, minute: int) -> Floats:
+    """For each block, Pearson's chi-square of its minutes against its own share, over its degrees of freedom."""
+    minutes = np.unique(np.concatenate([starts, np.arange(0, len(calls), minute)]))
+    n, k = np.add.reduceat(calls, minutes), np.add.reduceat(bad, minutes)
+    block = np.searchsorted(starts, minutes, "right") - 1
+    size = len(starts)
+    share = np.bincount(block, k, size) / np.maximum(np.bincount(block, n, size), 1)
+    expected = np.clip(share, LOWEST, 1 - LOWEST)[block]
+    chi_square = np.bincount(block, (k - n * expected) ** 2 / np.maximum(n * expected * (1 - expected), 1e-9), size)
+    free = np.bincount(block, n > 0, size) - 1
+    found: Floats = chi_square / np.maximum(free, 1)
+    return found
 
 
 def least_score(bins: int, tests: int) -> float:
@@ -75,11 +114,11 @@ def least_score(bins: int, tests: int) -> float:
     return float(np.log(max(bins, 1) * max(tests, 1) / CHANCE))
 
 
-def stretches(bad: Ints, calls: Ints, usual: float, high: float, least: float) -> list[Stretch]:
-    """The stretches in which the share is rather `high` than `usual`: each, and each pause between, scores `least`."""
-    usual, high = _inside(usual), _inside(high)
-    scores = bad * np.log(high / usual) + (calls - bad) * np.log((1 - high) / (1 - usual))
-    return _best_stretches(scores / CLUSTERING, least)
+def stretches(bad: Ints, calls: Ints, usual: Background, high: float, least: float) -> list[Stretch]:
+    """The stretches in which the share is rather `high` than usual: each, and each pause between, scores `least`."""
+    low, high = _inside(usual.share), _inside(high)
+    scores = bad * np.log(high / low) + (calls - bad) * np.log((1 - high) / (1 - low))
+    return _best_stretches(scores / usual.clusters, least)
 
 
 def _best_stretches(scores: Floats, least: float) -> list[Stretch]:
@@ -106,7 +145,7 @@ def _best_stretches(scores: Floats, least: float) -> list[Stretch]:
     return found[::-1]
 
 
-def phases(bad: Ints, calls: Ints, usual: float, rise: float, stretch: Stretch, least: float) -> list[Stretch]:
+def phases(bad: Ints, calls: Ints, usual: Background, rise: float, stretch: Stretch, least: float) -> list[Stretch]:
     """The parts of a stretch that are bad indeed, as against pauses in which the share is about the usual one again."""
 
     def share(start: int, end: int) -> float:
@@ -116,14 +155,14 @@ def phases(bad: Ints, calls: Ints, usual: float, rise: float, stretch: Stretch, 
     found = stretches(bad[inside], calls[inside], usual, share(stretch.start, stretch.end), least)
     parts: list[Stretch] = []
     for part in (Stretch(stretch.start + part.start, stretch.start + part.end) for part in found):
-        if parts and share(parts[-1].end, part.start) > raised(usual, rise):
+        if parts and share(parts[-1].end, part.start) > usual.raised(rise):
             parts[-1] = Stretch(parts[-1].start, part.end)
         else:
             parts.append(part)
     return parts or [stretch]
 
 
-def edge(bad: Ints, calls: Ints, usual: float, phase: Stretch, ramps: Sequence[int], floor: int = 0) -> Edge:
+def edge(bad: Ints, calls: Ints, usual: Background, phase: Stretch, ramps: Sequence[int], floor: int = 0) -> Edge:
     """Where the rise that leads into a phase lies.
 
     bad, calls: counts by bin. ramps: the lengths of a rise to weigh, in bins, 0 first. floor: the first bin that may be
@@ -132,29 +171,35 @@ def edge(bad: Ints, calls: Ints, usual: float, phase: Stretch, ramps: Sequence[i
     """
     length = phase.end - phase.start
     late = slice(phase.start + length // 2, phase.end)
-    high = _inside(max(bad[late].sum() / max(1, calls[late].sum()), raised(usual, 0.01)))
+    high = _inside(max(bad[late].sum() / max(1, calls[late].sum()), usual.share + 0.01))
     fitting = [ramp for ramp in ramps if ramp <= length]
-    found = _fit(bad, calls, (usual, high), phase, fitting, (floor, phase.end))
+    found = _fit(bad, calls, usual, high, phase, fitting, (floor, phase.end))
     if not found.ramp or found.open:
         return found
     near = sorted({max(1, round(found.ramp * factor)) for factor in (0.4, 0.55, 0.75, 1.0, 1.35, 1.8, 2.5)})
     half = min(phase.end, found.last + max(found.ramp // 2, 6))
-    found = _fit(bad, calls, (usual, high), phase, near, (floor, half))
-    while found.first > floor and bad[found.first] > usual * calls[found.first]:
+    found = _fit(bad, calls, usual, high, phase, near, (floor, half))
+    while found.first > floor and bad[found.first] > usual.share * calls[found.first]:
         found = replace(found, first=found.first - 1)  # nothing was good in a bin that was above the usual
     return found
 
 
 def _fit(
-    bad: Ints, calls: Ints, shares: tuple[float, float], phase: Stretch, ramps: list[int], bounds: tuple[int, int]
+    bad: Ints,
+    calls: Ints,
+    usual: Background,
+    high: float,
+    phase: Stretch,
+    ramps: list[int],
+    bounds: tuple[int, int],
 ) -> Edge:
-    """The posterior of a rise from one share to another; bounds: the bins that may be looked at."""
+    """The posterior of a rise from the usual to a high share; bounds: the bins that may be looked at."""
     reach = max(ramps[-1], 30)
     low, top = max(bounds[0], phase.start - reach), min(bounds[1], phase.start + 2 * reach)
     n, k = calls[low:top].astype(np.float64), bad[low:top].astype(np.float64)
     begins = np.arange(-1, min(len(n), phase.start - low + reach))  # -1: before the first bin
-    usual, high = (_inside(share) for share in shares)
-    likelihood = np.array([_likelihood(n, k, usual, high, begins, ramp) for ramp in ramps]) / CLUSTERING
+    low_share = _inside(usual.share)
+    likelihood = np.array([_likelihood(n, k, low_share, high, begins, ramp) for ramp in ramps]) / usual.clusters
     if low > 0:
         likelihood[:, 0] = -np.inf
     prior = np.full((len(ramps), 1), 0.5 / max(1, len(ramps) - 1))

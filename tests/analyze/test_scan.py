@@ -9,17 +9,18 @@ from hypothesis import strategies as st
 
 from intercom_kit.analyze.scan import (
     LOWEST,
+    Background,
     Stretch,
     _best_stretches,
     background,
     edge,
     least_score,
     phases,
-    raised,
     stretches,
 )
 
 RAMPS = (0, 6, 12, 30, 60, 120)
+CALM = Background(LOWEST)
 
 
 def best_by_trial(scores: list[float], least: float) -> float:
@@ -48,14 +49,14 @@ def test_a_quiet_row_has_no_stretch() -> None:
     rng = np.random.default_rng(5)
     calls = rng.poisson(20, 8640)
     bad = rng.binomial(calls, 0.002) + 2 * (rng.random(8640) < 0.001)
-    assert stretches(bad, calls, LOWEST, raised(LOWEST, 0.03), least_score(8640, 20)) == []
+    assert stretches(bad, calls, CALM, CALM.raised(0.05), least_score(8640, 20)) == []
 
 
 def test_a_few_bad_calls_at_night_are_no_stretch() -> None:
     """One call that fails and is sent again eight times, where hardly anyone calls, is not an incident."""
     calls, bad = np.ones(2000, np.int64), np.zeros(2000, np.int64)
     bad[700:708] = 1
-    assert stretches(bad, calls, LOWEST, raised(LOWEST, 0.03), least_score(2000, 20)) == []
+    assert stretches(bad, calls, CALM, CALM.raised(0.05), least_score(2000, 20)) == []
 
 
 @pytest.mark.parametrize("part", [0.1, 0.4, 0.7])
@@ -64,14 +65,33 @@ def test_background_is_that_of_the_healthy_part(part: float) -> None:
     rng = np.random.default_rng(1)
     calls = rng.poisson(30, 2000)
     bad = rng.binomial(calls, np.where(np.arange(2000) < 2000 * part, 0.5, 0.01))
-    assert background(bad, calls, 0.3) == pytest.approx(0.01, abs=0.004)
+    found = background(bad, calls, 0.3, 6)
+    assert found.share == pytest.approx(0.01, abs=0.004)
+    assert found.clusters < 3
+    assert found.raised(0.05) <= 0.5
 
 
 def test_background_is_never_nothing_nor_all() -> None:
     """Without a bad call the background is LOWEST, and where all is bad no more than allowed."""
     calls = np.full(100, 10)
-    assert background(np.zeros(100, np.int64), calls, 0.3) == LOWEST
-    assert background(calls, calls, 0.3) == 0.3
+    assert background(np.zeros(100, np.int64), calls, 0.3, 6).share == LOWEST
+    assert background(calls, calls, 0.3, 6).share == 0.3
+    assert background(np.zeros(3, np.int64), np.ones(3, np.int64), 0.3, 6) == Background(LOWEST)
+
+
+def test_restless_rows_need_more() -> None:
+    """Where the share swings over the day, and bad calls cluster, it takes more of them to matter."""
+    rng = np.random.default_rng(2)
+    calls = rng.poisson(30, 4000)
+    swing = 0.06 + 0.05 * np.sin(np.arange(4000) / 4000 * 2 * np.pi)
+    calm = background(rng.binomial(calls, 0.06), calls, 0.3, 6)
+    swings = background(rng.binomial(calls, swing), calls, 0.3, 6)
+    bursts = background(
+        rng.binomial(calls, 0.06 * rng.gamma(0.7, 1 / 0.7, 667).repeat(6)[:4000].clip(0, 10)), calls, 0.3, 6
+    )
+    assert swings.varies > 3 * calm.varies
+    assert swings.raised(0.05) > 0.11  # above the top of the swing
+    assert bursts.clusters > 3 * calm.clusters
 
 
 def test_pauses_part_phases_and_slow_beginnings_do_not() -> None:
@@ -81,9 +101,9 @@ def test_pauses_part_phases_and_slow_beginnings_do_not() -> None:
     share[50:110], share[140:200] = 0.9, 0.9
     bad = (calls * share).astype(np.int64)
     whole = Stretch(50, 200)
-    assert phases(bad, calls, LOWEST, 0.03, whole, 20) == [Stretch(50, 110), Stretch(140, 200)]
+    assert phases(bad, calls, CALM, 0.05, whole, 20) == [Stretch(50, 110), Stretch(140, 200)]
     bad[110:140] = 2
-    assert phases(bad, calls, LOWEST, 0.03, whole, 20) == [whole]
+    assert phases(bad, calls, CALM, 0.05, whole, 20) == [whole]
 
 
 @pytest.mark.parametrize(("rate", "share"), [(2, 1.0), (5, 0.5), (40, 0.2), (400, 0.06)])
@@ -96,7 +116,7 @@ def test_an_edge_holds_the_truth_and_is_narrow(rate: float, share: float) -> Non
         part = np.clip(np.arange(1, 601) - truth, 0, 1)
         calls = rng.poisson(rate, 600)
         bad = rng.binomial(calls, LOWEST + (share - LOWEST) * part)
-        found = edge(bad, calls, LOWEST, Stretch(int(truth) + 2, 500), RAMPS)
+        found = edge(bad, calls, CALM, Stretch(int(truth) + 2, 500), RAMPS)
         held += found.first <= truth <= found.last + 1
         widths.append(found.last + 1 - found.first)
     assert held >= 95
@@ -111,7 +131,7 @@ def test_a_slow_rise_is_dated_where_it_began() -> None:
         truth = rng.uniform(200, 260)
         calls = rng.poisson(60, 700)
         bad = rng.binomial(calls, np.clip((np.arange(700) + 0.5 - truth) / 90, LOWEST, 0.8))
-        found = edge(bad, calls, LOWEST, Stretch(int(truth) + 20, 650), RAMPS)
+        found = edge(bad, calls, CALM, Stretch(int(truth) + 20, 650), RAMPS)
         held += found.first - 1 <= truth <= found.last + 2
         lengths.append(found.ramp)
     assert held >= 45
@@ -122,7 +142,7 @@ def test_an_edge_outside_the_data_is_open() -> None:
     """A row that is bad from its first bin on has no edge to see."""
     calls = np.full(100, 10)
     bad = np.where(np.arange(100) < 60, 9, 0)
-    assert edge(bad, calls, LOWEST, Stretch(0, 60), RAMPS).open
-    mirrored = edge(bad[::-1], calls, LOWEST, Stretch(40, 100), RAMPS).mirrored(100)
+    assert edge(bad, calls, CALM, Stretch(0, 60), RAMPS).open
+    mirrored = edge(bad[::-1], calls, CALM, Stretch(40, 100), RAMPS).mirrored(100)
     assert not mirrored.open
     assert mirrored.first <= 60 <= mirrored.last + 1

@@ -211,7 +211,9 @@ def _ask(
     if incident:
         check_incident_id(incident)
     asked = start_checks(settings)
-    from intercom_kit.report.triage import NotArchivedError, run_triage  # imported while the world answers
+    # Imported while the world answers: what this needs, and what showing it will need.
+    from intercom_kit.report import past, terminal  # noqa: F401
+    from intercom_kit.report.triage import NotArchivedError, run_triage
 
     try:
         with err.status("Asking Intercom, its status page and your own service …"):

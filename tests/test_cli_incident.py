@@ -155,8 +155,8 @@ def test_a_counted_impact_needs_its_source(kit: Kit, folder: IncidentFolder) -> 
     assert folder.events()[-1].numbers == {"users_unable_to_reach_support": 7}
 
 
-def test_verify_finds_what_was_changed_after_sealing(kit: Kit, folder: IncidentFolder) -> None:
-    """A sealed archive verifies; a changed file, and a head it does not descend from, exit with 1."""
+def test_verify_and_replay_find_what_was_changed_after_sealing(kit: Kit, folder: IncidentFolder) -> None:
+    """A sealed archive verifies and replays; a changed file, and a head it does not descend from, exit with 1."""
     assert kit("verify", "INC-1").returncode == 1
     assert kit("report", "INC-1").returncode == 0
     sealed = kit("verify", "INC-1")
@@ -164,7 +164,11 @@ def test_verify_finds_what_was_changed_after_sealing(kit: Kit, folder: IncidentF
     head = sealed.stdout.split()[-1]
     assert kit("verify", "INC-1", "--head", head).returncode == 0
     assert kit("verify", "INC-1", "--head", "0" * 64).returncode == 1
+    assert kit("replay", "INC-1").returncode == 0
     (folder.path / "postmortem.md").write_text("changed")
+    replayed = kit("replay", "INC-1")
+    assert replayed.returncode == 1
+    assert replayed.stdout.startswith("postmortem.md")
     changed = kit("verify", "INC-1")
     assert changed.returncode == 1
     assert "postmortem.md" in changed.stdout

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from intercom_kit.cli.app import COULD_NOT, app, complete_incident, err, out, progress
+from intercom_kit.cli.app import COULD_NOT, IncidentId, app, complete_incident, err, out, progress
 from intercom_kit.errors import InputError
 from intercom_kit.settings import load_settings
 
@@ -49,6 +49,34 @@ def verify(
         if not findings:
             out.print(f"{folder.incident_id} as it was sealed, head {head_of(folder)}", soft_wrap=True)
     raise typer.Exit(int(differs))
+
+
+@app.command(rich_help_panel="Archive")
+def replay(incident_id: IncidentId) -> None:
+    """Make every view of an incident again from its evidence, with the network off, and compare it with the archive.
+
+    Exit status: 0 every file came out the same, 1 something differs, 2 it could not be replayed.
+    """
+    from intercom_kit.report.replay import replay
+
+    with progress("Making the reports again") as told:
+        differences = replay(load_settings(), incident_id, told)
+    for difference in differences:
+        out.print(str(difference), soft_wrap=True)
+    if not differences:
+        out.print(f"Every view of {incident_id} came out the same.")
+    raise typer.Exit(int(bool(differences)))
+
+
+@app.command(rich_help_panel="Archive")
+def pdf(incident_id: IncidentId) -> None:
+    """Print the incident's reports as PDF, by a Chromium or Google Chrome on this machine (CHROME may name one)."""
+    from intercom_kit.report.pdf import pdf
+
+    with err.status("Printing …"):
+        paths = pdf(load_settings(), incident_id)
+    for path in paths:
+        out.print(str(path), soft_wrap=True)
 
 
 @app.command(rich_help_panel="Archive")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from intercom_kit.drill.scenarios import SCENARIOS
+from intercom_kit.drill.timeline import truth_at
 from intercom_kit.settings import Settings
 from tests.conftest import Kit, Play
 
@@ -195,17 +196,21 @@ def test_drill_list_names_every_scenario(kit: Kit) -> None:
     assert listed == list(SCENARIOS)
 
 
-def test_simulate_prints_what_triage_needs(kit: Kit, tmp_path: Path) -> None:
-    """`triage` run with only the environment that `simulate` printed reaches the scenario's verdict."""
-    command = [sys.executable, "-m", "intercom_kit", "simulate", "scope-missing"]
+@pytest.mark.parametrize(
+    "scenario", ["scope-missing", *(pytest.param(name, marks=pytest.mark.slow) for name in SCENARIOS)]
+)
+def test_simulate_prints_what_triage_needs(kit: Kit, tmp_path: Path, scenario: str) -> None:
+    """`triage` run with only the environment that `simulate` printed finds the scenario's truth."""
+    command = [sys.executable, "-m", "intercom_kit", "simulate", scenario]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as server:
         try:
             assert server.stdout
-            exports = [server.stdout.readline() for _ in range(5)]
+            exports = [server.stdout.readline() for _ in range(7)]
             environment = dict(line.removeprefix("export ").strip().split("=", 1) for line in exports)
             environment = {name: value.strip("'") for name, value in environment.items()}
-            result = kit("triage", "--json", "--no-report", env=environment)
-            assert json.loads(result.stdout)["cause"] == "scope_missing"
+            found = json.loads(kit("triage", "--json", "--no-report", env=environment).stdout)
+            truth = truth_at(SCENARIOS[scenario], SCENARIOS[scenario].default_at_s + 2)
+            assert (found["verdict"], found["cause"], found["severity"]) == (truth.verdict, truth.cause, truth.severity)
         finally:
             server.send_signal(signal.SIGINT)
             assert server.wait(10) == 0

@@ -166,7 +166,7 @@ def test_the_report_shows_the_run_that_the_screen_showed(kit: Kit, play: Play, t
 def test_settings_masks_secrets_and_tells_origins(kit: Kit, tmp_path: Path) -> None:
     """`settings` shows every variable, its origin, and no secret."""
     (tmp_path / ".env").write_text("INTERCOM_REGION=eu\nINTERCOM_ACCESS_TOKEN=tok-canary-file\n")
-    result = kit("settings", env={"INTERCOM_KIT_SLOW": "3", "COLUMNS": "200"})
+    result = kit("settings", env={"INTERCOM_KIT_SLOW": "3"})
     lines = {line.split()[0]: line for line in result.stdout.splitlines() if line.startswith("INTERCOM_")}
     assert len(lines) == len(Settings.model_fields)
     assert ".env" in lines["INTERCOM_REGION"]

@@ -65,14 +65,9 @@ def triage(
 @app.command(rich_help_panel="Practice and set-up")
 def settings() -> None:
     """Show every setting, where its value came from, and what it means. Secrets are masked."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for heading in ("Setting", "Value", "From", "Meaning"):
-        table.add_column(heading, overflow="fold", header_style="bold")
-    for row in load_settings().shown():
-        table.add_row(*row)
-    out.print(table)
+    for name, value, origin, meaning in load_settings().shown():
+        out.print(f"{name:26} {f'{value}  ({origin})' if value else 'not set'}", soft_wrap=True)
+        out.print(f"  {meaning}", soft_wrap=True)
 
 
 @app.command(rich_help_panel="Practice and set-up")

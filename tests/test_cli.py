@@ -121,6 +121,15 @@ def test_a_terminal_that_lacks_a_character_gets_the_verdict(play: Play, encoding
     assert "?Webhooks are delayed?" in " ".join(shown.split())
 
 
+def test_nothing_is_said_that_nobody_asked_for(kit: Kit) -> None:
+    """A drill with all that is loaded for its reports leaves nothing on standard error but where the reports are."""
+    result = kit("drill", "webhooks-delayed")
+    assert result.returncode == 0, result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert lines
+    assert all(line.startswith("Report: ") for line in lines)
+
+
 def test_output_that_nobody_reads_is_not_called_an_incident(play: Play, tmp_path: Path) -> None:
     """In `triage | head` of a healthy night the command could not do its work: 2, not 1."""
     read, write = os.pipe()

@@ -18,6 +18,12 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     gc.set_threshold(50_000)  # imports make no garbage, and are most of the time to a verdict: a tenth of it is saved
-    atexit.register(gc.freeze)  # nor is there any worth looking for when the process ends
+    atexit.register(_freeze)
     app.registered_commands.sort(key=lambda command: _PANELS.index(str(command.rich_help_panel)))
     app()
+
+
+def _freeze() -> None:
+    """Spare the process that ends its last look for garbage, unless an extension insists on it, as DuckDB's does."""
+    if not {"duckdb", "numpy"} & sys.modules.keys():
+        gc.freeze()

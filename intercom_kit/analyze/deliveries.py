@@ -45,7 +45,7 @@ _READING = {  # one column, `json`, whatever the form
     "csv": "SELECT to_json(t) AS json FROM "
     "read_csv([{}], header = true, all_varchar = true, null_padding = true, parallel = false) t",
     "parquet": "SELECT to_json(t) AS json FROM read_parquet([{}], union_by_name = true) t",
-    "json": "SELECT json FROM read_ndjson_objects([{}], ignore_errors = true, maximum_object_size = 67108864)",
+    "json": "SELECT json FROM read_ndjson_objects([{}], ignore_errors = true)",
 }
 _ZONED = re.compile(r"(?:Z|UTC|[T ]\d{2}:\d{2}.*[+-]\d{2}(?::?\d{2})?)$")
 

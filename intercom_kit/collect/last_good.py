@@ -36,7 +36,7 @@ STALE_HEADER, FAILURE_HEADER = "X-Intercom-Kit-Stale", "X-Intercom-Kit-Failure"
 
 SPARED = "open circuit"  # nothing was asked
 FAILURES = 5  # in a row, after which a route is not waited for
-PROBE_S = 5.0
+PROBE_S = 5.0  # from one call let through to the next
 _SAY_EVERY_S = 60.0
 _READABLE = re.compile(r"GET (?:/(?:[a-z_]+|\{id\}))+|POST (?:/[a-z_]+)+/search")
 _NAMED_IN_BODY = {"/contacts/merge": ("from", "into"), "/conversations/redact": ("conversation_id",)}
@@ -63,13 +63,11 @@ class Breaker:
     """A circuit breaker: without it every call that hangs would wait for its timeout before the fallback is served.
 
     It opens a route after some failures in a row, then lets one call through every few seconds, until one is answered.
-    failures: how many in a row. probe_s: seconds from one call let through to the next. clock: seconds, monotonic.
+    failures: how many in a row. clock: seconds, monotonic.
     """
 
-    def __init__(
-        self, failures: int = FAILURES, probe_s: float = PROBE_S, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._limit, self._probe_s, self._clock = failures, probe_s, clock
+    def __init__(self, failures: int = FAILURES, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit, self._clock = failures, clock
         self._routes: dict[str, _Route] = {}
         self._lock = threading.Lock()
 
@@ -82,7 +80,7 @@ class Breaker:
             now = self._clock()
             if now < seen.probe_at:
                 return True
-            seen.probe_at = now + self._probe_s
+            seen.probe_at = now + PROBE_S
             return False
 
     def failed(self, route: str) -> None:
@@ -91,7 +89,7 @@ class Breaker:
             seen = self._routes.setdefault(route, _Route())
             seen.failures += 1
             if seen.failures == self._limit:
-                seen.probe_at = self._clock() + self._probe_s
+                seen.probe_at = self._clock() + PROBE_S
 
     def answered(self, route: str) -> None:
         """Note a call that was answered: the route is closed again."""

@@ -28,7 +28,7 @@ from intercom_kit.settings import Settings
 
 SHARE = 0.2  # of the window, for warming; the rest is the app's
 RESERVE = 0.1  # of the window that is left to others, whatever the share
-FRESH_S = MAX_AGE_S / 2
+FRESH_S = MAX_AGE_S / 2  # younger answers are skipped
 WORKERS = 8  # calls under way at once: one after the other would take an hour for 10,000
 LOWEST_LIMIT = 83  # requests a window: the lowest on record, assumed until a header tells
 GIVE_UP = 10  # failures in a row
@@ -78,13 +78,12 @@ def warm(
     kind: Kind = "contacts",
     share: float = SHARE,
     version: str | None = None,
-    fresh_s: float = FRESH_S,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Warmed:
     """Ask for the ids and keep the answers; return what came of it.
 
     share: of the rate limit, over 0 to 1. version: the Intercom-Version that the app sends; none, as the official SDK,
-    unless given. fresh_s: younger answers are skipped, seconds. on_progress: takes the ids that are done and all.
+    unless given. on_progress: takes the ids that are done and all.
     Raises SettingsError without a token, InputError for a wrong share, a wrong id or more ids than the cache holds,
     CacheError. An interrupt is raised on; what was kept until then is kept.
     """
@@ -92,7 +91,7 @@ def warm(
     headers = {"Authorization": f"Bearer {settings.require_token()}"}
     headers |= {"Intercom-Version": version} if version else {}
     with httpx.Client(base_url=settings.base_url, headers=headers, timeout=settings.timeout_s) as client:
-        return _run(_Warming(client, cache, kind, fresh_s, share), todo, on_progress or (lambda *_: None))
+        return _run(_Warming(client, cache, kind, share), todo, on_progress or (lambda *_: None))
 
 
 def _checked(ids: Iterable[str], share: float, cache: Cache) -> list[str]:
@@ -136,9 +135,9 @@ def _run(warming: "_Warming", todo: list[str], on_progress: Callable[[int, int],
 class _Warming:
     """One warming: asks for an id at a time, in any thread."""
 
-    def __init__(self, client: httpx.Client, cache: Cache, kind: Kind, fresh_s: float, share: float) -> None:
+    def __init__(self, client: httpx.Client, cache: Cache, kind: Kind, share: float) -> None:
         self.stop, self.stopped = threading.Event(), ""
-        self._client, self._cache, self._kind, self._fresh_s = client, cache, kind, fresh_s
+        self._client, self._cache, self._kind = client, cache, kind
         self._last_good = LastGood(cache, MAX_AGE_S, ROUTES, None)
         self._pace = _Pace(share, self.stop)
         self._failures = 0
@@ -155,7 +154,7 @@ class _Warming:
         if call is None:
             raise InputError(f"{name!r} is not an id. Give Intercom's own ids.")
         age_s = self._cache.age_s(call.key)
-        if age_s is not None and age_s < self._fresh_s:
+        if age_s is not None and age_s < FRESH_S:
             return "fresh"
         for _ in range(TRIES):
             self._pace.wait()

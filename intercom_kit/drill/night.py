@@ -8,7 +8,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import pandas as pd
+
+from intercom_kit.analyze.deliveries import read_deliveries, save
 from intercom_kit.collect.checks import run_checks
 from intercom_kit.collect.incident import IncidentFolder, new_incident_id
 from intercom_kit.decide import decide
@@ -17,6 +22,7 @@ from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.server import serve
 from intercom_kit.drill.timeline import Scenario, Truth, truth_at
 from intercom_kit.drill.traffic import small_log
+from intercom_kit.drill.webhooks import fault_of, generate_deliveries, write_deliveries
 from intercom_kit.records import CheckRecord, Decision, Event, IncidentFacts
 from intercom_kit.report.log import open_study
 from intercom_kit.report.triage import triage_event
@@ -53,7 +59,8 @@ class _Run:
 def play_night(settings: Settings, scenario: str, incident_id: str = "", *, with_log: bool = True) -> Night:
     """Play a scenario, as if it had ended a while ago, and return the incident that it left in settings.outputs.
 
-    with_log: also generate the traffic of those hours, and keep its rollup in the evidence.
+    with_log: also generate the traffic of those hours, and keep its rollup in the evidence; deliveries of webhooks too,
+    where they are delayed.
     Raises ScenarioError for an unknown scenario, IncidentIdError for an id that is not a plain name.
     """
     played = find_scenario(scenario)
@@ -120,5 +127,14 @@ def _facts(incident_id: str, played: Scenario, triaged: datetime) -> IncidentFac
 def _keep_log(settings: Settings, folder: IncidentFolder, played: Scenario, onset: datetime) -> None:
     hours = (LOG_BEFORE_S + played.recovery_s + LOG_AFTER_S) / 3600
     end = onset + timedelta(seconds=played.recovery_s + LOG_AFTER_S)
+    if fault := fault_of(played, LOG_BEFORE_S):
+        _keep_deliveries(folder, generate_deliveries(fault, hours=hours, end=end, seed=1))
     with small_log(played, hours=hours, end=end, onset=onset) as path:
         open_study(settings, folder.incident_id, [path])
+
+
+def _keep_deliveries(folder: IncidentFolder, deliveries: pd.DataFrame) -> None:
+    with TemporaryDirectory() as made:
+        path = Path(made) / "deliveries.ndjson"
+        write_deliveries(deliveries, path)
+        save(read_deliveries([path]), folder.evidence_path)

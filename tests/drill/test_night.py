@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from intercom_kit.analyze.deliveries import load
+from intercom_kit.analyze.webhooks import study_deliveries
 from intercom_kit.decide import decide
 from intercom_kit.drill.night import play_night
+from intercom_kit.drill.objects import CANARIES
 from intercom_kit.drill.timeline import truth_at
 from intercom_kit.records import CheckRecord
 from intercom_kit.settings import load_settings
@@ -39,3 +42,14 @@ def test_a_night_ends_before_it_is_played(tmp_path: Path) -> None:
     assert moments == sorted(moments)
     assert night.onset < moments[0]
     assert moments[-1] < datetime.now(moments[-1].tzinfo)
+
+
+def test_a_night_of_delayed_webhooks_keeps_their_deliveries(tmp_path: Path) -> None:
+    """Where webhooks are what is late, the evidence holds a log of them that tells when, and nobody's data."""
+    night = play_night(load_settings(dotenv=None, outputs=tmp_path), "webhooks-delayed")
+    found = study_deliveries(load(night.folder.evidence_path)).findings
+    assert (found.verdict, found.cause) == ("vendor_suspected", "webhooks_delayed")
+    assert found.delayed_from is not None
+    assert abs(found.delayed_from - night.onset) < timedelta(minutes=5)
+    for path in night.folder.evidence_path.rglob("*.parquet"):
+        assert not [canary for canary in CANARIES if canary.encode() in path.read_bytes()]

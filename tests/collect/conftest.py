@@ -25,6 +25,9 @@ class Server:
     requests: list[bytes] = field(default_factory=list)
 
 
+Misbehave = Callable[[Behaviour], Server]
+
+
 def answer(body: bytes | str, status: str = "200 OK", **headers: str) -> Behaviour:
     """Return a behaviour that sends one plain response; keyword `content_type=` gives Content-Type, and so on."""
     content = body.encode() if isinstance(body, str) else body
@@ -63,7 +66,7 @@ def folder(tmp_path: Path) -> IncidentFolder:
 
 
 @pytest.fixture
-def misbehave() -> Iterator[Callable[[Behaviour], Server]]:
+def misbehave() -> Iterator[Misbehave]:
     """Return a function that serves one behaviour on a port of its own until the test ends."""
     listeners = []
 

@@ -7,19 +7,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
 
 from intercom_kit.collect.checks import collect_checks, run_checks
-from intercom_kit.drill.server import Loopback
 from intercom_kit.errors import SettingsError
 from intercom_kit.records import CHECK_NAMES, CheckRecord
 from intercom_kit.settings import load_settings
-from tests.collect.conftest import EMAIL, TOKEN, Behaviour, Server, answer
-
-Play = Callable[..., Loopback]
+from tests.collect.conftest import EMAIL, TOKEN, Misbehave, answer
+from tests.conftest import Play
 
 
 def _by_name(checks: tuple[CheckRecord, ...]) -> dict[str, CheckRecord]:
@@ -145,7 +142,7 @@ def test_a_refused_connection_is_the_network(play: Play) -> None:
     ],
 )
 def test_our_own_health_is_what_stands_at_the_path(
-    status: str, body: object, outcome: str, value: str | None, misbehave: Callable[[Behaviour], Server], play: Play
+    status: str, body: object, outcome: str, value: str | None, misbehave: Misbehave, play: Play
 ) -> None:
     """Healthy words are ok, others failed; what is no plain value, or no answer of the endpoint, is unknown."""
     health = misbehave(answer(json.dumps(body), status, location="/elsewhere"))
@@ -156,9 +153,7 @@ def test_our_own_health_is_what_stands_at_the_path(
     assert len(health.requests) == 1
 
 
-def test_of_our_own_health_only_the_value_at_the_path_is_kept(
-    misbehave: Callable[[Behaviour], Server], play: Play
-) -> None:
+def test_of_our_own_health_only_the_value_at_the_path_is_kept(misbehave: Misbehave, play: Play) -> None:
     """Whatever else the endpoint tells, such as a customer's address, stays out of the evidence."""
     body = {"services": [{"state": f"down for {EMAIL}"}], "last_user": EMAIL, "password": "hunter2"}
     health = misbehave(answer(json.dumps(body)))
@@ -196,7 +191,7 @@ def test_every_form_of_error_body_is_read(
     code: str | None,
     message: str | None,
     request_id: str | None,
-    misbehave: Callable[[Behaviour], Server],
+    misbehave: Misbehave,
     play: Play,
 ) -> None:
     """The four forms of the API's error bodies give code, message and request id."""
@@ -240,7 +235,7 @@ run_checks(load_settings(None, token=sys.argv[2], base_url_override=sys.argv[1],
 """
 
 
-def test_an_interrupt_ends_the_waiting_at_once(misbehave: Callable[[Behaviour], Server]) -> None:
+def test_an_interrupt_ends_the_waiting_at_once(misbehave: Misbehave) -> None:
     """Ctrl-C during a hanging check ends the process as an interrupt, and the traceback holds no token."""
     server = misbehave(lambda _connection, _request: time.sleep(5))
     command = [sys.executable, "-c", WAITING, server.url, TOKEN]

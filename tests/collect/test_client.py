@@ -7,7 +7,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pytest
 from pydantic import SecretStr
 
 from intercom_kit.collect.client import Answer, ask, reach, tls_context
-from tests.collect.conftest import TOKEN, Behaviour, Server, answer, read_request
+from tests.collect.conftest import TOKEN, Misbehave, Server, answer, read_request
 
 
 def _ask(url: str, *, timeout_s: float = 2, follow: bool = False, token: str = "") -> Answer:
@@ -34,7 +34,7 @@ def _reach(url: str, timeout_s: float = 2) -> Answer:
     return asyncio.run(one())
 
 
-def test_redirects_are_followed_to_the_answer(misbehave: Callable[[Behaviour], Server]) -> None:
+def test_redirects_are_followed_to_the_answer(misbehave: Misbehave) -> None:
     """A redirect to another host is followed, and the answer says which URL it came from."""
     target = misbehave(answer('{"here": 1}'))
     first = misbehave(answer("x", "301 Moved Permanently", location=f"{target.url}/there?a=1"))
@@ -49,7 +49,7 @@ def test_redirects_are_followed_to_the_answer(misbehave: Callable[[Behaviour], S
         *("https://[broken", "https://127.0.0.1:port/", "https://example.com/\x01"),
     ],
 )
-def test_a_redirect_that_leads_nowhere_is_told(location: str, misbehave: Callable[[Behaviour], Server]) -> None:
+def test_a_redirect_that_leads_nowhere_is_told(location: str, misbehave: Misbehave) -> None:
     """Endless redirects, and those out of what may be asked, end as such."""
     server = misbehave(answer("", "302 Found", location=location))
     got = _ask(f"{server.url}/same", follow=True)
@@ -57,7 +57,7 @@ def test_a_redirect_that_leads_nowhere_is_told(location: str, misbehave: Callabl
     assert len(server.requests) <= 6
 
 
-def test_the_body_of_a_redirect_is_not_read(misbehave: Callable[[Behaviour], Server]) -> None:
+def test_the_body_of_a_redirect_is_not_read(misbehave: Misbehave) -> None:
     """A redirect whose body never comes is followed at once."""
     target = misbehave(answer("{}"))
 
@@ -70,7 +70,7 @@ def test_the_body_of_a_redirect_is_not_read(misbehave: Callable[[Behaviour], Ser
     assert got.duration_ms < 1500
 
 
-def test_a_token_is_never_taken_along_a_redirect(misbehave: Callable[[Behaviour], Server]) -> None:
+def test_a_token_is_never_taken_along_a_redirect(misbehave: Misbehave) -> None:
     """With a token redirects are not followed, whatever was asked for."""
     target = misbehave(answer("{}"))
     server = misbehave(answer("", "302 Found", location=target.url))
@@ -87,7 +87,7 @@ def test_an_address_that_cannot_be_asked_is_a_result(url: str) -> None:
         assert got.status is None
 
 
-def test_names_with_several_addresses_are_tried_until_one_answers(misbehave: Callable[[Behaviour], Server]) -> None:
+def test_names_with_several_addresses_are_tried_until_one_answers(misbehave: Misbehave) -> None:
     """`localhost` may resolve to an address that refuses before one that answers."""
     url = misbehave(answer("{}")).url.replace("127.0.0.1", "localhost")
     assert _ask(url).status == 200
@@ -96,16 +96,14 @@ def test_names_with_several_addresses_are_tried_until_one_answers(misbehave: Cal
     assert phases.connect_ms is not None
 
 
-def test_no_repr_of_an_answer_holds_what_was_answered(misbehave: Callable[[Behaviour], Server]) -> None:
+def test_no_repr_of_an_answer_holds_what_was_answered(misbehave: Misbehave) -> None:
     """The raw headers and body stay out of reprs, and so out of tracebacks and logs."""
     got = _ask(misbehave(answer(TOKEN, x_echo=TOKEN)).url, token=TOKEN)
     assert TOKEN in got.body.decode()
     assert TOKEN not in repr(got)
 
 
-def test_nothing_of_a_question_is_logged(
-    misbehave: Callable[[Behaviour], Server], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_nothing_of_a_question_is_logged(misbehave: Misbehave, caplog: pytest.LogCaptureFixture) -> None:
     """However much a program logs, no secret of a URL or an answer is in it, and its own calls are logged as before."""
     caplog.set_level(logging.DEBUG)
     url = misbehave(answer("{}", x_echo=TOKEN)).url
@@ -307,7 +305,7 @@ class _Proxy:
 
 @pytest.mark.usefixtures("trusted")
 def test_a_proxy_of_the_environment_is_used_and_sees_no_token(
-    tls_server: Server, misbehave: Callable[[Behaviour], Server], monkeypatch: pytest.MonkeyPatch
+    tls_server: Server, misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HTTPS_PROXY carries the connection; the token goes through it encrypted, its own password to it alone."""
     proxy = misbehave(_Proxy(tls_server))
@@ -324,9 +322,7 @@ def test_a_proxy_of_the_environment_is_used_and_sees_no_token(
     assert tls_server.requests[1] == b""
 
 
-def test_a_proxy_that_refuses_is_a_failure_to_connect(
-    misbehave: Callable[[Behaviour], Server], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_proxy_that_refuses_is_a_failure_to_connect(misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy's refusal is told as such, and no request was sent."""
     proxy = misbehave(answer("", "407 Proxy Authentication Required"))
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
@@ -334,9 +330,7 @@ def test_a_proxy_that_refuses_is_a_failure_to_connect(
     assert (got.error_type, got.detail) == ("connect", "the proxy refused to connect to api.example.test")
 
 
-def test_a_proxy_that_hangs_is_no_connection_to_the_host(
-    misbehave: Callable[[Behaviour], Server], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_proxy_that_hangs_is_no_connection_to_the_host(misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy that takes the connection and says nothing is told as no connection to what lies behind it."""
 
     def hang(connection: socket.socket, _: bytes) -> None:
@@ -368,9 +362,7 @@ def test_a_proxy_that_is_not_there_is_named(
         assert "canary" not in got.detail
 
 
-def test_loopback_never_goes_through_a_proxy(
-    misbehave: Callable[[Behaviour], Server], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_loopback_never_goes_through_a_proxy(misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch) -> None:
     """A drill asks its own machine, whatever proxy the environment names."""
     server, proxy = misbehave(answer("{}")), misbehave(answer("{}"))
     monkeypatch.setenv("http_proxy", proxy.url)

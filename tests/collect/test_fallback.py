@@ -26,9 +26,9 @@ from intercom_kit.collect.recorder import RecordingTransport
 from intercom_kit.drill import objects
 from intercom_kit.drill.loopback import Loopback
 from intercom_kit.errors import InputError
-from tests.collect.conftest import EMAIL, TOKEN, Behaviour, Server, answer, reset
+from tests.collect.conftest import EMAIL, TOKEN, Behaviour, Misbehave, answer, reset
+from tests.conftest import Play
 
-Misbehave = Callable[[Behaviour], Server]
 CONTACT = {"type": "contact", "id": "63a07ddf05a32042dffac965", "email": EMAIL, "name": "Zoë"}
 PATH = f"/contacts/{CONTACT['id']}"
 PATIENT = Breaker(failures=10**9)  # asks every time
@@ -479,7 +479,7 @@ def lead() -> SingleFilterSearchRequest:
     return SingleFilterSearchRequest(field="role", operator="=", value="lead")
 
 
-def test_the_official_sdk_degrades(play: Callable[..., Loopback]) -> None:
+def test_the_official_sdk_degrades(play: Play) -> None:
     """python-intercom over the fallback reads contacts, conversations and searches in an outage, as objects, marked."""
     loopback = play("vendor-outage", at_s=-1200)
     cache = Cache(clock=loopback_clock(loopback))
@@ -514,7 +514,7 @@ def loopback_clock(loopback: Loopback) -> Callable[[], float]:
     return lambda: time.time() + start - loopback.onset
 
 
-def test_the_official_sdk_still_sees_a_revoked_token(play: Callable[..., Loopback]) -> None:
+def test_the_official_sdk_still_sees_a_revoked_token(play: Play) -> None:
     """When the token is revoked, the SDK raises the 401 although the contact was kept."""
     loopback = play("token-revoked", at_s=-60)
     with httpx.Client(transport=FallbackTransport()) as http:
@@ -526,7 +526,7 @@ def test_the_official_sdk_still_sees_a_revoked_token(play: Callable[..., Loopbac
     assert raised.value.status_code == 401
 
 
-def test_the_async_sdk_degrades(play: Callable[..., Loopback], tmp_path: Path) -> None:
+def test_the_async_sdk_degrades(play: Play, tmp_path: Path) -> None:
     """AsyncIntercom over the async transport does the same, many calls at once, and a write removes what it changed."""
     loopback = play("vendor-outage", at_s=-60)
     ids = [objects.contact_id(number) for number in range(20)]

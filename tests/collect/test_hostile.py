@@ -13,7 +13,7 @@ from intercom_kit.collect.checks import run_checks
 from intercom_kit.collect.redact import TEXT_LIMIT
 from intercom_kit.records import CheckRecord
 from intercom_kit.settings import Settings, load_settings
-from tests.collect.conftest import EMAIL, TOKEN, Behaviour, Server, answer, reset
+from tests.collect.conftest import EMAIL, TOKEN, Behaviour, Misbehave, Server, answer, reset
 
 TIMEOUT_S = 0.8
 PATIENCE_S = 1.5
@@ -106,7 +106,7 @@ def _settings(server: Server, **overrides: object) -> Settings:
 
 
 @pytest.mark.parametrize("word", ["A", "a.", "+1", "token=:", "(1 ", "%4", "<title"])
-def test_long_words_do_not_hold_the_checks_up(word: str, misbehave: Callable[[Behaviour], Server]) -> None:
+def test_long_words_do_not_hold_the_checks_up(word: str, misbehave: Misbehave) -> None:
     """Two megabytes of the worst text for every pattern are read, cleaned and written down within the time."""
     text = word * (4 * TEXT_LIMIT // len(word))
     incidents = [{"name": text, "message": text, "status": "investigating"} for _ in range(380)]
@@ -120,7 +120,7 @@ def test_long_words_do_not_hold_the_checks_up(word: str, misbehave: Callable[[Be
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_answer_is_a_result(name: str, misbehave: Callable[[Behaviour], Server]) -> None:
+def test_a_broken_answer_is_a_result(name: str, misbehave: Misbehave) -> None:
     """All five checks come back within the deadline, told as what went wrong, and can be written and read again."""
     behaviour, error_type = BROKEN[name]
     timeout_s = TIMEOUT_S if error_type == "timeout" else 10
@@ -147,7 +147,7 @@ def test_a_broken_answer_is_a_result(name: str, misbehave: Callable[[Behaviour],
     ],
 )
 def test_an_answer_that_is_no_success_is_told_by_its_status(
-    status: str, body: str, kind: str, says: str, misbehave: Callable[[Behaviour], Server]
+    status: str, body: str, kind: str, says: str, misbehave: Misbehave
 ) -> None:
     """An error page is a failed check with the HTTP status, never a parse error."""
     checks, _ = _ask(misbehave(answer(body, status, content_type=kind, location="http://127.0.0.1:9/me")))
@@ -158,7 +158,7 @@ def test_an_answer_that_is_no_success_is_told_by_its_status(
 
 
 @pytest.mark.parametrize("limit", ["", "abc", "-1", "1e3", "9" * 400, "\u00b2", "1,667", "0x10", "NaN", "1667; w=10"])
-def test_a_rate_limit_that_is_no_number_is_unknown(limit: str, misbehave: Callable[[Behaviour], Server]) -> None:
+def test_a_rate_limit_that_is_no_number_is_unknown(limit: str, misbehave: Misbehave) -> None:
     """Header values that are not plain numbers count as not sent."""
     headers = {"x_ratelimit_limit": limit, "x_ratelimit_remaining": limit, "x_ratelimit_reset": limit}
     checks, _ = _ask(misbehave(answer('{"type": "admin"}', **headers)))
@@ -168,7 +168,7 @@ def test_a_rate_limit_that_is_no_number_is_unknown(limit: str, misbehave: Callab
 
 
 def test_a_server_that_repeats_the_token_and_addresses_leaves_neither_in_the_records(
-    misbehave: Callable[[Behaviour], Server],
+    misbehave: Misbehave,
 ) -> None:
     """Wherever an answer repeats the token or an e-mail address, no record and no repr holds it."""
     spread = f"{TOKEN} {EMAIL} Bearer {TOKEN}"
@@ -196,9 +196,7 @@ def test_a_server_that_repeats_the_token_and_addresses_leaves_neither_in_the_rec
                 assert any(TOKEN.encode() in request for request in server.requests)  # it was sent, where it belongs
 
 
-def test_the_token_goes_to_the_api_only(
-    misbehave: Callable[[Behaviour], Server], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_token_goes_to_the_api_only(misbehave: Misbehave, caplog: pytest.LogCaptureFixture) -> None:
     """The status page, the health endpoint, the target of an API's redirect and the debug log never see the token."""
     caplog.set_level(logging.DEBUG)
     other = misbehave(answer("{}"))

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,12 +10,10 @@ import pytest
 from intercom_kit.collect.impact import add_count, conversations_query, count_conversations, state_impact
 from intercom_kit.collect.incident import IncidentFolder
 from intercom_kit.drill import objects
-from intercom_kit.drill.server import Loopback
 from intercom_kit.errors import EvidenceError, InputError, SettingsError
 from intercom_kit.settings import load_settings
-from tests.collect.conftest import TOKEN, Behaviour, Server, answer
-
-Play = Callable[..., Loopback]
+from tests.collect.conftest import TOKEN, Misbehave, answer
+from tests.conftest import Play
 
 
 def _span(hours: float) -> tuple[datetime, datetime]:
@@ -65,9 +62,7 @@ def test_a_429_is_waited_out_until_the_window_ends(play: Play) -> None:
 
 
 @pytest.mark.parametrize("reset", ["", "soon", "9" * 400, "\u00b2"])
-def test_a_reset_that_is_no_time_is_waited_for_as_a_window(
-    reset: str, misbehave: Callable[[Behaviour], Server]
-) -> None:
+def test_a_reset_that_is_no_time_is_waited_for_as_a_window(reset: str, misbehave: Misbehave) -> None:
     """Where a 429 does not tell when its window ends, a whole window is waited."""
     waits: list[float] = []
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -25,12 +25,11 @@ from intercom import Intercom, SingleFilterSearchRequest
 from intercom.core.api_error import ApiError
 
 from intercom_kit.collect.recorder import AsyncRecordingTransport, RecordingTransport
-from intercom_kit.drill.server import Loopback
 from intercom_kit.records import REQUEST_COLUMNS
-from tests.collect.conftest import EMAIL, TOKEN, Behaviour, Server, answer, reset
+from tests.collect.conftest import EMAIL, TOKEN, Behaviour, Misbehave, answer, reset
+from tests.conftest import Play
 
 SALT = b"a salt for tests"
-Misbehave = Callable[[Behaviour], Server]
 
 
 def _rows(path: Path) -> list[dict[str, object]]:
@@ -45,7 +44,7 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "requests.jsonl"
 
 
-def test_the_official_sdk_is_recorded_by_one_line(play: Callable[..., Loopback], log: Path) -> None:
+def test_the_official_sdk_is_recorded_by_one_line(play: Play, log: Path) -> None:
     """python-intercom over the recording transport: every call has its row, answered and refused alike."""
     loopback = play("healthy")
     before = datetime.now(UTC)
@@ -78,7 +77,7 @@ def test_the_official_sdk_is_recorded_by_one_line(play: Callable[..., Loopback],
     assert rows[0]["contact"] is None
 
 
-def test_a_scenario_of_rate_limits_reaches_the_log(play: Callable[..., Loopback], log: Path) -> None:
+def test_a_scenario_of_rate_limits_reaches_the_log(play: Play, log: Path) -> None:
     """A 429 keeps its status, its code and what was left of the window."""
     environment = play("rate-limited").environment
     with httpx.Client(transport=RecordingTransport(log), base_url=environment["INTERCOM_BASE_URL"]) as client:

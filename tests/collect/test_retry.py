@@ -4,7 +4,6 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -14,9 +13,8 @@ import pytest
 from intercom_kit.collect.cache import Cache
 from intercom_kit.collect.fallback import FallbackTransport
 from intercom_kit.collect.retry import RESERVE, AsyncRetryTransport, RetryTransport
-from tests.collect.conftest import Behaviour, Server, answer, reset
+from tests.collect.conftest import Behaviour, Misbehave, Server, answer, reset
 
-Misbehave = Callable[[Behaviour], Server]
 PATH = "/contacts/63a07ddf05a32042dffac965"
 GOOD = answer(json.dumps({"type": "contact"}))
 LIMITED = '{"type":"error.list","errors":[{"code":"rate_limit_exceeded"}]}'

@@ -1,7 +1,6 @@
 """The status page's forms, as recorded and as hostile as JSON can be."""
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -13,7 +12,7 @@ from intercom_kit.collect.redact import STATUS_KEYS, Redactor
 from intercom_kit.collect.statuspage import Reading, combine, read_compatible, read_native
 from intercom_kit.records import CheckRecord
 from intercom_kit.settings import Settings, load_settings
-from tests.collect.conftest import Behaviour, Server, answer
+from tests.collect.conftest import Behaviour, Misbehave, answer
 
 clean = Redactor().text
 
@@ -276,7 +275,7 @@ def _status(settings: Settings) -> CheckRecord:
     return next(check for check in run_checks(settings) if check.name == "status_page")
 
 
-def test_the_page_is_read_over_a_redirect_of_its_host(misbehave: Callable[[Behaviour], Server]) -> None:
+def test_the_page_is_read_over_a_redirect_of_its_host(misbehave: Misbehave) -> None:
     """The old host redirects with the path kept; the record is read from the new one, and asked for our region."""
     new = misbehave(_page({"/api/v2/summary.json": QUIET, "/api/v2/incidents.json": {"incidents": [RESOLVED]}}))
 
@@ -291,7 +290,7 @@ def test_the_page_is_read_over_a_redirect_of_its_host(misbehave: Callable[[Behav
     assert all(raw.url.startswith(new.url) for raw in check.responses)
 
 
-def test_a_redirect_that_drops_the_path_is_unknown(misbehave: Callable[[Behaviour], Server]) -> None:
+def test_a_redirect_that_drops_the_path_is_unknown(misbehave: Misbehave) -> None:
     """A redirect to the front page, be it HTML or even JSON that looks quiet, says nothing about incidents."""
     for front in (None, QUIET | {"incidents": []}):
         new = misbehave(_page({"/": front}))
@@ -301,14 +300,14 @@ def test_a_redirect_that_drops_the_path_is_unknown(misbehave: Callable[[Behaviou
         assert "redirects to" in check.observed
 
 
-def test_html_is_unknown(misbehave: Callable[[Behaviour], Server]) -> None:
+def test_html_is_unknown(misbehave: Misbehave) -> None:
     """A page that answers HTML everywhere is unknown, with its title kept as evidence."""
     check = _status(_settings(misbehave(_page({})).url))
     assert (check.outcome, check.error_type) == ("unknown", "not_json")
     assert json.loads(check.responses[0].body)["title"] == "Status"
 
 
-def test_one_broken_form_does_not_hide_the_other(misbehave: Callable[[Behaviour], Server]) -> None:
+def test_one_broken_form_does_not_hide_the_other(misbehave: Misbehave) -> None:
     """When the compatible form is broken, the regional one alone is read."""
     routes: dict[str, object] = {}
     server = misbehave(_page(routes))
@@ -332,7 +331,7 @@ def test_one_broken_form_does_not_hide_the_other(misbehave: Callable[[Behaviour]
     ],
 )
 def test_why_the_page_is_unknown_is_told(
-    routes: dict[str, object], error_type: str | None, says: str, misbehave: Callable[[Behaviour], Server]
+    routes: dict[str, object], error_type: str | None, says: str, misbehave: Misbehave
 ) -> None:
     """Which answer was missing or broken stands in the finding."""
     check = _status(_settings(misbehave(_page(routes)).url))

@@ -2,7 +2,6 @@
 
 import json
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,14 +11,12 @@ from intercom_kit.collect.incident import IncidentFolder
 from intercom_kit.collect.rollout import kubectl, run_command
 from intercom_kit.collect.token import TokenStep, rotate_token, verify_token
 from intercom_kit.drill import objects
-from intercom_kit.drill.loopback import Loopback
 from intercom_kit.errors import InputError, SettingsError
 from intercom_kit.records import CheckRecord
 from intercom_kit.settings import Settings, load_settings
-from tests.collect.conftest import TOKEN, Behaviour, Server, answer
+from tests.collect.conftest import TOKEN, Behaviour, Misbehave, Server, answer
+from tests.conftest import Play
 
-Misbehave = Callable[[Behaviour], Server]
-Play = Callable[..., Loopback]
 OLD, NEW = SecretStr(TOKEN), SecretStr("tok-" + "new-canary-" + "9Z8y7X6w5V4u")
 REFUSED = {"type": "error.list", "errors": [{"code": "unauthorized", "message": "Access Token Invalid"}]}
 NO_SCOPE = {"type": "error.list", "errors": [{"code": "forbidden", "message": "required scope (read_conversations)"}]}

@@ -3,7 +3,7 @@
 import json
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,9 @@ from intercom_kit.collect.secret_manager import SecretManager
 from intercom_kit.collect.token import TokenStep, rotate_token
 from intercom_kit.errors import SecretError
 from intercom_kit.settings import Settings, load_settings
-from tests.collect.conftest import TOKEN, Behaviour, Server, answer
+from tests.collect.conftest import TOKEN, Misbehave, answer
 
 Aws = Any  # boto3 makes its clients at run time
-Misbehave = Callable[[Behaviour], Server]
 OLD, NEW = SecretStr(TOKEN), SecretStr("tok-" + "new-canary-" + "9Z8y7X6w5V4u")
 ID = "intercom/production/token"
 KUBECTL = (

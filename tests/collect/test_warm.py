@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -18,13 +17,11 @@ from intercom_kit.collect.cache import Cache
 from intercom_kit.collect.fallback import FallbackTransport
 from intercom_kit.collect.warm import GIVE_UP, WORKERS, Warmed, read_ids, warm
 from intercom_kit.drill import objects
-from intercom_kit.drill.loopback import Loopback
 from intercom_kit.errors import InputError, SettingsError
 from intercom_kit.settings import Settings, load_settings
-from tests.collect.conftest import TOKEN, Behaviour, Server, answer
+from tests.collect.conftest import TOKEN, Behaviour, Misbehave, Server, answer
+from tests.conftest import Play
 
-Misbehave = Callable[[Behaviour], Server]
-Play = Callable[..., Loopback]
 IDS = [objects.contact_id(number) for number in range(60)]
 RATE = {"x_ratelimit_limit": "2000", "x_ratelimit_remaining": "1500", "x_ratelimit_reset": "1800000000"}
 

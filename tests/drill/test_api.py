@@ -11,20 +11,21 @@ from intercom_kit.drill.api import Api
 from intercom_kit.drill.limiter import Limiter
 from intercom_kit.drill.loopback import Loopback
 from intercom_kit.drill.scenarios import SCENARIOS
+from tests.conftest import Play
 
 Ask = Callable[..., httpx.Response]
+HEADERS = {"Authorization": f"Bearer {objects.CANARY_TOKEN}"}
 FILTER = {"field": "role", "operator": "=", "value": "user"}
 
 
 @pytest.fixture
-def ask(play: Callable[..., Loopback]) -> Iterator[Ask]:
+def ask(play: Play) -> Iterator[Ask]:
     """Return a function that asks a healthy Intercom, with the right token unless other headers are given."""
     loopback = play("healthy")
-    token = {"Authorization": f"Bearer {objects.CANARY_TOKEN}"}
     with httpx.Client(base_url=loopback.api_url) as client:
 
         def asked(method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> httpx.Response:
-            return client.request(method, path, json=body, headers=token if headers is None else headers)
+            return client.request(method, path, json=body, headers=HEADERS if headers is None else headers)
 
         yield asked
 
@@ -75,11 +76,10 @@ def test_headers_are_those_recorded(ask: Ask) -> None:
 
 def test_unknown_version_is_refused_and_known_ones_are_not(ask: Ask) -> None:
     """Only versions of the specification are accepted; none at all means the app's own."""
-    token = {"Authorization": f"Bearer {objects.CANARY_TOKEN}"}
-    bad = ask("GET", "/me", headers={**token, "Intercom-Version": "2.99"})
+    bad = ask("GET", "/me", headers={**HEADERS, "Intercom-Version": "2.99"})
     assert (bad.status_code, code(bad)) == (400, "intercom_version_invalid")
     for version in ("1.0", "2.16", "Preview"):
-        assert ask("GET", "/me", headers={**token, "Intercom-Version": version}).status_code == 200
+        assert ask("GET", "/me", headers={**HEADERS, "Intercom-Version": version}).status_code == 200
 
 
 def test_merged_contact_points_to_the_one_that_remains(ask: Ask) -> None:
@@ -199,14 +199,13 @@ def test_conversations_of_a_span_are_counted_by_paging(ask: Ask) -> None:
     assert len(found) == len(set(found)) == page["total_count"] == 320
 
 
-def test_body_that_is_not_json_is_refused(play: Callable[..., Loopback]) -> None:
+def test_body_that_is_not_json_is_refused(play: Play) -> None:
     """A search with a broken body is a 400, not a crash."""
-    headers = {"Authorization": f"Bearer {objects.CANARY_TOKEN}"}
-    answer = httpx.post(f"{play('healthy').api_url}/contacts/search", content=b"{", headers=headers)
+    answer = httpx.post(f"{play('healthy').api_url}/contacts/search", content=b"{", headers=HEADERS)
     assert (answer.status_code, code(answer)) == (400, "bad_request")
 
 
-def test_every_answer_carries_a_canary(play: Callable[..., Loopback]) -> None:
+def test_every_answer_carries_a_canary(play: Play) -> None:
     """Good or bad, each answer holds an e-mail address that must reach no archive."""
     for name in ("healthy", "token-revoked", "rate-limited", "vendor-outage", "edge-blocked", "maintenance"):
         loopback = play(name)
@@ -215,7 +214,7 @@ def test_every_answer_carries_a_canary(play: Callable[..., Loopback]) -> None:
             f"{loopback.side_url}/health",
             f"{loopback.side_url}/api/v2/summary.json",
         ):
-            answer = httpx.get(url, headers={"Authorization": f"Bearer {objects.CANARY_TOKEN}"})
+            answer = httpx.get(url, headers=HEADERS)
             assert objects.CANARY_EMAIL in answer.text + repr(answer.headers)
     assert objects.CANARY_EMAIL in objects.contact(5)["email"]
     assert objects.CANARY_NAME in objects.contact(5)["name"]
@@ -239,14 +238,13 @@ async def test_limits_show_at_any_phase_of_a_window(
 ) -> None:
     """Whenever triage asks, our own window is used up in one drill and has plenty left in the other."""
     app = Api(_at(scenario, phase_s)).app()
-    headers = {"Authorization": f"Bearer {objects.CANARY_TOKEN}"}
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api", headers=headers) as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api", headers=HEADERS) as client:
         answer = await client.get("/me")
     assert answer.status_code == status
     assert left[0] <= int(answer.headers["x-ratelimit-remaining"]) <= left[1]
 
 
-def test_other_apps_of_the_workspace_have_their_own_window(play: Callable[..., Loopback]) -> None:
+def test_other_apps_of_the_workspace_have_their_own_window(play: Play) -> None:
     """While our app's window is used up, another app of the same workspace still gets answers."""
     loopback = play("rate-limited")
     statuses = [
@@ -261,9 +259,8 @@ async def test_calls_use_up_the_window_over_http() -> None:
     """Each call takes one of the window's requests, and the next one after the last is refused."""
     loopback = _at("healthy", 0.0)
     loopback.limiter = Limiter(app_quota=3, workspace_quota=100)
-    headers = {"Authorization": f"Bearer {objects.CANARY_TOKEN}"}
     transport = httpx.ASGITransport(Api(loopback).app())
-    async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers) as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=HEADERS) as client:
         answers = [await client.get("/me") for _ in range(4)]
     assert [(a.status_code, a.headers["x-ratelimit-remaining"]) for a in answers] == [
         (200, "2"),
@@ -274,10 +271,10 @@ async def test_calls_use_up_the_window_over_http() -> None:
     assert answers[-1].json()["errors"][0]["message"] == "Exceeded rate limit of 3 in 10_seconds"
 
 
-def test_shares_hold_for_a_handful_of_calls(play: Callable[..., Loopback]) -> None:
+def test_shares_hold_for_a_handful_of_calls(play: Play) -> None:
     """Calls meet overlapping effects in the shares of the scenario: here 60 %, 25 % and the rest."""
     url = f"{play('vendor-outage').api_url}/me"
-    with httpx.Client(headers={"Authorization": f"Bearer {objects.CANARY_TOKEN}"}) as client:
+    with httpx.Client(headers=HEADERS) as client:
         statuses = [client.get(url).status_code for _ in range(100)]
     assert abs(statuses.count(500) - 60) <= 2
     assert abs(statuses.count(502) - 25) <= 2

@@ -1,18 +1,17 @@
 """Every scenario over real HTTP: what the checks and the decision find must be the hidden truth."""
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 
 from intercom_kit.collect.checks import run_checks
 from intercom_kit.decide import decide
-from intercom_kit.drill.loopback import Loopback
 from intercom_kit.drill.objects import CANARIES
 from intercom_kit.drill.scenarios import SCENARIOS
 from intercom_kit.drill.score import score
 from intercom_kit.drill.timeline import Scenario
 from intercom_kit.records import Decision
+from tests.conftest import Play
 
 BEFORE_S, AFTER_S = -600.0, 600.0
 
@@ -33,7 +32,7 @@ MOMENTS = [
 
 
 @pytest.mark.parametrize(("scenario", "at_s"), MOMENTS)
-def test_triage_finds_the_truth(play: Callable[..., Loopback], scenario: Scenario, at_s: float) -> None:
+def test_triage_finds_the_truth(play: Play, scenario: Scenario, at_s: float) -> None:
     """In each phase of each scenario verdict, cause and severity agree with the truth, and no canary is recorded."""
     loopback = play(scenario.name, at_s=at_s)
     hangs = any(effect.hang and effect.active(at_s) for effect in scenario.effects)
@@ -46,7 +45,7 @@ def test_triage_finds_the_truth(play: Callable[..., Loopback], scenario: Scenari
     assert [canary for canary in CANARIES if canary in recorded] == []
 
 
-def test_score_tells_what_disagrees(play: Callable[..., Loopback]) -> None:
+def test_score_tells_what_disagrees(play: Play) -> None:
     """A decision that misses the truth is scored field by field, with `none` for no severity."""
     loopback = play("rate-limited")
     wrong = Decision(at="2026-11-24T09:30:00Z", verdict="ours", cause="token_invalid")  # type: ignore[arg-type]

@@ -1,7 +1,6 @@
 """The status page and our health endpoint, in every form."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +8,9 @@ import httpx
 import pytest
 
 from intercom_kit.drill.loopback import Loopback
+from tests.conftest import Play
 
 CAPTURES = Path(__file__).parents[3] / "shared" / "facts" / "captures"
-Play = Callable[..., Loopback]
 MINUTE = 60.0
 
 

@@ -9,13 +9,13 @@ import pytest
 from intercom.core.api_error import ApiError
 
 from intercom_kit.drill import objects
-from intercom_kit.drill.loopback import Loopback
+from tests.conftest import Play
 
 Connect = Callable[..., intercom.Intercom]
 
 
 @pytest.fixture
-def connect(play: Callable[..., Loopback]) -> Iterator[Connect]:
+def connect(play: Play) -> Iterator[Connect]:
     """Return a function that plays a scenario and connects the SDK to it."""
     with httpx.Client(timeout=5) as client:
 

@@ -1,7 +1,6 @@
 """The answers of the loopback Intercom, against the vendor's own OpenAPI specification."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import yaml
 
 from intercom_kit.drill import objects
 from intercom_kit.drill.loopback import Loopback
+from tests.conftest import Play
 
 PLACES = (
     os.environ.get("INTERCOM_KIT_OPENAPI"),
@@ -86,7 +86,7 @@ def missing(example: object, given: object, where: str = "") -> list[str]:
 
 @cases
 def test_answer_validates_against_the_specification(
-    play: Callable[..., Loopback],
+    play: Play,
     specification: Json,
     scenario: str,
     method: str,
@@ -104,7 +104,7 @@ def test_answer_validates_against_the_specification(
 
 @cases
 def test_answer_has_all_that_the_vendors_example_has(
-    play: Callable[..., Loopback],
+    play: Play,
     specification: Json,
     scenario: str,
     method: str,
@@ -128,7 +128,7 @@ def test_schema_turning_keeps_null_out_where_it_is_not_allowed() -> None:
         jsonschema.validate({"a": None, "b": None}, schema)
 
 
-def test_every_operation_of_the_specification_is_served(play: Callable[..., Loopback], specification: Json) -> None:
+def test_every_operation_of_the_specification_is_served(play: Play, specification: Json) -> None:
     """The six operations, and only documented ones, are answered."""
     assert {(m.upper(), p) for p, methods in specification["paths"].items() for m in methods} == {
         (method, template) for _, method, _, template, _ in CASES

@@ -20,7 +20,6 @@ from intercom_kit.collect.notes import add_note
 from intercom_kit.drill import night as nights
 from intercom_kit.drill.night import Night, play_night
 from intercom_kit.drill.scenarios import SCENARIOS
-from intercom_kit.drill.server import Loopback
 from intercom_kit.drill.timeline import FOREVER
 from intercom_kit.drill.traffic import generate
 from intercom_kit.errors import EvidenceError, InputError
@@ -29,9 +28,9 @@ from intercom_kit.report.appendix import citations
 from intercom_kit.report.lint import lint
 from intercom_kit.report.postmortem import TEMPLATES, Postmortem, count_impact, open_postmortem
 from intercom_kit.settings import Settings, load_settings
+from tests.conftest import Play
 
 Reopen = Callable[..., Postmortem]
-Play = Callable[..., Loopback]
 HOSTILE = "<script>alert(1)</script> | `x` **b** [l](javascript:alert(1)) ![i](http://x.example/i.png) \u202egnp\u2066"
 PEOPLE = {"E1", "E7", "E16", "W14", "W15"}  # rules that only people can close
 TOLERANCE = timedelta(seconds=10)

@@ -3,6 +3,7 @@
 import gzip
 import json
 import logging
+import socket
 import time
 from collections.abc import Callable
 from itertools import count
@@ -20,31 +21,31 @@ PATIENCE_S = 1.5
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 
-def _hang(connection: object, _: bytes) -> None:
+def _hang(connection: socket.socket, _: bytes) -> None:
     del connection
     time.sleep(PATIENCE_S)
 
 
-def _hang_after_headers(connection: object, _: bytes) -> None:
-    connection.sendall(HEAD + b"Content-Length: 20\r\n\r\n{")  # type: ignore[attr-defined]
+def _hang_after_headers(connection: socket.socket, _: bytes) -> None:
+    connection.sendall(HEAD + b"Content-Length: 20\r\n\r\n{")
     time.sleep(PATIENCE_S)
 
 
 def _sends(*pieces: bytes, then_reset: bool = False) -> Behaviour:
-    def behave(connection: object, _: bytes) -> None:
+    def behave(connection: socket.socket, _: bytes) -> None:
         for piece in pieces:
-            connection.sendall(piece)  # type: ignore[attr-defined]
+            connection.sendall(piece)
         if then_reset:
-            reset(connection)  # type: ignore[arg-type]
+            reset(connection)
 
     return behave
 
 
 def _trickles(start: bytes, pieces: Callable[[int], bytes], wait_s: float) -> Behaviour:
-    def behave(connection: object, _: bytes) -> None:
-        connection.sendall(start)  # type: ignore[attr-defined]
+    def behave(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(start)
         for number in count():
-            connection.sendall(pieces(number))  # type: ignore[attr-defined]
+            connection.sendall(pieces(number))
             time.sleep(wait_s)
 
     return behave

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -87,24 +88,24 @@ def test_a_scenario_of_rate_limits_reaches_the_log(play: Play, log: Path) -> Non
     assert isinstance(row["ratelimit_reset"], int)
 
 
-def _hang(_connection: object, _request: bytes) -> None:
+def _hang(_connection: socket.socket, _request: bytes) -> None:
     time.sleep(0.6)
 
 
-def _resets(connection: object, _request: bytes) -> None:
-    reset(connection)  # type: ignore[arg-type]
+def _resets(connection: socket.socket, _request: bytes) -> None:
+    reset(connection)
 
 
-def _breaks_off(connection: object, _request: bytes) -> None:
-    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nhalf")  # type: ignore[attr-defined]
+def _breaks_off(connection: socket.socket, _request: bytes) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nhalf")
 
 
-def _breaks_off_failing(connection: object, _request: bytes) -> None:
-    connection.sendall(b"HTTP/1.1 500 Oops\r\nContent-Length: 99\r\n\r\nhalf")  # type: ignore[attr-defined]
+def _breaks_off_failing(connection: socket.socket, _request: bytes) -> None:
+    connection.sendall(b"HTTP/1.1 500 Oops\r\nContent-Length: 99\r\n\r\nhalf")
 
 
-def _garbage(connection: object, _request: bytes) -> None:
-    connection.sendall(b"what?\r\n\r\n")  # type: ignore[attr-defined]
+def _garbage(connection: socket.socket, _request: bytes) -> None:
+    connection.sendall(b"what?\r\n\r\n")
 
 
 FAILURES: list[tuple[Behaviour, int | None, str]] = [
@@ -164,10 +165,10 @@ def test_a_cancelled_call_has_its_row(misbehave: Misbehave, log: Path) -> None:
 def test_the_duration_runs_until_the_body_is_read(misbehave: Misbehave, log: Path) -> None:
     """A slow body is slow, however fast its headers came; a body read in part or not at all ends with its closing."""
 
-    def slow(connection: object, _request: bytes) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")  # type: ignore[attr-defined]
+    def slow(connection: socket.socket, _request: bytes) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
         time.sleep(0.2)
-        connection.sendall(b"cd")  # type: ignore[attr-defined]
+        connection.sendall(b"cd")
 
     server = misbehave(slow)
     with httpx.Client(transport=RecordingTransport(log)) as client:

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from intercom_kit.collect.slack import NEXT_STEPS, escape, send_update
 from intercom_kit.errors import SendError, SettingsError
 from intercom_kit.settings import load_settings
+from tests.collect.conftest import Misbehave
 
 PATH = "/services/T0000/B0000/canary-in-the-url"
 TEXT = "[P1] INCIDENT: Intercom Integration"
@@ -179,12 +180,12 @@ def test_no_connection_is_tried_again_and_told_without_the_url(slack: Callable[.
     assert "canary" not in _whole_story(raised.value)
 
 
-def test_a_broken_off_answer_is_not_sent_twice(misbehave: Callable[..., object]) -> None:
+def test_a_broken_off_answer_is_not_sent_twice(misbehave: Misbehave) -> None:
     """The connection ends after the message was sent: it may have arrived, so it is not sent again."""
     server = misbehave(lambda connection, _: connection.close())
     with pytest.raises(SendError, match="may have arrived"):
-        send_update(SecretStr(f"{server.url}{PATH}"), TEXT)  # type: ignore[attr-defined]
-    assert len(server.requests) == 1  # type: ignore[attr-defined]
+        send_update(SecretStr(f"{server.url}{PATH}"), TEXT)
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("url", ["http://hooks.slack.example/services/canary", "hooks.slack.com/services/canary"])

@@ -1,6 +1,7 @@
 """The status page's forms, as recorded and as hostile as JSON can be."""
 
 import json
+import socket
 from datetime import UTC, datetime
 
 import pytest
@@ -256,12 +257,12 @@ def test_a_list_of_unknown_shape_is_never_a_quiet_day(junk: object) -> None:
 def _page(routes: dict[str, object]) -> Behaviour:
     """Serve JSON by path, and HTML elsewhere, as the page's hosting does."""
 
-    def behave(connection: object, request: bytes) -> None:
+    def behave(connection: socket.socket, request: bytes) -> None:
         path = request.split(b" ")[1].decode().partition("?")[0]
         body = routes.get(path)
         html = answer("<html><title>Status</title></html>", content_type="text/html")
         one = html if body is None else body if callable(body) else answer(json.dumps(body))
-        one(connection, request)  # type: ignore[arg-type]
+        one(connection, request)
 
     return behave
 
@@ -279,9 +280,9 @@ def test_the_page_is_read_over_a_redirect_of_its_host(misbehave: Misbehave) -> N
     """The old host redirects with the path kept; the record is read from the new one, and asked for our region."""
     new = misbehave(_page({"/api/v2/summary.json": QUIET, "/api/v2/incidents.json": {"incidents": [RESOLVED]}}))
 
-    def redirect(connection: object, request: bytes) -> None:
+    def redirect(connection: socket.socket, request: bytes) -> None:
         path = request.split(b" ")[1].decode()
-        answer("", "301 Moved Permanently", location=new.url + path)(connection, request)  # type: ignore[arg-type]
+        answer("", "301 Moved Permanently", location=new.url + path)(connection, request)
 
     old = misbehave(redirect)
     check = _status(_settings(old.url, region="eu"))

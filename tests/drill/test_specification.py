@@ -35,7 +35,6 @@ CASES = [
 ]
 
 Json = dict[str, Any]
-cases = pytest.mark.parametrize(("scenario", "method", "path", "template", "status"), CASES)
 
 
 @pytest.fixture(scope="module")
@@ -84,38 +83,19 @@ def missing(example: object, given: object, where: str = "") -> list[str]:
     return []
 
 
-@cases
-def test_answer_validates_against_the_specification(
-    play: Play,
-    specification: Json,
-    scenario: str,
-    method: str,
-    path: str,
-    template: str,
-    status: int,
+@pytest.mark.parametrize(("scenario", "method", "path", "template", "status"), CASES)
+def test_an_answer_is_as_the_vendor_documents_it(
+    play: Play, specification: Json, scenario: str, method: str, path: str, template: str, status: int
 ) -> None:
-    """An answer has the documented status, and its body the documented types."""
+    """An answer has the documented status and types, and all fields of the vendor's own example: few are required."""
     answer = ask(play(scenario), method, path)
     assert answer.status_code == status
-    schema = documented(specification, template, method, status)["schema"]
+    told = documented(specification, template, method, status)
     components = as_json_schema(specification["components"])
-    jsonschema.Draft202012Validator({**as_json_schema(schema), "components": components}).validate(answer.json())
-
-
-@cases
-def test_answer_has_all_that_the_vendors_example_has(
-    play: Play,
-    specification: Json,
-    scenario: str,
-    method: str,
-    path: str,
-    template: str,
-    status: int,
-) -> None:
-    """No field of the vendor's own example is missing, as the specification requires next to none of them."""
-    answer = ask(play(scenario), method, path).json()
-    for example in documented(specification, template, method, status)["examples"].values():
-        assert missing(example["value"], answer) == []
+    schema = {**as_json_schema(told["schema"]), "components": components}
+    jsonschema.Draft202012Validator(schema).validate(answer.json())
+    for example in told["examples"].values():
+        assert missing(example["value"], answer.json()) == []
 
 
 def test_schema_turning_keeps_null_out_where_it_is_not_allowed() -> None:

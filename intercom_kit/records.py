@@ -52,6 +52,13 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 CHECK_NAMES: tuple[CheckName, ...] = get_args(CheckName)
+CHECK_LABELS: dict[CheckName, str] = {
+    "api": "Intercom API",
+    "status_page": "Status page",
+    "search": "Search",
+    "health": "Our health",
+    "network": "Network",
+}
 
 # The columns of a request log: OpenTelemetry's HTTP client conventions, flattened. One row is one observed call.
 REQUEST_COLUMNS: dict[str, str] = {

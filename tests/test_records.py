@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from intercom_kit.errors import IncidentIdError
 from intercom_kit.records import (
     CAUSES,
+    CHECK_LABELS,
     CHECK_NAMES,
     CheckRecord,
     Event,
@@ -117,6 +118,11 @@ def test_the_latest_run_is_the_one_that_started_last() -> None:
     old = [_check(run="a", name=name) for name in CHECK_NAMES]
     assert [(check.run, check.name) for check in latest_run([*new, *old])] == [("b", name) for name in CHECK_NAMES]
     assert latest_run([]) == ()
+
+
+def test_every_check_has_a_label() -> None:
+    """No check is shown without a name for people."""
+    assert tuple(CHECK_LABELS) == CHECK_NAMES
 
 
 def test_every_cause_can_name_a_folder() -> None:

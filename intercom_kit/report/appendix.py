@@ -6,10 +6,9 @@ from datetime import datetime
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
-from intercom_kit.records import CheckRecord, Event, Figure
+from intercom_kit.records import CHECK_LABELS, CheckRecord, Event, Figure
 from intercom_kit.report.evidence_index import MANIFEST_COMMAND, Entry, FileRecord, manifest_id
 from intercom_kit.report.markdown import Md, anchor, cite, code, md, table, visible
-from intercom_kit.report.terminal import CHECK_LABELS
 
 if TYPE_CHECKING:
     from intercom_kit.report.case import Case

@@ -19,8 +19,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from intercom_kit.records import CheckRecord, RateLimit
-from intercom_kit.report.terminal import CHECK_LABELS
+from intercom_kit.records import CHECK_LABELS, CheckRecord, RateLimit
 
 # Okabe and Ito's palette: told apart with every common kind of colour blindness.
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"

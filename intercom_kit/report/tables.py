@@ -10,8 +10,8 @@ from pathlib import Path
 from markupsafe import Markup, escape
 
 from intercom_kit.collect.incident import IncidentFolder
-from intercom_kit.records import Action, CheckRecord, Decision, Event, IncidentFacts
-from intercom_kit.report.terminal import CHECK_LABELS, deadline_words, outcome_mark, severity_label
+from intercom_kit.records import CHECK_LABELS, Action, CheckRecord, Decision, Event, IncidentFacts
+from intercom_kit.report.terminal import deadline_words, outcome_mark, severity_label
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,16 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from intercom_kit.records import Action, CheckRecord, Decision, IncidentFacts, Outcome, RateLimit, Severity
+from intercom_kit.records import (
+    CHECK_LABELS,
+    Action,
+    CheckRecord,
+    Decision,
+    IncidentFacts,
+    Outcome,
+    RateLimit,
+    Severity,
+)
 
 if TYPE_CHECKING:
     from intercom_kit.report.past import Row
@@ -24,13 +33,6 @@ _MARKS: dict[Outcome, tuple[str, str]] = {
     "unknown": ("unknown", "bold"),
 }
 _SLOW = ("slow", "bold red")
-CHECK_LABELS = {
-    "api": "Intercom API",
-    "status_page": "Status page",
-    "search": "Search",
-    "health": "Our health",
-    "network": "Network",
-}
 
 
 def outcome_mark(check: CheckRecord) -> tuple[str, str]:

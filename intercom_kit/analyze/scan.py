@@ -7,8 +7,9 @@ Sources. Stretches: penalised maximum likelihood over two states, solved exactly
 2005, IEEE Signal Processing Letters 12), where each bin adds the log-likelihood ratio of two binomials. The penalty: in
 N bins a stretch of score S turns up by chance with a probability of about N e^-S (Karlin and Altschul 1990, PNAS 87; λ
 is 1 for log-likelihood ratios). Edges: the posterior of a change point under a flat prior (Smith 1975, Biometrika 62),
-here for a rise that may take its time. A library was weighed: ruptures takes 0.5 s to import, and knows neither counts
-out of a varying number of calls nor ramps.
+here for a rise that may take its time. Clustering: Pearson's chi-square over its degrees of freedom (McCullagh and
+Nelder 1989, Generalized Linear Models, 4.5). A library was weighed: ruptures takes 0.5 s to import, and knows neither
+counts out of a varying number of calls nor ramps.
 """
 
 from collections.abc import Sequence

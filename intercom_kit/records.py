@@ -202,7 +202,7 @@ class CheckRecord(Record):
     phases: Phases = Phases()
     rate_limit: RateLimit | None = None
     workspace: str | None = None  # api: the workspace's id_code
-    region: str | None = None  # api: the workspace's region
+    region: str | None = None  # api: the workspace's region; status_page: the region it was asked about
     indicator: str | None = None  # status_page: none, minor, major, critical, maintenance
     vendor_incidents: tuple[VendorIncident, ...] = ()  # status_page: unresolved, or under way
     health_value: str | None = None  # health: what stood at the configured path

@@ -230,6 +230,7 @@ async def check_status_page(this: Round) -> CheckRecord:
         "target": f"GET {this.redactor.url(base)}",
         "duration_ms": round((perf_counter() - start) * 1000, 1),
         "error_type": error_type,
+        "region": region,
         "indicator": reading.indicator,
         "vendor_incidents": reading.incidents,
         "responses": tuple(raw for answer in answers for raw in this.raw(answer, STATUS_KEYS)),

@@ -140,10 +140,10 @@ class Readings:
 
     @property
     def region(self) -> str:
-        """Where the workspace lives: as /me told it, else as configured."""
-        api = self.check("api")
-        told = (api.region or "").lower() if api else ""
-        return told if told in REGIONS else self.settings.region
+        """Where the workspace lives: as /me told it, else as the page was asked about it, else as configured now."""
+        checks = (self.check("api"), self.check("status_page"))
+        told = [(check.region or "").lower() for check in checks if check]
+        return next((region for region in told if region in REGIONS), self.settings.region)
 
     @cached_property
     def incidents(self) -> tuple[VendorIncident, ...]:

@@ -253,6 +253,14 @@ def test_a_refused_search_is_a_missing_scope(decided: Make, check: Make) -> None
     assert gist(decided(search=search)) == ("ours", "scope_missing", "P2")
 
 
+def test_evidence_of_another_region_is_read_as_it_was_asked(decided: Make, check: Make) -> None:
+    """Whoever reads the evidence later, with other settings, comes to the same verdict."""
+    incident = VendorIncident(name="REST API errors", region="au")
+    page = check("status_page", "failed", region="au", vendor_incidents=(incident,))
+    decision = decided(api=check("api", "failed", http_status=500), status_page=page)
+    assert gist(decision) == ("vendor_acknowledged", "vendor_errors", "P2")
+
+
 def test_a_page_full_of_incidents_is_told_in_a_sentence(decided: Make, check: Make) -> None:
     """Three incidents are named, the rest are counted."""
     many = tuple(VendorIncident(name=f"REST API errors {number}") for number in range(40))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 # What DuckDB may hold before it spills to the private folder; the next one for files of which a single piece (a row
 # group of Parquet, a line of JSON) is larger.
 MEMORY_LIMITS = ("256MB", "1GB", "4GB", "16GB")
-THREADS = 4  # more of them hold more at once than the memory limit has room for
+THREADS = 8  # more of them hold more at once than the memory limit has room for
 
 
 def connect(folder: Path) -> "DuckDBPyConnection":

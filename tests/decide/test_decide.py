@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from intercom_kit.decide import decide
-from intercom_kit.records import CheckRecord, Decision, RateLimit, RawResponse, VendorIncident
+from intercom_kit.records import CheckRecord, Decision, Phases, RateLimit, RawResponse, VendorIncident
 from intercom_kit.settings import Settings
 
 Make = Callable[..., Any]
@@ -259,6 +259,49 @@ def test_evidence_of_another_region_is_read_as_it_was_asked(decided: Make, check
     page = check("status_page", "failed", region="au", vendor_incidents=(incident,))
     decision = decided(api=check("api", "failed", http_status=500), status_page=page)
     assert gist(decision) == ("vendor_acknowledged", "vendor_errors", "P2")
+
+
+def test_the_way_tells_what_was_observed(decided: Make, check: Make) -> None:
+    """Each answer on the path carries what the check saw, in its own words."""
+    decision = decided(search=check("search", "failed", error_type="timeout"))
+    assert [step.answer for step in decision.path][:2] == [
+        "no: GET /me: ok",
+        "no, it alone fails: POST /contacts/search: failed",
+    ]
+
+
+def test_the_last_headers_tell_the_rate_limit(decided: Make, check: Make) -> None:
+    """Of two answers the later one tells what is left; without any it is unknown."""
+    later = check("api").started_at + timedelta(milliseconds=5)
+    calls = {"api": check("api", rate_limit=limit(7)), "search": check("search", rate_limit=limit(6), started_at=later)}
+    assert decided(**calls).rate_limit == limit(6)
+    calls["api"] = check("api", rate_limit=limit(5), started_at=later + timedelta(milliseconds=5))
+    assert decided(**calls).rate_limit == limit(5)
+    assert decided().rate_limit is None
+
+
+def test_a_handshake_that_began_means_a_connection(decided: Make, check: Make) -> None:
+    """A call that reached TLS or its first byte was connected, whatever became of it."""
+    for phases in (Phases(tls_ms=3.0), Phases(first_byte_ms=3.0)):
+        call = {"error_type": "timeout", "phases": phases}
+        decision = decided(**both(check, **call), network=None)
+        assert gist(decision) == ("vendor_suspected", "vendor_errors", "P1"), phases
+
+
+def test_stale_data_speaks_against_us_and_not_for_our_health(decided: Make, check: Make) -> None:
+    """A service that serves stale data is evidence for its cause, and is not counted among what is well."""
+    decision = decided(health=check("health", "ok", health_value="stale"))
+    assert [reason.text for reason in decision.evidence_for] == ["our health endpoint: ok."]
+    assert "Our own service says it is well." not in [reason.text for reason in decision.evidence_against]
+
+
+def test_a_refusal_leaves_the_page_and_the_network_out_of_it(decided: Make, check: Make) -> None:
+    """A refusal says itself whose it is: a quiet page and a good connection are no evidence either way."""
+    decision = decided(**both(check, http_status=401, error_code="token_revoked"))
+    texts = [reason.text for reason in (*decision.evidence_for, *decision.evidence_against)]
+    assert not [text for text in texts if "status page" in text or "network" in text]
+    overload = decided(**both(check, http_status=429, error_code="too_many_requests"))
+    assert [reason for reason in overload.evidence_against if "status page" in reason.text]
 
 
 def test_a_page_full_of_incidents_is_told_in_a_sentence(decided: Make, check: Make) -> None:

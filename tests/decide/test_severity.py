@@ -1,6 +1,8 @@
-"""The deadline of a severity."""
+"""Why a severity, and by when to respond."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -36,3 +38,41 @@ def test_the_rest_has_until_the_next_business_day(day: datetime, due: datetime) 
 def test_the_healthy_have_no_deadline() -> None:
     """Without a severity there is nothing to respond to."""
     assert respond_by(AT, None) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "level", "reason"),
+    [
+        ({}, None, "all that was asked works"),
+        ({"api": {"outcome": "failed", "http_status": 500}}, "P2", "some API calls fail"),
+        ({"api": {"slow": True}}, "P2", "API calls work, but they are slow"),
+        ({"api": {"outcome": "failed", "http_status": 429}}, "P2", "calls are limited"),
+        ({"health": {"outcome": "failed", "health_value": "unhealthy"}}, "P2", "our own service is unhealthy"),
+        ({"health": {"outcome": "failed", "health_value": "stale"}}, "P4", "users may see data that is not fresh"),
+        ({"network": {"outcome": "failed", "error_type": "connect"}}, "P2", "some connections to the API's host fail"),
+        ({"search": {"outcome": "failed", "error_type": "timeout"}}, "P3", "only search is affected"),
+        ({"status_page": {"outcome": "unknown"}}, "P4", "a part of our monitoring cannot see"),
+        ({"api": {"outcome": "unknown"}, "search": {"outcome": "unknown"}}, "P2", "the impact could not be seen"),
+        (
+            {name: {"outcome": "failed", "http_status": 500} for name in ("api", "search")},
+            "P1",
+            "every API call that was tried fails",
+        ),
+        (
+            {"api": {"outcome": "failed", "http_status": 500}, "health": {"outcome": "failed"}},
+            "P2",
+            "some API calls fail",
+        ),
+    ],
+)
+def test_a_severity_comes_with_its_reason(
+    decided: Callable[..., Any],
+    check: Callable[..., Any],
+    given: dict[str, dict[str, object]],
+    level: Severity | None,
+    reason: str,
+) -> None:
+    """The reason says what works and what does not, of that which was tried."""
+    decision = decided(**{name: check(name, **fields) for name, fields in given.items()})
+    assert decision.severity == level
+    assert reason in decision.severity_reason

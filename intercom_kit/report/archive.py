@@ -71,7 +71,7 @@ def make_reports(
     Raises ParameterError, NotebookError for an unknown name, EvidenceError or IncidentError for a broken record.
     """
     if forked:
-        start_server()
+        start_server(analysis=notebooks.keys() != {TRIAGE})
     given = {name: {"incident_id": folder.incident_id, **parameters} for name, parameters in notebooks.items()}
     jobs = [Job(name, notebook_source(name), given[name]) for name in given]
     for job in jobs:
@@ -96,7 +96,7 @@ def _public(settings: Settings) -> dict[str, str]:
 def _update_index(settings: Settings, today: date, *, forked: bool) -> None:
     """Update the index in a fork, where drawing its charts need not import matplotlib first, or else here."""
     public = settings.model_dump_json(exclude={"token", "slack_webhook_url"})
-    if not forked or not call_forked("intercom_kit.report.shared:update_index", public, today.isoformat()):
+    if not forked or not call_forked("intercom_kit.report.index:update_in_fork", public, today.isoformat()):
         update_index(settings, today)
 
 

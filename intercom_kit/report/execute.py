@@ -61,7 +61,7 @@ def run_notebook(
     check_parameters(notebook, parameters, secrets)
     started_at = datetime.now(UTC)
     plan = kernel or KernelPlan()
-    plan = replace(plan, imports=plan.imports or imports_of(notebook))
+    plan = replace(plan, imports=(*plan.imports, *imports_of(notebook)))
     with tempfile.TemporaryDirectory(prefix="ik-") as folder, stopping(stopper) as stopped_by:
         watch = _Watch(KernelHold(Path(folder), plan), on_progress)
         timer = threading.Timer(notebook_timeout_s, watch.stop, [_TOO_LONG])

@@ -1,9 +1,9 @@
 """The fork server: a process that has imported what notebooks import, and of which each kernel is a fork.
 
-Its one argument is the descriptor of its end of a pair of sockets, and there is no other way to ask for a fork. The
-server of Python's own multiprocessing is built the same way, but in every child it imports the caller's main module
-again, it looks for modules in the working directory first, and it keeps the caller's whole environment, secrets among
-it.
+Its arguments are the descriptor of its end of a pair of sockets, which is the only way to ask for a fork, and modules
+to import besides. The server of Python's own multiprocessing is built the same way, but in every child it imports the
+caller's main module again, it looks for modules in the working directory first, and it keeps the caller's whole
+environment, secrets among it.
 
 A request comes as two descriptors: a line, on which stands what is wanted, as JSON; and where the kernel's own
 complaints go. On the line the kernel says `born PID` and `ready`, and the server later `ended STATUS`.
@@ -25,15 +25,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-# What kernels need before their first cell, and what the kit's notebooks need in it.
-MODULES = (
-    "duckdb",
-    "ipykernel.kernelapp",
-    "ipykernel.zmqshell",
-    "markdown_it",
-    "matplotlib.backends.backend_svg",
-    "intercom_kit.report.postmortem",
-)
+# What kernels need before their first cell, and for a chart.
+MODULES = ("ipykernel.kernelapp", "ipykernel.zmqshell", "matplotlib.backends.backend_svg", "intercom_kit.report.charts")
 _OF_THE_KIT = "intercom_kit."
 
 
@@ -195,9 +188,9 @@ def live(birth: Birth, line: socket.socket) -> None:
     kernel.start()  # type: ignore[no-untyped-call]
 
 
-def warm_up() -> None:
-    """Import, and do what the first chart and the first query of a process cost."""
-    for name in MODULES:
+def warm_up(modules: Sequence[str] = ()) -> None:
+    """Import, and do what the first chart of a process costs."""
+    for name in (*MODULES, *modules):
         importlib.import_module(name)
     from intercom_kit.report.charts import Chart, new_axes
 
@@ -208,7 +201,7 @@ def main() -> None:
     """Import, serve, and in each fork do what it is for."""
     server = Server(socket.socket(fileno=int(sys.argv[1])))
     gc.disable()  # a tenth of the time that the imports take
-    warm_up()
+    warm_up(sys.argv[2:])
     gc.freeze()  # otherwise the first collection in a fork copies all of these pages
     gc.enable()
     order = server.serve()

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from intercom_kit.settings import SECRET_VARIABLES
 # Without the working directory among the places for modules, until the kernel puts it where it belongs.
 _START = "import sys; sys.path[:] = filter(None, sys.path); from intercom_kit.report.fork_server import main; main()"
 _GONE = -signal.SIGTERM  # stands for an end that nobody can tell of
+WITH_ANALYSIS = "intercom_kit.report.shared"  # imports pandas and all that looks at a request log
 PATIENCE_S = 60  # for a fork, which may have to wait for the imports and for what is prepared
 _AT_START = ("PYTHON", "LD_", "MPL")  # variables that are read when Python or matplotlib starts
 
@@ -129,9 +130,12 @@ class ForkedProcess:
 
 
 class ForkServer:
-    """The process whose forks are kernels. It ends, and they do, when the process that started it does."""
+    """The process whose forks are kernels. It ends, and they do, when the process that started it does.
 
-    def __init__(self) -> None:
+    modules: what it imports besides what every kernel needs.
+    """
+
+    def __init__(self, modules: Sequence[str] = ()) -> None:
         self._owner, self.environment = os.getpid(), _at_start(os.environ)
         self._lock = threading.Lock()
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the server
@@ -140,7 +144,7 @@ class ForkServer:
         self._forks = 0
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of the kit
-                [sys.executable, "-c", _START, str(theirs.fileno())],
+                [sys.executable, "-c", _START, str(theirs.fileno()), *modules],
                 pass_fds=[theirs.fileno()],
                 env={name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES},
                 stdin=subprocess.DEVNULL,
@@ -186,12 +190,15 @@ class ForkServer:
         self._file.close()
 
 
-def start_server() -> None:
-    """Start the fork server unless it runs: it imports while this process does other things."""
+def start_server(*, analysis: bool = False) -> None:
+    """Start the fork server unless it runs: it imports while this process does other things.
+
+    analysis: also what it takes to look at a request log, for which a triage has no use.
+    """
     global _server  # noqa: PLW0603 - one for the process
     with _starting:
         if not _forbidden() and (_server is None or not _server.mine):
-            _server = ForkServer()
+            _server = ForkServer([WITH_ANALYSIS] if analysis else [])
             atexit.register(_server.close)
 
 

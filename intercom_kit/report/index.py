@@ -46,6 +46,11 @@ def update_index(settings: Settings, today: date) -> Path:
     return path
 
 
+def update_in_fork(settings: str, today: str) -> None:
+    """Do the same in a fork, which is given texts: the settings as JSON, and the day as 2026-11-24."""
+    update_index(Settings.model_validate_json(settings), date.fromisoformat(today))
+
+
 def _trends(rows: Sequence[Row], before: Cache) -> tuple[str, tuple[str, ...]]:
     """Draw the trends of real incidents, or take them from the cache when their data is the same."""
     real = [row for row in rows if not row.drill and row.summary.cause not in (None, "none") and row.began]

@@ -59,7 +59,8 @@ class KernelPlan:
     """How a kernel is started.
 
     env: its whole environment, without secrets; None gives it this process's. forked: fork it, where that can be done.
-    imports, prepare: see fork_server.Birth. offline: it reaches nothing but this machine.
+    imports, prepare: see fork_server.Birth; what the notebook itself imports need not be named. offline: it reaches
+    nothing but this machine.
     """
 
     env: Mapping[str, str] | None = None

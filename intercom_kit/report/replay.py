@@ -76,7 +76,7 @@ def replay(settings: Settings, incident_id: str, on_progress: Progress | None = 
     differs, what may explain it comes last. on_progress(done, total) counts code cells.
     Raises EvidenceError when there are no sealed reports, or the manifest is broken.
     """
-    start_server()
+    start_server(analysis=True)
     folder = IncidentFolder(settings.outputs, incident_id)
     manifest = read_manifest(folder)
     if manifest is None or not manifest.runs:

@@ -1,17 +1,22 @@
-"""What is done in the process that kernels are forked from, or in a fork of it, where pandas is at hand already."""
+"""What the reports of an incident share: done once, in the process that their kernels are forked from.
 
-from datetime import date
+To import this module is part of it: what a look at a request log needs is there before the first kernel is.
+"""
+
 from pathlib import Path
 
+import duckdb  # noqa: F401 - imported in functions elsewhere
+import markdown_it  # noqa: F401 - the same
+
 from intercom_kit.collect.incident import IncidentFolder, write_atomic
-from intercom_kit.report import index
+from intercom_kit.report import postmortem  # noqa: F401 - what kernels import
 from intercom_kit.report.case import Case
 from intercom_kit.report.summary import summary_of
 from intercom_kit.settings import Settings
 
 
 def prepare(incident: str, settings: str, summary: str) -> None:
-    """Do what the reports of an incident share: look at its request log, and write its summary to a file.
+    """Look at the incident's request log, and write its summary to a file.
 
     incident: its folder. settings: as JSON. Raises IncidentError or EvidenceError when its record is broken.
     """
@@ -20,8 +25,3 @@ def prepare(incident: str, settings: str, summary: str) -> None:
     case = Case(folder, Settings.model_validate_json(settings), folder.facts())
     _ = case.findings
     write_atomic(Path(summary), summary_of(case).line())
-
-
-def update_index(settings: str, today: str) -> None:
-    """Update the index of all incidents: see index.update_index. settings: as JSON. today: as 2026-11-24, UTC."""
-    index.update_index(Settings.model_validate_json(settings), date.fromisoformat(today))

@@ -16,6 +16,7 @@ from intercom_kit.collect.incident import IncidentFolder
 from intercom_kit.decide.course import course
 from intercom_kit.errors import KitError
 from intercom_kit.report.execute import Progress, Stopper, run_notebook, stopping
+from intercom_kit.report.forked import WITH_ANALYSIS
 from intercom_kit.report.html import Header, render_html
 from intercom_kit.report.kernels import KernelPlan
 from intercom_kit.report.run import Run
@@ -94,6 +95,7 @@ class _Maker:
             kernel=KernelPlan(
                 env=kernel_environment(self.settings),
                 forked=self.forked,
+                imports=() if job.name == TRIAGE else (WITH_ANALYSIS,),
                 prepare=self._preparation(job),
                 offline=self.offline,
             ),

@@ -89,7 +89,7 @@ import sys, time
 begun = time.perf_counter()
 from pathlib import Path
 from intercom_kit.report.forked import start_server
-start_server()
+start_server(analysis=True)
 from intercom_kit.collect.incident import IncidentFolder
 from intercom_kit.report import archive, execute, together
 from intercom_kit.settings import load_settings

@@ -228,7 +228,7 @@ def test_the_papermill_command_runs_with_the_engine_and_without(
     papermill: Callable[..., "subprocess.CompletedProcess[str]"], tmp_path: Path, engine: bool
 ) -> None:
     """`papermill --engine intercom-kit` forks its kernel; plain papermill works as it always did."""
-    done = papermill("import sys; print('intercom_kit.report.postmortem' in sys.modules)", engine=engine)
+    done = papermill("import sys; print('intercom_kit.report.charts' in sys.modules)", engine=engine)
     assert done.returncode == 0, done.stderr
     assert printed(tmp_path / "out.ipynb") == f"{engine}\n"
 

@@ -60,6 +60,7 @@ def open_triage(incident_id: str = "", title: str = "", scenario: str = "rate-li
 
     Raises IncidentIdError, EvidenceError or ScenarioError; a failing check is a result, never an error.
     """
+    incident_id, title, run = map(str, (incident_id, title, run))  # papermill's -p makes a number of 123
     settings = load_settings()
     if incident_id and has_evidence(settings.outputs, incident_id):
         _say(f"Shown from the evidence of {incident_id}; the world was not asked again.")

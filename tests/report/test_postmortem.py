@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 
+from intercom_kit.analyze.engines import read_parquet
 from intercom_kit.collect.fields import set_facts
 from intercom_kit.collect.impact import state_impact
 from intercom_kit.collect.incident import IncidentFolder
@@ -21,7 +22,7 @@ from intercom_kit.drill import night as nights
 from intercom_kit.drill.night import Night, play_night
 from intercom_kit.drill.scenarios import SCENARIOS
 from intercom_kit.drill.timeline import FOREVER
-from intercom_kit.drill.traffic import generate
+from intercom_kit.drill.traffic import small_log
 from intercom_kit.errors import EvidenceError, InputError
 from intercom_kit.records import Event, IncidentFacts, VendorIncident
 from intercom_kit.report.appendix import citations
@@ -41,9 +42,8 @@ def _log(night: Night) -> pd.DataFrame:
     """The night's request log, generated again."""
     length_s = nights.LOG_BEFORE_S + night.scenario.recovery_s + nights.LOG_AFTER_S
     end = night.recovery + timedelta(seconds=nights.LOG_AFTER_S)
-    return generate(
-        night.scenario, hours=length_s / 3600, rate=nights.RATE, quota=nights.QUOTA, seed=1, end=end, onset=night.onset
-    ).frame
+    with small_log(night.scenario, hours=length_s / 3600, end=end, onset=night.onset) as path:
+        return read_parquet(path)
 
 
 def _agrees(postmortem: Postmortem, night: Night) -> None:

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/bench_rollup.py [--rows 20e6] [--runs 5] [--scale 5e6 10e6 20e6 50e6] [--folder DIR]
 
-Each measurement is a process of its own, in turn. Seconds are of reading and counting, without the imports; CPU is that of
+Each measurement is a process of its own, in turn. Seconds are of reading and counting, without the imports; CPU is of
 all threads, which other work on the machine disturbs least; megabytes are the process's peak. `--scale` counts logs of
 several sizes over the same six hours; 50 million rows take about 2 GB of disk in the folder. Needs pyarrow, for pandas.
 """

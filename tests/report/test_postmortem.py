@@ -86,6 +86,7 @@ def test_every_scenario_agrees_and_lints_clean_but_for_what_people_know(name: st
     assert all("intercom-kit" in problem.fix for problem in problems)
 
 
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # of DuckDB's own way to make a frame
 def test_its_counts_are_those_of_the_log(reopen: Reopen, night: Night) -> None:
     """Calls, failures, 429s, request ids and who was affected, counted anew in the raw log, are the same."""
     postmortem, log = reopen(), _log(night)

@@ -80,7 +80,8 @@ def detection_gap(seen: Study) -> Iterator[str]:
 def _took(least: float, most: float) -> str:
     if most <= 0:
         return "no time: it came before"
-    return f"{span_words(max(least, 0))} to {span_words(most)}" if round(least) != round(most) else span_words(most)
+    first, last = span_words(max(least, 0)), span_words(most)
+    return last if first == last else f"{first} to {last}"
 
 
 def _p95(comparison: pd.DataFrame) -> dict[str, float]:

@@ -37,7 +37,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]], caption: str
         for row in cells
     )
     html = Markup(
-        '<div class="ik-scroll" role="region" aria-label="{}" tabindex="0"><table class="ik-table">'
+        '<div class="ik-scroll" role="group" aria-label="{}" tabindex="0"><table class="ik-table">'
         "<caption>{}</caption><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>"
     ).format(caption, caption, head, body)
     text = "\n".join(["  ".join(headers), *("  ".join(escape(cell).striptags() for cell in row) for row in cells)])
@@ -149,7 +149,7 @@ def _commands(action: Action) -> Markup:
 
 
 def _pre(text: str, label: str) -> Markup:
-    return Markup('<pre class="ik-copy" tabindex="0" role="region" aria-label="{}">{}</pre>').format(label, text)
+    return Markup('<pre class="ik-copy" tabindex="0" role="group" aria-label="{}">{}</pre>').format(label, text)
 
 
 def _cites(evidence: Sequence[str]) -> Markup:

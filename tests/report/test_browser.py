@@ -15,21 +15,19 @@ from axe_playwright_python.sync_playwright import Axe
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from playwright.sync_api import Browser, Page, Request, Route, sync_playwright
 
-from intercom_kit.collect.incident import IncidentFolder
-from intercom_kit.drill.scenarios import find_scenario
-from intercom_kit.drill.server import serve
+from intercom_kit.drill.night import play_night
 from intercom_kit.records import ActionItem, IncidentFacts
-from intercom_kit.report.archive import run_and_render
+from intercom_kit.report.archive import make_reports, reports_of
 from intercom_kit.report.execute import run_notebook
 from intercom_kit.report.html import Header, render_html
 from intercom_kit.report.index import update_index
-from intercom_kit.report.triage import run_triage
 from intercom_kit.settings import load_settings
 
 pytestmark = pytest.mark.slow
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 WIDTHS = {"desktop": 1280, "phone": 390}
+REPORTS = ("01-triage", "02-rate-limit-and-latency", "03-postmortem")
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +40,12 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def triage_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of a drill, run for real."""
-    outputs = tmp_path_factory.mktemp("outputs")
-    with serve(find_scenario("rate-limited")) as loopback:
-        settings = loopback.settings(outputs=outputs)
-        folder: IncidentFolder = run_triage(settings, "INC-1", drill="rate-limited").folder
-    assert run_and_render(folder, "01-triage", settings).complete
-    return folder.path / "01-triage.html"
+def night_reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a drill's night, its three reports made for real."""
+    settings = load_settings(dotenv=None, outputs=tmp_path_factory.mktemp("outputs"))
+    folder = play_night(settings, "rate-limited", "INC-1").folder
+    assert all(run.complete for run in make_reports(folder, reports_of(folder, settings), settings))
+    return folder.path
 
 
 @pytest.fixture(scope="module")
@@ -79,22 +75,31 @@ def broken_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def index_page(triage_report: Path) -> Path:
+def index_page(night_reports: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The index of one real and two drilled incidents, with an action item that is overdue."""
-    outputs = triage_report.parents[1]
-    shutil.copytree(triage_report.parent, outputs / "INC-9")
+    outputs = tmp_path_factory.mktemp("index")
+    for name in ("INC-1", "INC-9", "INC-5"):
+        shutil.copytree(night_reports, outputs / name)
     item = ActionItem(text="Queue calls", owner="ana", due=date(2026, 11, 1))
     facts = {"id": "INC-9", "title": "Really limited", "state": "mitigated", "action_items": [item]}
     (outputs / "INC-9" / "incident.json").write_text(IncidentFacts.model_validate(facts).model_dump_json())
-    shutil.copytree(triage_report.parent, outputs / "INC-5")
     facts = {"id": "INC-5", "drill": "flapping", "state": "resolved"}
     (outputs / "INC-5" / "incident.json").write_text(IncidentFacts.model_validate(facts).model_dump_json())
     return update_index(load_settings(dotenv=None, outputs=outputs), date(2026, 11, 30))
 
 
-@pytest.fixture(params=["triage_report", "broken_report", "index_page"])
+@pytest.fixture(params=REPORTS)
+def made_report(request: pytest.FixtureRequest, night_reports: Path) -> Path:
+    """Each report of the night in turn."""
+    return night_reports / f"{request.param}.html"
+
+
+@pytest.fixture(params=[*REPORTS, "broken_report", "index_page"])
 def report(request: pytest.FixtureRequest) -> Path:
-    """Each report in turn."""
+    """Each report in turn, one that broke, and the index."""
+    if request.param in REPORTS:
+        folder: Path = request.getfixturevalue("night_reports")
+        return folder / f"{request.param}.html"
     path: Path = request.getfixturevalue(request.param)
     return path
 
@@ -162,14 +167,40 @@ def test_headings_are_in_order(browser: Browser, report: Path) -> None:
     page.context.close()
 
 
-def test_charts_are_drawn(browser: Browser, triage_report: Path) -> None:
+def test_charts_are_drawn(browser: Browser, made_report: Path) -> None:
     """Every picture was decoded, and has alternative text."""
-    page, _ = open_page(browser, triage_report)
+    page, _ = open_page(browser, made_report)
     pictures = page.eval_on_selector_all(
         "img", "all => all.map(i => [i.complete && i.naturalWidth > 0, i.alt.length > 20])"
     )
-    assert len(pictures) == 2
+    assert len(pictures) == {"01-triage": 2, "02-rate-limit-and-latency": 8, "03-postmortem": 4}[made_report.stem]
     assert all(drawn and told for drawn, told in pictures)
+    page.context.close()
+
+
+def test_links_lead_somewhere(browser: Browser, made_report: Path) -> None:
+    """Every link within the page has its target, and every link to another file of the archive finds it."""
+    page, _ = open_page(browser, made_report)
+    for link in set(page.eval_on_selector_all("a[href]", "all => all.map(a => a.getAttribute('href'))")):
+        path, _, anchor = link.partition("#")
+        if anchor and not path:
+            assert page.locator(f"[id='{anchor}']").count() == 1, link
+        elif not path.startswith("https://"):
+            assert (made_report.parent / path).is_file(), link
+    page.context.close()
+
+
+def test_a_report_is_small(made_report: Path) -> None:
+    """Pictures and all, a report has at most one megabyte."""
+    assert made_report.stat().st_size <= 1_000_000
+
+
+def test_a_report_says_how_bad_it_was(browser: Browser, made_report: Path) -> None:
+    """Above each report of a night that is over stands the worst that was found in it, and a draft says so."""
+    page, _ = open_page(browser, made_report)
+    stamps = page.locator(".ik-stamps li").all_inner_texts()
+    assert stamps[:4] == ["P2", "ours", "cause app_rate_limit", "state resolved"]
+    assert ("DRAFT" in stamps) == (made_report.stem == "03-postmortem")
     page.context.close()
 
 

@@ -295,6 +295,23 @@ def test_stale_data_speaks_against_us_and_not_for_our_health(decided: Make, chec
     assert "Our own service says it is well." not in [reason.text for reason in decision.evidence_against]
 
 
+@pytest.mark.parametrize("fields", [{"http_status": 500}, {"error_type": "reset"}, {"http_status": 404}])
+def test_a_call_that_failed_is_evidence_itself(decided: Make, check: Make, fields: dict[str, Any]) -> None:
+    """What the failing call showed stands first among the reasons for a verdict on the vendor."""
+    decision = decided(**both(check, **fields))
+    assert decision.evidence_for[0].text == "GET /me: failed."
+    assert decision.evidence_for[0].evidence[0] == check("api", "failed", **fields).evidence_id
+
+
+def test_an_unhealthy_service_is_evidence_while_calls_work_only(decided: Make, check: Make) -> None:
+    """Our service's own word counts against us, except where it suffers from the calls that fail."""
+    health = check("health", "failed", health_value="unhealthy")
+    assert [reason.text for reason in decided(health=health).evidence_for] == ["our health endpoint: failed."]
+    outage = decided(health=health, **both(check, http_status=500))
+    texts = [reason.text for reason in (*outage.evidence_for, *outage.evidence_against)]
+    assert "our health endpoint: failed." not in texts
+
+
 def test_a_refusal_leaves_the_page_and_the_network_out_of_it(decided: Make, check: Make) -> None:
     """A refusal says itself whose it is: a quiet page and a good connection are no evidence either way."""
     decision = decided(**both(check, http_status=401, error_code="token_revoked"))

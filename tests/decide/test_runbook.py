@@ -200,6 +200,15 @@ def test_the_health_command_reads_the_configured_path(
     assert run(command, tmp_path).stdout.strip() == value
 
 
+def test_the_network_commands_name_the_host_that_is_called() -> None:
+    """Resolving and connecting are tried with the API's host, from here and from the pods."""
+    settings = Settings(_env_file=None, base_url_override="https://proxy.example.test:8443/intercom")
+    commands = entries("network", settings)["Find where the network ends"].commands
+    assert commands[0] == "getent hosts proxy.example.test"
+    assert commands[1].endswith(" https://proxy.example.test:8443/intercom")
+    assert commands[2].endswith(" -- getent hosts proxy.example.test")
+
+
 def test_what_the_runbook_names_is_there(check: Callable[..., CheckRecord], settings: Settings) -> None:
     """Every variable in its texts is a setting, and every command of the kit is one, with its options."""
     bare = settings.model_copy(update={"token": None})

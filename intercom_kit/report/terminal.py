@@ -110,11 +110,10 @@ def show_past(console: Console, rows: "Sequence[Row]") -> None:
     _heading(console, "Seen before")
     for row in rows:
         began = f"{row.began:%Y-%m-%d}" if row.began else "on an unknown day"
-        console.print(Padding(Text(f"{row.id}, {began}: {row.title}"), (0, 0, 0, 2), expand=False))
+        _item(console, "  - ", Text(f"{row.id}, {began}: {row.title}"))
         for item in row.unfinished():
             due = f", due {item.due:%Y-%m-%d}" if item.due else ""
-            words = f"- not done: {item.text} ({item.owner or 'no owner'}{due})"
-            console.print(Padding(Text(words, style="bold"), (0, 0, 0, 4), expand=False))
+            _item(console, "    - not done: ", Text(f"{item.text} ({item.owner or 'no owner'}{due})", style="bold"))
 
 
 def _show_verdict(console: Console, decision: Decision, facts: IncidentFacts, now: datetime) -> None:

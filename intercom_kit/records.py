@@ -135,7 +135,7 @@ class RateLimit(Record):
         """The used part of the window, 0 to 1; None when either number is unknown."""
         if not self.limit or self.remaining is None:
             return None
-        return round(1 - self.remaining / self.limit, 4)
+        return round(min(max(1 - self.remaining / self.limit, 0.0), 1.0), 4)
 
 
 class Phases(Record):

@@ -85,12 +85,15 @@ def test_times_are_utc_and_never_naive() -> None:
 
 @pytest.mark.parametrize(
     ("limit", "remaining", "share"),
-    [(100, 25, 0.75), (100, 100, 0), (3, 1, 0.6667), (None, 1, None), (100, None, None), (0, 0, None)],
+    [
+        *[(100, 25, 0.75), (100, 100, 0), (100, 0, 1), (3, 1, 0.6667), (5, 10**10, 0)],
+        *[(None, 1, None), (100, None, None), (0, 0, None)],
+    ],
 )
 def test_the_used_share_is_unknown_where_a_number_is(
     limit: int | None, remaining: int | None, share: float | None
 ) -> None:
-    """Without both numbers, or with a limit of 0, the used part of the window is unknown, not 0."""
+    """Between 0 and 1 whatever a server says; without both numbers, or with a limit of 0, unknown and not 0."""
     assert RateLimit(limit=limit, remaining=remaining).used_share == share
 
 

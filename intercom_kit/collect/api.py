@@ -13,7 +13,7 @@ from intercom_kit.settings import Settings
 SEARCH = {"query": {"field": "created_at", "operator": ">", "value": 0}, "pagination": {"per_page": 1}}
 
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_NUMBER = re.compile(r"[0-9]{1,11}")
+_NUMBER = re.compile(r"[0-9]{1,10}")
 
 
 async def ask_api(

@@ -271,11 +271,15 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _time(value: object) -> datetime | None:
-    """Return a time of ISO 8601 in UTC, or None; one without a zone is taken for UTC."""
+    """Return a time of ISO 8601 in UTC, or None; one without a zone is taken for UTC.
+
+    None too for a year that no incident is in: later sums with it would leave the calendar.
+    """
     if not isinstance(value, str) or len(value) > 40:
         return None
     try:
         moment = datetime.fromisoformat(value)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+    return moment if 2000 <= moment.year < 2100 else None

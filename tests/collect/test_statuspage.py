@@ -150,6 +150,17 @@ def test_a_maintenance_counts_while_it_is_under_way(status: str, outcome: str) -
     assert all(incident.since == datetime(2026, 9, 10, 1, 0, tzinfo=UTC) for incident in reading.incidents)
 
 
+@pytest.mark.parametrize(
+    "when", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "1969-07-20T20:17:00Z", "soon", 5, None]
+)
+def test_a_time_that_no_incident_has_is_unknown(when: object) -> None:
+    """What is no time, or lies at the calendar's edges where sums would leave it, is told as unknown."""
+    update = {"body": "x", "created_at": when}
+    begun = dict.fromkeys(("created_at", "updated_at", "started_at"), when)
+    (incident,) = _read(LOUD | {"incidents": [INCIDENT | begun | {"incident_updates": [update]}]}).incidents
+    assert (incident.since, incident.updated_at, incident.latest_update) == (None, None, "x")
+
+
 def test_the_regional_form_tells_its_region() -> None:
     """incident.io's own form names components by its structure, rates by component, and carries the region."""
     reading = _read(page=NATIVE_LOUD, listed=NATIVE_LIST)

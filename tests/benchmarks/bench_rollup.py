@@ -235,10 +235,12 @@ def main() -> None:
         for rows in chosen.scale:
             write_log(log := Path(folder) / "log.parquet", int(rows))
             found = [child("kit", log) for _ in range(3)]
-            seconds = statistics.median(one["seconds"] for one in found)
+            seconds, cpu = (statistics.median(one[unit] for one in found) for unit in ("seconds", "cpu"))
             peak = max(one["megabytes"] for one in found)
+            each = f"{cpu / rows * 1e9:4.0f} ns a row"
             print(
-                f"{rows / 1e6:5g} million rows: {seconds:6.2f} s, {seconds / rows * 1e9:5.0f} ns a row, {peak:5.0f} MB"
+                f"{rows / 1e6:5g} million rows: {seconds:6.2f} s, {cpu:6.2f} s of CPU, {each}, {peak:4.0f} MB",
+                flush=True,
             )
 
 

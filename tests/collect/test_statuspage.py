@@ -161,6 +161,46 @@ def test_a_time_that_no_incident_has_is_unknown(when: object) -> None:
     assert (incident.since, incident.updated_at, incident.latest_update) == (None, None, "x")
 
 
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [("scheduled", "ok"), ("in_progress", "failed"), ("maintenance_in_progress", "failed"), ("complete", "ok")],
+)
+def test_a_maintenance_of_the_regional_summary_counts_while_it_is_under_way(status: str, outcome: str) -> None:
+    """Announced and past maintenances of our region are no trouble; one under way is told once, as maintenance."""
+    planned = {"id": "m", "name": "Database", "type": "maintenance", "status": status}
+    page = {"summary": {"affected_components": [], "ongoing_incidents": [], "scheduled_maintenances": [planned]}}
+    for listed in ({"incidents": []}, {"incidents": [planned]}):
+        reading = _read(page=page, listed=listed)
+        assert reading.outcome == outcome
+        assert [one.kind for one in reading.incidents] == (["maintenance"] if outcome == "failed" else [])
+
+
+def test_an_unresolved_incident_of_the_regional_list_counts() -> None:
+    """An incident that only the list of our region tells is an incident: the summary may lag behind."""
+    reading = _read(page=NATIVE_QUIET, listed=NATIVE_LIST)
+    assert (reading.outcome, [one.name for one in reading.incidents]) == ("failed", ["REST API errors"])
+
+
+def test_the_latest_update_is_the_latest_in_time() -> None:
+    """Updates count by their time, whatever their order; one without a time counts least."""
+    updates = [
+        {"body": "untimed"},
+        {"body": "first", "created_at": "2026-09-10T00:30:00Z"},
+        {"body": "last", "created_at": "2026-09-10T00:58:00Z"},
+        {"body": "second", "created_at": "2026-09-10T00:40:00Z"},
+    ]
+    (incident,) = _read(LOUD | {"incidents": [INCIDENT | {"incident_updates": updates}]}).incidents
+    assert incident.latest_update == "last"
+
+
+def test_only_a_page_that_was_read_says_that_nothing_is_unresolved() -> None:
+    """A quiet page is told with the warning that it lags; a page with trouble, or unread, says no such thing."""
+    quiet = "The status page reports nothing unresolved. It can lag behind the fault."
+    assert _read(QUIET, {"incidents": []}).observed == quiet
+    assert "nothing unresolved" not in _read(LOUD).observed
+    assert "nothing unresolved" not in _read(QUIET).observed
+
+
 def test_the_regional_form_tells_its_region() -> None:
     """incident.io's own form names components by its structure, rates by component, and carries the region."""
     reading = _read(page=NATIVE_LOUD, listed=NATIVE_LIST)

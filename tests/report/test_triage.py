@@ -75,6 +75,14 @@ def test_facts_that_are_broken_keep_nothing_back(play: Play, tmp_path: Path) -> 
     assert path.read_text() == '{"title": "Mine",}'
 
 
+def test_outputs_are_made_where_there_are_none(play: Play, tmp_path: Path) -> None:
+    """The first triage makes the folders that its incident lies in, for their owner only."""
+    outputs = tmp_path / "not" / "yet"
+    triage = run_triage(play("token-revoked").settings(outputs=outputs))
+    assert triage.folder.path.parent == outputs
+    assert triage.folder.path.stat().st_mode & 0o777 == 0o700
+
+
 def test_two_triages_at_once_are_two_incidents(play: Play, tmp_path: Path) -> None:
     """Two made at the same moment for the same cause get a folder each."""
     settings = play("token-revoked").settings(outputs=tmp_path)

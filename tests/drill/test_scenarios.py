@@ -88,3 +88,9 @@ def test_unknown_name_is_told_with_those_there_are() -> None:
     """An unknown scenario is refused with the list to choose from."""
     with pytest.raises(ScenarioError, match="rate-limited"):
         find_scenario("rate-limit")
+
+
+def test_an_effect_is_on_from_its_start_until_before_its_end() -> None:
+    """The second in which an effect starts belongs to it, the one in which it ends does not: phases leave no gap."""
+    effect = Effect(0, 60, status=500)
+    assert [effect.active(at_s) for at_s in (-0.1, 0, 59.9, 60)] == [False, True, True, False]

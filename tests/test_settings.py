@@ -171,6 +171,14 @@ def test_secrets_show_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.require_token() == TOKEN
 
 
+def test_the_secrets_are_known_to_be_kept_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What must not be written is given by variable, and only what is set."""
+    monkeypatch.setenv("INTERCOM_ACCESS_TOKEN", TOKEN)
+    assert load_settings(None).secrets == {"INTERCOM_ACCESS_TOKEN": TOKEN}
+    monkeypatch.setenv("INTERCOM_SLACK_WEBHOOK_URL", HOOK)
+    assert load_settings(None).secrets == {"INTERCOM_ACCESS_TOKEN": TOKEN, "INTERCOM_SLACK_WEBHOOK_URL": HOOK}
+
+
 def test_a_child_process_gets_the_same_settings_without_the_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment for a child names every setting but the secrets, and gives the same settings again."""
     settings = load_settings(None, token=TOKEN, region="eu", timeout_s=3.5, health_url="https://h.example.test/x")

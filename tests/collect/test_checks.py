@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import pytest
 
 from intercom_kit.collect.checks import collect_checks, run_checks
+from intercom_kit.decide import decide
 from intercom_kit.errors import SettingsError
 from intercom_kit.records import CHECK_NAMES, CheckRecord
 from intercom_kit.settings import load_settings
@@ -67,6 +68,14 @@ def test_one_hanging_check_leaves_the_others_in_time(play: Play) -> None:
     search = _by_name(checks)["search"]
     assert (search.outcome, search.error_type, search.slow) == ("failed", "timeout", False)
     assert "within 1 s" in search.observed
+
+
+def test_the_status_page_tells_which_region_it_was_asked_about(play: Play) -> None:
+    """The evidence keeps the region, so that whoever reads it with other settings comes to the same verdict."""
+    played = play("regional-outage")
+    checks = run_checks(played.settings(timeout_s=1))
+    assert _by_name(checks)["status_page"].region == "au"
+    assert decide(checks, load_settings(None)).verdict == "vendor_acknowledged"
 
 
 def test_an_answer_above_the_limit_is_slow(play: Play) -> None:

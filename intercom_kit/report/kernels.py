@@ -167,7 +167,15 @@ class KernelHold:
 
 
 class PromptClient(AsyncKernelClient):
-    """A client that is ready when the kernel answers; the base class listens for 0.2 s whether more is coming."""
+    """A client that is ready when the kernel answers; the base class listens for 0.2 s whether more is coming.
+
+    It has no heartbeat, which tells of kernels on other machines: here the manager sees the process itself. Its thread
+    complains when a run is stopped at the moment that it starts.
+    """
+
+    def start_channels(self, **kwargs: Any) -> None:  # noqa: ANN401 - which channels
+        """Open the channels, but for the heartbeat."""
+        super().start_channels(**{**kwargs, "hb": False})
 
     async def wait_for_ready(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the base class's
         """Wait until both channels carry what the kernel says; raises RuntimeError when it is dead or takes longer."""

@@ -118,7 +118,7 @@ def start_lab(tmp_path: Path) -> Iterator[StartLab]:
         yield start
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """The system's Chromium, with an empty profile."""
     with sync_playwright() as playwright:

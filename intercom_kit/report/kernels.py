@@ -173,9 +173,11 @@ class PromptClient(AsyncKernelClient):
     complains when a run is stopped at the moment that it starts.
     """
 
-    def start_channels(self, **kwargs: Any) -> None:  # noqa: ANN401 - which channels
+    def start_channels(
+        self, shell: bool = True, iopub: bool = True, stdin: bool = True, hb: bool = False, control: bool = True
+    ) -> None:  # fmt: skip
         """Open the channels, but for the heartbeat."""
-        super().start_channels(**{**kwargs, "hb": False})
+        super().start_channels(shell, iopub, stdin, hb, control)
 
     async def wait_for_ready(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the base class's
         """Wait until both channels carry what the kernel says; raises RuntimeError when it is dead or takes longer."""

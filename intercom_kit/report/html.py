@@ -13,7 +13,7 @@ from typing import Any
 
 import mistune
 import nbformat
-from nbconvert.exporters import HTMLExporter
+from nbconvert.exporters import TemplateExporter
 from nbformat import NotebookNode
 from traitlets.config import Config
 
@@ -95,9 +95,13 @@ def _warnings(header: Header, run: Run | None) -> list[str]:
     return [*drill, *header.warnings, *incomplete]
 
 
-def _exporter() -> HTMLExporter:
-    config = Config({"NbConvertBase": {"display_data_priority": _SHOWN}})
-    exporter = HTMLExporter(config=config, template_name="intercom-kit", extra_template_basedirs=[str(TEMPLATES)])
+def _exporter() -> TemplateExporter:
+    """Return nbconvert's exporter; its one for HTML would parse every report once more, to mend what is not wrong."""
+    config = Config({
+        "NbConvertBase": {"display_data_priority": _SHOWN},
+        "TemplateExporter": {"file_extension": ".html", "template_name": "intercom-kit"},
+    })  # fmt: skip
+    exporter = TemplateExporter(config=config, extra_template_basedirs=[str(TEMPLATES)])
     exporter.register_filter("safe_html", safe_html)
     return exporter
 
@@ -166,10 +170,10 @@ def safe_html(output: Mapping[str, Any]) -> str:
     inspector = _Inspector()
     inspector.feed(html)
     if inspector.refused or inspector.open or "<" in inspector.rawdata:
-        return f'<pre class="ik-text">{escape(output["data"].get("text/plain", html))}</pre>\n'
+        return f'<pre class="ik-text">{escape(output["data"].get("text/plain", html))}</pre>'
     if "<table" in html and "ik-scroll" not in html:
-        return f'<div class="ik-output ik-scroll" tabindex="0" role="group" aria-label="Table">{html}</div>\n'
-    return f'<div class="ik-output">{html}</div>\n'
+        return f'<div class="ik-output ik-scroll" tabindex="0" role="group" aria-label="Table">{html}</div>'
+    return f'<div class="ik-output">{html}</div>'
 
 
 class _Inspector(HTMLParser):

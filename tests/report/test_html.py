@@ -173,7 +173,7 @@ def test_code_is_folded_after_what_it_made(executed: Executed) -> None:
     quiet = new_code_cell("import os", execution_count=1)
     loud = new_code_cell("os.sep", execution_count=2, outputs=[result({"text/plain": "'/'"})])
     page, html = render(executed(prose("# T"), quiet, loud))
-    assert html.index("'/'") < html.index("import os") < html.index("os.sep")
+    assert html.index("&#x27;/&#x27;") < html.index("import os") < html.index("os.sep")
     assert html.count("<summary>Code</summary>") == 1
     assert all("open" not in tag for tag in page.all("details") if tag.get("class") == "ik-code")
 

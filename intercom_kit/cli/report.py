@@ -123,30 +123,26 @@ def lint(
 
 
 def make_all(settings: Settings, incident_id: str, templates: str = "") -> bool:
-    """Make all three reports of an incident; the triage shown is the worst one. Return whether all are complete."""
-    from intercom_kit.report.case import open_case
-    from intercom_kit.report.log import has_log
+    """Make all reports that an incident's evidence is enough for. Return whether all are complete."""
+    from intercom_kit.collect.incident import IncidentFolder
 
-    case = open_case(settings, incident_id)
-    worst = case.course.worst
-    notebooks: dict[str, dict[str, object]] = {}
-    if case.checks:
-        notebooks[TRIAGE] = {"run": worst.checks[0].run if worst else ""}
-    if has_log(case.folder):
-        notebooks[ANALYSIS] = {}
-    return make(
-        settings,
-        incident_id,
-        notebooks | {POSTMORTEM: {"templates": str(Path(templates).resolve()) if templates else ""}},
-    )
+    folder = IncidentFolder(settings.outputs, incident_id)
+    folder.facts()
+    _start_server(analysis=True)
+    from intercom_kit.report.archive import reports_of
+
+    templates = str(Path(templates).resolve()) if templates else ""
+    return make(settings, incident_id, reports_of(folder, settings, templates))
 
 
 def make(settings: Settings, incident_id: str, notebooks: Mapping[str, Mapping[str, object]]) -> bool:
     """Run notebooks on an incident with a progress bar, say where the reports are and whether all are complete."""
     from intercom_kit.collect.incident import IncidentFolder
-    from intercom_kit.report.archive import make_reports
 
     folder = IncidentFolder(settings.outputs, incident_id)
+    _start_server(analysis=notebooks.keys() != {TRIAGE})
+    from intercom_kit.report.archive import make_reports
+
     with progress("Making the reports") as told:
         runs = make_reports(
             folder,
@@ -156,6 +152,13 @@ def make(settings: Settings, incident_id: str, notebooks: Mapping[str, Mapping[s
             on_wait=lambda holder: err.print(f"Waiting: {holder}", soft_wrap=True),
         )
     return _told(folder, runs)
+
+
+def _start_server(*, analysis: bool) -> None:
+    """Start what kernels are forked from; it imports while this process imports what runs notebooks."""
+    from intercom_kit.report.forked import start_server
+
+    start_server(analysis=analysis)
 
 
 def _told(folder: "IncidentFolder", runs: "tuple[Run, ...]") -> bool:

@@ -203,8 +203,10 @@ def write_atomic(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(handle)
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = error.filename or str(path)  # a full disk does not say where it is full
         raise
     _sync_folder(path.parent)
 
@@ -221,8 +223,9 @@ def append_lines(path: Path, lines: Sequence[bytes], kind: type[Record]) -> None
         try:
             _write_all(handle, b"".join(line + b"\n" for line in lines))
             os.fsync(handle)
-        except OSError:
+        except OSError as error:
             os.ftruncate(handle, whole)
+            error.filename = error.filename or str(path)
             raise
         if whole == 0:
             _sync_folder(path.parent)

@@ -239,7 +239,7 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 from datetime import UTC, datetime
-from intercom_kit.collect.incident import IncidentFolder
+from intercom_kit.collect.incident import IncidentFolder, write_atomic
 from intercom_kit.errors import KitError
 from intercom_kit.records import Event, IncidentFacts
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -251,6 +251,10 @@ for write in (lambda: folder.add_event(Event(at=datetime.now(UTC), kind="note", 
         write()
     except KitError as error:
         print(type(error).__name__, error)
+try:
+    write_atomic(folder.path / "01-triage.html", b"x" * 500)
+except OSError as error:
+    print(error.filename)
 """
 
 
@@ -261,10 +265,11 @@ def test_a_full_disk_is_told_and_takes_nothing_with_it(folder: IncidentFolder) -
     folder.write_facts(IncidentFacts(id="INC-1", title="kept"))
     command = [sys.executable, "-c", FULL, str(folder.path.parent)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
-    first, second = done.stdout.splitlines()
+    first, second, third = done.stdout.splitlines()
     assert first.startswith("EvidenceError")
     assert second.startswith("IncidentError")
     assert all("Free some space" in line for line in (first, second))
+    assert third == str(folder.path / "01-triage.html")
     assert [event.text for event in folder.events()] == ["before"]
     assert folder.torn == 0
     assert folder.facts().title == "kept"

@@ -104,7 +104,8 @@ def internal_update(decision: Decision, facts: IncidentFacts, now: datetime | No
         "Next update": _next_update(decision, facts, now or decision.at) or "none planned",
         "Commander": f"@{facts.commander.removeprefix('@')}" if facts.commander else "nobody yet",
     }
-    head = f"[{decision.severity or 'OK'}] INCIDENT: Intercom Integration{drill}"
+    what = f"[{decision.severity}] INCIDENT" if decision.severity else "[OK] NO INCIDENT"
+    head = f"{what}: Intercom Integration{drill}"
     return "\n".join([_one_line(head), *(f"{name}: {_one_line(value)}" for name, value in fields.items())])
 
 

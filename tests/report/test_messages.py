@@ -110,7 +110,7 @@ def test_all_well_is_no_incident(check: Make) -> None:
     """A healthy triage says so, and plans no further update."""
     well = decision(*(check(name, "ok") for name in ("api", "search", "status_page", "network")))
     text = internal_update(well, FACTS)
-    assert text.startswith("[OK] ")
+    assert text.startswith("[OK] NO INCIDENT: Intercom Integration\n")
     assert "NO INCIDENT FOUND" in text
     assert "none planned" in text
 

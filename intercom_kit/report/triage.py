@@ -2,8 +2,10 @@
 
 import json
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from intercom_kit.collect.checks import run_checks
 from intercom_kit.collect.incident import IncidentFolder, claim_incident, new_incident_id
@@ -12,7 +14,7 @@ from intercom_kit.decide import decide
 from intercom_kit.errors import EvidenceError, IncidentError
 from intercom_kit.records import CheckRecord, Decision, Event, IncidentFacts, latest_run
 from intercom_kit.report.messages import internal_update
-from intercom_kit.settings import Settings
+from intercom_kit.settings import LOOPBACK, Settings
 
 TITLE_LIMIT = 200  # characters
 TITLES = {"none": "no incident found", "unknown": "cause not known yet"}
@@ -56,12 +58,15 @@ def run_triage(
 
     asked: checks that `start_checks` has under way already. An empty `incident_id` makes one from the time and the
     cause; a known one has this run appended to its evidence.
-    Raises SettingsError without a token, IncidentIdError for an id that is not a plain name, and NotArchivedError,
+    Raises SettingsError without a token, IncidentIdError for an id that is not a plain name, IncidentError where the
+    incident is a drill and these checks would be real, and NotArchivedError,
     which holds the triage, when the archive cannot be written: a full disk must not keep the verdict back.
     """
     settings.require_token()
     title = Redactor(settings.token).text(title, TITLE_LIMIT)
     known = IncidentFolder(settings.outputs, incident_id) if incident_id else None
+    if known and drill is None:
+        _refuse_drill(known, settings)
     checks = asked.result() if asked else run_checks(settings)
     decision = decide(checks, settings)
     made = decision.at, decision.cause, settings.outputs
@@ -72,6 +77,19 @@ def run_triage(
         folder = known or IncidentFolder(settings.outputs, new_incident_id(*made))
         facts = _first_facts(folder, decision, title, drill)
         raise NotArchivedError(str(error), Triage(folder, facts, checks, decision)) from error
+
+
+def _refuse_drill(folder: IncidentFolder, settings: Settings) -> None:
+    """Keep real checks out of a drill, whose reports all say that it is no real incident."""
+    scenario = None
+    if folder.has_facts and urlsplit(settings.base_url).hostname not in LOOPBACK:
+        with suppress(IncidentError):  # a broken record is told when something is written to it
+            scenario = folder.facts().drill
+    if scenario:
+        raise IncidentError(
+            f"{folder.incident_id} is a drill ({scenario}), and what it would ask is real. "
+            "Start an incident of its own: intercom-kit triage"
+        )
 
 
 def load_triage(settings: Settings, incident_id: str, run: str = "") -> Triage:

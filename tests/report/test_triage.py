@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from intercom_kit.collect.checks import run_checks
-from intercom_kit.errors import EvidenceError, IncidentIdError, SettingsError
+from intercom_kit.errors import EvidenceError, IncidentError, IncidentIdError, SettingsError
 from intercom_kit.records import CheckRecord
 from intercom_kit.report.triage import NotArchivedError, has_evidence, load_triage, run_triage
 from intercom_kit.settings import load_settings
@@ -50,6 +50,19 @@ def test_a_new_title_replaces_the_old_and_nothing_else(play: Play, tmp_path: Pat
     triage = run_triage(settings, "INC-1", "Second")
     assert json.loads(path.read_text())["title"] == triage.facts.title == "Second"
     assert triage.facts.commander == "mia"
+
+
+def test_real_checks_stay_out_of_a_drill(play: Play, tmp_path: Path) -> None:
+    """A drill's reports say that it is none: what is asked of a real host is kept apart; practice goes on."""
+    settings = play("token-revoked").settings(outputs=tmp_path)
+    run_triage(settings, "INC-1", drill="token-revoked")
+    run_triage(settings, "INC-1")
+    before = len(load_triage(settings, "INC-1").folder.checks())
+    elsewhere = {"INTERCOM_ACCESS_TOKEN": "t", "INTERCOM_BASE_URL": "https://127.0.0.2:1"}
+    real = load_settings(dotenv=None, outputs=tmp_path, **elsewhere)
+    with pytest.raises(IncidentError, match=r"INC-1 is a drill \(token-revoked\).*intercom-kit triage$"):
+        run_triage(real, "INC-1")
+    assert len(load_triage(settings, "INC-1").folder.checks()) == before
 
 
 def test_an_incident_that_a_kill_left_without_its_facts_goes_on(play: Play, tmp_path: Path) -> None:

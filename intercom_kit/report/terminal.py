@@ -150,7 +150,7 @@ def _show_actions(console: Console, actions: Iterable[Action]) -> None:
         _item(console, f"  {number}. ", Text(action.title, style="bold"))
         for step in action.steps:
             _item(console, "     - ", Text(step))
-        _copyable(console, action.commands)
+        _copyable(console, action.commands, style="cyan")
 
 
 def _item(console: Console, marker: str, text: Text) -> None:
@@ -160,9 +160,9 @@ def _item(console: Console, marker: str, text: Text) -> None:
         console.print(Text.assemble(" " * len(marker) if number else marker, line), soft_wrap=True)
 
 
-def _copyable(console: Console, lines: Iterable[str]) -> None:
+def _copyable(console: Console, lines: Iterable[str], style: str = "") -> None:
     for line in lines:
-        console.print(Text(line), soft_wrap=True)
+        console.print(Text(line, style=style), soft_wrap=True)
 
 
 def _heading(console: Console, words: str) -> None:

@@ -7,12 +7,14 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import nbformat
 import pytest
+from jupyter_client.channels import HBChannel
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from intercom_kit.errors import ParameterError
@@ -107,6 +109,16 @@ def test_a_notebook_runs_to_its_end(make: Make, run: Callable[..., tuple[Run, st
     assert printed(saved).startswith("00123 \"x\" \\ 3 1 False a ['/me'] b\n")
     assert "INTERCOM" not in printed(saved)
     assert record.started_at < record.ended_at
+
+
+def test_no_heartbeat_is_kept_that_could_complain_when_a_run_is_stopped(
+    make: Make, run: Callable[..., tuple[Run, str]]
+) -> None:
+    """While a kernel runs, no thread of ours listens for its heart: its process is watched."""
+    seen: list[type[threading.Thread]] = []
+    run(make("1"), on_progress=lambda *_: seen.extend(map(type, threading.enumerate())))
+    assert seen
+    assert not any(issubclass(kind, HBChannel) for kind in seen)
 
 
 def test_what_is_saved_is_private_and_names_no_path(

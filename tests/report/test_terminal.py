@@ -50,6 +50,15 @@ def test_what_is_to_be_copied_is_never_wrapped() -> None:
     assert "x" * 200 in screen(width=40).splitlines()
 
 
+def test_a_command_is_told_from_the_words_around_it() -> None:
+    """On a terminal with colours a command has one of its own, and words have none."""
+    console = Console(width=80, force_terminal=True, color_system="standard")
+    with console.capture() as captured:
+        show_triage(console, DECISION, [], FACTS, "Status: open", AT)
+    assert f"\x1b[36m{'x' * 200}\x1b[0m\n" in captured.get()
+    assert captured.get().count("\x1b[36m") == 1
+
+
 def test_what_is_wrapped_stays_under_its_beginning() -> None:
     """Where a step or a reason needs a second line, that stands under the text and not under its marker."""
     steps = ("one two three four five six seven eight",)

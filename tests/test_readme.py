@@ -97,13 +97,16 @@ def test_a_command_of_the_readme_runs(workplace: tuple[Path, dict[str, str]], co
         log.open("w") as out,
         subprocess.Popen(words, cwd=folder, env=environment, stdout=out, stderr=out, start_new_session=True) as process,
     ):
-        until = time.monotonic() + 60
-        while said and said not in log.read_text():
-            assert time.monotonic() < until, log.read_text()
-            time.sleep(0.1)
-        if said:
-            process.send_signal(signal.SIGINT)
-        process.wait(timeout=150)
+        try:
+            until = time.monotonic() + 60
+            while said and said not in log.read_text():
+                assert time.monotonic() < until, log.read_text()
+                time.sleep(0.1)
+            if said:
+                process.send_signal(signal.SIGINT)
+            process.wait(timeout=150)
+        finally:
+            process.kill()  # where it did not end, the test has failed already
     stopped = {-signal.SIGINT} if words[1] == "lab" else set()  # the process is Jupyter's own by then
     assert process.returncode in {0, 1} | stopped, log.read_text()
     assert "Traceback" not in log.read_text()

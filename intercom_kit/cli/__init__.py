@@ -25,5 +25,5 @@ def main() -> None:
 
 def _freeze() -> None:
     """Spare the process that ends its last look for garbage, unless an extension insists on it, as DuckDB's does."""
-    if not {"duckdb"} & sys.modules.keys():
+    if "duckdb" not in sys.modules:
         gc.freeze()

@@ -223,9 +223,8 @@ def append_lines(path: Path, lines: Sequence[bytes], kind: type[Record]) -> None
         try:
             _write_all(handle, b"".join(line + b"\n" for line in lines))
             os.fsync(handle)
-        except OSError as error:
+        except OSError:
             os.ftruncate(handle, whole)
-            error.filename = error.filename or str(path)
             raise
         if whole == 0:
             _sync_folder(path.parent)

@@ -1,16 +1,24 @@
-"""Fixtures that every room's tests use: a clean environment, and the loopback Intercom over real HTTP."""
+"""Fixtures that every package's tests use: a clean environment, servers over real HTTP, an incident played once."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from intercom_kit.collect.fields import set_facts
+from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.drill.night import Night, play_night
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.server import Loopback, serve
+from intercom_kit.postmortem.document import Postmortem, open_postmortem
+from intercom_kit.settings import Settings, load_settings
+from tests.servers import Misbehave, misbehaving
 
 Play = Callable[..., Loopback]
 Kit = Callable[..., subprocess.CompletedProcess[str]]
@@ -51,3 +59,83 @@ def kit(tmp_path: Path) -> Kit:
         )
 
     return run
+
+
+@pytest.fixture
+def misbehave() -> Iterator[Misbehave]:
+    """Return a function that serves one behaviour on a port of its own until the test ends."""
+    yield from misbehaving()
+
+
+ACTIONS = (
+    ("Limit the export's rate to half of the quota", "mia", "its peak is under 84 calls a window", "prevent"),
+    ("Alert on the share of our calls that fail", "jo", "a drill pages within 5 minutes", "detect"),
+    ("Serve contacts from the cache while Intercom refuses", "sam", "a drill serves 95 % of reads", "mitigate"),
+    ("Write the export's switch into the runbook", "sam", "the entry names the switch", "document"),
+)
+
+
+def told(night: Night) -> list[str]:
+    """Return what people tell of the night, so that no rule of the linter is left open."""
+    due = night.recovery.date() + timedelta(days=10)
+    actions = (
+        f"action+={text} | owner={who} | due={due} | done={done} | kind={kind}" for text, who, done, kind in ACTIONS
+    )
+    return [
+        "title=Contact export uses up our quota",
+        "commander=mia",
+        "author=jo",
+        "summary=For 45 minutes (P2), 57 % of our calls to Intercom were refused. Some conversations did not load.",
+        "root_cause=The contact export sent more calls than the app's quota allows, and its retries woke together.",
+        "factor+=The export had no limit on its rate",
+        "factor+=Retries slept for a fixed time, without jitter",
+        "impact=Some messages arrived late, and some conversations did not load.",
+        *actions,
+        "went_well+=The page came within five minutes",
+        "went_badly+=Nobody knew which job made the calls",
+        "lucky+=It was at night, and few agents were at work",
+        "question+=Why did the export start an hour early?",
+        "surprise+=The web app was refused nothing, though it uses the same workspace",
+        f"review={night.recovery.date()}",
+    ]
+
+
+@pytest.fixture(scope="session")
+def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Night, Settings]:
+    """A night of a rate limit, with what people tell of it."""
+    settings = load_settings(dotenv=None, outputs=tmp_path_factory.mktemp("night"))
+    night = play_night(settings, "rate-limited", "INC-1")
+    set_facts(night.folder, told(night))
+    return night, settings
+
+
+@pytest.fixture
+def settings(played: tuple[Night, Settings], tmp_path: Path) -> Settings:
+    """Settings whose outputs are a copy of the night's."""
+    shutil.copytree(played[1].outputs, tmp_path / "outputs", dirs_exist_ok=True)
+    return load_settings(dotenv=None, outputs=tmp_path / "outputs")
+
+
+@pytest.fixture
+def night(played: tuple[Night, Settings]) -> Night:
+    """The night's hidden truth."""
+    return played[0]
+
+
+@pytest.fixture
+def reopen(settings: Settings) -> Callable[..., Postmortem]:
+    """Return a function that opens the postmortem of the copy as it is now."""
+    return lambda templates="": open_postmortem(settings, "INC-1", templates)
+
+
+@pytest.fixture
+def folder(settings: Settings) -> IncidentFolder:
+    """The copy's folder."""
+    return IncidentFolder(settings.outputs, "INC-1")
+
+
+@pytest.fixture
+def bare(settings: Settings, folder: IncidentFolder) -> Settings:
+    """The same without a request log, which is read faster and is enough for rules on words."""
+    shutil.rmtree(folder.evidence_path / "rollup")
+    return settings

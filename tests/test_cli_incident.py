@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from intercom_kit.collect.incident import IncidentFolder
+from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.drill.night import play_night
 from intercom_kit.drill.objects import contact_id
 from intercom_kit.drill.scenarios import find_scenario

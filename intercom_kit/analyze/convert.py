@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from intercom_kit.analyze.columns import Column, quoted
 from intercom_kit.analyze.sources import Source
-from intercom_kit.collect.routes import WORDS
 from intercom_kit.errors import RequestLogError
+from intercom_kit.protocol import WORDS
 from intercom_kit.records import REQUEST_COLUMNS
 
 IGNORED = "other host"  # the reason of a row that is no call to Intercom: neither read nor rejected

@@ -20,8 +20,8 @@ from intercom_kit.analyze.columns import Column, quoted
 from intercom_kit.analyze.convert import IGNORED, NAIVE, candidates, checked_zone, is_naive, moment
 from intercom_kit.analyze.engines import connect, execute
 from intercom_kit.analyze.sources import Source, find_files, open_sources
-from intercom_kit.collect.routes import holds_identifier
 from intercom_kit.errors import RequestLogError
+from intercom_kit.protocol import holds_identifier
 from intercom_kit.records import REQUEST_COLUMNS
 
 if TYPE_CHECKING:

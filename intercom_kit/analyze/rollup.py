@@ -18,8 +18,8 @@ import pandas as pd
 from intercom_kit.analyze.engines import read_parquet, write_parquet
 from intercom_kit.analyze.read import RELATION, Options, Rows, open_log
 from intercom_kit.analyze.remote import open_remote
-from intercom_kit.collect.routes import tidy_route
 from intercom_kit.errors import EvidenceError
+from intercom_kit.protocol import tidy_route
 from intercom_kit.records import WINDOW_S
 
 # Which calls failed: no answer came, or a 4xx or 5xx that is not part of the caller's normal business.

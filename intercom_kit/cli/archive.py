@@ -10,7 +10,7 @@ from intercom_kit.errors import InputError
 from intercom_kit.settings import load_settings
 
 if TYPE_CHECKING:
-    from intercom_kit.collect.incident import IncidentFolder
+    from intercom_kit.collect.incident_folder import IncidentFolder
 
 OneOrAll = Annotated[
     str, typer.Argument(help="The incident's id; all incidents when left out.", autocompletion=complete_incident)
@@ -20,7 +20,7 @@ OneOrAll = Annotated[
 @app.command(rich_help_panel="Archive")
 def index() -> None:
     """Make outputs/index.html anew: all incidents, searchable, with MTTD and MTTR. Every report does so too."""
-    from intercom_kit.report.index import update_index
+    from intercom_kit.archive.index import update_index
 
     out.print(str(update_index(load_settings(), datetime.now(UTC).date())), soft_wrap=True)
 
@@ -36,7 +36,7 @@ def verify(
 
     Exit status: 0 all as it was sealed, 1 something differs, 2 it could not be compared.
     """
-    from intercom_kit.report.manifest import head_of, verify
+    from intercom_kit.archive.manifest import head_of, verify
 
     if head and not incident_id:
         raise InputError("--head belongs to one incident. Give its id: intercom-kit verify ID --head HASH")
@@ -57,7 +57,7 @@ def replay(incident_id: IncidentId) -> None:
 
     Exit status: 0 every file came out the same, 1 something differs, 2 it could not be replayed.
     """
-    from intercom_kit.report.replay import replay
+    from intercom_kit.archive.replay import replay
 
     with progress("Making the reports again") as told:
         differences = replay(load_settings(), incident_id, told)
@@ -71,7 +71,7 @@ def replay(incident_id: IncidentId) -> None:
 @app.command(rich_help_panel="Archive")
 def pdf(incident_id: IncidentId) -> None:
     """Print the incident's reports as PDF, by a Chromium or Google Chrome on this machine (CHROME may name one)."""
-    from intercom_kit.report.pdf import pdf
+    from intercom_kit.archive.pdf import pdf
 
     with err.status("Printing …"):
         paths = pdf(load_settings(), incident_id)
@@ -93,8 +93,8 @@ def publish(
 
     It refuses an archive that differs from its seal, and one that holds a secret.
     """
+    from intercom_kit.archive.publish import publish
     from intercom_kit.errors import PublishError
-    from intercom_kit.report.publish import publish
 
     if len(targets) != (1 if everything else 2):
         raise InputError("Give ID and URL, or --all and URL: intercom-kit publish INC-… s3://bucket/incidents")
@@ -122,7 +122,7 @@ def purge(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Remove incidents that are older than you want to keep. Open incidents stay."""
-    from intercom_kit.report.retention import purge
+    from intercom_kit.archive.retention import purge
 
     days = age_in_days(older_than)
     what = "the evidence of incidents" if keep_reports else "incidents"
@@ -136,7 +136,7 @@ def purge(
 
 
 def _folders(incident_id: str) -> "list[IncidentFolder]":
-    from intercom_kit.collect.incident import IncidentFolder
+    from intercom_kit.collect.incident_folder import IncidentFolder
 
     outputs = load_settings().outputs
     if incident_id:

@@ -14,7 +14,7 @@ from intercom_kit.errors import InputError
 from intercom_kit.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from intercom_kit.collect.incident import IncidentFolder
+    from intercom_kit.collect.incident_folder import IncidentFolder
     from intercom_kit.collect.token import TokenStep
 
 PANEL = "Getting out of it"
@@ -97,8 +97,8 @@ def warm(
 
     Ctrl-C keeps what was fetched; the next run goes on from there.
     """
-    from intercom_kit.collect.cache import Cache
-    from intercom_kit.collect.warm import read_ids, warm
+    from intercom_kit.transports.store import Cache
+    from intercom_kit.transports.warm import read_ids, warm
 
     settings = load_settings()
     if not (contacts or forget or older_than):
@@ -159,7 +159,7 @@ def lab(
     browser: Annotated[bool, typer.Option(help="Open a browser; else the address is printed.")] = True,
 ) -> None:
     """Open JupyterLab on copies of the notebooks, with an incident's parameters filled in. Stop it with Ctrl-C."""
-    from intercom_kit.report.lab import open_lab
+    from intercom_kit.archive.lab import open_lab
 
     open_lab(load_settings(), incident_id, browser=browser, say=lambda words: err.print(words, soft_wrap=True))
 
@@ -172,7 +172,7 @@ def _read_token() -> SecretStr:
 
 
 def _folder(settings: Settings, incident: str) -> "IncidentFolder | None":
-    from intercom_kit.collect.incident import IncidentFolder
+    from intercom_kit.collect.incident_folder import IncidentFolder
 
     if not incident:
         return None

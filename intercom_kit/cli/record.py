@@ -24,9 +24,9 @@ def note(
     by: Annotated[str, typer.Option(help="Who says so. Default: you.")] = "",
 ) -> None:
     """Append a line to the incident's timeline."""
-    from intercom_kit.collect.incident import IncidentFolder
+    from intercom_kit.collect.incident_folder import IncidentFolder
     from intercom_kit.collect.notes import add_note
-    from intercom_kit.collect.redact import Redactor
+    from intercom_kit.redaction import Redactor
 
     settings = load_settings()
     folder = IncidentFolder(settings.outputs, incident_id)
@@ -43,9 +43,9 @@ def import_events(
     until: Annotated[str, typer.Option(help="Only events before then.")] = "",
 ) -> None:
     """Append the events of a file to the incident's timeline. Events that are there already are not added twice."""
-    from intercom_kit.collect.incident import IncidentFolder
+    from intercom_kit.collect.incident_folder import IncidentFolder
     from intercom_kit.collect.notes import import_events
-    from intercom_kit.collect.redact import Redactor
+    from intercom_kit.redaction import Redactor
 
     settings = load_settings()
     result = import_events(
@@ -77,8 +77,8 @@ def set_(
 ) -> None:
     """Write what only people know into incident.json: title, commander, summary, root_cause, action items and more."""
     from intercom_kit.collect.fields import set_facts
-    from intercom_kit.collect.incident import IncidentFolder
-    from intercom_kit.collect.redact import Redactor
+    from intercom_kit.collect.incident_folder import IncidentFolder
+    from intercom_kit.redaction import Redactor
 
     settings = load_settings()
     facts = set_facts(IncidentFolder(settings.outputs, incident_id), assignments, Redactor(settings.token))
@@ -97,8 +97,8 @@ def impact(
     With --conversations or --users it asks nobody, and notes what you counted and where.
     """
     from intercom_kit.collect.impact import state_impact
-    from intercom_kit.collect.incident import IncidentFolder
-    from intercom_kit.report.postmortem import count_impact
+    from intercom_kit.collect.incident_folder import IncidentFolder
+    from intercom_kit.postmortem.document import count_impact
 
     settings = load_settings()
     if conversations is not None or users is not None:
@@ -119,9 +119,9 @@ def update(
 ) -> None:
     """Show the internal update, filled, and post it to Slack with --send."""
     from intercom_kit.collect.notes import add_note
-    from intercom_kit.collect.slack import send_update
-    from intercom_kit.report.messages import internal_update, slack_blocks
-    from intercom_kit.report.triage import load_triage
+    from intercom_kit.incident.messages import internal_update, slack_blocks
+    from intercom_kit.incident.slack import send_update
+    from intercom_kit.incident.triage import load_triage
 
     settings = load_settings()
     triage = load_triage(settings, incident_id)
@@ -138,6 +138,6 @@ def update(
 
 
 def _time(text: str) -> datetime | None:
-    from intercom_kit.collect.times import parse_time
+    from intercom_kit.text import parse_time
 
     return parse_time(text, datetime.now(UTC)) if text else None

@@ -12,8 +12,8 @@ from intercom_kit.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from intercom_kit.analyze.read import Options
-    from intercom_kit.collect.incident import IncidentFolder
-    from intercom_kit.report.execute import Run
+    from intercom_kit.archive.execute import Run
+    from intercom_kit.collect.incident_folder import IncidentFolder
 
 ANALYSIS, POSTMORTEM, TRIAGE = "02-rate-limit-and-latency", "03-postmortem", "01-triage"
 
@@ -61,7 +61,7 @@ def analyze(
     Without --requests it looks at the log that the incident's evidence holds already.
     """
     from intercom_kit.analyze.findings import findings_of
-    from intercom_kit.report.log import open_study
+    from intercom_kit.incident.log import open_study
 
     settings = load_settings()
     options = _options(column, timezone, host, engine, table)
@@ -92,7 +92,7 @@ def report(
     """
     settings = load_settings()
     if requests:
-        from intercom_kit.report.log import open_study
+        from intercom_kit.incident.log import open_study
 
         with err.status("Reading the request log …"):
             open_study(settings, incident_id, requests, options=_options(column, timezone, host))
@@ -109,7 +109,7 @@ def lint(
 
     Exit status: 0 no open error (warnings may stand), 1 open errors, 2 it could not be checked.
     """
-    from intercom_kit.report.lint import lint, to_json
+    from intercom_kit.postmortem.lint import lint, to_json
 
     problems = lint(load_settings(), incident_id, templates)
     errors = sum(problem.level == "error" for problem in problems)
@@ -124,12 +124,12 @@ def lint(
 
 def make_all(settings: Settings, incident_id: str, templates: str = "") -> bool:
     """Make all reports that an incident's evidence is enough for. Return whether all are complete."""
-    from intercom_kit.collect.incident import IncidentFolder
+    from intercom_kit.collect.incident_folder import IncidentFolder
 
     folder = IncidentFolder(settings.outputs, incident_id)
     folder.facts()
     _start_server(analysis=True)
-    from intercom_kit.report.archive import reports_of
+    from intercom_kit.archive.make import reports_of
 
     templates = str(Path(templates).resolve()) if templates else ""
     return make(settings, incident_id, reports_of(folder, settings, templates))
@@ -137,11 +137,11 @@ def make_all(settings: Settings, incident_id: str, templates: str = "") -> bool:
 
 def make(settings: Settings, incident_id: str, notebooks: Mapping[str, Mapping[str, object]]) -> bool:
     """Run notebooks on an incident with a progress bar, say where the reports are and whether all are complete."""
-    from intercom_kit.collect.incident import IncidentFolder
+    from intercom_kit.collect.incident_folder import IncidentFolder
 
     folder = IncidentFolder(settings.outputs, incident_id)
     _start_server(analysis=notebooks.keys() != {TRIAGE})
-    from intercom_kit.report.archive import make_reports
+    from intercom_kit.archive.make import make_reports
 
     with progress("Making the reports") as told:
         runs = make_reports(
@@ -156,7 +156,7 @@ def make(settings: Settings, incident_id: str, notebooks: Mapping[str, Mapping[s
 
 def _start_server(*, analysis: bool) -> None:
     """Start what kernels are forked from; it imports while this process imports what runs notebooks."""
-    from intercom_kit.report.forked import start_server
+    from intercom_kit.archive.forked import start_server
 
     start_server(analysis=analysis)
 

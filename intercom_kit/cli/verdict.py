@@ -21,7 +21,7 @@ from intercom_kit.settings import Settings, load_settings
 if TYPE_CHECKING:
     from intercom_kit.drill.score import Score
     from intercom_kit.drill.timeline import Scenario, Truth
-    from intercom_kit.report.triage import Triage
+    from intercom_kit.incident.triage import Triage
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?:in)?)?(?:(\d+)s?)?")
 
@@ -54,8 +54,8 @@ def triage(
     found = _ask(settings, incident, title, as_json=as_json)
     _show_triage(found, as_json=as_json)
     if not as_json:
-        from intercom_kit.report.past import same_before
-        from intercom_kit.report.terminal import show_past
+        from intercom_kit.archive.past import same_before
+        from intercom_kit.display.terminal import show_past
 
         show_past(out, same_before(settings, found.folder.incident_id, found.decision, found.checks)[:3])
     complete = no_report or _make_triage(settings, found)
@@ -147,7 +147,7 @@ def drill(
 
 
 def _degrade(played: "Scenario") -> None:
-    from intercom_kit.collect.incident import write_atomic
+    from intercom_kit.collect.incident_folder import write_atomic
     from intercom_kit.drill.degraded import degrade_drill
 
     with err.status("Playing the outage with the fallback and without …"):
@@ -169,7 +169,7 @@ def _moment(played: "Scenario", at_s: float | None) -> "tuple[Settings, Triage, 
 
 def _night(played: "Scenario") -> "tuple[Settings, Triage, Truth]":
     from intercom_kit.drill.night import play_night
-    from intercom_kit.report.triage import load_triage
+    from intercom_kit.incident.triage import load_triage
 
     settings = load_settings()
     with err.status("Playing the whole night in virtual time …"):
@@ -189,7 +189,7 @@ def watch(
     Stop with Ctrl-C; the evidence of every run that was shown is on disk. In a pipe it prints one line per run. Exit
     status: 0 when the last run was healthy, 1 when it was not, 2 it could not run.
     """
-    from intercom_kit.report.watch import show_watch, watch
+    from intercom_kit.incident.watch import show_watch, watch
 
     last = show_watch(out, watch(load_settings(), incident, _seconds(every) or 10.0))
     if last is None:
@@ -207,8 +207,9 @@ def _ask(
         check_incident_id(incident)
     asked = start_checks(settings)
     # Imported while the world answers: what this needs, and what showing it will need.
-    from intercom_kit.report import past, terminal  # noqa: F401
-    from intercom_kit.report.triage import NotArchivedError, run_triage
+    from intercom_kit.archive import past  # noqa: F401
+    from intercom_kit.display import terminal  # noqa: F401
+    from intercom_kit.incident.triage import NotArchivedError, run_triage
 
     try:
         with err.status("Asking Intercom, its status page and your own service …"):
@@ -224,7 +225,7 @@ def _make_triage(settings: Settings, found: "Triage") -> bool:
 
 
 def _show_triage(found: "Triage", *, as_json: bool, now: datetime | None = None) -> None:
-    from intercom_kit.report.terminal import show_triage
+    from intercom_kit.display.terminal import show_triage
 
     if as_json:
         print(found.to_json(), flush=True)  # noqa: T201 - for a program: unstyled and never wrapped

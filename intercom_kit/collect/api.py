@@ -5,9 +5,9 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from intercom_kit.collect.client import Answer, Clock, ask, utc_now
-from intercom_kit.collect.redact import Redactor
+from intercom_kit.collect.http import Answer, Clock, ask, utc_now
 from intercom_kit.records import RateLimit
+from intercom_kit.redaction import Redactor
 from intercom_kit.settings import Settings
 
 SEARCH = {"query": {"field": "created_at", "operator": ">", "value": 0}, "pagination": {"per_page": 1}}

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 from intercom_kit.collect.apart import start_apart
 from intercom_kit.collect.api import SEARCH, ask_api, error_of, rate_limit
-from intercom_kit.collect.client import Answer, Clock, ask, reach, utc_now
-from intercom_kit.collect.redact import API_KEYS, STATUS_KEYS, Redactor
-from intercom_kit.collect.statuspage import combine, read_compatible, read_native
+from intercom_kit.collect.http import Answer, Clock, ask, reach, utc_now
+from intercom_kit.collect.status_page import combine, read_compatible, read_native
 from intercom_kit.records import CheckName, CheckRecord, ErrorType, Outcome, RateLimit, RawResponse
+from intercom_kit.redaction import API_KEYS, STATUS_KEYS, Redactor
 from intercom_kit.settings import Settings
 
 HEALTHY = frozenset(

@@ -19,11 +19,11 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from intercom_kit.collect.incident import IncidentFolder
-from intercom_kit.collect.redact import Redactor
-from intercom_kit.collect.times import parse_time
+from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import InputError
 from intercom_kit.records import ActionItem, Correction, IncidentFacts, Record, State
+from intercom_kit.redaction import Redactor
+from intercom_kit.text import parse_time
 
 FACT_LIMIT = 4000  # characters of one text
 

@@ -11,12 +11,12 @@ from datetime import datetime
 
 from intercom_kit.collect.apart import start_apart
 from intercom_kit.collect.api import ask_api, rate_limit
-from intercom_kit.collect.client import Answer, utc_now
-from intercom_kit.collect.incident import IncidentFolder
+from intercom_kit.collect.http import Answer, utc_now
+from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.collect.notes import NOTE_LIMIT
-from intercom_kit.collect.redact import Redactor
 from intercom_kit.errors import EvidenceError, InputError
 from intercom_kit.records import WINDOW_S, Event
+from intercom_kit.redaction import Redactor
 from intercom_kit.settings import Settings
 
 PER_PAGE = 50  # a page of 150 conversations can outgrow what the client reads

@@ -15,11 +15,11 @@ from io import StringIO
 from pathlib import Path
 from typing import get_args
 
-from intercom_kit.collect.incident import IncidentFolder
-from intercom_kit.collect.redact import Redactor
-from intercom_kit.collect.times import parse_time
+from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import InputError
 from intercom_kit.records import Event, EventKind
+from intercom_kit.redaction import Redactor
+from intercom_kit.text import parse_time
 
 NOTED_KINDS: tuple[EventKind, ...] = tuple(kind for kind in get_args(EventKind) if kind != "gap")
 NOTE_LIMIT = 2000  # characters of one event's text

@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from intercom_kit.collect.redact import Redactor
 from intercom_kit.errors import SecretError
+from intercom_kit.redaction import Redactor
 
 KEYS = ("INTERCOM_ACCESS_TOKEN", "INTERCOM_TOKEN", "ACCESS_TOKEN", "TOKEN")  # usual names in a JSON secret, in capitals
 

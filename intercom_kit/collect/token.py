@@ -18,12 +18,12 @@ from pydantic import SecretStr
 from intercom_kit.collect.apart import start_apart
 from intercom_kit.collect.api import SEARCH, ask_api, error_of
 from intercom_kit.collect.checks import Round, check_api, check_health, parsed
-from intercom_kit.collect.incident import IncidentFolder
-from intercom_kit.collect.redact import Redactor
+from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.collect.rollout import kubectl, run_command, shown
 from intercom_kit.collect.secret_manager import Held, SecretManager, same
 from intercom_kit.errors import SecretError
 from intercom_kit.records import CheckRecord, Event, EventKind, Record, UtcTime
+from intercom_kit.redaction import Redactor
 from intercom_kit.settings import Settings, is_plain
 
 StepName = Literal["token", "workspace", "scopes", "secret", "rollout", "health"]

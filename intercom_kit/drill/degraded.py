@@ -13,16 +13,16 @@ from dataclasses import dataclass
 import httpx
 import pandas as pd
 
-from intercom_kit.collect import last_good
-from intercom_kit.collect.cache import Cache
-from intercom_kit.collect.fallback import FallbackTransport
+from intercom_kit.display.charts import Chart
+from intercom_kit.display.charts_fallback import fallback_chart
 from intercom_kit.drill import objects
 from intercom_kit.drill.objects import CANARY_TOKEN, Json
 from intercom_kit.drill.server import serve
 from intercom_kit.drill.timeline import Scenario
 from intercom_kit.records import Record
-from intercom_kit.report.charts import Chart
-from intercom_kit.report.charts_fallback import fallback_chart
+from intercom_kit.transports import last_good
+from intercom_kit.transports.fallback import FallbackTransport
+from intercom_kit.transports.store import Cache
 
 CALLS = 900
 BEFORE_S, AFTER_S = 1800.0, 600.0  # the night begins before the fault and ends after it

@@ -15,7 +15,7 @@ import pandas as pd
 
 from intercom_kit.analyze.deliveries import read_deliveries, save
 from intercom_kit.collect.checks import run_checks
-from intercom_kit.collect.incident import IncidentFolder, new_incident_id
+from intercom_kit.collect.incident_folder import IncidentFolder, new_incident_id
 from intercom_kit.decide import decide
 from intercom_kit.drill.loopback import Loopback
 from intercom_kit.drill.scenarios import find_scenario
@@ -23,9 +23,9 @@ from intercom_kit.drill.server import serve
 from intercom_kit.drill.timeline import Scenario, Truth, truth_at
 from intercom_kit.drill.traffic import small_log
 from intercom_kit.drill.webhooks import fault_of, generate_deliveries, write_deliveries
+from intercom_kit.incident.log import open_study
+from intercom_kit.incident.triage import triage_event
 from intercom_kit.records import CheckRecord, Decision, Event, IncidentFacts
-from intercom_kit.report.log import open_study
-from intercom_kit.report.triage import triage_event
 from intercom_kit.settings import Settings
 
 BEFORE_S, AFTER_S = 600.0, 300.0  # the first and the last checks: before the onset, after the recovery

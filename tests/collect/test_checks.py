@@ -16,8 +16,8 @@ from intercom_kit.decide import decide
 from intercom_kit.errors import SettingsError
 from intercom_kit.records import CHECK_NAMES, CheckRecord
 from intercom_kit.settings import load_settings
-from tests.collect.conftest import EMAIL, TOKEN, Misbehave, answer
 from tests.conftest import Play
+from tests.servers import EMAIL, TOKEN, Misbehave, answer
 
 
 def _by_name(checks: tuple[CheckRecord, ...]) -> dict[str, CheckRecord]:

@@ -11,10 +11,10 @@ from itertools import count
 import pytest
 
 from intercom_kit.collect.checks import run_checks
-from intercom_kit.collect.redact import TEXT_LIMIT
 from intercom_kit.records import CheckRecord
+from intercom_kit.redaction import TEXT_LIMIT
 from intercom_kit.settings import Settings, load_settings
-from tests.collect.conftest import EMAIL, TOKEN, Behaviour, Misbehave, Server, answer, reset
+from tests.servers import EMAIL, TOKEN, Behaviour, Misbehave, Server, answer, reset
 
 TIMEOUT_S = 0.8
 PATIENCE_S = 1.5

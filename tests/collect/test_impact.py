@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from intercom_kit.collect.impact import add_count, conversations_query, count_conversations, state_impact
-from intercom_kit.collect.incident import IncidentFolder
+from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.drill import objects
 from intercom_kit.errors import EvidenceError, InputError, SettingsError
 from intercom_kit.settings import load_settings
-from tests.collect.conftest import TOKEN, Misbehave, answer
 from tests.conftest import Play
+from tests.servers import TOKEN, Misbehave, answer
 
 
 def _span(hours: float) -> tuple[datetime, datetime]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from intercom_kit.collect.incident import IncidentFolder
+from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.collect.notes import Imported, add_note, import_events
 from intercom_kit.errors import IncidentError, InputError
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from intercom_kit.collect.incident import IncidentFolder
+from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.collect.rollout import kubectl, run_command
 from intercom_kit.collect.token import TokenStep, rotate_token, verify_token
 from intercom_kit.drill import objects
 from intercom_kit.errors import InputError, SettingsError
 from intercom_kit.records import CheckRecord
 from intercom_kit.settings import Settings, load_settings
-from tests.collect.conftest import TOKEN, Behaviour, Misbehave, Server, answer
 from tests.conftest import Play
+from tests.servers import TOKEN, Behaviour, Misbehave, Server, answer
 
 OLD, NEW = SecretStr(TOKEN), SecretStr("tok-" + "new-canary-" + "9Z8y7X6w5V4u")
 REFUSED = {"type": "error.list", "errors": [{"code": "unauthorized", "message": "Access Token Invalid"}]}

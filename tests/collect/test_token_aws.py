@@ -12,12 +12,12 @@ import pytest
 from moto.server import ThreadedMotoServer
 from pydantic import SecretStr
 
-from intercom_kit.collect.incident import IncidentFolder
+from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.collect.secret_manager import SecretManager
 from intercom_kit.collect.token import TokenStep, rotate_token
 from intercom_kit.errors import SecretError
 from intercom_kit.settings import Settings, load_settings
-from tests.collect.conftest import TOKEN, Misbehave, answer
+from tests.servers import TOKEN, Misbehave, answer
 
 Aws = Any  # boto3 makes its clients at run time
 OLD, NEW = SecretStr(TOKEN), SecretStr("tok-" + "new-canary-" + "9Z8y7X6w5V4u")

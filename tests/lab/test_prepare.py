@@ -12,11 +12,11 @@ from typing import Any
 import nbformat
 import pytest
 
-from intercom_kit.collect.incident import IncidentFolder
+from intercom_kit.archive.lab import open_lab, prepare_lab
+from intercom_kit.archive.manifest import seal, verify
+from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import IncidentError, IncidentIdError, NotebookError, ParameterError
 from intercom_kit.records import IncidentFacts
-from intercom_kit.report.lab import open_lab, prepare_lab
-from intercom_kit.report.manifest import seal, verify
 from intercom_kit.settings import Settings, load_settings
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"

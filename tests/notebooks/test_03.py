@@ -13,10 +13,10 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
+from intercom_kit.archive.make import make_reports
+from intercom_kit.archive.render import safe_html
 from intercom_kit.drill.night import play_night
-from intercom_kit.report.archive import make_reports
-from intercom_kit.report.html import safe_html
-from intercom_kit.report.lint import lint
+from intercom_kit.postmortem.lint import lint
 from intercom_kit.settings import Settings, load_settings
 
 SOURCE = Path(__file__).parents[2] / "notebooks" / "03-postmortem.ipynb"
@@ -100,7 +100,7 @@ def test_its_headings_are_in_order(settings: Settings, tmp_path: Path) -> None:
 
 def test_the_command_makes_the_same_report(settings: Settings) -> None:
     """Run and rendered by the kit, the report is complete, small, and fetches nothing."""
-    from intercom_kit.collect.incident import IncidentFolder
+    from intercom_kit.collect.incident_folder import IncidentFolder
 
     folder = IncidentFolder(settings.outputs, "INC-1")
     (run,) = make_reports(folder, {"03-postmortem": {}}, settings)

@@ -1,0 +1,120 @@
+"""The what-if as a panel: a person chooses a way of retrying and a limit, and sees what the same calls would have met.
+
+Everything comes from the rollup's arrivals, so a redraw costs the same for any size of log. Where nobody can move a
+slider (papermill, a report) the chart of all ways of retrying is shown in its place.
+"""
+
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pandas as pd
+
+from intercom_kit.analyze import whatif
+from intercom_kit.analyze.readings import POLICY_WORDS
+from intercom_kit.analyze.study import Study
+from intercom_kit.display.charts import BLUE, GREY, INK, VERMILION, Chart, kept_points, new_axes, utc_axis
+from intercom_kit.display.charts_log import what_if
+from intercom_kit.records import WINDOW_S
+
+if TYPE_CHECKING:
+    from ipywidgets import Widget
+
+BUCKET: str = "token_bucket"
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """The what-if of one study: shown by a cell, controls above a chart that follows them."""
+
+    seen: Study
+
+    @cached_property
+    def usual_rate(self) -> int:
+        """The token bucket's rate to begin with, calls a second: the study's, or what its limit suggests."""
+        limit = self.seen.arrivals["limit"].max() / WINDOW_S
+        return max(1, round(self.seen.bucket_rate or limit * whatif.BUCKET_SHARE))
+
+    @cached_property
+    def wanted(self) -> pd.DataFrame:
+        """The calls that wanted through in the throttled span: each sent once."""
+        return whatif.replay(self.seen.arrivals, "none")[0]
+
+    def draw(self, policy: str, rate: float) -> Chart:
+        """Return what one policy would have sent and met; rate: calls a second of each app's token bucket."""
+        replayed, outcome = whatif.replay(self.seen.arrivals, policy, rate=rate)
+        return _chart(self.wanted, replayed, outcome.iloc[0], rate)
+
+    def controls(self, name: str) -> "Widget":
+        """Return the controls; each change draws the output of that display id anew."""
+        import ipywidgets
+        from IPython.display import update_display
+
+        wide = {"style": {"description_width": "11em"}, "layout": {"width": "44em", "max_width": "100%"}}
+        policies = [(words, policy) for policy, words in POLICY_WORDS.items()]
+        policy = ipywidgets.Dropdown(options=policies, value=BUCKET, description="Way of retrying", **wide)
+        rate = ipywidgets.IntSlider(
+            self.usual_rate, 1, 3 * self.usual_rate, description="Limit, calls a second", **wide
+        )
+
+        def redraw(_change: Any) -> None:  # noqa: ANN401 - traitlets'
+            rate.disabled = policy.value != BUCKET  # the other ways know no limit
+            update_display(self.draw(policy.value, rate.value), display_id=name)
+
+        for control in (policy, rate):
+            control.observe(redraw, "value")
+        return ipywidgets.VBox([policy, rate])
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        if self.seen.what_if.empty or not _somebody_asks():
+            display(what_if(self.seen))
+            return
+        name = uuid4().hex
+        display(self.controls(name))
+        display(self.draw(BUCKET, self.usual_rate), display_id=name)
+
+
+def _somebody_asks() -> bool:
+    """Whether a front end with a person before it runs this cell: it says which cell it is, and papermill does not."""
+    ipython = sys.modules.get("IPython")
+    kernel = getattr(ipython and ipython.get_ipython(), "kernel", None)
+    return kernel is not None and "cellId" in kernel.get_parent("shell").get("metadata", {})
+
+
+def _chart(wanted: pd.DataFrame, replayed: pd.DataFrame, outcome: Any, rate: float) -> Chart:  # noqa: ANN401 - a row
+    words = POLICY_WORDS[outcome["policy"]] + (f", {rate:g} calls a second" if outcome["policy"] == BUCKET else "")
+    title = f"What if: {words}"
+    figure, axes = new_axes(title)
+    figure.set_layout_engine(None)  # finding out the margins would double the time of a redraw
+    figure.subplots_adjust(left=0.12, right=0.97, top=0.9, bottom=0.3)
+    utc_axis(axes)
+    times = replayed["window_start"]
+    for frame, column, label, colour, dash in (
+        (wanted, "sent", "calls that wanted through", GREY, ":"),
+        (replayed, "sent", "sent, retries included", BLUE, "-"),
+        (replayed, "throttled", "429s", VERMILION, "--"),
+    ):
+        kept = frame.iloc[kept_points(frame[column].to_numpy(float))]
+        axes.plot(kept["window_start"], kept[column], color=colour, linewidth=1.2, linestyle=dash, label=label)
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.set_ylabel("calls in a 10-second window", fontsize=9, color=INK)
+    figure.legend(loc="lower center", ncols=3, frameon=False, fontsize=9)
+    span = f"x: time from {times.iloc[0]:%Y-%m-%d %H:%M} to {times.iloc[-1]:%Y-%m-%d %H:%M} UTC"
+    most = f"wanted {wanted['sent'].max():,.0f}, sent {replayed['sent'].max():,.0f}"
+    alt = f"Line chart, {span}, y: calls in a window; at most {most}, 429s {replayed['throttled'].max():,.0f}."
+    return Chart(figure, title, _reading(words, outcome), alt)
+
+
+def _reading(words: str, outcome: Any) -> str:  # noqa: ANN401 - a row
+    recorded = outcome["throttled"] + outcome["avoided"]
+    met = f"{outcome['throttled']:,}" if outcome["throttled"] else "no"
+    lost = f"{outcome['lost']:,} calls given up after {whatif.GIVE_UP_S} s" if outcome["lost"] else "no call given up"
+    return (
+        f"{words[0].upper()}{words[1:]}: {met} 429s instead of {recorded:,}; half of the calls "
+        f"delayed by at most {outcome['delay_p50_s']:.0f} s, 99 % by at most {outcome['delay_p99_s']:.0f} s; {lost}."
+    )

@@ -1,0 +1,167 @@
+"""What a notebook shows of records: small pieces of safe HTML, each with a plain-text form.
+
+Text from the world goes in through `Markup.format`, which escapes it; nothing here builds HTML by hand.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup, escape
+
+from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.display.terminal import deadline_words, outcome_mark, severity_label
+from intercom_kit.records import CHECK_LABELS, Action, CheckRecord, Decision, Event, IncidentFacts
+
+
+@dataclass(frozen=True)
+class View:
+    """Something to show: HTML in a notebook and a report, plain text in a terminal."""
+
+    html: Markup
+    text: str
+
+    def _repr_html_(self) -> str:
+        return str(self.html)
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[object]], caption: str) -> View:
+    """Return a table with a caption; a cell may be text (escaped) or Markup, None shows as `unknown`."""
+    cells = [["unknown" if cell is None else cell for cell in row] for row in rows]
+    head = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in headers)
+    body = Markup("").join(
+        Markup("<tr>{}</tr>").format(Markup("").join(Markup("<td>{}</td>").format(cell) for cell in row))
+        for row in cells
+    )
+    html = Markup(
+        '<div class="ik-scroll" role="group" aria-label="{}" tabindex="0"><table class="ik-table">'
+        "<caption>{}</caption><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>"
+    ).format(caption, caption, head, body)
+    text = "\n".join(["  ".join(headers), *("  ".join(escape(cell).striptags() for cell in row) for row in cells)])
+    return View(html, f"{caption}\n{text}")
+
+
+def stacked(*views: View) -> View:
+    """Return views one below the other, as one."""
+    return View(Markup("").join(view.html for view in views), "\n\n".join(view.text for view in views))
+
+
+def verdict_card(decision: Decision, facts: IncidentFacts | None = None) -> View:
+    """Return the bottom line: severity, sentence, verdict, cause and deadline; facts tell whether it is a drill."""
+    label = severity_label(decision.severity)
+    drill = f"DRILL {facts.drill}: this is no real incident. " if facts and facts.drill else ""
+    deadline = deadline_words(decision, decision.at)
+    reason = decision.severity_reason
+    reason = f"{reason[0].upper()}{reason[1:]}." if reason else ""
+    html = Markup(
+        '<div class="ik-card ik-{}"><p class="ik-line"><strong class="ik-badge">{}</strong> <strong>{}</strong></p>'
+        "<p>Verdict <code>{}</code>, cause <code>{}</code>; {}.</p><p>{}{}</p></div>"
+    ).format(label.lower(), label, decision.summary, decision.verdict, decision.cause, deadline, drill,
+             reason)  # fmt: skip
+    text = f"{label} {decision.summary}\n{decision.verdict} · {decision.cause} · {deadline}\n{drill}"
+    return View(html, text.rstrip())
+
+
+def checks_table(checks: Sequence[CheckRecord]) -> View:
+    """Return the checks of one run, one row each."""
+    rows = [
+        (
+            CHECK_LABELS[check.name],
+            _emphasis(check),
+            check.observed,
+            "–" if check.http_status is None else check.http_status,
+            f"{check.duration_ms:.0f}" if check.configured else "–",
+            check.request_id or "–",
+            Markup("<code>{}</code>").format(check.evidence_id),
+        )
+        for check in checks
+    ]
+    headers = ("Check", "Outcome", "What was observed", "HTTP", "ms", "Request id", "Evidence")
+    caption = "One triage check" if len(checks) == 1 else f"The {len(checks)} triage checks"
+    return table(headers, rows, caption)
+
+
+def _emphasis(check: CheckRecord) -> str:
+    word, style = outcome_mark(check)
+    return Markup("<strong>{}</strong>").format(word) if "red" in style else word
+
+
+def events_table(events: Sequence[Event]) -> View:
+    """Return events of the timeline, one row each."""
+    rows = [
+        (f"{event.at:%Y-%m-%d %H:%M:%S}", event.kind, event.text, event.by, _cites(event.cites)) for event in events
+    ]
+    caption = "One event" if len(events) == 1 else f"{len(events)} events"
+    return table(("UTC", "Kind", "What happened", "By", "Evidence"), rows, caption)
+
+
+def facts_table(facts: IncidentFacts) -> View:
+    """Return what people wrote into incident.json, one row per field that is filled."""
+    filled = facts.model_dump(mode="json", exclude_defaults=True)
+    rows = [(name.replace("_", " "), _value(value)) for name, value in filled.items()]
+    return table(("Field", "Value"), rows, f"What people know of {facts.id}")
+
+
+def _value(value: object) -> str:
+    """Say a field's value in plain words: lists and records joined, empty parts left out."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')} {_value(part)}" for name, part in value.items())
+    return "; ".join(map(_value, value)) if isinstance(value, list) else str(value)
+
+
+def path_table(decision: Decision) -> View:
+    """Return the way through the decision tree, with the evidence for each answer."""
+    rows = [(step.question, step.answer, _cites(step.evidence)) for step in decision.path]
+    return table(("Question", "Answer", "Evidence"), rows, "The path through the decision tree")
+
+
+def reasons_table(decision: Decision) -> View:
+    """Return the evidence for and against the verdict."""
+    rows = [
+        (side, reason.text, _cites(reason.evidence))
+        for side, reasons in (("for", decision.evidence_for), ("against", decision.evidence_against))
+        for reason in reasons
+    ]
+    return table(("Side", "Reason", "Evidence"), rows, f"Evidence for and against {decision.verdict}")
+
+
+def actions_list(actions: Iterable[Action]) -> View:
+    """Return the runbook's actions in order, with their commands ready to copy."""
+    items, lines = [], []
+    for action in actions:
+        steps = Markup("").join(Markup("<li>{}</li>").format(step) for step in action.steps)
+        steps = Markup("<ul>{}</ul>").format(steps) if steps else steps
+        items.append(Markup("<li><strong>{}</strong>{}{}</li>").format(action.title, steps, _commands(action)))
+        lines += [action.title, *(f"- {step}" for step in action.steps), *action.commands]
+    return View(Markup('<ol class="ik-actions">{}</ol>').format(Markup("").join(items)), "\n".join(lines))
+
+
+def message(text: str) -> View:
+    """Return a message to copy, as it would be posted."""
+    return View(_pre(text, "Message to copy"), text)
+
+
+def _commands(action: Action) -> Markup:
+    return _pre("\n".join(action.commands), f"Commands: {action.title}") if action.commands else Markup("")
+
+
+def _pre(text: str, label: str) -> Markup:
+    return Markup('<pre class="ik-copy" tabindex="0" role="group" aria-label="{}">{}</pre>').format(label, text)
+
+
+def _cites(evidence: Sequence[str]) -> Markup:
+    return Markup(" ").join(Markup("<code>{}</code>").format(cite) for cite in evidence)
+
+
+def written(folder: IncidentFolder) -> View:
+    """Return what lies in the incident's evidence, each file with its number of lines."""
+    files = sorted(path for path in folder.evidence_path.rglob("*") if path.is_file())
+    rows = [(path.relative_to(folder.path).as_posix(), _lines(path)) for path in files]
+    return table(("File", "Lines"), rows, f"Evidence of {folder.incident_id}")
+
+
+def _lines(path: Path) -> str:
+    return str(path.read_bytes().count(b"\n")) if path.suffix == ".jsonl" else "–"

@@ -1,0 +1,1 @@
+"""Everything known of one incident: its lifecycle, timeline, figures, triage, messages."""

@@ -1,0 +1,142 @@
+"""An incident's request log: from a team's files or from the evidence to a study, and what a notebook shows of it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+from markupsafe import Markup
+
+from intercom_kit.analyze.burn import SLO
+from intercom_kit.analyze.figures import ROLLUP
+from intercom_kit.analyze.findings import Findings
+from intercom_kit.analyze.kept import stored_study
+from intercom_kit.analyze.ratelimit import PRESSURE
+from intercom_kit.analyze.read import Options
+from intercom_kit.analyze.rollup import Rollup, load, make_remote_rollup, make_rollup, save
+from intercom_kit.analyze.study import Moment, Study, moment, study
+from intercom_kit.analyze.words import milliseconds, share
+from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.display.tables import View, table
+from intercom_kit.errors import EvidenceError
+from intercom_kit.records import IncidentFacts
+from intercom_kit.settings import Settings
+from intercom_kit.transports.request_log import kept_salt
+
+METRIC_WORDS = {"error_share": "share of calls that failed", "p50_ms": "p50", "p95_ms": "p95", "p99_ms": "p99"}
+
+
+def open_study(
+    settings: Settings,
+    incident_id: str = "",
+    requests: Sequence[str | Path] = (),
+    *,
+    since: Moment = None,
+    until: Moment = None,
+    options: Options | None = None,
+    pressure: float = PRESSURE,
+    slo: float = SLO,
+    bucket_rate: float | None = None,
+) -> Study:
+    """Read request logs, or else the rollup in the incident's evidence, and look at it.
+
+    A new rollup is kept in the evidence of the incident, if one is named; an older one of another log steps aside, to
+    `rollup-1` and so on. pressure, slo, bucket_rate: see Study. Raises RequestLogError for a log that
+    cannot be read, EvidenceError when there is neither a log nor a rollup.
+    """
+    folder = IncidentFolder(settings.outputs, incident_id) if incident_id else None
+    events = folder.events() if folder and folder.exists else ()
+    if not requests and not (options and options.engine):
+        return stored_study(
+            _with_log(folder),
+            since=since,
+            until=until,
+            events=events,
+            pressure=pressure,
+            slo=slo,
+            bucket_rate=bucket_rate,
+        )
+    chosen = replace(options or Options(), since=moment(since, "since"), until=moment(until, "until"))
+    salt = _salt(settings.outputs)
+    if chosen.engine:
+        rollup = make_remote_rollup(chosen.engine, chosen.table, chosen, salt=salt)
+    else:
+        rollup = make_rollup(requests, chosen, salt=salt)
+    if folder:
+        keep(rollup, folder)
+    return study(rollup, since=since, until=until, events=events, pressure=pressure, slo=slo, bucket_rate=bucket_rate)
+
+
+def has_log(folder: IncidentFolder) -> bool:
+    """Whether the incident's evidence holds the rollup of a request log."""
+    return (folder.path / ROLLUP).is_dir()
+
+
+def _with_log(folder: IncidentFolder | None) -> Path:
+    if folder is None or not has_log(folder):
+        whose = f"{folder.incident_id} holds" if folder else "No incident is named, so there is"
+        raise EvidenceError(f"{whose} no request log. Pass one: intercom-kit analyze ID --requests PATH")
+    return folder.path
+
+
+def _salt(outputs: Path) -> str:
+    """The salt of the hashes of contacts and conversations: beside the incidents, so that no archive carries it."""
+    outputs.mkdir(parents=True, exist_ok=True)
+    return kept_salt(outputs / ".salt").hex()
+
+
+def keep(rollup: Rollup, folder: IncidentFolder) -> None:
+    """Keep a rollup in the incident's evidence; what is there already is never changed, only renamed."""
+    folder.create()
+    if not folder.facts_path.exists():
+        folder.write_facts(IncidentFacts(id=folder.incident_id))
+    place = folder.path / ROLLUP
+    if has_log(folder):
+        if load(place).equals(rollup):
+            return
+        older = sum(1 for _ in place.parent.glob(f"{place.name}-*"))
+        place.rename(place.with_name(f"{place.name}-{older + 1}"))
+    making = place.with_name(f".{place.name}.making")  # a kill while it is written leaves no half rollup
+    save(rollup, making)
+    making.rename(place)
+
+
+def findings_card(found: Findings) -> View:
+    """Return the bottom line, then the other readings."""
+    rest = Markup("").join(Markup("<li>{}</li>").format(line) for line in found.readings[1:])
+    card = Markup('<div class="ik-card"><p class="ik-line"><strong>{}</strong></p><ul>{}</ul></div>')
+    return View(card.format(found.bottom_line, rest), "\n".join((found.bottom_line, *found.readings[1:])))
+
+
+def comparison_table(seen: Study) -> View:
+    """Return what the incident changed: before and after the onset, with the interval of the change."""
+    frame = seen.comparison
+    if frame is None:
+        return table(("Metric",), (), "Nothing to compare: no incident was found")
+    rows = [
+        (METRIC_WORDS[metric], _value(metric, before), _value(metric, during), _band(metric, low, high))
+        for metric, before, during, low, high in frame.itertuples(index=False, name=None)
+    ]
+    headers = ("Metric", "Before the onset", "During the incident", "Change, 95 % interval")
+    return table(headers, rows, "What the incident changed, over all calls")
+
+
+def _value(metric: str, value: float) -> str | None:
+    if pd.isna(value):
+        return None
+    return share(value) if metric == "error_share" else milliseconds(value)
+
+
+def _band(metric: str, low: float, high: float) -> str:
+    if pd.isna(low):
+        return "unknown: fewer than five minutes on a side"
+    return " to ".join(f"{'−' if change < 0 else '+'}{_value(metric, abs(change))}" for change in (low, high))  # noqa: RUF001 - a minus
+
+
+def routes_table(seen: Study) -> View:
+    """Return the latency of each route, the slowest first."""
+    rows = [
+        (route, f"{requests:,}", *map(milliseconds, durations), f"{unanswered:,}")
+        for route, requests, *durations, unanswered in seen.percentiles_by_route.itertuples(index=False, name=None)
+    ]
+    return table(("Route", "Calls", "p50", "p95", "p99", "No answer"), rows, "Latency by route, the slowest first")

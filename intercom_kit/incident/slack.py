@@ -1,0 +1,134 @@
+"""Sends an update to a Slack channel through an incoming webhook.
+
+Who has the webhook's URL can post: it is in no message, error or log. Slack answers 200 `ok`, or a status with one word
+that says what is wrong (https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks).
+"""
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import Sequence
+
+from pydantic import SecretStr
+
+from intercom_kit.collect.apart import start_apart
+from intercom_kit.collect.http import Answer, ask
+from intercom_kit.errors import SendError
+
+ATTEMPTS = 5
+ATTEMPT_S = 10.0  # seconds for one attempt
+PATIENCE_S = 60.0  # seconds for all of them; a longer Retry-After is told, not waited for
+TEXT_LIMIT = 3000  # characters of a section's text, and enough for a notification
+
+NEXT_STEPS: dict[str, str] = {
+    "invalid_payload": "Slack could not read the message. Post it by hand, and report this as a bug of intercom-kit",
+    "invalid_blocks": "Slack could not read the message. Post it by hand, and report this as a bug of intercom-kit",
+    "no_text": "the message was empty",
+    "no_service": "the webhook was removed or disabled. Make a new one and set INTERCOM_SLACK_WEBHOOK_URL",
+    "no_service_id": "the webhook's URL is not whole. Copy it again to INTERCOM_SLACK_WEBHOOK_URL",
+    "no_team": "the webhook's URL names no workspace. Copy it again to INTERCOM_SLACK_WEBHOOK_URL",
+    "invalid_token": "the webhook's URL is not valid. Copy it again to INTERCOM_SLACK_WEBHOOK_URL",
+    "team_disabled": "the Slack workspace is disabled. Ask its owner",
+    "channel_not_found": "the webhook's channel is gone. Make a webhook for another channel",
+    "channel_is_archived": "the webhook's channel is archived. Unarchive it, or make a webhook for another channel",
+    "user_not_found": "the person the webhook writes to is gone. Make a webhook for a channel",
+    "action_prohibited": "an admin of the Slack workspace forbids it. Ask them",
+    "posting_to_general_channel_denied": "the webhook may not post to #general. Make a webhook for another channel",
+}
+UNSENT = ("dns", "connect", "tls")  # nothing had been sent when these happened: trying again cannot post twice
+
+logging.getLogger("stamina").addHandler(logging.NullHandler())  # else retries are printed where nobody set up logging
+
+
+def escape(text: str, limit: int = TEXT_LIMIT) -> str:
+    """Return text as Slack shows it, and nothing else: no mention, link or channel; at most `limit` characters."""
+    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    if len(escaped) <= limit:
+        return escaped
+    return re.sub(r"&[a-z]*$", "", escaped[: limit - 1]) + "…"
+
+
+def send_update(webhook_url: SecretStr, text: str, blocks: Sequence[dict[str, object]] = ()) -> None:
+    """Post an update; `text` is the fallback for notifications, escaped here; `blocks` come escaped.
+
+    Retries when Slack limits or fails, and when no connection was made, within a minute; Retry-After is honoured.
+    Raises SendError naming what Slack said and the next step.
+    """
+    message = json.dumps({"text": escape(text), "blocks": list(blocks)} if blocks else {"text": escape(text)})
+    start_apart(lambda: _post(webhook_url, message.encode())).result()
+
+
+async def _post(webhook_url: SecretStr, message: bytes) -> None:
+    import stamina  # it takes longer to import than a triage has
+
+    async for attempt in stamina.retry_context(on=_backoff, attempts=ATTEMPTS, timeout=PATIENCE_S):
+        with attempt:
+            answer = await ask(
+                "POST",
+                webhook_url.get_secret_value(),
+                deadline=asyncio.get_running_loop().time() + ATTEMPT_S,
+                headers={"Content-Type": "application/json; charset=utf-8"},
+                content=message,
+            )
+            _accept(answer)
+
+
+class _TryAgainError(SendError):
+    """Worth another attempt; after_s: how long Slack asks to wait, None when it did not say."""
+
+    def __init__(self, message: str, after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.after_s = after_s
+
+
+def _backoff(error: Exception) -> bool | float:
+    """Tell stamina whether to try again, or after how many seconds."""
+    if not isinstance(error, _TryAgainError):
+        return False
+    if error.after_s is None:
+        return True
+    return error.after_s if error.after_s <= PATIENCE_S else False
+
+
+def _accept(answer: Answer) -> None:
+    """Return when Slack took the message; raise SendError, or _TryAgainError where that may help."""
+    if answer.status is None or answer.error_type:
+        raise _unanswered(answer)
+    word = _word(answer)
+    if answer.status == 200 and word == "ok":
+        return
+    if answer.status == 200:
+        raise SendError(
+            "The update did not arrive: what answered is no webhook of Slack's. Check INTERCOM_SLACK_WEBHOOK_URL."
+        )
+    said = f"Slack answered {answer.status}{f' {word}' if word else ''}"
+    if answer.status == 429:
+        after_s = _seconds(answer.headers.get("retry-after"))
+        wait = f"; it asks to wait {after_s:g} s" if after_s is not None else ""
+        raise _TryAgainError(f"The update was not sent: {said}{wait}. Send it again after that.", after_s)
+    if answer.status >= 500:
+        raise _TryAgainError(f"The update was not sent: {said}. Look at https://slack-status.com, or post it by hand.")
+    step = NEXT_STEPS.get(word, "check the webhook's settings in Slack, or post the update by hand")
+    raise SendError(f"The update was not sent: {said}: {step}.")
+
+
+def _unanswered(answer: Answer) -> SendError:
+    if answer.error_type in UNSENT:
+        return _TryAgainError(f"The update was not sent: {answer.detail}. Check the network and the webhook's host.")
+    if answer.error_type == "redirect":
+        return SendError("The update was not sent: the webhook redirects. Copy its URL again from Slack.")
+    return SendError(
+        f"Slack did not confirm the update: {answer.detail}. It may have arrived: look at the channel before you send "
+        "it again."
+    )
+
+
+def _word(answer: Answer) -> str:
+    """Return the word that says what is wrong, or nothing where the body is something else."""
+    body = answer.body[:200].decode(errors="replace").strip()
+    return body if re.fullmatch(r"[a-z][a-z_]{1,60}", body) else ""
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    return float(retry_after) if retry_after and re.fullmatch(r"[0-9]{1,6}", retry_after.strip()) else None

@@ -1,0 +1,1 @@
+"""HTTPX transports for production code: recorder, retry, fallback cache, warm-up."""

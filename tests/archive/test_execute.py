@@ -1,0 +1,318 @@
+"""The gate: every way a notebook can end, on real kernels."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import nbformat
+import pytest
+from jupyter_client.channels import HBChannel
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from intercom_kit.archive.execute import Run, run_notebook
+from intercom_kit.archive.kernels import KernelPlan
+from intercom_kit.errors import ParameterError
+
+CANARY = "tok-canary-" + "execute"
+PARAMETERS = """
+name: str = "world"  # who is greeted
+count: int = 1
+share: float = 0.5
+dry: bool = True
+since: str | None = None
+routes: list[str] = []
+old = "an assignment"
+"""
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Return a function that writes a notebook of code cells under a parameters cell."""
+
+    def write(*cells: str, parameters: str = PARAMETERS, kernel: str = "python3") -> Path:
+        head = new_code_cell(parameters, metadata={"tags": ["parameters"]})
+        notebook = new_notebook(cells=[new_markdown_cell("# Title"), head, *map(new_code_cell, cells)])
+        notebook.metadata["kernelspec"] = {"name": kernel, "display_name": kernel, "language": "python"}
+        path = tmp_path / "sources" / "note {book}.ipynb"  # braces: papermill fills them in where they are in a path
+        path.parent.mkdir(exist_ok=True)
+        nbformat.write(notebook, path)
+        return path
+
+    return write
+
+
+@pytest.fixture(params=[True, False], ids=["forked", "ordinary"])
+def forked(request: pytest.FixtureRequest) -> bool:
+    """Whether kernels are forked: what the gate guarantees holds for both kinds."""
+    return bool(request.param)
+
+
+@pytest.fixture
+def run(tmp_path: Path, forked: bool) -> Callable[..., tuple[Run, str]]:
+    """Return a function that runs a notebook and returns the record with the text of what was saved."""
+
+    def start(
+        source: Path,
+        parameters: Mapping[str, object] | None = None,
+        env: Mapping[str, str] | None = None,
+        **options: object,
+    ) -> tuple[Run, str]:
+        output = tmp_path / "out.ipynb"
+        plan = KernelPlan(env=env, forked=forked)
+        record = run_notebook(source, output, parameters or {}, kernel=plan, **options)  # type: ignore[arg-type]
+        assert record.forked == (forked and record.outcome != "missing_kernel")
+        return record, output.read_text()
+
+    return start
+
+
+def printed(saved: str) -> str:
+    """Everything the cells printed."""
+    cells = nbformat.reads(saved, as_version=4).cells
+    return "".join(output.get("text", "") for cell in cells for output in cell.get("outputs", ()))
+
+
+def gone(pid: int) -> bool:
+    """Whether a process ended, within two seconds."""
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_a_notebook_runs_to_its_end(make: Make, run: Callable[..., tuple[Run, str]], tmp_path: Path) -> None:
+    """A complete run is told so, takes the parameters as they are, and counts every code cell."""
+    seen: list[tuple[int, int]] = []
+    source = make("print(name, count, share, dry, since, routes, old)", "", "import os; print(sorted(os.environ))")
+    values = {"name": '00123 "x" \\', "count": 3, "share": 1, "dry": False, "since": "a", "routes": ["/me"], "old": "b"}
+    environment = {name: value for name, value in os.environ.items() if name.startswith(("PATH", "PYTHON", "LD_"))}
+    record, saved = run(
+        source, values, env=environment | {"HOME": str(tmp_path)}, on_progress=lambda *step: seen.append(step)
+    )
+    assert record.outcome == "complete"
+    assert record.complete
+    assert record.detail == ""
+    assert (record.cells_run, record.cells_total) == (4, 4)
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert printed(saved).startswith("00123 \"x\" \\ 3 1 False a ['/me'] b\n")
+    assert "INTERCOM" not in printed(saved)
+    assert record.started_at < record.ended_at
+
+
+def test_no_heartbeat_is_kept_that_could_complain_when_a_run_is_stopped(
+    make: Make, run: Callable[..., tuple[Run, str]]
+) -> None:
+    """While a kernel runs, no thread of ours listens for its heart: its process is watched."""
+    seen: list[type[threading.Thread]] = []
+    run(make("1"), on_progress=lambda *_: seen.extend(map(type, threading.enumerate())))
+    assert seen
+    assert not any(issubclass(kind, HBChannel) for kind in seen)
+
+
+def test_what_is_saved_is_private_and_names_no_path(
+    make: Make, run: Callable[..., tuple[Run, str]], tmp_path: Path
+) -> None:
+    """The notebook is readable by its owner only, and its metadata holds no path of the machine."""
+    _, saved = run(make("1 + 1"), {"name": "x"})
+    assert stat.S_IMODE((tmp_path / "out.ipynb").stat().st_mode) == 0o600
+    assert str(tmp_path) not in saved
+    assert sys.prefix not in saved
+    metadata = json.loads(saved)["metadata"]
+    assert metadata["papermill"]["parameters"] == {"name": "x"}
+    assert metadata["intercom_kit"]["run"]["outcome"] == "complete"
+
+
+def test_a_failed_cell_is_told_with_its_place_and_error(make: Make, run: Callable[..., tuple[Run, str]]) -> None:
+    """The number of the cell, the error's name and its message are in the record; what ran before is saved."""
+    record, saved = run(make("print('before')", "1 / 0", "print('after')"))
+    assert record.outcome == "failed"
+    assert (record.cell, record.error_name, record.error_message) == (4, "ZeroDivisionError", "division by zero")
+    assert record.detail == "Cell 4 of 5 failed: ZeroDivisionError: division by zero"
+    assert (record.cells_run, record.cells_total) == (2, 4)
+    assert printed(saved) == "before\n"
+    assert "papermill-error-cell" not in saved
+
+
+@pytest.mark.parametrize(
+    "ending", ["import os; os._exit(0)", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
+)
+def test_a_dead_kernel_is_no_success(make: Make, run: Callable[..., tuple[Run, str]], ending: str) -> None:
+    """A kernel that is killed or leaves in the middle is told as dead, with the cell it died in."""
+    record, saved = run(make("print('before')", ending, "print('after')"))
+    assert record.outcome == "kernel_died"
+    assert record.cell == 4
+    assert ("SIGKILL" in record.detail) == ("SIGKILL" in ending)
+    assert printed(saved) == "before\n"
+
+
+def test_a_crash_is_told_in_the_kernels_own_words(make: Make, run: Callable[..., tuple[Run, str]]) -> None:
+    """The signal of a crash in native code is named."""
+    record, _ = run(make("import ctypes; ctypes.string_at(0)"))
+    assert record.outcome == "kernel_died"
+    assert "SIGSEGV" in record.detail
+
+
+@pytest.mark.parametrize(("ending", "code"), [("import sys; sys.exit(0)", "0"), ("raise SystemExit(3)", "3")])
+def test_leaving_in_a_cell_is_no_success(
+    make: Make, run: Callable[..., tuple[Run, str]], ending: str, code: str
+) -> None:
+    """sys.exit in a cell, which papermill takes for success, is told as what it is."""
+    record, saved = run(make("print('before')", ending, "print('after')"))
+    assert record.outcome == "exited"
+    assert record.detail == f"Cell 4 of 5 called sys.exit({code}): no cell after it ran."
+    assert printed(saved).startswith("before\n")
+    assert "after\n" not in printed(saved)
+
+
+def test_ending_the_session_in_a_cell_is_no_success(make: Make, run: Callable[..., tuple[Run, str]]) -> None:
+    """IPython's own exit, which answers `ok` and ends the kernel a moment later, does not pass either."""
+    record, saved = run(make("exit()", "import time; time.sleep(0.5)", "print('after')"))
+    assert record.outcome == "kernel_died"
+    assert record.cells_run < record.cells_total
+    assert printed(saved) == ""
+
+
+def test_a_kernel_that_ends_after_its_last_cell_did_its_work(make: Make, run: Callable[..., tuple[Run, str]]) -> None:
+    """Where every cell ran to its end, it does not matter how the kernel went."""
+    record, saved = run(make("import os, threading", "threading.Timer(0.05, os._exit, [1]).start(); print('all')"))
+    assert record.complete
+    assert printed(saved) == "all\n"
+
+
+def test_a_cell_that_takes_too_long_is_stopped(make: Make, run: Callable[..., tuple[Run, str]], tmp_path: Path) -> None:
+    """The time limit of a cell ends the run, names the cell, and leaves no process behind."""
+    cell = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\nprint('in', flush=True)"
+    record, saved = run(make(f"{cell}\ntime.sleep(60)", "print('after')"), cell_timeout_s=0.7)
+    assert record.outcome == "cell_timeout"
+    assert record.detail == "Cell 3 of 4 took longer than 0.7 s."
+    assert printed(saved) == "in\n"
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+def test_a_notebook_that_takes_too_long_is_stopped(make: Make, run: Callable[..., tuple[Run, str]]) -> None:
+    """The time limit of the whole ends the run in between cells that each keep theirs, and cannot be ignored."""
+    stubborn = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\ntime.sleep(60)"
+    record, saved = run(make("print('before')", stubborn), notebook_timeout_s=2.5, cell_timeout_s=50)
+    assert record.outcome == "notebook_timeout"
+    assert record.detail == "The notebook took longer than 2.5 s: stopped in cell 4 of 4."
+    assert printed(saved) == "before\n"
+    assert (record.ended_at - record.started_at).total_seconds() < 6
+
+
+def test_a_time_limit_holds_while_the_kernel_starts(make: Make, run: Callable[..., tuple[Run, str]]) -> None:
+    """A limit shorter than the kernel's start is a time-out too, not a dead kernel."""
+    record, _ = run(make("1"), notebook_timeout_s=0.05)
+    assert record.outcome == "notebook_timeout"
+    assert "start of the kernel" in record.detail
+    assert record.cells_run == 0
+
+
+def test_a_missing_kernel_is_told(make: Make, run: Callable[..., tuple[Run, str]]) -> None:
+    """A kernel that is not installed is named, and the notebook is saved with its parameters."""
+    record, saved = run(make("1", kernel="no-such-kernel"), {"name": "kept"})
+    assert record.outcome == "missing_kernel"
+    assert "no-such-kernel" in record.detail
+    assert record.cells_run == 0
+    assert "kept" in saved
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from intercom_kit.archive.execute import run_notebook
+from intercom_kit.archive.kernels import KernelPlan
+
+plan = KernelPlan(forked=sys.argv[3] == "True")
+told = lambda *step: print(*step, flush=True)
+run = run_notebook(Path(sys.argv[1]), Path(sys.argv[2]), {}, kernel=plan, on_progress=told)
+print(run.line().decode())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_told_and_what_ran_is_saved(
+    make: Make, tmp_path: Path, number: signal.Signals, forked: bool
+) -> None:
+    """SIGINT and SIGTERM end the notebook within moments, are named, and cost nothing that ran before."""
+    pid = f"import os; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))"
+    source = make("print('before')", pid, "import time; time.sleep(60)")
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(SCRIPT))
+    command = [sys.executable, str(script), str(source), str(tmp_path / "out.ipynb"), str(forked)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert [process.stdout.readline() for _ in range(3)] == ["1 4\n", "2 4\n", "3 4\n"]
+        time.sleep(0.2)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=10)
+    record = Run.from_line(out)
+    assert record.outcome == "interrupted"
+    assert record.detail == f"Stopped by {number.name} in cell 5 of 5."
+    assert printed((tmp_path / "out.ipynb").read_text()) == "before\n"
+    assert gone(int((tmp_path / "pid").read_text()))
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("parameters", "complaint"),
+    [
+        ({"nmae": "x"}, "no parameter 'nmae'"),
+        ({"Name": "x"}, "no parameter 'Name'"),
+        ({"x=1;import os": 1}, "no parameter 'x=1;import os'"),
+        ({"count": "1"}, "'count' must be int, but str was given"),
+        ({"count": True}, "'count' must be int, but bool was given"),
+        ({"count": 1.0}, "'count' must be int, but float was given"),
+        ({"name": 123}, "'name' must be str, but int was given"),
+        ({"name": None}, "'name' must be str, but NoneType was given"),
+        ({"share": "0.5"}, "'share' must be float"),
+        ({"dry": 1}, "'dry' must be bool"),
+        ({"since": 5}, r"'since' must be str \| None"),
+        ({"routes": "/me"}, r"'routes' must be list\[str\]"),
+        ({"routes": [1]}, r"'routes' must be list\[str\]"),
+        ({"old": 5}, "'old' must be str"),
+        ({"name": f"x{CANARY}"}, "'name' holds a secret"),
+    ],
+)
+def test_wrong_parameters_are_refused_before_anything_runs(
+    make: Make, tmp_path: Path, parameters: dict[str, object], complaint: str
+) -> None:
+    """An unknown name, a crafted one, a value of another type or a secret stops the run before it starts."""
+    output = tmp_path / "out.ipynb"
+    source = make(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(ParameterError, match=complaint) as refused:
+        run_notebook(source, output, parameters, secrets=[CANARY])
+    assert CANARY not in str(refused.value)
+    assert not output.exists()
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("cell", ["import os", "x: str = os.getcwd()", "x, y = 1, 2", "x: SomeType = 1", "x = f()"])
+def test_a_parameters_cell_holds_nothing_but_literals(make: Make, tmp_path: Path, cell: str) -> None:
+    """A cell whose types cannot be known is refused rather than guessed at."""
+    with pytest.raises(ParameterError):
+        run_notebook(make("1", parameters=cell), tmp_path / "out.ipynb", {"x": "1"})
+
+
+def test_a_notebook_without_parameters_takes_none(make: Make, tmp_path: Path) -> None:
+    """Where nothing is declared, nothing is accepted."""
+    with pytest.raises(ParameterError, match="It has: none"):
+        run_notebook(make("1", parameters=""), tmp_path / "out.ipynb", {"x": "1"})
+
+
+def test_a_secret_that_a_cell_prints_is_blotted_out(make: Make, run: Callable[..., tuple[Run, str]]) -> None:
+    """What must not be archived is not, even when a cell shows it."""
+    _, saved = run(make("print('tok-' + 'canary-' + 'execute')"), secrets=[CANARY])
+    assert CANARY not in saved
+    assert printed(saved) == "********\n"

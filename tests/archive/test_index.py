@@ -1,0 +1,318 @@
+"""The index lists every incident, says what is open and overdue, and looks only at what changed."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from datetime import UTC, date, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from intercom_kit.archive.index import update_index
+from intercom_kit.archive.manifest import seal
+from intercom_kit.archive.past import read_rows, same_before
+from intercom_kit.archive.summary import summarize
+from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.decide import decide
+from intercom_kit.display.charts_index import causes_chart, restore_chart
+from intercom_kit.records import ActionItem, CheckRecord, Event, IncidentFacts, RateLimit
+from intercom_kit.settings import Settings, load_settings
+
+AT = datetime(2026, 11, 24, 14, 5, tzinfo=UTC)
+TODAY = date(2026, 11, 30)
+EVIL = "<script>alert(1)</script>"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings whose outputs are empty."""
+    return load_settings(dotenv=None, outputs=tmp_path / "outputs")
+
+
+def triage(run: str, at: datetime, *, limited: bool) -> list[CheckRecord]:
+    """The checks of a run, limited by our own quota or healthy."""
+    common = {"run": run, "started_at": at, "duration_ms": 20.0, "target": "GET https://api.intercom.io/me"}
+    full = RateLimit(limit=1667, remaining=0 if limited else 1000, reset_at=at + timedelta(seconds=5))
+    api = {"name": "api", "observed": "answered", "rate_limit": full}
+    if limited:
+        api |= {"outcome": "failed", "http_status": 429, "error_code": "rate_limit_exceeded"}
+    else:
+        api |= {"outcome": "ok", "http_status": 200}
+    page = {"name": "status_page", "outcome": "ok", "observed": "nothing", "indicator": "none", "http_status": 200}
+    others = [{"name": name, "outcome": "ok", "observed": "fine"} for name in ("search", "health", "network")]
+    return [CheckRecord.model_validate(common | fields) for fields in (api, page, *others)]
+
+
+def incident(settings: Settings, name: str, at: datetime = AT, **facts: object) -> IncidentFolder:
+    """An incident: alerted 4 minutes after its onset, healthy again 34 minutes after it."""
+    folder = IncidentFolder(settings.outputs, name)
+    folder.create()
+    folder.add_checks(triage("before", at - timedelta(minutes=1), limited=False))
+    folder.add_checks(triage("first", at, limited=True))
+    folder.add_checks(triage("after", at + timedelta(minutes=34), limited=False))
+    folder.add_event(Event(at=at + timedelta(minutes=4), kind="alert", text="pager"))
+    folder.write_facts(IncidentFacts.model_validate({"id": name, "created_at": at} | facts))
+    return folder
+
+
+def close(folder: IncidentFolder, settings: Settings) -> None:
+    """Seal with a summary, as after every report."""
+    seal(folder, clock=lambda: AT, summary=summarize(folder, settings))
+
+
+class Table(HTMLParser):
+    """The text of the cells of the table of incidents."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.feed(html[html.index("<tbody>") : html.index("</tbody>")])
+
+    def handle_starttag(self, tag: str, _attrs: object) -> None:
+        """Begin a row or a cell."""
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_data(self, data: str) -> None:
+        """Add to the cell."""
+        if data.strip():
+            self.rows[-1][-1] += data.strip() + " "
+
+
+def page(settings: Settings) -> tuple[str, list[list[str]]]:
+    """Make the index and return its source and its rows."""
+    html = update_index(settings, TODAY).read_text()
+    return html, [[cell.strip() for cell in row] for row in Table(html).rows]
+
+
+def test_an_incident_comes_down_to_one_line(settings: Settings) -> None:
+    """The summary tells cause, severity, onset, detection, recovery and fingerprint from the evidence."""
+    summary = summarize(incident(settings, "INC-1"), settings)
+    assert (summary.verdict, summary.cause, summary.severity) == ("ours", "app_rate_limit", "P2")
+    assert (summary.onset, summary.recovery) == (AT, AT + timedelta(minutes=34))
+    assert (summary.duration_s, summary.to_detect_s, summary.to_restore_s) == (34 * 60, 4 * 60, 30 * 60)
+    assert summary.fingerprint == "app_rate_limit GET /me 429"
+
+
+def test_a_healthy_triage_has_no_fingerprint(settings: Settings) -> None:
+    """Where nothing was wrong, nothing can come again."""
+    folder = IncidentFolder(settings.outputs, "INC-1")
+    folder.create()
+    folder.add_checks(triage("only", AT, limited=False))
+    folder.write_facts(IncidentFacts(id="INC-1"))
+    summary = summarize(folder, settings)
+    assert (summary.verdict, summary.cause, summary.fingerprint) == ("healthy", "none", "")
+    assert summary.onset is None
+    assert not read_rows(settings)[0].is_open
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_every_incident_has_a_row(settings: Settings, sealed: bool) -> None:
+    """State, severity, cause, times and action items stand in the row, sealed or not, the newest first."""
+    items = [ActionItem(text="Queue", due=date(2026, 11, 29)), ActionItem(text="Alert", due=date(2026, 12, 1))]
+    done = ActionItem(text="Warm", due=date(2026, 11, 1), done=True)
+    first = incident(settings, "INC-1", title="Limited", state="resolved", action_items=[*items, done])
+    (first.path / "01-triage.html").write_text("")
+    (first.path / "03-postmortem.html").write_text("")
+    second = incident(settings, "INC-2", AT + timedelta(days=1), state="mitigated")
+    if sealed:
+        close(first, settings)
+        close(second, settings)
+    html, rows = page(settings)
+    assert rows == [
+        ["INC-2", "2026-11-25 14:05", "mitigated", "P2", "app_rate_limit", "34 min", "4 min", "30 min", "", ""],
+        [
+            "INC-1 Limited",
+            "2026-11-24 14:05",
+            "resolved",
+            "P2",
+            "app_rate_limit",
+            "34 min",
+            "4 min",
+            "30 min",
+            "2",
+            "1",
+        ],
+    ]
+    assert 'href="INC-1/03-postmortem.html"' in html
+    assert 'href="INC-2/"' in html
+
+
+def test_the_bottom_line_says_what_is_open_and_overdue(settings: Settings) -> None:
+    """Open incidents and overdue action items stand above everything; means leave out what is unknown."""
+    item = ActionItem(text="Queue calls", owner="ana", due=date(2026, 11, 29))
+    incident(settings, "INC-1", title="Limited", action_items=[item])
+    incident(settings, "INC-2", state="reviewed")
+    html, _ = page(settings)
+    now = re.sub(r"<[^>]+>|\s+", " ", html[html.index("<h1>") : html.index("<h2>")])
+    now = re.sub(r"\s+", " ", now)
+    assert "1 open" in now
+    assert "P2 Limited , open, since 2026-11-24 14:05 UTC" in now
+    assert "1 action item overdue on 2026-11-30" in now
+    assert "Queue calls, ana, due 2026-11-29" in now
+    assert "MTTD 4 min , the mean of 2 incidents" in now
+    assert "MTTR 30 min , the mean of 2 incidents" in now
+
+
+def test_drills_are_listed_but_not_counted(settings: Settings) -> None:
+    """A drill is marked, is never open, and moves neither means nor trends."""
+    incident(settings, "INC-1", drill="rate-limited")
+    html, rows = page(settings)
+    assert rows[0][0] == "INC-1 DRILL rate-limited"
+    assert "Nothing is open." in html
+    assert "MTTD" not in html[: html.index("<h2>")]
+    assert "<img" not in html
+
+
+def test_trends_are_drawn_from_real_incidents(settings: Settings) -> None:
+    """Incidents by cause and time to restore by month, with their readings."""
+    incident(settings, "INC-1")
+    incident(settings, "INC-2", AT - timedelta(days=31))
+    html, _ = page(settings)
+    assert html.count("<img") == 2
+    assert "app_rate_limit was the most frequent cause: 2 of 2 incidents (100%)." in html
+    assert "2026-11: 30 min, the mean of 1. 2026-10: 30 min, the mean of 1." in html
+
+
+def test_what_people_wrote_is_text(settings: Settings) -> None:
+    """A title or an action item cannot become markup, and the only script is the one that the policy names."""
+    item = ActionItem(text=EVIL, owner=EVIL, due=date(2026, 11, 1))
+    incident(settings, "INC-1", title=EVIL, action_items=[item])
+    html, rows = page(settings)
+    assert rows[0][0] == f"INC-1 {EVIL}"
+    assert html.count("<script>") == 1
+    assert EVIL not in html
+
+
+def test_a_broken_record_is_listed_with_its_complaint(settings: Settings) -> None:
+    """One incident that cannot be read does not hide the others."""
+    incident(settings, "INC-1")
+    broken = incident(settings, "INC-2")
+    broken.facts_path.write_text('{"id": "INC-2", "state": "unknown"}')
+    torn = incident(settings, "INC-3")
+    (torn.evidence_path / "checks.jsonl").write_text("{}\n")
+    _, rows = page(settings)
+    complaints = {row[0].split()[0]: (row[0], row[2]) for row in rows}
+    assert "state" in complaints["INC-2"][0]
+    assert "checks.jsonl, line 1" in complaints["INC-3"][0]
+    assert [complaints[name][1] for name in ("INC-1", "INC-2", "INC-3")] == ["open", "unreadable", "unreadable"]
+
+
+def test_what_is_no_incident_is_passed_over(settings: Settings) -> None:
+    """Files, hidden folders, links and folders without a record are none."""
+    incident(settings, "INC-1")
+    (settings.outputs / "notes.txt").write_text("x")
+    (settings.outputs / "empty").mkdir()
+    (settings.outputs / "link").symlink_to(settings.outputs / "INC-1")
+    assert [row.id for row in read_rows(settings)] == ["INC-1"]
+
+
+def test_changes_show_at_the_next_update(settings: Settings) -> None:
+    """Facts that were edited and evidence that was added after the seal are seen, without sealing again."""
+    folder = incident(settings, "INC-1")
+    close(folder, settings)
+    assert page(settings)[1][0][2:4] == ["open", "P2"]
+    folder.write_facts(folder.facts().model_copy(update={"state": "resolved"}))
+    folder.add_event(Event(at=AT + timedelta(minutes=2), kind="alert", text="earlier pager"))
+    row = page(settings)[1][0]
+    assert row[2] == "resolved"
+    assert row[6] == "2 min"
+
+
+def test_an_update_looks_only_at_what_changed(settings: Settings) -> None:
+    """A second update takes rows from the cache: it reads no evidence, and gives the same page."""
+    folders = [incident(settings, f"INC-{number}", AT + timedelta(hours=number)) for number in range(3)]
+    first, _ = page(settings)
+    for folder in folders[:2]:  # unreadable now; the same size and time, so nobody should look
+        for path in (folder.facts_path, folder.evidence_path / "checks.jsonl"):
+            stat = path.stat()
+            path.write_bytes(b"!" * stat.st_size)
+            os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    second, _ = page(settings)
+    assert second == first
+
+
+def test_a_cache_that_cannot_be_read_is_made_anew(settings: Settings) -> None:
+    """The cache is never needed."""
+    incident(settings, "INC-1")
+    first, _ = page(settings)
+    (settings.outputs / ".index.json").write_text('{"layout": 0}')
+    assert page(settings)[0] == first
+    (settings.outputs / ".index.json").write_text("{")
+    assert page(settings)[0] == first
+
+
+def test_nothing_at_all_gives_a_page(settings: Settings) -> None:
+    """Before the first incident the index says that there is none."""
+    html, rows = page(settings)
+    assert rows == []
+    assert "0 incidents" in html
+
+
+def test_what_happened_before_is_recognised(settings: Settings) -> None:
+    """A past incident with the same cause, route and status is found, with what was left undone; drills are not."""
+    items = [ActionItem(text="Queue"), ActionItem(text="Warm", done=True)]
+    past = incident(settings, "INC-1", action_items=items)
+    incident(settings, "INC-2", AT + timedelta(days=1), drill="rate-limited")
+    incident(settings, "INC-4", AT - timedelta(days=1), title="Earlier")
+    page(settings)
+    checks = triage("now", AT + timedelta(days=2), limited=True)
+    before = same_before(settings, "INC-3", decide(checks, settings), checks)
+    assert [row.id for row in before] == ["INC-1", "INC-4"]
+    assert [item.text for item in before[0].unfinished()] == ["Queue"]
+    past.write_facts(past.facts().model_copy(update={"action_items": (), "state": "reviewed"}))
+    shutil.rmtree(settings.outputs / "INC-4")
+    (fresh,) = same_before(settings, "INC-3", decide(checks, settings), checks)
+    assert (fresh.state, fresh.unfinished()) == ("reviewed", ())
+    assert same_before(settings, "INC-1", decide(checks, settings), checks) == []
+    well = triage("now", AT, limited=False)
+    assert same_before(settings, "INC-3", decide(well, settings), well) == []
+
+
+def test_looking_for_past_incidents_imports_nothing_heavy() -> None:
+    """Triage can tell of past incidents without waiting for pandas, matplotlib or jinja2."""
+    code = "import sys, intercom_kit.archive.past; print(*sys.modules)"
+    imported = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
+    assert not imported & {"pandas", "numpy", "matplotlib", "jinja2"}
+
+
+def test_many_causes_are_added_up() -> None:
+    """At most ten causes have a bar of their own; the chart's words name the extremes."""
+    chart = causes_chart({f"cause{number}": number for number in range(1, 15)})
+    widths = [patch.get_width() for patch in chart.figure.axes[0].patches]
+    assert widths == [*range(14, 4, -1), 1 + 2 + 3 + 4]
+    assert chart.caption.startswith("cause14 was the most frequent cause: 14 of 105")
+
+
+def test_time_to_restore_names_its_worst_month() -> None:
+    """The alternative text holds the extreme, the caption the last and the first month."""
+    chart = restore_chart({"2026-09": (600.0, 2), "2026-10": (7200.0, 1), "2026-11": (1200.0, 3)})
+    assert "highest in 2026-10: 2 h 0 min" in chart.alt
+    assert chart.caption == "2026-11: 20 min, the mean of 3. 2026-09: 10 min, the mean of 2."
+
+
+@pytest.mark.slow
+def test_ten_thousand_incidents_take_seconds(settings: Settings) -> None:
+    """The first index of 10,000 sealed incidents takes at most 3 s of processor time, the next one less than half."""
+    template = incident(settings, "INC-0", state="reviewed")
+    close(template, settings)
+    for number in range(1, 10_000):
+        folder = settings.outputs / f"INC-{number}"
+        (folder / "evidence").mkdir(parents=True)
+        for name in ("incident.json", "manifest.json", "evidence/checks.jsonl", "evidence/events.jsonl"):
+            content = (template.path / name).read_text().replace("INC-0", f"INC-{number}")
+            (folder / name).write_text(content)
+    took = []
+    for _ in range(2):
+        start = time.process_time()
+        html, _ = page(settings)
+        took.append(time.process_time() - start)
+    assert "10,000 incidents" in html
+    assert took[0] <= 3
+    assert took[1] < took[0] / 1.5

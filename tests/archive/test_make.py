@@ -1,0 +1,232 @@
+"""Reports are run, rendered, sealed and listed, one run at a time, and survive being killed."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from intercom_kit.archive.lock import locked
+from intercom_kit.archive.make import make_reports, notebook_source, run_and_render
+from intercom_kit.archive.manifest import UNFINISHED, read_manifest, verify
+from intercom_kit.archive.together import kernel_environment
+from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.drill.scenarios import find_scenario
+from intercom_kit.drill.server import serve
+from intercom_kit.errors import NotebookError, ParameterError
+from intercom_kit.incident.triage import run_triage
+from intercom_kit.settings import Settings
+
+CANARY = "tok-canary-" + "archive"
+SCRIPT = """
+import sys
+from pathlib import Path
+from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.archive.make import run_and_render
+from intercom_kit.settings import load_settings
+
+if __name__ == "__main__":
+    settings = load_settings(outputs=Path(sys.argv[1]))
+    print("ready", flush=True)
+    waits = lambda holder: print("waits for", holder, flush=True)
+    run = run_and_render(IncidentFolder(settings.outputs, "INC-1"), "01-triage", settings, on_wait=waits)
+    print(run.outcome)
+"""
+
+STARTER = """
+import os, signal, sys
+from pathlib import Path
+from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.archive.make import make_reports, reports_of
+from intercom_kit.settings import load_settings
+
+for line in sys.stdin:
+    path = Path(line.strip())
+    pid = os.fork()
+    if pid == 0:
+        settings = load_settings(outputs=path.parent)
+        folder = IncidentFolder(path.parent, path.name)
+        runs = make_reports(folder, reports_of(folder, settings), settings)
+        sys.exit(0 if all(run.complete for run in runs) else 1)
+    print(pid, flush=True)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    print({0: "complete", -signal.SIGKILL: "killed"}.get(status, status), flush=True)
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings of a drill that is being served, with the evidence of a triage in INC-1."""
+    with serve(find_scenario("rate-limited")) as loopback:
+        given = loopback.settings(outputs=tmp_path / "outputs", slack_webhook_url=f"https://hooks.example/{CANARY}")
+        run_triage(given, "INC-1", drill="rate-limited")
+    return given
+
+
+@pytest.fixture
+def folder(settings: Settings) -> IncidentFolder:
+    """The incident."""
+    return IncidentFolder(settings.outputs, "INC-1")
+
+
+def test_a_report_is_run_rendered_sealed_and_listed(settings: Settings, folder: IncidentFolder) -> None:
+    """One call leaves the notebook, its report, a manifest that holds, and an index that links to the report."""
+    run = run_and_render(folder, "01-triage", settings)
+    assert run.complete
+    assert verify(folder) == []
+    manifest = read_manifest(folder)
+    assert manifest
+    assert manifest.runs == (run,)
+    assert manifest.parameters == {"01-triage": {"incident_id": "INC-1"}}
+    assert manifest.summary
+    assert (manifest.summary.cause, manifest.summary.severity) == ("app_rate_limit", "P2")
+    assert 'href="INC-1/01-triage.html"' in (settings.outputs / "index.html").read_text()
+    assert "DRILL rate-limited" in (folder.path / "01-triage.html").read_text()
+
+
+def test_the_same_evidence_gives_the_same_report(settings: Settings, folder: IncidentFolder) -> None:
+    """Two runs on one incident write the same bytes of HTML."""
+    run_and_render(folder, "01-triage", settings)
+    first = (folder.path / "01-triage.html").read_bytes()
+    run_and_render(folder, "01-triage", settings)
+    assert (folder.path / "01-triage.html").read_bytes() == first
+
+
+def test_nothing_that_is_written_is_for_others(settings: Settings, folder: IncidentFolder) -> None:
+    """Every file is 0600 and every folder 0700, whatever the umask."""
+    before = os.umask(0)
+    try:
+        run_and_render(folder, "01-triage", settings)
+    finally:
+        os.umask(before)
+    paths = [folder.path, *folder.path.rglob("*"), settings.outputs / "index.html", settings.outputs / ".index.json"]
+    assert {(path.is_dir(), path.stat().st_mode & 0o777) for path in paths} == {(True, 0o700), (False, 0o600)}
+
+
+def test_secrets_do_not_reach_the_kernel(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel gets the settings and this process's environment, but neither token nor webhook."""
+    monkeypatch.setenv("INTERCOM_ACCESS_TOKEN", CANARY)
+    monkeypatch.setenv("INTERCOM_SLACK_WEBHOOK_URL", f"https://hooks.example/{CANARY}")
+    environment = kernel_environment(settings)
+    assert environment["INTERCOM_BASE_URL"] == settings.base_url
+    assert environment["PATH"] == os.environ["PATH"]
+    assert not any(CANARY in value for value in environment.values())
+
+
+def test_no_secret_is_in_the_archive(settings: Settings, folder: IncidentFolder) -> None:
+    """Neither the token nor the webhook is in any file of the outputs."""
+    run_and_render(folder, "01-triage", settings)
+    for path in settings.outputs.rglob("*"):
+        for secret in (settings.require_token(), CANARY):
+            assert path.is_dir() or secret.encode() not in path.read_bytes(), path
+
+
+def test_a_wrong_parameter_leaves_no_trace(settings: Settings, folder: IncidentFolder) -> None:
+    """What is refused before it runs leaves neither a notebook nor the mark of a run."""
+    with pytest.raises(ParameterError):
+        run_and_render(folder, "01-triage", settings, {"no_such": 1})
+    assert {path.name for path in folder.path.iterdir()} == {"evidence", "incident.json"}
+
+
+def test_an_unknown_notebook_is_refused(settings: Settings, folder: IncidentFolder) -> None:
+    """A notebook that the kit does not have is named."""
+    with pytest.raises(NotebookError, match="no notebook named '09-nothing'"):
+        make_reports(folder, {"01-triage": {}, "09-nothing": {}}, settings)
+    assert not (folder.path / "01-triage.ipynb").exists()
+    assert notebook_source("01-triage").is_file()
+
+
+def test_a_broken_notebook_still_gives_a_sealed_report(settings: Settings, folder: IncidentFolder) -> None:
+    """Where the notebook fails, here on evidence that cannot be read, the report says so and the archive is sealed."""
+    (folder.evidence_path / "checks.jsonl").write_text('{"broken": 1}\n')
+    run = run_and_render(folder, "01-triage", settings)
+    assert (run.outcome, run.error_name) == ("failed", "EvidenceError")
+    html = (folder.path / "01-triage.html").read_text()
+    assert "INCOMPLETE" in html
+    assert "checks.jsonl, line 1" in html
+    assert verify(folder) == []
+    assert "checks.jsonl, line 1" in (settings.outputs / "index.html").read_text()
+
+
+def start(settings: Settings, script: Path) -> "subprocess.Popen[str]":
+    """Start a run in a process of its own."""
+    script.write_text(SCRIPT)
+    environment = os.environ | settings.environment()
+    command = [sys.executable, str(script), str(settings.outputs)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def test_a_second_run_waits_and_says_for_whom(settings: Settings, folder: IncidentFolder, tmp_path: Path) -> None:
+    """Two runs on the same incident come one after the other; the second names the first."""
+    with ExitStack() as lock:
+        lock.enter_context(locked(folder.path / ".lock"))
+        process = start(settings, tmp_path / "script.py")
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        assert f"waits for process {os.getpid()}, since" in process.stdout.readline()
+        assert not (folder.path / "01-triage.ipynb").exists()
+        assert not (folder.path / UNFINISHED).exists()
+        lock.close()
+        assert process.communicate(timeout=60) == ("complete\n", "")
+    assert verify(folder) == []
+
+
+@pytest.fixture
+def starter(tmp_path: Path) -> "Iterator[subprocess.Popen[str]]":
+    """A process that has imported what a report needs, and for each line it reads makes all reports in a fork."""
+    script = tmp_path / "starter.py"
+    script.write_text(STARTER)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, str(script)], text=True, **pipes) as process:
+        assert process.stdin
+        yield process
+        process.stdin.close()
+        process.wait(60)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_at_any_moment_the_archive_is_explained_and_completed(
+    played: tuple[object, Settings], tmp_path: Path, starter: "subprocess.Popen[str]"
+) -> None:
+    """After each of 50 kills of `report` the evidence is whole and verify explains the rest; one more run completes."""
+    shutil.copytree(played[1].outputs, tmp_path / "outputs")
+    folder = IncidentFolder(tmp_path / "outputs", "INC-1")
+    evidence = {path: path.read_bytes() for path in folder.evidence_path.rglob("*") if path.is_file()}
+
+    def report(kill_after_s: float) -> str:
+        assert starter.stdin
+        assert starter.stdout
+        starter.stdin.write(f"{folder.path}\n")
+        starter.stdin.flush()
+        pid = int(starter.stdout.readline())
+        timer = threading.Timer(kill_after_s, os.kill, (pid, signal.SIGKILL))
+        timer.start()
+        ending = starter.stdout.readline()
+        timer.cancel()
+        return ending
+
+    began = time.monotonic()
+    assert report(kill_after_s=60) == "complete\n"
+    took = time.monotonic() - began
+    seen, kills = set(), 0
+    while kills < 50 and time.monotonic() < began + 160:  # a busy machine gets through fewer
+        kills += 1
+        ending = report(random.uniform(0, took))  # noqa: S311 - moments, not secrets
+        assert ending in ("complete\n", "killed\n")
+        assert {path: path.read_bytes() for path in evidence} == evidence
+        kinds = {finding.kind for finding in verify(folder)}
+        seen |= kinds | {ending}
+        assert not kinds or "unfinished" in kinds
+    assert kills >= 20
+    assert {"unfinished", "killed\n"} <= seen
+    assert report(kill_after_s=60) == "complete\n"
+    assert verify(folder) == []

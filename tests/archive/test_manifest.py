@@ -1,0 +1,269 @@
+"""A sealed archive tells what was changed in it, and what was only added to."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from intercom_kit.archive.manifest import MANIFEST, UNFINISHED, Manifest, head_of, read_manifest, seal, verify
+from intercom_kit.archive.run import Run
+from intercom_kit.archive.summary import Summary
+from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.errors import EvidenceError
+from intercom_kit.records import CheckRecord, Event
+
+AT = datetime(2026, 11, 24, 14, 5, tzinfo=UTC)
+
+
+def check(name: str = "api", **fields: object) -> CheckRecord:
+    """One check."""
+    values = {"run": "r", "name": name, "outcome": "ok", "observed": "fine", "started_at": AT, "duration_ms": 12}
+    return CheckRecord.model_validate(values | fields)
+
+
+def note(text: str) -> Event:
+    """One note."""
+    return Event(at=AT, kind="note", text=text)
+
+
+def run(notebook: str, outcome: str = "complete") -> Run:
+    """The record of a notebook's run."""
+    return Run.model_validate({"notebook": notebook, "started_at": AT, "ended_at": AT, "outcome": outcome})
+
+
+def close(folder: IncidentFolder, *runs: Run, **options: object) -> str:
+    """Seal at a fixed time."""
+    return seal(folder, runs, clock=lambda: AT, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> IncidentFolder:
+    """A sealed incident with evidence and a report."""
+    made = IncidentFolder(tmp_path, "INC-1")
+    made.create()
+    made.add_checks([check("api"), check("search"), check("network")])
+    made.add_event(note("first"))
+    (made.path / "01-triage.html").write_text("<p>report</p>")
+    (made.path / "messages").mkdir()
+    (made.path / "messages" / "update.txt").write_text("update")
+    close(made, run("01-triage"))
+    return made
+
+
+def found(folder: IncidentFolder, head: str | None = None) -> list[tuple[str, str]]:
+    """What verify finds, without the words."""
+    findings = verify(folder, head)
+    assert all(finding.words for finding in findings)
+    return [(finding.kind, finding.path) for finding in findings]
+
+
+def test_a_sealed_archive_is_as_it_was(folder: IncidentFolder) -> None:
+    """Nothing is found where nothing was done, and the manifest names every file, its lines and what made it."""
+    assert found(folder) == []
+    manifest = read_manifest(folder)
+    assert manifest
+    assert [(file.path, file.lines) for file in manifest.files] == [
+        ("01-triage.html", None),
+        ("evidence/checks.jsonl", 3),
+        ("evidence/events.jsonl", 1),
+        ("messages/update.txt", None),
+    ]
+    assert manifest.files[0].size == len("<p>report</p>")
+    assert manifest.runs == (run("01-triage"),)
+    assert manifest.previous is None
+    assert {"papermill", "pandas"} <= set(manifest.libraries)
+
+
+def test_an_archive_that_was_never_sealed_says_so(tmp_path: Path) -> None:
+    """Evidence without a manifest is no failure of the check, but it is told."""
+    made = IncidentFolder(tmp_path, "INC-1")
+    made.create()
+    made.add_event(note("x"))
+    assert found(made) == [("unsealed", MANIFEST)]
+    assert head_of(made) is None
+
+
+def test_a_changed_file_is_found(folder: IncidentFolder) -> None:
+    """One other byte of the same length is enough."""
+    (folder.path / "01-triage.html").write_text("<p>Report</p>")
+    assert found(folder) == [("changed", "01-triage.html")]
+
+
+def test_a_missing_file_is_found(folder: IncidentFolder) -> None:
+    """What was sealed must be there."""
+    (folder.path / "messages" / "update.txt").unlink()
+    assert found(folder) == [("missing", "messages/update.txt")]
+
+
+def test_an_added_file_is_found(folder: IncidentFolder) -> None:
+    """What was not sealed is told, in any folder."""
+    (folder.path / "evidence" / "more.txt").write_text("x")
+    assert found(folder) == [("added", "evidence/more.txt")]
+
+
+def test_a_truncated_file_is_found_with_the_lines_it_lost(folder: IncidentFolder) -> None:
+    """Evidence that lost its last line says how much is gone."""
+    path = folder.evidence_path / "checks.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
+    (finding,) = verify(folder)
+    assert (finding.kind, finding.path) == ("truncated", "evidence/checks.jsonl")
+    assert "1 of its 3 lines" in finding.words
+
+
+def test_evidence_that_grew_is_told_apart_from_change(folder: IncidentFolder) -> None:
+    """A note after the seal is no tampering; an edit of what was there is, even when something was added too."""
+    folder.add_event(note("second"))
+    assert found(folder) == [("grown", "evidence/events.jsonl")]
+    path = folder.evidence_path / "events.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"first", b"FIRST"))
+    assert found(folder) == [("changed", "evidence/events.jsonl")]
+
+
+def test_a_file_that_became_a_link_is_found(folder: IncidentFolder, tmp_path: Path) -> None:
+    """A link with the right content behind it is still not the file that was sealed."""
+    path = folder.path / "01-triage.html"
+    elsewhere = tmp_path / "elsewhere.html"
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+    assert found(folder) == [("changed", "01-triage.html")]
+
+
+def test_what_hides_is_not_part_of_the_archive(folder: IncidentFolder) -> None:
+    """A lock, and what an interrupted write left, are neither sealed nor complained about."""
+    (folder.path / ".lock").write_text("process 1")
+    (folder.path / ".01-triage.html.abc.part").write_text("half")
+    assert found(folder) == []
+
+
+def test_a_run_that_was_cut_short_explains_the_difference(folder: IncidentFolder) -> None:
+    """The mark of a run at work is told first."""
+    (folder.path / UNFINISHED).write_text("{}")
+    (folder.path / "01-triage.html").write_text("half")
+    assert found(folder) == [("unfinished", UNFINISHED), ("truncated", "01-triage.html")]
+
+
+def test_sealing_again_chains_and_keeps_what_was_not_run_again(folder: IncidentFolder) -> None:
+    """Each manifest names the one before; runs of other notebooks stay; a seal without a difference changes nothing."""
+    first = head_of(folder)
+    assert close(folder) == first
+    folder.add_event(note("second"))
+    second = close(folder, run("03-postmortem", "failed"), parameters={"03-postmortem": {"incident_id": "INC-1"}})
+    manifest = read_manifest(folder)
+    assert manifest
+    assert (manifest.number, manifest.previous) == (2, first)
+    assert [one.notebook for one in manifest.runs] == ["01-triage", "03-postmortem"]
+    assert manifest.parameters == {"03-postmortem": {"incident_id": "INC-1"}}
+    assert second == head_of(folder) != first
+    assert found(folder) == []
+
+
+def test_a_head_kept_elsewhere_fixes_what_was_sealed(folder: IncidentFolder) -> None:
+    """Every head, now or earlier, is known to the archive; one of another archive is not."""
+    first = head_of(folder)
+    folder.add_event(note("second"))
+    second = close(folder)
+    assert found(folder, first) == found(folder, second) == found(folder, second.upper()) == []
+    assert found(folder, "0" * 64) == [("head", MANIFEST)]
+
+
+def test_rewriting_the_past_and_sealing_it_again_is_found_by_the_head(folder: IncidentFolder) -> None:
+    """Whoever edits evidence and makes all manifests anew cannot make them descend from a head that was kept."""
+    kept = head_of(folder)
+    path = folder.evidence_path / "events.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"first", b"other"))
+    (folder.path / MANIFEST).unlink()
+    close(folder, run("01-triage"))
+    assert found(folder) == []
+    assert found(folder, kept) == [("head", MANIFEST)]
+
+
+def test_rewriting_the_past_and_sealing_on_top_is_found(folder: IncidentFolder) -> None:
+    """A new seal over edited evidence contradicts the seals before it."""
+    kept = head_of(folder)
+    path = folder.evidence_path / "events.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"first", b"other"))
+    close(folder)
+    assert found(folder, kept) == [("changed", "evidence/events.jsonl")]
+
+
+@pytest.mark.parametrize("harm", ["changed", "missing", "broken"])
+def test_a_chain_that_was_cut_is_found(folder: IncidentFolder, harm: str) -> None:
+    """An earlier manifest that was edited, removed or broken is told; a head beyond the cut no longer holds."""
+    first = head_of(folder)
+    folder.add_event(note("second"))
+    close(folder)
+    earlier = folder.path / "manifests" / "0001.json"
+    if harm == "missing":
+        earlier.unlink()
+    else:
+        old, new = (b"0.1.0", b"0.1.1") if harm == "changed" else (b"{", b"[")
+        earlier.write_bytes(earlier.read_bytes().replace(old, new))
+    assert found(folder) == [(harm, "manifests/0001.json")]
+    assert ("head", MANIFEST) in found(folder, first)
+
+
+def test_a_broken_manifest_is_told_and_never_sealed_over(folder: IncidentFolder) -> None:
+    """What cannot be read is not replaced."""
+    (folder.path / MANIFEST).write_text("{")
+    assert found(folder) == [("broken", MANIFEST)]
+    with pytest.raises(EvidenceError, match="Restore it from a copy"):
+        close(folder)
+    assert (folder.path / MANIFEST).read_text() == "{"
+
+
+def test_manifests_are_private(folder: IncidentFolder) -> None:
+    """Only the owner reads them."""
+    folder.add_event(note("second"))
+    close(folder)
+    assert (folder.path / MANIFEST).stat().st_mode & 0o777 == 0o600
+    assert (folder.path / "manifests").stat().st_mode & 0o777 == 0o700
+    assert (folder.path / "manifests" / "0001.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_summary_is_sealed(folder: IncidentFolder) -> None:
+    """The summary goes with the evidence it was made from."""
+    close(folder, summary=Summary(verdict="ours", cause="network", severity="P1"))
+    manifest = read_manifest(folder)
+    assert manifest
+    assert manifest.summary == Summary(verdict="ours", cause="network", severity="P1")
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_any_flipped_bit_is_found(folder: IncidentFolder, data: st.DataObject) -> None:
+    """Whichever byte of whichever sealed file is changed, verify names that file."""
+    manifest = read_manifest(folder)
+    assert manifest
+    sealed = data.draw(st.sampled_from(manifest.files))
+    path = folder.path / sealed.path
+    content = path.read_bytes()
+    place = data.draw(st.integers(0, len(content) - 1))
+    flipped = bytearray(content)
+    flipped[place] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(flipped)
+    assert found(folder) == [("changed", sealed.path)]
+    path.write_bytes(content)
+    assert found(folder) == []
+
+
+def test_large_files_are_read_in_pieces(folder: IncidentFolder) -> None:
+    """A file larger than one read is sealed whole; its last byte counts."""
+    path = folder.path / "evidence" / "large.bin"
+    path.write_bytes(os.urandom((1 << 20) + 17))
+    close(folder)
+    assert found(folder) == []
+    with path.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        last = file.read(1)
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([last[0] ^ 1]))
+    assert found(folder) == [("changed", "evidence/large.bin")]
+
+
+def test_a_manifest_survives_being_written_down(folder: IncidentFolder) -> None:
+    """What is read back is what was sealed."""
+    content = (folder.path / MANIFEST).read_bytes()
+    assert Manifest.model_validate_json(content).incident_id == "INC-1"

@@ -1,0 +1,196 @@
+"""A sealed archive is copied elsewhere: whole, private, resumed, and never over what is not its own past."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from moto.server import ThreadedMotoServer
+
+from intercom_kit.archive.manifest import head_of, seal, verify
+from intercom_kit.archive.publish import publish
+from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.errors import PublishError
+from intercom_kit.records import Event
+from intercom_kit.settings import Settings, load_settings
+
+AT = datetime(2026, 11, 24, 14, 5, tzinfo=UTC)
+CANARY = "tok-canary-" + "publish"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings with a secret."""
+    return load_settings(dotenv=None, outputs=tmp_path / "outputs", token=CANARY)
+
+
+@pytest.fixture
+def folder(settings: Settings) -> IncidentFolder:
+    """A sealed incident with two manifests."""
+    made = IncidentFolder(settings.outputs, "INC-1")
+    made.create()
+    made.add_event(Event(at=AT, kind="note", text="first"))
+    (made.path / "01-triage.html").write_text("<p>report</p>")
+    seal(made, clock=lambda: AT)
+    made.add_event(Event(at=AT, kind="note", text="second"))
+    seal(made, clock=lambda: AT)
+    return made
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """A bucket on a real S3 server on loopback."""
+    import boto3
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    patch = pytest.MonkeyPatch()
+    patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    boto3.client("s3").create_bucket(Bucket="incidents")
+    yield "s3://incidents/archive"
+    patch.undo()
+    server.stop()
+
+
+def copied_folder(path: Path) -> IncidentFolder:
+    """The copy of the incident under a path."""
+    return IncidentFolder(path, "INC-1")
+
+
+def test_a_copy_is_whole_and_verifies_by_itself(folder: IncidentFolder, settings: Settings, tmp_path: Path) -> None:
+    """The copy holds everything that was sealed, is private, and descends from the same head."""
+    seen: list[tuple[int, int]] = []
+    target = tmp_path / "elsewhere"
+    result = publish(folder, target.as_uri(), settings, on_progress=lambda *step: seen.append(step))
+    assert (result.copied, result.skipped, result.url) == (4, 0, f"{target.as_uri()}/INC-1")
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert verify(copied_folder(target), head=result.head) == []
+    assert result.head == head_of(folder)
+    assert all(path.stat().st_mode & 0o077 == 0 for path in target.rglob("*"))
+
+
+def test_a_copy_that_stopped_goes_on_where_it_was(folder: IncidentFolder, settings: Settings, tmp_path: Path) -> None:
+    """What was copied before an interrupt is not copied again, and the manifest comes last."""
+    target = tmp_path / "elsewhere"
+
+    def interrupt(done: int, _total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        publish(folder, str(target), settings, on_progress=interrupt)
+    assert [finding.kind for finding in verify(copied_folder(target))] == ["unsealed"]
+    (target / "INC-1" / "01-triage.html").write_text("<p>half")
+    result = publish(folder, str(target), settings)
+    assert (result.copied, result.skipped) == (3, 1)
+    assert verify(copied_folder(target)) == []
+    assert publish(folder, str(target), settings).copied == 0
+
+
+def test_a_newer_state_replaces_an_earlier_one(folder: IncidentFolder, settings: Settings, tmp_path: Path) -> None:
+    """An archive that grew is published again; only what differs is copied."""
+    publish(folder, str(tmp_path / "elsewhere"), settings)
+    folder.add_event(Event(at=AT, kind="note", text="third"))
+    seal(folder, clock=lambda: AT)
+    assert publish(folder, str(tmp_path / "elsewhere"), settings).copied == 3
+    assert verify(copied_folder(tmp_path / "elsewhere"), head=head_of(folder)) == []
+
+
+def test_another_archive_is_never_written_over(folder: IncidentFolder, settings: Settings, tmp_path: Path) -> None:
+    """What stands there under the same id, but has another past, is kept."""
+    other = IncidentFolder(tmp_path / "elsewhere", "INC-1")
+    other.create()
+    other.add_event(Event(at=AT, kind="note", text="somebody else's"))
+    kept = seal(other, clock=lambda: AT)
+    with pytest.raises(PublishError, match="not an earlier state"):
+        publish(folder, str(tmp_path / "elsewhere"), settings)
+    assert head_of(other) == kept
+
+
+def test_an_archive_that_differs_from_its_seal_is_refused(
+    folder: IncidentFolder, settings: Settings, tmp_path: Path
+) -> None:
+    """Nothing leaves that was changed since it was sealed, or was never sealed."""
+    (folder.path / "01-triage.html").write_text("<p>Report</p>")
+    with pytest.raises(PublishError, match=r"01-triage\.html: Its content is not what was sealed"):
+        publish(folder, str(tmp_path / "elsewhere"), settings)
+    (folder.path / "manifest.json").unlink()
+    with pytest.raises(PublishError, match="never sealed"):
+        publish(folder, str(tmp_path / "elsewhere"), settings)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CANARY,
+        "Authorization: Bearer " + "abcdefgh" * 4,
+        "dG9r" + "OjAwMDAwMDAwXzAwMDBfMDAwMA==",
+        "https://hooks.slack.com/services/" + "T00000000/B0",
+        "AKIA" + "ABCDEFGHIJKLMNOP",
+    ],
+)
+def test_a_secret_does_not_leave(folder: IncidentFolder, settings: Settings, tmp_path: Path, text: str) -> None:
+    """A file with a configured secret, or with what looks like a token, is named and nothing is copied."""
+    (folder.path / "postmortem.md").write_text(f"We used {text} there")
+    seal(folder, clock=lambda: AT)
+    with pytest.raises(PublishError, match=r"postmortem\.md holds what looks like a secret") as refused:
+        publish(folder, str(tmp_path / "elsewhere"), settings)
+    assert text not in str(refused.value)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_what_only_resembles_a_secret_may_leave(folder: IncidentFolder, settings: Settings, tmp_path: Path) -> None:
+    """The runbook's commands and the inside of a picture's base64 are none."""
+    text = "printf 'Authorization: Bearer %s' \"$INTERCOM_ACCESS_TOKEN\" iVBORdG9rOjAwMDAwMDAwXzAwMDBfMDAwMA"
+    (folder.path / "postmortem.md").write_text(text)
+    seal(folder, clock=lambda: AT)
+    assert publish(folder, str(tmp_path / "elsewhere"), settings).copied == 6
+
+
+def test_credentials_in_the_url_are_not_shown(folder: IncidentFolder, settings: Settings) -> None:
+    """A URL that cannot be used is told without its user name and password."""
+    with pytest.raises(PublishError) as refused:
+        publish(folder, f"nowhere://ana:{CANARY}@host/x", settings)
+    assert CANARY not in str(refused.value)
+    assert "nowhere://host/x" in str(refused.value)
+
+
+def test_a_place_that_cannot_be_written_is_told(folder: IncidentFolder, settings: Settings, tmp_path: Path) -> None:
+    """The failure names the place and the next step."""
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(PublishError, match="publish again to go on"):
+        publish(folder, str(tmp_path / "file"), settings)
+
+
+def test_an_archive_goes_to_s3(folder: IncidentFolder, settings: Settings, s3: str) -> None:
+    """On a real S3 server everything arrives; a second time nothing is copied; another past is refused."""
+    import boto3
+
+    first = publish(folder, s3, settings)
+    assert (first.copied, first.url) == (4, f"{s3}/INC-1")
+    assert publish(folder, s3, settings).skipped == 4
+    client = boto3.client("s3")
+    listed = client.list_objects_v2(Bucket="incidents", Prefix="archive/INC-1/")["Contents"]
+    assert sorted(item["Key"].removeprefix("archive/INC-1/") for item in listed) == [
+        "01-triage.html",
+        "evidence/events.jsonl",
+        "manifest.json",
+        "manifests/0001.json",
+    ]
+    body = client.get_object(Bucket="incidents", Key="archive/INC-1/01-triage.html")["Body"].read()
+    assert body == b"<p>report</p>"
+    client.put_object(Bucket="incidents", Key="archive/INC-1/manifest.json", Body=b"{}")
+    with pytest.raises(PublishError, match="not an earlier state"):
+        publish(folder, s3, settings)
+
+
+def test_a_bucket_that_is_not_there_is_told(folder: IncidentFolder, settings: Settings, s3: str) -> None:
+    """A wrong bucket is a refusal with the place in it, not a traceback."""
+    assert s3
+    with pytest.raises(PublishError, match="s3://no-such-bucket/x cannot be written"):
+        publish(folder, "s3://no-such-bucket/x", settings)

@@ -1,0 +1,141 @@
+"""The terminal screen and the tables that notebooks show."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from rich.console import Console
+
+from intercom_kit.decide import decide
+from intercom_kit.display import tables
+from intercom_kit.display.terminal import duration_words, rate_limit_words, show_triage
+from intercom_kit.records import Action, CheckRecord, Decision, IncidentFacts, RateLimit, Reason, Step
+from intercom_kit.settings import Settings
+
+AT = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
+HOSTILE = "<script>alert(1)</script> | `x` \u202etxt"
+CHECK = CheckRecord(run="r", name="api", outcome="failed", observed=HOSTILE, started_at=AT, duration_ms=12)
+DECISION = Decision(
+    at=AT,
+    verdict="ours",
+    cause="token_invalid",
+    severity="P1",
+    severity_reason="every call fails",
+    respond_by=AT + timedelta(minutes=15),
+    summary="It is us.",
+    path=(Step(question="Errors?", answer=HOSTILE, evidence=("ev:000000000000",)),),
+    evidence_for=(Reason(text=HOSTILE, evidence=("ev:000000000000",)),),
+    actions=(Action(title="Rotate", steps=(HOSTILE,), commands=("x" * 200,)),),
+)
+FACTS = IncidentFacts(id="INC-1", drill="token-revoked")
+
+
+def screen(width: int = 80, *, color: bool = False) -> str:
+    """Return what is shown on a terminal of a width."""
+    console = Console(width=width, record=True, highlight=False, force_terminal=color, emoji=False, markup=False)
+    with console.capture() as captured:
+        show_triage(console, DECISION, [CHECK], FACTS, "[P1] INCIDENT", AT + timedelta(minutes=5))
+    return captured.get()
+
+
+def test_the_screen_begins_with_the_answer() -> None:
+    """Severity and sentence come first, then verdict, cause and the time left."""
+    lines = screen().splitlines()
+    assert lines[0] == " P1  It is us."
+    assert lines[1] == "ours · token_invalid · respond by 2026-11-24 03:15 UTC (in 10 min)"
+    assert "DRILL token-revoked" in lines[3]
+
+
+def test_what_is_to_be_copied_is_never_wrapped() -> None:
+    """A command longer than the screen stays one line without anything before or behind it."""
+    assert "x" * 200 in screen(width=40).splitlines()
+
+
+def test_a_command_is_told_from_the_words_around_it() -> None:
+    """On a terminal with colours a command has one of its own, and words have none."""
+    console = Console(width=80, force_terminal=True, color_system="standard")
+    with console.capture() as captured:
+        show_triage(console, DECISION, [], FACTS, "Status: open", AT)
+    assert f"\x1b[36m{'x' * 200}\x1b[0m\n" in captured.get()
+    assert captured.get().count("\x1b[36m") == 1
+
+
+def test_what_is_wrapped_stays_under_its_beginning() -> None:
+    """Where a step or a reason needs a second line, that stands under the text and not under its marker."""
+    steps = ("one two three four five six seven eight",)
+    decision = DECISION.model_copy(update={"actions": (Action(title="Rotate the token", steps=steps),)})
+    console = Console(width=30)
+    with console.capture() as captured:
+        show_triage(console, decision, [], FACTS, "", AT)
+    lines = captured.get().splitlines()
+    at = lines.index("  1. Rotate the token")
+    assert lines[at + 1 : at + 3] == ["     - one two three four five", "       six seven eight"]
+
+
+def test_an_overdue_deadline_is_told() -> None:
+    """After the deadline the screen says for how long it is overdue."""
+    console = Console(width=120)
+    with console.capture() as captured:
+        show_triage(console, DECISION, [], FACTS, "", AT + timedelta(minutes=75))
+    assert "overdue since 60 min" in captured.get().replace("1 h 0 min", "60 min")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        *((0, "0 s"), (89, "89 s"), (90, "2 min"), (720, "12 min")),
+        *((3600, "1 h 0 min"), (12_000, "3 h 20 min"), (187_200, "2 d 4 h")),
+    ],
+)
+def test_durations_are_said_as_people_say_them(seconds: float, words: str) -> None:
+    """A duration is told in the two largest units that it fills."""
+    assert duration_words(seconds) == words
+
+
+def test_an_unknown_rate_limit_is_not_zero() -> None:
+    """Without headers the rate limit is unknown; with them it is told as a window's."""
+    assert "unknown" in rate_limit_words(None)
+    assert "unknown" in rate_limit_words(RateLimit(limit=None, remaining=0))
+    assert rate_limit_words(RateLimit(limit=167, remaining=0)) == "0 of 167 requests left in this 10-second window"
+    assert rate_limit_words(RateLimit(limit=1667, remaining=1500)).startswith("1,500 of 1,667 requests left")
+
+
+def test_text_from_the_world_is_text_in_every_table() -> None:
+    """Markup in an observation, an answer or a step is shown, not obeyed."""
+    views = [
+        tables.checks_table([CHECK]),
+        tables.path_table(DECISION),
+        tables.reasons_table(DECISION),
+        tables.actions_list(DECISION.actions),
+        tables.message(HOSTILE),
+        tables.verdict_card(DECISION.model_copy(update={"summary": HOSTILE}), FACTS),
+    ]
+    for view in views:
+        assert "<script" not in view._repr_html_()
+        assert "&lt;script&gt;" in view._repr_html_()
+
+
+def test_every_table_is_plain_text_in_a_terminal() -> None:
+    """The repr of a view is its text without markup."""
+    text = repr(tables.checks_table([CHECK]))
+    assert "Intercom API" in text
+    assert "<td>" not in text
+    assert CHECK.evidence_id in text
+
+
+def test_no_checks_still_make_a_screen() -> None:
+    """A decision from nothing is shown as what it is."""
+    decision = decide([], Settings())
+    console = Console(width=80)
+    with console.capture() as captured:
+        show_triage(console, decision, [], FACTS, "", decision.at)
+    assert "undetermined" in captured.get()
+
+
+def test_a_slow_check_is_not_called_ok() -> None:
+    """A check that answered, but too late, stands as slow on the screen and in the table."""
+    slow = CHECK.model_copy(update={"outcome": "ok", "slow": True, "observed": "answered"})
+    console = Console(width=80)
+    with console.capture() as captured:
+        show_triage(console, DECISION, [slow], FACTS, "", AT)
+    assert "Intercom API  slow  12 ms  answered" in captured.get()
+    assert "<strong>slow</strong>" in tables.checks_table([slow])._repr_html_()

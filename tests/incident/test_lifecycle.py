@@ -1,0 +1,162 @@
+"""The course of an incident, told from checks and events."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from intercom_kit.incident.lifecycle import Course, Edge, course, noted
+from intercom_kit.records import CheckRecord, Correction, Event, EventKind, VendorIncident
+from intercom_kit.settings import load_settings
+
+START = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
+SETTINGS = load_settings(dotenv=None)
+
+
+def _at(minutes: float) -> datetime:
+    return START + timedelta(minutes=minutes)
+
+
+def _run(minutes: float, status: int = 200, incidents: Sequence[VendorIncident] = ()) -> list[CheckRecord]:
+    """Five checks; with another status than 200 both calls fail."""
+    outcome = "ok" if status == 200 else "failed"
+    told = {"run": f"r{minutes}", "started_at": _at(minutes), "duration_ms": 40.0, "observed": "seen"}
+    calls = [
+        CheckRecord.model_validate(
+            {**told, "name": name, "outcome": outcome, "http_status": status, "request_id": "abc"}
+        )
+        for name in ("api", "search")
+    ]
+    page = {
+        **told,
+        "name": "status_page",
+        "outcome": "failed" if incidents else "ok",
+        "vendor_incidents": tuple(incidents),
+    }
+    others = [CheckRecord.model_validate({**told, "name": name, "outcome": "ok"}) for name in ("health", "network")]
+    return [*calls, CheckRecord.model_validate(page), *others]
+
+
+def _event(minutes: float, kind: EventKind, text: str = "it happened") -> Event:
+    return Event(at=_at(minutes), kind=kind, text=text, by="mia")
+
+
+def _course(runs: Iterable[list[CheckRecord]], *events: Event, **log: Edge) -> Course:
+    return course([check for run in runs for check in run], noted(events), SETTINGS, **log)
+
+
+def test_checks_give_onset_and_recovery_as_intervals() -> None:
+    """Trouble began after the last healthy run before it, and ended by the first healthy one after it."""
+    found = _course([_run(0), _run(10), _run(20, 500), _run(30, 500), _run(40)])
+    assert found.onset
+    assert found.recovery
+    assert (found.onset.after, found.onset.by) == (_at(10), _at(20))
+    assert (found.recovery.after, found.recovery.by) == (_at(30), _at(40))
+
+
+def test_an_alert_before_the_first_bad_check_is_the_onsets_upper_bound() -> None:
+    """Who was paged at 15 knows more than the check at 20."""
+    found = _course([_run(10), _run(20, 500)], _event(15, "alert"))
+    assert found.onset
+    assert (found.onset.after, found.onset.by, found.onset.signal) == (_at(10), _at(15), "the first alert")
+
+
+def test_the_first_bad_check_alone_leaves_the_lower_bound_unknown() -> None:
+    """Nothing tells how long it had been so before anybody looked."""
+    found = _course([_run(20, 500)])
+    assert found.onset
+    assert found.onset.after is None
+
+
+def test_a_resolution_that_was_noted_ends_it_where_no_check_does() -> None:
+    """Without a healthy run the noted resolution is the upper bound; without that it goes on."""
+    found = _course([_run(0), _run(20, 500)], _event(50, "resolution"))
+    assert found.recovery
+    assert (found.recovery.after, found.recovery.by) == (_at(20), _at(50))
+    assert _course([_run(0), _run(20, 500)]).recovery is None
+
+
+def test_what_the_request_log_shows_wins() -> None:
+    """The log's intervals are sharper than the checks', so they are taken as they are."""
+    log = Edge(_at(12), _at(12.2), "the request log (429)", ("ev:0123456789ab",))
+    assert _course([_run(10), _run(20, 429), _run(30)], onset=log).onset is log
+
+
+def test_the_worst_run_is_the_one_with_the_highest_severity_and_the_last_of_several() -> None:
+    """P1 goes before P2, however often P2 came."""
+    partly = [
+        check if check.name != "search" else check.model_copy(update={"outcome": "ok"}) for check in _run(30, 500)
+    ]
+    found = _course([_run(0), _run(10, 500), _run(20, 500), partly])
+    assert found.worst
+    assert (found.worst.at, found.worst.decision.severity) == (_at(20), "P1")
+
+
+def test_alert_and_triage_of_before_the_onset_do_not_count() -> None:
+    """An alert of hours ago and a routine triage are not of this incident; an alert shortly before the onset is."""
+    events = (_event(-300, "alert"), _event(5, "triage"), _event(9, "alert"), _event(22, "alert"), _event(25, "triage"))
+    log = Edge(_at(12), _at(12.2), "the request log (429)")
+    found = _course([_run(0), _run(20, 429), _run(40)], *events, onset=log)
+    assert found.alert
+    assert found.triage
+    assert (found.alert.at, found.triage.at) == (_at(9), _at(25))
+
+
+def test_each_update_of_the_status_page_is_one_notice_at_the_time_it_was_published() -> None:
+    """Runs that read the same update again add nothing; a start that the vendor dated backwards is no notice."""
+    first = VendorIncident(
+        name="API errors", status="investigating", since=_at(-5), updated_at=_at(23), components=("REST API",)
+    )
+    second = first.model_copy(update={"status": "monitoring", "updated_at": _at(50)})
+    runs = [_run(0), _run(20, 500), _run(25, 500, [first]), _run(30, 500, [first]), _run(55, 500, [second]), _run(60)]
+    found = _course(runs)
+    assert [(notice.at, notice.incident.status) for notice in found.notices] == [
+        (_at(23), "investigating"),
+        (_at(50), "monitoring"),
+    ]
+    assert found.notice
+    assert found.notice.at == _at(23)
+
+
+def test_a_notice_about_something_else_does_not_acknowledge_our_fault() -> None:
+    """The page tells of the Messenger while our token is refused: that is a row of the timeline and no more."""
+    other = VendorIncident(name="Messenger slow", status="investigating", components=("Messenger",), updated_at=_at(18))
+    found = _course([_run(0), _run(20, 401, [other])])
+    assert len(found.notices) == 1
+    assert found.notice is None
+
+
+def test_a_watch_of_many_runs_tells_only_its_changes() -> None:
+    """A hundred runs with two changes of the verdict are three rows."""
+    runs = [_run(n, 500 if 40 <= n < 70 else 200) for n in range(100)]
+    assert [run.at for run in _course(runs).changes] == [_at(0), _at(40), _at(70)]
+
+
+def test_corrections_change_what_is_shown_and_not_the_evidence() -> None:
+    """A corrected event keeps its id, is shown at its new time with the reason, and a dropped one is not shown."""
+    wrong, spurious = _event(10, "alert"), _event(11, "note")
+    corrections = (
+        Correction(event=wrong.evidence_id, at=_at(12), text="paged", reason="wrong minute"),
+        Correction(event=spurious.evidence_id, drop=True, reason="another incident"),
+    )
+    (shown,) = noted((wrong, spurious), corrections)
+    assert (shown.id, shown.at, shown.text, shown.corrected) == (wrong.evidence_id, _at(12), "paged", "wrong minute")
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 500), st.sampled_from([200, 401, 429, 500])), max_size=12, unique_by=lambda r: r[0]
+    )
+)
+def test_any_course_is_in_order(runs: list[tuple[int, int]]) -> None:
+    """Whatever the checks were, after is before by, the onset before the recovery, and no cited check is made up."""
+    checks = [_run(minutes, status) for minutes, status in runs]
+    found = _course(checks)
+    known = {check.evidence_id for run in checks for check in run}
+    for edge in (found.onset, found.recovery):
+        assert edge is None or edge.after is None or edge.after <= edge.by
+        assert edge is None or set(edge.cites) <= known
+    assert found.onset is None or found.recovery is None or found.onset.by < found.recovery.by
+    assert (found.onset is None) == all(status == 200 for _, status in runs)
+    assert [run.at for run in found.runs] == sorted(run.at for run in found.runs)

@@ -1,0 +1,108 @@
+"""An incident's request log: read once, kept in the evidence, shown from there."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from intercom_kit.analyze.findings import find, findings_of
+from intercom_kit.analyze.rollup import load, make_rollup
+from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.drill.scenarios import find_scenario
+from intercom_kit.drill.traffic import generate, write_log
+from intercom_kit.errors import EvidenceError, RequestLogError
+from intercom_kit.incident.log import comparison_table, findings_card, has_log, open_study, routes_table
+from intercom_kit.settings import Settings, load_settings
+
+END = datetime(2026, 11, 24, 12, tzinfo=UTC)
+INCIDENT = "INC-20261124-0930-rate-limited"
+
+
+@pytest.fixture(scope="module")
+def log_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small log of a runaway app, as NDJSON."""
+    path = tmp_path_factory.mktemp("log") / "requests.ndjson"
+    write_log(generate(find_scenario("rate-limited"), hours=2, rate=4, quota=67, seed=3, end=END).frame, path)
+    return path
+
+
+@pytest.fixture
+def settings() -> Settings:
+    """The settings of a machine on which nothing is set."""
+    return load_settings(None)
+
+
+def test_a_log_is_read_once_and_kept_in_the_evidence(settings: Settings, log_file: Path) -> None:
+    """The second look needs no log, and finds the same numbers."""
+    first = findings_of(open_study(settings, INCIDENT, [log_file]))
+    assert has_log(IncidentFolder(settings.outputs, INCIDENT))
+    assert findings_of(open_study(settings, INCIDENT)) == first
+    assert IncidentFolder(settings.outputs, INCIDENT).facts().id == INCIDENT
+
+
+def test_the_same_log_again_changes_nothing(settings: Settings, log_file: Path) -> None:
+    """Reading it once more leaves the files as they were, byte for byte."""
+    folder = IncidentFolder(settings.outputs, INCIDENT)
+    open_study(settings, INCIDENT, [log_file])
+    before = {path.name: path.read_bytes() for path in folder.evidence_path.rglob("*") if path.is_file()}
+    open_study(settings, INCIDENT, [log_file])
+    assert {path.name: path.read_bytes() for path in folder.evidence_path.rglob("*") if path.is_file()} == before
+
+
+def test_evidence_steps_aside_and_is_not_overwritten(settings: Settings, log_file: Path) -> None:
+    """Another log's rollup takes the place of the first, which keeps its bytes under a number."""
+    evidence = IncidentFolder(settings.outputs, INCIDENT).evidence_path
+    open_study(settings, INCIDENT, [log_file], until="2026-11-24T11:00Z")
+    older = load(evidence / "rollup")
+    open_study(settings, INCIDENT, [log_file])
+    assert load(evidence / "rollup-1").equals(older)
+    assert not load(evidence / "rollup").equals(older)
+    open_study(settings, INCIDENT, [log_file], until="2026-11-24T11:30Z")
+    assert sorted(path.name for path in evidence.iterdir()) == ["rollup", "rollup-1", "rollup-2"]
+
+
+def test_without_an_incident_nothing_is_kept(settings: Settings, log_file: Path) -> None:
+    """A log can be looked at on its own."""
+    found = findings_of(open_study(settings, requests=[log_file]))
+    assert found == find(make_rollup([log_file], salt="other"))
+    assert [path.name for path in settings.outputs.iterdir()] == [".salt"]
+
+
+@pytest.mark.parametrize("incident_id", ["", INCIDENT])
+def test_without_a_log_the_next_step_is_named(settings: Settings, incident_id: str) -> None:
+    """Neither a log nor a rollup is an error that says how to pass one."""
+    with pytest.raises(EvidenceError, match="--requests PATH"):
+        open_study(settings, incident_id)
+
+
+def test_since_and_until_need_a_zone(settings: Settings, log_file: Path) -> None:
+    """An ambiguous time is refused before anything is read or kept."""
+    with pytest.raises(RequestLogError, match="no time zone"):
+        open_study(settings, INCIDENT, [log_file], since="2026-11-24T11:00")
+    assert not IncidentFolder(settings.outputs, INCIDENT).exists
+
+
+def test_the_views_show_the_bottom_line_the_change_and_the_routes(settings: Settings, log_file: Path) -> None:
+    """What a notebook shows is the findings' own sentences and numbers, with text from the log escaped."""
+    seen = open_study(settings, requests=[log_file])
+    found = findings_of(seen)
+    card = findings_card(found)
+    assert repr(card).splitlines() == list(found.readings)
+    assert card._repr_html_().count("<li>") == len(found.readings) - 1
+    assert "share of calls that failed" in repr(comparison_table(seen))
+    rows = repr(routes_table(seen)).splitlines()[2:]
+    assert len(rows) == len(found.latency.by_route)
+    assert "/contacts/{id}" in repr(routes_table(seen))
+
+
+def test_text_from_a_log_is_shown_as_text(settings: Settings, tmp_path: Path) -> None:
+    """A route and an app that hold HTML reach the page escaped."""
+    call = {"method": "GET", "route": "/<script>", "app": "<b>x</b>", "status_code": 200, "duration_ms": 10}
+    lines = [json.dumps(call | {"timestamp": f"2026-11-24T09:{m:02}:{s:02}Z"}) for m in range(20) for s in range(60)]
+    path = tmp_path / "odd.ndjson"
+    path.write_text("\n".join(lines))
+    seen = open_study(settings, requests=[path])
+    shown = routes_table(seen)._repr_html_() + findings_card(findings_of(seen))._repr_html_()
+    assert "<script>" not in shown
+    assert "<b>" not in shown

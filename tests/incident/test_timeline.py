@@ -1,0 +1,122 @@
+"""The timeline, as rows and as a picture."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import pairwise
+
+from intercom_kit.analyze.onset import detection_gap
+from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.display.charts_timeline import timeline_chart
+from intercom_kit.drill.night import Night
+from intercom_kit.incident import timeline as timelines
+from intercom_kit.postmortem.document import Postmortem, open_postmortem
+from intercom_kit.records import Event, VendorIncident
+from intercom_kit.settings import Settings
+
+Reopen = Callable[..., Postmortem]
+
+
+def test_it_tells_the_night_in_order(reopen: Reopen) -> None:
+    """Rows are in order of time, from before the onset to the resolution, and each cites evidence that is there."""
+    case = reopen().case
+    labels = [row.label for row in case.rows]
+    assert labels == [
+        "Checks",
+        "Last known good",
+        "Onset",
+        "Quota exhausted",
+        "First alert",
+        "Triage started",
+        "Mitigation",
+        "Last known bad",
+        "Recovery",
+        "Checks",
+        "Resolution",
+    ]
+    assert all(before.at <= row.at for before, row in pairwise(case.rows))
+    assert all(row.cites and not case.index.missing(row.cites) for row in case.rows)
+
+
+def test_a_second_alert_is_no_first_alert(folder: IncidentFolder, night: Night, reopen: Reopen) -> None:
+    """Of several alerts the first is named so, and the later ones are alerts."""
+    folder.add_event(Event(at=night.onset + timedelta(minutes=30), kind="alert", text="again", by="mia"))
+    rows = [row.label for row in reopen().case.rows if "lert" in row.label]
+    assert rows == ["First alert", "Alert"]
+
+
+def test_the_detection_gap_is_that_of_the_analysis(reopen: Reopen) -> None:
+    """Both ways to tell how long it went unseen, from the log and from the course, give the same seconds."""
+    case = reopen().case
+    assert case.study
+    assert case.study.detected.main
+    gap = detection_gap(case.study.detected.main, case.events).to_alert_s
+    assert gap
+    assert case.figures["detection_gap"].value == round(gap[0])
+
+
+def test_many_spans_of_exhausted_quota_are_told_as_a_few_and_the_rest(reopen: Reopen) -> None:
+    """A quota that runs out again and again does not drown the timeline."""
+    case = reopen().case
+    assert case.findings
+    span = case.findings.rate_limit.exhausted[0]
+    start = span.from_
+    many = tuple(
+        span.model_copy(update={"from_": start + timedelta(minutes=n), "to": start + timedelta(minutes=n, seconds=10)})
+        for n in range(20)
+    )
+    limit = case.findings.rate_limit.model_copy(update={"exhausted": many})
+    object.__setattr__(case, "findings", case.findings.model_copy(update={"rate_limit": limit}))
+    rows = [row for row in timelines.timeline(case) if row.label == "Quota exhausted"]
+    assert len(rows) == timelines.SPANS_SHOWN + 1
+    assert "16 more times" in rows[-1].text
+
+
+def test_status_page_and_gaps_have_rows(bare: Settings, folder: IncidentFolder, night: Night) -> None:
+    """What the vendor published stands at the time it was published, and a gap of the watch is told."""
+    page = next(check for check in folder.checks() if check.name == "status_page" and check.run == night.run)
+    published = page.started_at - timedelta(minutes=2)
+    incident = VendorIncident(name="API errors", status="investigating", impact="major", updated_at=published)
+    folder.add_checks([page.model_copy(update={"vendor_incidents": (incident,)})])
+    folder.add_event(Event(at=page.started_at, kind="gap", text="No checks for 9 min"))
+    rows = {row.label: row for row in open_postmortem(bare, "INC-1").case.rows}
+    assert rows["Status page"].at == published
+    assert rows["Status page"].text == "“API errors” (incident investigating, impact major)"
+    assert rows["Gap"].text == "No checks for 9 min"
+
+
+def test_the_picture_says_what_it_shows(reopen: Reopen) -> None:
+    """Its alternative text names lanes, axis and extremes; its caption gives the numbers of the figures."""
+    case = reopen().case
+    chart = timeline_chart(case)
+    assert "lanes incident, response, checks, quota, events" in chart.alt
+    assert "UTC" in chart.alt
+    assert case.figures["duration"].shown in chart.caption
+    svg = chart.svg.decode()
+    assert "time (UTC)" in svg
+    assert not re.search(r"<script|href=\"http", svg)
+    assert timeline_chart(case).svg == chart.svg
+
+
+def test_an_incident_that_goes_on_is_drawn_so(bare: Settings, folder: IncidentFolder, night: Night) -> None:
+    """Without a recovery the picture says that it goes on."""
+    checks = [check for check in folder.checks() if check.started_at < night.recovery]
+    events = [event for event in folder.events() if event.kind != "resolution"]
+    for name in ("checks.jsonl", "events.jsonl"):
+        (folder.evidence_path / name).unlink()
+    folder.add_checks(checks)
+    for event in events:
+        folder.add_event(event)
+    assert "goes on" in timeline_chart(open_postmortem(bare, "INC-1").case).caption
+
+
+def test_a_night_of_one_note_is_drawn_too(bare: Settings, folder: IncidentFolder) -> None:
+    """One note without any check gives a timeline and a picture of one event."""
+    event = folder.events()[0]
+    (folder.evidence_path / "checks.jsonl").unlink()
+    (folder.evidence_path / "events.jsonl").unlink()
+    folder.add_event(event.model_copy(update={"kind": "note"}))
+    case = open_postmortem(bare, "INC-1").case
+    assert [row.label for row in case.rows] == ["Note"]
+    assert timeline_chart(case).caption == "No onset is known."
+    assert b"<svg" in timeline_chart(case).svg

@@ -1,0 +1,138 @@
+"""A triage as a whole: evidence first, then what follows from it."""
+
+import json
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from intercom_kit.collect.checks import run_checks
+from intercom_kit.errors import EvidenceError, IncidentError, IncidentIdError, SettingsError
+from intercom_kit.incident.triage import NotArchivedError, has_evidence, load_triage, run_triage
+from intercom_kit.records import CheckRecord
+from intercom_kit.settings import load_settings
+from tests.conftest import Play
+
+
+def test_evidence_gives_the_same_triage_again(play: Play, tmp_path: Path) -> None:
+    """What is loaded from evidence, with nothing asked, equals what was asked."""
+    settings = play("rate-limited").settings(outputs=tmp_path)
+    asked = run_triage(settings)
+    offline = load_settings(outputs=tmp_path, INTERCOM_BASE_URL=settings.base_url)
+    loaded = load_triage(offline, asked.folder.incident_id)
+    assert loaded.checks == asked.checks
+    assert (loaded.decision.verdict, loaded.decision.cause) == (asked.decision.verdict, asked.decision.cause)
+    assert loaded.decision.respond_by == asked.decision.respond_by
+
+
+def test_the_triage_notes_itself_on_the_timeline(play: Play, tmp_path: Path) -> None:
+    """A triage appends an event that cites the evidence of its checks."""
+    triage = run_triage(play("token-revoked").settings(outputs=tmp_path))
+    (event,) = triage.folder.events()
+    assert event.kind == "triage"
+    assert set(event.cites) == {check.evidence_id for check in triage.checks}
+
+
+def test_a_made_id_tells_time_and_cause(play: Play, tmp_path: Path) -> None:
+    """Without an id the incident is named for its minute and cause, and a second one gets a name of its own."""
+    settings = play("token-revoked").settings(outputs=tmp_path)
+    first, second = run_triage(settings), run_triage(settings)
+    assert first.folder.incident_id.startswith(f"INC-{first.decision.at:%Y%m%d-%H%M}-token-invalid")
+    assert first.folder.incident_id != second.folder.incident_id
+
+
+def test_a_new_title_replaces_the_old_and_nothing_else(play: Play, tmp_path: Path) -> None:
+    """A title given later is written; what people wrote besides is kept."""
+    settings = play("token-revoked").settings(outputs=tmp_path)
+    run_triage(settings, "INC-1", "First")
+    path = tmp_path / "INC-1" / "incident.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"commander": "mia"}))
+    triage = run_triage(settings, "INC-1", "Second")
+    assert json.loads(path.read_text())["title"] == triage.facts.title == "Second"
+    assert triage.facts.commander == "mia"
+
+
+def test_real_checks_stay_out_of_a_drill(play: Play, tmp_path: Path) -> None:
+    """A drill's reports say that it is none: what is asked of a real host is kept apart; practice goes on."""
+    settings = play("token-revoked").settings(outputs=tmp_path)
+    run_triage(settings, "INC-1", drill="token-revoked")
+    run_triage(settings, "INC-1")
+    before = len(load_triage(settings, "INC-1").folder.checks())
+    elsewhere = {"INTERCOM_ACCESS_TOKEN": "t", "INTERCOM_BASE_URL": "https://127.0.0.2:1"}
+    real = load_settings(dotenv=None, outputs=tmp_path, **elsewhere)
+    with pytest.raises(IncidentError, match=r"INC-1 is a drill \(token-revoked\).*intercom-kit triage$"):
+        run_triage(real, "INC-1")
+    assert len(load_triage(settings, "INC-1").folder.checks()) == before
+
+
+def test_an_incident_that_a_kill_left_without_its_facts_goes_on(play: Play, tmp_path: Path) -> None:
+    """Evidence without incident.json, as a kill can leave it, is added to, and the facts are made."""
+    settings = play("token-revoked").settings(outputs=tmp_path)
+    run_triage(settings, "INC-1")
+    (tmp_path / "INC-1" / "incident.json").unlink()
+    triage = run_triage(settings, "INC-1", "Mine")
+    assert triage.folder.facts().title == "Mine"
+    assert len(triage.folder.checks()) == 10
+
+
+def test_facts_that_are_broken_keep_nothing_back(play: Play, tmp_path: Path) -> None:
+    """A slip of the pen in incident.json costs neither the verdict nor the evidence, and is not written over."""
+    settings = play("token-revoked").settings(outputs=tmp_path)
+    run_triage(settings, "INC-1")
+    path = tmp_path / "INC-1" / "incident.json"
+    path.write_text('{"title": "Mine",}')
+    with pytest.raises(NotArchivedError, match=r"incident\.json") as caught:
+        run_triage(settings, "INC-1")
+    assert caught.value.triage.decision.cause == "token_invalid"
+    assert len(caught.value.triage.folder.checks()) == 10
+    assert path.read_text() == '{"title": "Mine",}'
+
+
+def test_outputs_are_made_where_there_are_none(play: Play, tmp_path: Path) -> None:
+    """The first triage makes the folders that its incident lies in, for their owner only."""
+    outputs = tmp_path / "not" / "yet"
+    triage = run_triage(play("token-revoked").settings(outputs=outputs))
+    assert triage.folder.path.parent == outputs
+    assert triage.folder.path.stat().st_mode & 0o777 == 0o700
+
+
+def test_two_triages_at_once_are_two_incidents(play: Play, tmp_path: Path) -> None:
+    """Two made at the same moment for the same cause get a folder each."""
+    settings = play("token-revoked").settings(outputs=tmp_path)
+    asked: list[Future[tuple[CheckRecord, ...]]] = [Future() for _ in range(6)]
+    with ThreadPoolExecutor(len(asked)) as pool:
+        made = [pool.submit(run_triage, settings, asked=each) for each in asked]
+        checks = run_checks(settings)
+        for each in asked:
+            each.set_result(checks)
+        folders = {each.result().folder for each in made}
+    assert len({folder.path for folder in folders}) == len(asked)
+    assert all(len(folder.checks()) == 5 for folder in folders)
+
+
+def test_a_title_holds_no_secret(play: Play, tmp_path: Path) -> None:
+    """What slipped into a title from the clipboard is taken out like everywhere else."""
+    settings = play("token-revoked").settings(outputs=tmp_path)
+    triage = run_triage(settings, title=f"{settings.require_token()} was revoked\udcff\x1b[2J")
+    assert triage.folder.facts().title == "[token] was revoked\ufffd\ufffd[2J"
+
+
+def test_nothing_is_written_without_a_token(tmp_path: Path) -> None:
+    """A triage that cannot run leaves no folder behind."""
+    with pytest.raises(SettingsError, match="INTERCOM_ACCESS_TOKEN"):
+        run_triage(load_settings(outputs=tmp_path / "outputs"))
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize("incident_id", ["../up", "a/b", ".hidden", "", "x" * 65, "nul\0", "INC 1"])
+def test_an_id_that_is_a_path_is_refused(tmp_path: Path, incident_id: str) -> None:
+    """No incident id leads out of outputs."""
+    with pytest.raises(IncidentIdError):
+        load_triage(load_settings(outputs=tmp_path), incident_id)
+
+
+def test_an_incident_without_checks_says_what_to_run(tmp_path: Path) -> None:
+    """Loading what has no evidence names the command that makes some."""
+    assert not has_evidence(tmp_path, "INC-1")
+    with pytest.raises(EvidenceError, match="intercom-kit triage --incident INC-1"):
+        load_triage(load_settings(outputs=tmp_path), "INC-1")

@@ -1,0 +1,340 @@
+"""The postmortem: filled from the evidence, every number with its way back."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pytest
+from markdown_it import MarkdownIt
+
+from intercom_kit.analyze.engines import read_parquet
+from intercom_kit.collect.fields import set_facts
+from intercom_kit.collect.impact import state_impact
+from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.collect.notes import add_note
+from intercom_kit.drill import night as nights
+from intercom_kit.drill.night import Night, play_night
+from intercom_kit.drill.scenarios import SCENARIOS
+from intercom_kit.drill.timeline import FOREVER
+from intercom_kit.drill.traffic import small_log
+from intercom_kit.errors import EvidenceError, InputError
+from intercom_kit.postmortem.appendix import citations
+from intercom_kit.postmortem.document import TEMPLATES, Postmortem, count_impact, open_postmortem
+from intercom_kit.postmortem.lint import lint
+from intercom_kit.records import Event, IncidentFacts, VendorIncident
+from intercom_kit.settings import Settings, load_settings
+from tests.conftest import Play
+
+Reopen = Callable[..., Postmortem]
+HOSTILE = "<script>alert(1)</script> | `x` **b** [l](javascript:alert(1)) ![i](http://x.example/i.png) \u202egnp\u2066"
+PEOPLE = {"E1", "E7", "E16", "W14", "W15"}  # rules that only people can close
+TOLERANCE = timedelta(seconds=10)
+AFTERMATH = timedelta(seconds=20)  # the quota window in which a flood ends stays used up, and retries crowd the next
+DATED = [each.name for each in SCENARIOS.values() if each.recovery_s and each.truths[0].start_s > -FOREVER]
+
+
+def _log(night: Night) -> pd.DataFrame:
+    """The night's request log, generated again."""
+    length_s = nights.LOG_BEFORE_S + night.scenario.recovery_s + nights.LOG_AFTER_S
+    end = night.recovery + timedelta(seconds=nights.LOG_AFTER_S)
+    with small_log(night.scenario, hours=length_s / 3600, end=end, onset=night.onset) as path:
+        return read_parquet(path)
+
+
+def _agrees(postmortem: Postmortem, night: Night) -> None:
+    """Compare what it says with the hidden truth."""
+    course, figures = postmortem.case.course, postmortem.case.figures
+    assert course.onset is not None
+    assert course.recovery is not None
+    assert (course.onset.after or night.onset) - TOLERANCE <= night.onset <= course.onset.by + TOLERANCE
+    assert (course.recovery.after or night.recovery) - AFTERMATH <= night.recovery <= course.recovery.by + TOLERANCE
+    assert figures["severity"].value == night.truth.severity
+    assert course.worst is not None
+    assert course.worst.decision.cause == night.truth.cause
+    width = (course.onset.by - (course.onset.after or course.onset.by)) + TOLERANCE + AFTERMATH
+    width += course.recovery.by - (course.recovery.after or course.recovery.by)
+    assert isinstance(figures["duration"].value, int)
+    assert abs(figures["duration"].value - night.scenario.recovery_s) <= width.total_seconds()
+    head = postmortem.markdown.partition("## Summary")[0]
+    assert f"**Date:** {course.onset.by:%Y-%m-%d %H:%M}" in head
+    assert f"**Severity:** {night.truth.severity}" in head
+
+
+def test_it_agrees_with_the_hidden_truth(reopen: Reopen, night: Night) -> None:
+    """Date, duration, severity, cause, onset and recovery are those of the scenario that was played."""
+    _agrees(reopen(), night)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [s.name for s in SCENARIOS.values() if s.recovery_s and s.truths[0].start_s > -FOREVER]
+)
+def test_every_scenario_agrees_and_lints_clean_but_for_what_people_know(name: str, tmp_path: Path) -> None:
+    """Each drill gives a postmortem like its truth, with only rules open that people have to close, and says which."""
+    settings = load_settings(dotenv=None, outputs=tmp_path)
+    night = play_night(settings, name, "INC-1")
+    postmortem = open_postmortem(settings, "INC-1")
+    _agrees(postmortem, night)
+    problems = lint(settings, "INC-1")
+    assert {problem.by for problem in problems} == {"person"}
+    assert {problem.code for problem in problems} <= PEOPLE
+    assert all("intercom-kit" in problem.fix for problem in problems)
+
+
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # of DuckDB's own way to make a frame
+def test_its_counts_are_those_of_the_log(reopen: Reopen, night: Night) -> None:
+    """Calls, failures, 429s, request ids and who was affected, counted anew in the raw log, are the same."""
+    postmortem, log = reopen(), _log(night)
+    course, figures = postmortem.case.course, postmortem.case.figures
+    assert course.onset
+    assert course.recovery
+    start = pd.Timestamp(course.onset.by).floor("10s")
+    inside = log[(log["timestamp"] >= start) & (log["timestamp"] < pd.Timestamp(course.recovery.by).ceil("10s"))]
+    failed = inside[inside["status_code"].isna() | inside["status_code"].isin([401, 403, 429, 500, 502, 503])]
+    assert figures["requests"].value == len(inside)
+    assert figures["failed"].value == len(failed)
+    assert figures["failed_share"].value == pytest.approx(len(failed) / len(inside), abs=1e-6)
+    assert figures["throttled"].value == (inside["status_code"] == 429).sum()
+    assert figures["unanswered"].value == inside["status_code"].isna().sum()
+    known = set(failed["request_id"].dropna()) | {check.request_id for check in postmortem.case.checks}
+    assert set(str(figures["request_ids"].value).split(", ")) <= known
+    bound = figures["users_unable_to_reach_support"].value
+    assert isinstance(bound, int)
+    assert failed["contact"].nunique() <= bound <= failed["contact"].nunique() * 1.05
+
+
+def test_every_query_printed_gives_the_number_that_is_printed(reopen: Reopen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SQL in the appendix, run by anyone in the incident's folder, gives the value that it stands for."""
+    case = reopen().case
+    monkeypatch.chdir(case.folder.path)
+    asked = [
+        figure for figure in case.figures.values() if figure.query.startswith("SELECT") and figure.value is not None
+    ]
+    assert len(asked) >= 9
+    for figure in asked:
+        rows = duckdb.sql(figure.query).fetchall()
+        if isinstance(figure.value, str):
+            assert ", ".join(str(row[0]) for row in rows) == figure.value
+        else:
+            assert float(rows[0][0]) == pytest.approx(figure.value, abs=1e-6)
+
+
+def test_every_citation_leads_to_one_row(reopen: Reopen) -> None:
+    """Each evidence id that is cited has exactly one row in the appendix, and the row's command shows its bytes."""
+    postmortem = reopen()
+    text = postmortem.markdown
+    anchors = re.findall(r'<a id="(ev-[0-9a-f]{12})">', text)
+    assert len(anchors) == len(set(anchors))
+    assert {cited.replace(":", "-") for cited in citations(text)} <= set(anchors)
+    entry = postmortem.case.index.resolve(postmortem.case.events[0].evidence_id)
+    assert Event.from_line(_shell(entry.found_by, postmortem)).evidence_id == entry.id
+
+
+def _shell(command: str, postmortem: Postmortem) -> str:
+    """What a command that the postmortem prints gives in the incident's folder."""
+    where = postmortem.case.folder.path
+    return subprocess.run(["sh", "-c", command], cwd=where, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_manifest_id_is_what_its_command_prints(reopen: Reopen) -> None:
+    """Anyone can find the manifest's id again with the command that is printed beside it."""
+    postmortem = reopen()
+    command = re.search(r"^find evidence.*$", postmortem.markdown, re.MULTILINE)
+    assert command
+    assert _shell(command[0], postmortem).split()[0] in postmortem.markdown
+
+
+def test_equal_evidence_gives_equal_bytes_in_any_process(settings: Settings) -> None:
+    """Another process, hash seed and time zone make the same Markdown, pictures and HTML."""
+    code = (
+        "import hashlib; from pathlib import Path; from intercom_kit.settings import load_settings; "
+        "from intercom_kit.postmortem.document import open_postmortem; "
+        f"p = open_postmortem(load_settings(dotenv=None, outputs=Path({str(settings.outputs)!r})), 'INC-1'); "
+        "print([hashlib.sha256(x).hexdigest() for x in "
+        "(p.markdown.encode(), str(p.html()).encode(), *(chart.svg for chart in p.charts.values()))])"
+    )
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | extra, capture_output=True, text=True, check=True
+        ).stdout
+        for extra in ({"PYTHONHASHSEED": "1"}, {"PYTHONHASHSEED": "2", "TZ": "Asia/Kathmandu"})
+    ]
+    assert runs[0] == runs[1]
+
+
+def test_a_citation_that_does_not_resolve_is_an_error(settings: Settings, folder: IncidentFolder) -> None:
+    """A postmortem that would cite missing evidence is not made."""
+    folder.add_event(Event(at=datetime.now(UTC), kind="note", text="seen", cites=("ev:0123456789ab",)))
+    with pytest.raises(EvidenceError, match="ev:0123456789ab is cited"):
+        _ = open_postmortem(settings, "INC-1").markdown
+
+
+def _hostile(night: Night, folder: IncidentFolder) -> None:
+    page = next(check for check in folder.checks() if check.name == "status_page" and check.run == night.run)
+    incident = VendorIncident(name=HOSTILE, latest_update=f"1. {HOSTILE}", updated_at=page.started_at, impact=HOSTILE)
+    folder.add_checks([page.model_copy(update={"vendor_incidents": (incident,), "observed": f"- {HOSTILE}"})])
+    folder.add_event(Event(at=page.started_at, kind="note", text=f"# {HOSTILE}", by=HOSTILE))
+    facts = folder.facts()
+    item = facts.action_items[0].model_copy(update={"text": f"Add {HOSTILE}", "owner": HOSTILE})
+    told = {"title": HOSTILE, "root_cause": f"{HOSTILE}\n\n    {HOSTILE}", "went_well": (f"> {HOSTILE}",)}
+    folder.write_facts(facts.model_copy(update={**told, "action_items": (item,), "commander": HOSTILE}))
+
+
+def test_text_from_the_world_is_shown_as_text(night: Night, folder: IncidentFolder, reopen: Reopen) -> None:
+    """A status incident, a note and facts full of HTML, Markdown, pipes and bidi marks change nothing but words."""
+    _hostile(night, folder)
+    postmortem = reopen()
+    text = postmortem.markdown
+    assert "Status page" in [row.label for row in postmortem.case.rows]
+    as_github = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text)
+    for html in (as_github, str(postmortem.html())):
+        assert "<script" not in html
+        assert 'javascript:alert(1)"' not in html
+        assert "http://x.example" not in re.sub(r">[^<]*<", "><", html)  # in texts, not in tags
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+    assert not re.search("[\u202a-\u202e\u2066-\u2069\u200e\u200f]", text)
+    assert "U+202E" in text
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    widths = {row.replace("\\|", "").count("|") for row in rows}
+    assert widths <= {3, 5, 6, 9}
+
+
+def test_without_a_request_log_checks_and_notes_tell_what_they_can(bare: Settings, night: Night) -> None:
+    """Onset and recovery are the wider intervals of the checks, and what needs a log says so."""
+    postmortem = open_postmortem(bare, "INC-1")
+    course, text = postmortem.case.course, postmortem.markdown
+    assert course.onset
+    assert course.onset.after
+    assert course.recovery
+    assert course.recovery.after
+    assert course.onset.after < night.onset < course.onset.by
+    assert course.recovery.after < night.recovery < course.recovery.by
+    assert "Calls that failed: unknown: no request log" in text
+    assert "POST /conversations/search" in text
+    assert re.search(r"Duration:\*\* 0 hours \d+ minutes \(at least", text)
+    assert not re.search(r"\b(None|nan|NaT)\b", text.partition("## Metrics")[0])
+
+
+def test_ongoing_means_no_end_is_made_up(bare: Settings, folder: IncidentFolder, night: Night) -> None:
+    """While no check is healthy again and nobody noted a resolution, the end is unknown."""
+    checks = [check for check in folder.checks() if check.started_at < night.recovery]
+    (folder.evidence_path / "checks.jsonl").unlink()
+    folder.add_checks(checks)
+    drop = next(event for event in folder.events() if event.kind == "resolution").evidence_id
+    set_facts(folder, [f"correction+={drop} | reason=it was not | drop=yes"])
+    head = open_postmortem(bare, "INC-1").markdown.partition("## Summary")[0]
+    assert re.search(r"\*\*Date:\*\* \S+ \S+ - unknown: it goes on", head)
+    assert "**Duration:** unknown: it goes on" in head
+
+
+def test_conversations_are_counted_by_intercom_where_asked(bare: Settings, play: Play) -> None:
+    """The count that Intercom gives for the span is cited, with the query that gave it."""
+    settings = play("healthy").settings(outputs=bare.outputs)
+    event = count_impact(settings, "INC-1")
+    postmortem = open_postmortem(bare, "INC-1")
+    figure = postmortem.case.figures["conversations_created"]
+    assert figure.value == event.numbers["conversations_created"] > 0
+    assert f"Conversations created meanwhile: {figure.value} [{figure.evidence_id}]" in postmortem.markdown
+    assert "POST /conversations/search" in figure.query
+
+
+def test_a_count_by_a_person_goes_before_the_logs_upper_bound(folder: IncidentFolder, reopen: Reopen) -> None:
+    """What somebody counted is told with who, and cites the event that holds its source."""
+    event = state_impact(folder, "support inbox, tag INC-1", users=42, by="mia")
+    figure = reopen().case.figures["users_unable_to_reach_support"]
+    assert (figure.value, figure.sources, figure.query) == (42, (event.evidence_id,), "support inbox, tag INC-1")
+
+
+def test_suggestions_stay_suggestions_until_somebody_takes_them(bare: Settings, folder: IncidentFolder) -> None:
+    """What the evidence suggests is marked so, with its command, and is gone once it is an action item."""
+    postmortem = open_postmortem(bare, "INC-1")
+    suggested = postmortem.suggestions[0]
+    assert "### Suggested, not taken by anybody" in postmortem.markdown
+    assert suggested.item.text not in [item.text for item in postmortem.case.facts.action_items]
+    set_facts(folder, [f"action+={suggested.item.text} | owner=mia"])
+    after = open_postmortem(bare, "INC-1")
+    assert suggested.item.text not in [one.item.text for one in after.suggestions]
+    assert f"- [ ] {suggested.item.text.split(',')[0]}" in after.markdown
+
+
+def test_a_draft_says_so_and_lists_its_open_rules(bare: Settings, folder: IncidentFolder) -> None:
+    """A postmortem with open rules is a draft; each stands in it with its code, place and fix."""
+    set_facts(folder, ["author=", "lucky="])
+    text = open_postmortem(bare, "INC-1").markdown
+    assert "> **DRAFT**: " in text
+    listed = text.partition("## Open rules")[2]
+    assert "E16, author: Nobody is named as its author." in listed
+    assert "E1, lucky: It is not filled." in listed
+
+
+def test_pictures_stand_beside_the_document(reopen: Reopen) -> None:
+    """Every image of postmortem.md is a file beside it, an SVG without a script, readable by its owner only."""
+    path = reopen().write()
+    images = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", path.read_text())
+    assert len(images) == 4
+    for name in images:
+        picture = path.with_name(name)
+        assert picture.stat().st_mode & 0o077 == 0
+        assert b"<script" not in picture.read_bytes()
+        assert picture.read_bytes().lstrip().startswith(b"<?xml")
+
+
+def test_a_teams_template_goes_before_the_kits(bare: Settings, tmp_path: Path) -> None:
+    """A file of a team's own replaces the kit's of that name alone; values in it are escaped all the same."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "about.md.j2").write_text("## About\n\nWritten for *Example*: {{ facts.title }} {{ '<b>' }}\n")
+    text = open_postmortem(bare, "INC-1", tmp_path / "own").markdown
+    assert "Written for *Example*: Contact export uses up our quota &lt;b&gt;" in text
+    assert "## Root Cause" in text
+
+
+@pytest.mark.parametrize("broken", ["{% if %}", "{{ facts.nothing_such }}", "{{ ''.__class__.__mro__ }}"])
+def test_a_broken_template_names_itself(bare: Settings, tmp_path: Path, broken: str) -> None:
+    """A template that cannot be filled, or that reaches for what it must not, is an error that names the file."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "about.md.j2").write_text(broken)
+    with pytest.raises(InputError, match=r"The template \S+ cannot be filled"):
+        _ = open_postmortem(bare, "INC-1", tmp_path / "own").markdown
+    with pytest.raises(InputError, match="no folder of templates"):
+        open_postmortem(bare, "INC-1", tmp_path / "nowhere")
+
+
+def test_the_kits_templates_come_with_the_package() -> None:
+    """The templates are files in the package, each with words of its own."""
+    assert {"postmortem.md.j2", "evidence.md.j2", "metrics.md.j2"} <= {path.name for path in TEMPLATES.iterdir()}
+
+
+def test_an_incident_without_evidence_says_what_to_run(tmp_path: Path) -> None:
+    """There is nothing to fill a postmortem from before a triage."""
+    settings = load_settings(dotenv=None, outputs=tmp_path)
+    folder = IncidentFolder(tmp_path, "INC-9")
+    folder.create()
+    folder.write_facts(IncidentFacts(id="INC-9"))
+    with pytest.raises(EvidenceError, match="intercom-kit triage --incident INC-9"):
+        open_postmortem(settings, "INC-9")
+    add_note(folder, "Paged", "alert", by="mia")
+    assert "First alert" in open_postmortem(settings, "INC-9").markdown
+
+
+def test_writing_leaves_what_can_be_sent(reopen: Callable[..., Postmortem]) -> None:
+    """The internal update, the customers' and the packet for Intercom's support lie in messages/, private."""
+    night = reopen()
+    night.write()
+    folder = night.case.folder.path / "messages"
+    assert {path.name for path in folder.iterdir()} == {
+        "internal-update.txt",
+        "external-update.txt",
+        "support-packet.md",
+    }
+    assert folder.stat().st_mode & 0o777 == 0o700
+    packet = (folder / "support-packet.md").read_text()
+    onset = night.case.course.onset
+    assert onset
+    assert f"{onset.by:%Y-%m-%d %H:%M}" in packet
+    assert "request_id" in packet

@@ -1,0 +1,101 @@
+"""Text from the world as text."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from intercom_kit.postmortem.markdown import anchor, block, cite, code, md, table, to_html, visible
+
+HOSTILE = st.text(st.sampled_from("ab1 .\\`*_[]()<>#|~$!&;:/@=+-\n\t\u202e\u200f\"'{}ev")) | st.text(max_size=40)
+EVIL = "<script>alert(1)</script> | `x` **b** [l](javascript:x) ![i](http://x.example/i.png) \u202egnp"
+
+
+class _Tags(HTMLParser):
+    """Keeps the tags and the text of HTML."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text = ""
+        self.feed(str(html))  # not as Markup, which escapes what is added to it
+        self.close()
+
+    def handle_starttag(self, tag: str, _attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def _github(markdown: str) -> _Tags:
+    """What a renderer that lets HTML through makes of it, which is how GitHub begins before it sanitizes."""
+    return _Tags(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(markdown))
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())
+
+
+@given(HOSTILE)
+def test_any_text_reads_as_itself_in_a_paragraph_and_in_a_table(text: str) -> None:
+    """Whatever characters a text has, Markdown shows it as it is, on one line, and makes no tag of it."""
+    shown = visible(text)
+    for render in (_github, lambda markdown: _Tags(to_html(markdown))):
+        paragraph = render(f"Seen: {md(text)}")
+        assert paragraph.tags == ["p"]
+        assert _plain(paragraph.text) == _plain(f"Seen: {shown}")
+        row = render(table(["a", "b"], [[text, "end"]]))
+        assert [tag for tag in row.tags if tag in ("td", "a", "script", "img", "code", "em")] == ["td", "td"]
+        assert _plain(row.text) == _plain(f"a b {shown or '–'} end")
+
+
+@given(HOSTILE)
+def test_any_text_at_the_start_of_a_line_stays_a_text(text: str) -> None:
+    """A list's item or a paragraph that begins with a text from the world is no heading, list, rule or code."""
+    tags = _github(f"- {md(text)}").tags
+    assert tags in (["ul", "li"], [])
+    assert _github(str(md(text))).tags in (["p"], [])
+
+
+@given(HOSTILE)
+def test_code_shows_any_text_and_ends_where_it_should(text: str) -> None:
+    """A span or a block of code holds backticks and pipes without breaking out."""
+    span = _github(f"{code(text)} after")
+    assert [tag for tag in span.tags if tag != "p"] == (["code"] if visible(text) else [])
+    fenced = _github(f"{block(text)}\n\nafter")
+    assert fenced.tags == ["pre", "code", "p"]
+
+
+@given(HOSTILE.filter(lambda text: "\\" not in text and visible(text) != ""))
+def test_code_in_a_table_keeps_its_pipes_and_its_cell(text: str) -> None:
+    """A pipe inside of code does not end the cell, and is shown (a backslash before it cannot be, in GitHub's form)."""
+    row = _github(table(["a", "b"], [[code(text), "end"]]))
+    assert row.tags.count("td") == 2
+    assert _plain(row.text) == _plain(f"a b {visible(text)} end")
+
+
+def test_hidden_characters_are_shown_by_their_numbers() -> None:
+    """A right-to-left mark cannot turn what follows around: it is printed."""
+    assert visible("a\u202eb\u2066c\x00d\r\ne") == "a[U+202E]b[U+2066]c[U+0000]d e"
+
+
+def test_the_html_lets_through_nothing_but_anchors_of_evidence() -> None:
+    """Tags that a template or a text brings are shown as text, links lead to evidence only, images are charts only."""
+    html = to_html(f"x {EVIL} {anchor('ev:0123456789ab')} {cite(['ev:0123456789ab'])} <a id='x'>\n\n<div onclick=x>\n")
+    parsed = _Tags(html)
+    assert "script" not in parsed.tags
+    assert "img" not in parsed.tags
+    assert "div" not in parsed.tags
+    assert re.findall(r'<a id="[^"]*">', html) == ['<a id="ev-0123456789ab">']
+    assert re.findall(r'href="([^"]*)"', html) == ["#ev-0123456789ab"]
+    assert "<script>alert(1)</script>" in parsed.text
+
+
+@pytest.mark.parametrize("value", [None, "", "–"])
+def test_an_empty_cell_is_not_blank(value: str | None) -> None:
+    """A cell without a value shows a dash, so that nothing looks forgotten."""
+    assert "| – |" in table(["a"], [[value]])

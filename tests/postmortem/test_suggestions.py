@@ -1,0 +1,52 @@
+"""What the evidence suggests to do."""
+
+from pathlib import Path
+
+import pytest
+
+from intercom_kit.collect.fields import set_facts
+from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.drill.night import play_night
+from intercom_kit.incident.case import open_case
+from intercom_kit.postmortem.suggestions import suggestions
+from intercom_kit.records import Event
+from intercom_kit.settings import load_settings
+
+
+def _suggested(outputs: Path) -> dict[str, str]:
+    """The reasons by the first words of what is suggested."""
+    case = open_case(load_settings(dotenv=None, outputs=outputs), "INC-1")
+    return {one.item.text.partition(" ")[0] + " " + one.item.kind: one.because for one in suggestions(case)}
+
+
+@pytest.mark.parametrize(
+    ("scenario", "suggested"),
+    [
+        ("rate-limited", {"Queue prevent", "Record detect", "Serve mitigate", "Write document"}),
+        ("workspace-quota", {"Queue prevent", "Ask prevent", "Record detect", "Serve mitigate", "Write document"}),
+        ("token-revoked", {"Rehearse prevent", "Record detect", "Write document"}),
+        ("vendor-outage-unannounced", {"Alert detect", "Record detect", "Serve mitigate", "Write document"}),
+        ("healthy", {"Record detect"}),
+    ],
+)
+def test_each_cause_suggests_its_own(tmp_path: Path, scenario: str, suggested: set[str]) -> None:
+    """A used up quota, a refused token and a late status page each suggest what would have helped, and nothing else."""
+    play_night(load_settings(dotenv=None, outputs=tmp_path), scenario, "INC-1", with_log=False)
+    found = _suggested(tmp_path)
+    assert set(found) == suggested
+    assert all(found.values())
+    if scenario == "vendor-outage-unannounced":
+        assert "19 min (at most 33 min)" in found["Alert detect"]
+
+
+def test_an_alert_that_is_missing_and_a_gap_suggest_to_watch(tmp_path: Path) -> None:
+    """Without an alert, an alert is suggested; after a gap, a watch that is started again."""
+    settings = load_settings(dotenv=None, outputs=tmp_path)
+    night = play_night(settings, "rate-limited", "INC-1", with_log=False)
+    folder = IncidentFolder(tmp_path, "INC-1")
+    alert = next(event for event in folder.events() if event.kind == "alert")
+    set_facts(folder, [f"correction+={alert.evidence_id} | reason=a test alert | drop=yes"])
+    folder.add_event(Event(at=night.onset, kind="gap", text="No checks for 9 min"))
+    found = _suggested(tmp_path)
+    assert found["Alert detect"] == "no alert was noted"
+    assert "Run detect" in found

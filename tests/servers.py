@@ -1,0 +1,83 @@
+"""Servers on loopback that misbehave as told, byte by byte."""
+
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+Behaviour = Callable[[socket.socket, bytes], None]
+TOKEN = "tok-" + "canary-" + "0a1B2c3D4e5F"  # plainly fake
+EMAIL = "canary.person@example.com"
+
+
+@dataclass
+class Server:
+    """A raw socket server. url: its base URL; requests: what came in, as bytes."""
+
+    url: str
+    requests: list[bytes] = field(default_factory=list)
+
+
+Misbehave = Callable[[Behaviour], Server]
+
+
+def answer(body: bytes | str, status: str = "200 OK", **headers: str) -> Behaviour:
+    """Return a behaviour that sends one plain response; keyword `content_type=` gives Content-Type, and so on."""
+    content = body.encode() if isinstance(body, str) else body
+    fields = {"Content-Type": "application/json", "Content-Length": str(len(content)), "Connection": "close"}
+    fields |= {name.replace("_", "-").title(): value for name, value in headers.items()}
+    head = f"HTTP/1.1 {status}\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items()) + "\r\n"
+    return lambda connection, _: connection.sendall(head.encode("latin-1") + content)
+
+
+def read_request(connection: socket.socket) -> bytes:
+    """Read one request with its body."""
+    seen = b""
+    while b"\r\n\r\n" not in seen:
+        more = connection.recv(65536)
+        if not more:
+            return seen
+        seen += more
+    head, _, body = seen.partition(b"\r\n\r\n")
+    length = next((int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0)
+    while len(body) < length and (more := connection.recv(65536)):
+        body, seen = body + more, seen + more
+    return seen
+
+
+def reset(connection: socket.socket) -> None:
+    """Close a connection so that the other side gets a reset."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def misbehaving() -> Iterator[Misbehave]:
+    """Yield a function that serves one behaviour on a port of its own until the test ends."""
+    listeners = []
+
+    def start(behaviour: Behaviour) -> Server:
+        listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        listeners.append(listener)
+        server = Server(f"http://127.0.0.1:{listener.getsockname()[1]}")
+
+        def one(connection: socket.socket) -> None:
+            with connection, suppress(OSError):
+                request = read_request(connection)
+                server.requests.append(request)
+                behaviour(connection, request)
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    threading.Thread(target=one, args=(connection,), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        return server
+
+    yield start
+    for listener in listeners:
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()

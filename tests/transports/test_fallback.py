@@ -1,0 +1,571 @@
+"""The fallback: the last good answer where Intercom fails, marked, and never where it would hide something."""
+
+import asyncio
+import gzip
+import json
+import logging
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from intercom import AsyncIntercom, Intercom, SingleFilterSearchRequest
+from intercom.core.api_error import ApiError
+
+from intercom_kit.drill import objects
+from intercom_kit.drill.loopback import Loopback
+from intercom_kit.errors import InputError
+from intercom_kit.transports.fallback import AsyncFallbackTransport, FallbackTransport
+from intercom_kit.transports.last_good import BODY_LIMIT, ROUTES, Breaker
+from intercom_kit.transports.recorder import RecordingTransport
+from intercom_kit.transports.store import Cache
+from tests.conftest import Play
+from tests.servers import EMAIL, TOKEN, Behaviour, Misbehave, answer, reset
+
+CONTACT = {"type": "contact", "id": "63a07ddf05a32042dffac965", "email": EMAIL, "name": "Zoë"}
+PATH = f"/contacts/{CONTACT['id']}"
+PATIENT = Breaker(failures=10**9)  # asks every time
+HTML = "<html><title>502 Bad Gateway</title></html>"
+
+
+class Vendor:
+    """A server on loopback that answers as told at the moment. asked: the requests that came in."""
+
+    def __init__(self, misbehave: Misbehave) -> None:
+        self.behaviour: Behaviour = answer(json.dumps(CONTACT))
+        server = misbehave(self._answer)
+        self.url, self.asked = server.url, server.requests
+
+    def _answer(self, connection: socket.socket, request: bytes) -> None:
+        self.behaviour(connection, request)
+
+    def says(self, body: object, status: str = "200 OK", **headers: str) -> None:
+        """Answer like this from now on."""
+        self.behaviour = answer(body if isinstance(body, str | bytes) else json.dumps(body), status, **headers)
+
+
+@pytest.fixture
+def vendor(misbehave: Misbehave) -> Vendor:
+    """A server that answers as told."""
+    return Vendor(misbehave)
+
+
+@contextmanager
+def client_of(
+    vendor: Vendor | str,
+    cache: Cache | None = None,
+    token: str = TOKEN,
+    version: str = "2.16",
+    **options: Any,  # noqa: ANN401 - the transport's own
+) -> Iterator[httpx.Client]:
+    """Give an httpx client over the fallback."""
+    options.setdefault("breaker", PATIENT)
+    headers = {"Authorization": f"Bearer {token}", "Intercom-Version": version}
+    url = vendor if isinstance(vendor, str) else vendor.url
+    transport = FallbackTransport(cache, **options)
+    with httpx.Client(transport=transport, base_url=url, headers=headers, timeout=0.5) as client:
+        yield client
+
+
+def is_stale(response: httpx.Response) -> bool:
+    """Tell whether an answer is a kept one; its three marks agree."""
+    body = response.json() if response.status_code == 200 else {}
+    marks = {"x-intercom-kit-stale" in response.headers, body.get("_stale", False), "_stale_age_s" in body}
+    assert len(marks) == 1
+    return marks.pop()
+
+
+def silent(_: socket.socket, __: bytes) -> None:
+    """Answer nothing for longer than the client waits."""
+    time.sleep(0.8)
+
+
+def torn(connection: socket.socket, _: bytes) -> None:
+    """Break off in the middle of the body."""
+    connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n{"type":')
+
+
+FAILURES: dict[str, tuple[Behaviour, str]] = {
+    "rate limited": (answer('{"type":"error.list","errors":[{"code":"rate_limit_exceeded"}]}', "429 Too Many"), "429"),
+    "request timeout": (answer("", "408 Request Timeout"), "408"),
+    "server error": (answer('{"type":"error.list","errors":[{"code":"server_error"}]}', "500 Server Error"), "500"),
+    "a page from the edge": (answer(HTML, "502 Bad Gateway", content_type="text/html"), "502"),
+    "empty": (answer("", "503 Service Unavailable"), "503"),
+    "gateway timeout": (answer(HTML, "504 Gateway Time-out"), "504"),
+    "silence": (silent, "timeout"),
+    "a reset": (lambda connection, _: reset(connection), "network"),
+    "a torn answer": (torn, "network"),
+    "not HTTP": (lambda connection, _: connection.sendall(b"SSH-2.0-x\r\n"), "network"),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_the_last_good_answer_is_served_marked(vendor: Vendor, failure: str) -> None:
+    """Whatever way a call fails, the last good answer comes in its place, with status 200, its age and the reason."""
+    with client_of(vendor) as client:
+        fresh = client.get(PATH)
+        vendor.behaviour, why = FAILURES[failure]
+        stale = client.get(PATH)
+    assert not is_stale(fresh)
+    assert is_stale(stale)
+    body = stale.json()
+    assert 0 <= body.pop("_stale_age_s") < 5
+    assert body.pop("_stale") is True
+    assert body == CONTACT
+    assert stale.headers["x-intercom-kit-failure"] == why
+    assert stale.headers["x-intercom-kit-stale"] == "0"
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_without_a_good_answer_the_failure_comes_as_it_is(vendor: Vendor, failure: str) -> None:
+    """Where nothing was kept, the caller meets what it would have met without the fallback."""
+    vendor.behaviour, _ = FAILURES[failure]
+    outcomes = []
+    for transport in (None, FallbackTransport()):
+        with httpx.Client(transport=transport, base_url=vendor.url, timeout=0.5) as client:
+            try:
+                response = client.get(PATH)
+                outcomes.append((response.status_code, response.content, response.headers.get("content-type")))
+            except httpx.TransportError as error:
+                outcomes.append((type(error),))
+    assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize(
+    "status", ["400 Bad Request", "401 Unauthorized", "402 Payment Required", "403 Forbidden", "422 No"]
+)
+def test_a_refusal_is_never_papered_over(vendor: Vendor, status: str) -> None:
+    """A refused call comes through untouched, and what was kept is there when the server fails afterwards."""
+    refusal = {"type": "error.list", "request_id": "b2i3mhcboc6pcbe33q80", "errors": [{"code": "unauthorized"}]}
+    with client_of(vendor) as client:
+        client.get(PATH)
+        vendor.says(refusal, status, x_request_id="b2i3mhcboc6pcbe33q80")
+        refused = client.get(PATH)
+        vendor.says("", "503 Service Unavailable")
+        after = client.get(PATH)
+    assert (refused.status_code, refused.json()) == (int(status[:3]), refusal)
+    assert refused.headers["x-request-id"] == "b2i3mhcboc6pcbe33q80"
+    assert is_stale(after)
+
+
+@pytest.mark.parametrize("status", ["404 Not Found", "410 Gone"])
+def test_what_is_gone_is_not_served_again(vendor: Vendor, status: str) -> None:
+    """A 404 or 410 comes through and removes what was kept."""
+    with client_of(vendor) as client:
+        client.get(PATH)
+        vendor.says({"type": "error.list", "errors": [{"code": "not_found"}]}, status)
+        gone = client.get(PATH)
+        vendor.says("", "503 Service Unavailable")
+        after = client.get(PATH)
+    assert (gone.status_code, after.status_code) == (int(status[:3]), 503)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        HTML,
+        "",
+        "[1]",
+        '{"type":"error.list","errors":[{"code":"x"}]}',
+        '{"type":"contact","name":"' + "x" * BODY_LIMIT + '"}',
+    ],
+    ids=["html", "empty", "a list", "an error", "too large"],
+)
+def test_only_a_good_answer_is_kept(vendor: Vendor, body: str) -> None:
+    """A 200 that is not a JSON object of the API, or is too large, passes as it is and is not kept."""
+    vendor.says(body)
+    with client_of(vendor) as client:
+        assert client.get(PATH).text == body
+        vendor.says("", "503 Service Unavailable")
+        assert client.get(PATH).status_code == 503
+
+
+def test_an_answer_grows_too_old(vendor: Vendor) -> None:
+    """An answer older than the fallback age, an hour by default, is not served."""
+    now = [1_800_000_000.0]
+    with client_of(vendor, Cache(clock=lambda: now[0])) as client:
+        client.get(PATH)
+        vendor.says("", "503 Service Unavailable")
+        now[0] += 3600
+        last = client.get(PATH)
+        now[0] += 1
+        assert client.get(PATH).status_code == 503
+    assert last.json()["_stale_age_s"] == 3600
+    assert last.headers["x-intercom-kit-stale"] == "3600"
+
+
+def test_compressed_answers_and_streams_work(vendor: Vendor) -> None:
+    """A compressed answer is kept as text; fresh or stale, it can be read as a stream."""
+    vendor.says(gzip.compress(json.dumps(CONTACT).encode()), content_encoding="gzip")
+    with client_of(vendor) as client:
+        with client.stream("GET", PATH) as response:
+            assert json.loads(b"".join(response.iter_bytes(7))) == CONTACT
+        vendor.says("", "503 Service Unavailable")
+        with client.stream("GET", PATH) as response:
+            assert json.loads(b"".join(response.iter_raw()))["name"] == "Zoë"
+
+
+def test_of_an_answer_only_the_body_is_kept(vendor: Vendor, tmp_path: Path) -> None:
+    """Cookies and other headers are neither served with a kept answer nor written, nor is the token."""
+    vendor.says(CONTACT, set_cookie="session=cookie-canary", x_request_id="b2i3mhcboc6pcbe33q80")
+    with client_of(vendor, Cache(tmp_path / "cache.sqlite")) as client:
+        client.get(PATH)
+        vendor.says("", "503 Service Unavailable")
+        stale = client.get(PATH)
+    assert set(stale.headers) == {"content-type", "content-length", "x-intercom-kit-stale", "x-intercom-kit-failure"}
+    written = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    assert EMAIL.encode() in written
+    assert not [secret for secret in (b"cookie-canary", TOKEN.encode(), b"b2i3mhcboc6pcbe33q80") if secret in written]
+
+
+def test_searches_are_kept_by_what_they_ask(vendor: Vendor) -> None:
+    """The same search is served whatever the order of its keys; another one, or another page, is not."""
+    query = {"field": "role", "operator": "=", "value": "lead"}
+    other = dict(reversed(query.items()))
+    vendor.says({"type": "list", "data": [CONTACT], "total_count": 1})
+    with client_of(vendor) as client:
+        client.post("/contacts/search", json={"query": query, "pagination": {"per_page": 5}})
+        vendor.says("", "503 Service Unavailable")
+        again = client.post("/contacts/search", json={"pagination": {"per_page": 5}, "query": other})
+        page = {"per_page": 5, "starting_after": "x"}
+        assert client.post("/contacts/search", json={"query": query, "pagination": page}).status_code == 503
+        assert client.post("/conversations/search", json={"query": query}).status_code == 503
+    assert is_stale(again)
+    assert again.json()["data"] == [CONTACT]
+
+
+def test_the_query_is_part_of_the_question(vendor: Vendor) -> None:
+    """GET with another query string is another call; the order of its parts does not matter."""
+    with client_of(vendor) as client:
+        client.get(PATH, params={"display_as": "plaintext", "a": "1"})
+        vendor.says("", "503 Service Unavailable")
+        assert is_stale(client.get(PATH, params={"a": "1", "display_as": "plaintext"}))
+        assert client.get(PATH).status_code == 503
+
+
+def test_a_workspace_never_sees_another_ones_answers(vendor: Vendor, misbehave: Misbehave) -> None:
+    """Another token, another host or another API version is never served what was kept for this one."""
+    cache = Cache()
+    with client_of(vendor, cache) as client:
+        client.get(PATH)
+    vendor.says("", "503 Service Unavailable")
+    elsewhere = misbehave(answer("", "503 Service Unavailable"))
+    strangers = ((vendor, TOKEN + "x", "2.16"), (elsewhere.url, TOKEN, "2.16"), (vendor, TOKEN, "2.15"))
+    for where, token, version in strangers:
+        with client_of(where, cache, token, version) as client:
+            assert client.get(PATH).status_code == 503
+    with client_of(vendor, cache) as client:
+        assert is_stale(client.get(PATH))
+
+
+def test_writes_are_neither_kept_nor_replayed(vendor: Vendor) -> None:
+    """A write that fails is told as it failed, whatever was answered before, and leaves what was kept."""
+    with client_of(vendor) as client:
+        client.get(PATH)
+        assert client.put("/companies/5", json={"name": "x"}).status_code == 200
+        vendor.says("", "503 Service Unavailable")
+        assert client.put(PATH, json={"name": "x"}).status_code == 503
+        assert client.put("/companies/5", json={"name": "x"}).status_code == 503
+        assert client.post("/contacts", json={"name": "x"}).status_code == 503
+        assert is_stale(client.get(PATH))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PUT", PATH, {"name": "New"}),
+        ("DELETE", PATH, None),
+        ("POST", f"{PATH}/archive", None),
+        ("POST", f"{PATH}/tags", {"id": "123456"}),
+        ("DELETE", f"{PATH}/tags/123456", None),
+        ("POST", "/contacts/merge", {"from": CONTACT["id"], "into": "5ba682d23d7cf92bef87bfd4"}),
+        ("POST", "/contacts/merge", {"from": "5ba682d23d7cf92bef87bfd4", "into": CONTACT["id"]}),
+    ],
+)
+def test_a_successful_write_removes_what_it_changed(vendor: Vendor, method: str, path: str, body: object) -> None:
+    """After a write to an object, found by its id or by its external id, the answer of before is not served."""
+    with client_of(vendor) as client:
+        client.get(PATH)
+        client.get("/contacts/find_by_external_id/user-1")
+        client.request(method, path, json=body)
+        vendor.says("", "503 Service Unavailable")
+        assert client.get(PATH).status_code == 503
+        assert client.get("/contacts/find_by_external_id/user-1").status_code == 503
+
+
+def test_what_is_erased_is_erased_everywhere(vendor: Vendor) -> None:
+    """Deleting a contact, or redacting a conversation, also removes the searches that show it."""
+    with client_of(vendor) as client:
+        vendor.says({"type": "list", "data": [CONTACT]})
+        client.post("/contacts/search", json={"query": {}})
+        vendor.says({"type": "conversation.list", "conversations": [{"id": "1911149811"}]})
+        client.post("/conversations/search", json={"query": {}})
+        vendor.says({"id": CONTACT["id"], "deleted": True})
+        client.delete(PATH)
+        client.post("/conversations/redact", json={"type": "source", "conversation_id": "1911149811"})
+        vendor.says("", "503 Service Unavailable")
+        assert client.post("/contacts/search", json={"query": {}}).status_code == 503
+        assert client.post("/conversations/search", json={"query": {}}).status_code == 503
+
+
+def test_the_calls_that_tell_how_intercom_is_are_never_kept(vendor: Vendor) -> None:
+    """GET /me and lists are asked every time unless a team adds a route of its own."""
+    with client_of(vendor) as client:
+        for path in ("/me", "/contacts", "/companies/5"):
+            client.get(path)
+        vendor.says("", "503 Service Unavailable")
+        assert {client.get(path).status_code for path in ("/me", "/contacts", "/companies/5")} == {503}
+    vendor.says(CONTACT)
+    with client_of(vendor, routes=ROUTES | {"GET /companies/{id}"}) as client:
+        client.get("/companies/5")
+        vendor.says("", "503 Service Unavailable")
+        assert is_stale(client.get("/companies/5"))
+
+
+@pytest.mark.parametrize(
+    "route", ["PUT /contacts/{id}", "POST /contacts", "GET /contacts/{contact_id}", "/contacts/{id}"]
+)
+def test_a_route_that_may_not_be_kept_is_refused(route: str) -> None:
+    """Only reads can be added, written as this kit writes routes."""
+    with pytest.raises(InputError, match=r"GET /companies/\{id\}"):
+        FallbackTransport(routes={route})
+
+
+def test_a_base_url_may_have_a_path(vendor: Vendor) -> None:
+    """Behind a gateway that adds a path before the API's, the same calls are kept."""
+    with client_of(f"{vendor.url}/gateway/v7") as client:
+        client.get(PATH)
+        vendor.says("", "503 Service Unavailable")
+        assert is_stale(client.get(PATH))
+
+
+def test_a_call_is_not_held_up_while_nothing_answers(vendor: Vendor) -> None:
+    """After five failures in a row what is kept is served at once; one call every few seconds asks, and ends it."""
+    now = [0.0]
+    transport = FallbackTransport(breaker=Breaker(clock=lambda: now[0]))
+    with httpx.Client(transport=transport, base_url=vendor.url, timeout=0.2) as client:
+        client.get(PATH)
+        vendor.behaviour = silent
+        waited = []
+        for _ in range(30):
+            start = time.perf_counter()
+            assert is_stale(client.get(PATH))
+            waited.append(time.perf_counter() - start)
+        assert len(vendor.asked) == 6
+        assert min(waited[:5]) > 0.15
+        assert max(waited[5:]) < 0.1
+        assert client.get(PATH).headers["x-intercom-kit-failure"] == "open circuit"
+        with pytest.raises(httpx.ReadTimeout):
+            client.get("/contacts/5ba682d23d7cf92bef87bfd4")  # nothing to serve: asked all the same
+        asked = len(vendor.asked)
+        now[0] += 5
+        vendor.says(CONTACT)
+        assert not is_stale(client.get(PATH))
+        assert not is_stale(client.get(PATH))
+        assert len(vendor.asked) == asked + 2
+    assert transport.counts == {"answered": 3, "stale": 31, "spared": 26, "failed": 1}
+
+
+def test_routes_fail_apart(vendor: Vendor) -> None:
+    """While searches hang, contacts are still asked for; a failure now and then opens nothing."""
+    breaker = Breaker(failures=3)
+    for _ in range(2):
+        breaker.failed("GET /contacts/{id}")
+    breaker.answered("GET /contacts/{id}")
+    breaker.failed("GET /contacts/{id}")
+    for _ in range(3):
+        breaker.failed("POST /contacts/search")
+    assert breaker.is_open("POST /contacts/search")
+    assert not breaker.is_open("GET /contacts/{id}")
+    with client_of(vendor, breaker=breaker) as client:
+        assert not is_stale(client.get(PATH))
+
+
+def test_a_broken_cache_breaks_no_call(vendor: Vendor, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """When the cache's file is destroyed under it, calls go on without a fallback, and that is said once."""
+    cache = Cache(tmp_path / "cache.sqlite")
+    with client_of(vendor, cache) as client:
+        client.get(PATH)
+        cache.close()
+        (tmp_path / "cache.sqlite").write_bytes(b"\xff" * 8192)
+        assert client.get(PATH).json() == CONTACT
+        assert client.put(PATH, json={}).status_code == 200
+        vendor.says("", "503 Service Unavailable")
+        assert client.get(PATH).status_code == 503
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warnings) == 1
+    assert "There is no fallback" in warnings[0]
+
+
+def test_an_outage_is_said_once_a_minute(vendor: Vendor, caplog: pytest.LogCaptureFixture) -> None:
+    """However many stale answers are served, the log has one warning, and no id in it."""
+    with client_of(vendor) as client:
+        client.get(PATH)
+        vendor.says("", "503 Service Unavailable")
+        for _ in range(20):
+            client.get(PATH)
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warnings == ["Intercom fails (GET /contacts/{id}: 503): the last good answers are served, marked as stale."]
+
+
+def test_the_request_log_tells_the_truth(vendor: Vendor, tmp_path: Path) -> None:
+    """With the recorder under the fallback, the log has the failures that callers did not see."""
+    log = tmp_path / "requests.jsonl"
+    with client_of(vendor, transport=RecordingTransport(log)) as client:
+        client.get(PATH)
+        for failure in ("empty", "silence"):
+            vendor.behaviour, _ = FAILURES[failure]
+            assert is_stale(client.get(PATH))
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(row["status_code"], row["error_type"]) for row in rows] == [(200, None), (503, None), (None, "timeout")]
+
+
+def test_many_threads_share_a_transport(vendor: Vendor) -> None:
+    """Sixteen threads that call before and during an outage each get their own contact, and every call is counted."""
+    identities = [objects.contact_id(number) for number in range(16)]
+
+    def echo(connection: socket.socket, request: bytes) -> None:
+        name = request.split(b" ")[1].rpartition(b"/")[2].decode()
+        answer(json.dumps({"type": "contact", "id": name}))(connection, request)
+
+    vendor.behaviour = echo
+    transport = FallbackTransport()
+    with httpx.Client(transport=transport, base_url=vendor.url, timeout=5) as client, ThreadPoolExecutor(16) as pool:
+
+        def ids() -> list[tuple[str, bool]]:
+            answers = pool.map(lambda name: client.get(f"/contacts/{name}"), identities * 5)
+            return [(one.json()["id"], is_stale(one)) for one in answers]
+
+        assert ids() == [(name, False) for name in identities * 5]
+        vendor.says("", "503 Service Unavailable")
+        assert ids() == [(name, True) for name in identities * 5]
+    assert transport.counts["answered"] == transport.counts["stale"] == 80
+
+
+WORKER = """
+import sys, httpx
+from intercom_kit.transports.fallback import FallbackTransport
+url, path, token, cache = sys.argv[1:]
+with httpx.Client(transport=FallbackTransport(cache), headers={"Authorization": f"Bearer {token}"}) as client:
+    print(client.get(url + path).json().get("_stale", False))
+"""
+
+
+def test_workers_and_restarts_share_a_file(vendor: Vendor, tmp_path: Path) -> None:
+    """What one worker process was answered, another serves in the outage, and one that starts after a kill as well."""
+
+    def worker() -> str:
+        command = [sys.executable, "-c", WORKER, vendor.url, PATH, TOKEN, str(tmp_path / "cache.sqlite")]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+
+    assert worker() == "False"
+    vendor.says("", "503 Service Unavailable")
+    assert worker() == "True"
+    assert worker() == "True"
+
+
+# The official SDK
+
+
+def lead() -> SingleFilterSearchRequest:
+    """Make the filter of a search for leads."""
+    return SingleFilterSearchRequest(field="role", operator="=", value="lead")
+
+
+def test_the_official_sdk_degrades(play: Play) -> None:
+    """python-intercom over the fallback reads contacts, conversations and searches in an outage, as objects, marked."""
+    loopback = play("vendor-outage", at_s=-1200)
+    cache = Cache(clock=loopback_clock(loopback))
+    with httpx.Client(transport=FallbackTransport(cache)) as http:
+        client = Intercom(token=objects.CANARY_TOKEN, base_url=loopback.api_url, httpx_client=http)
+        contact = client.contacts.find(contact_id=objects.contact_id(7))
+        leads = client.contacts.search(query=lead()).response
+        conversation_id = str((client.conversations.list().items or [])[0].id)
+        conversation = client.conversations.find(conversation_id=conversation_id)
+        loopback.onset -= 1800  # ten minutes into the outage
+
+        stale: Any = client.contacts.find(contact_id=objects.contact_id(7))
+        assert stale._stale
+        assert stale._stale_age_s == pytest.approx(1800, abs=5)
+        assert (stale.email, stale.external_id) == (contact.email, contact.external_id)
+        found: Any = client.contacts.search(query=lead()).response
+        assert found._stale
+        assert [one.id for one in found.data] == [one.id for one in leads.data or ()]
+        kept: Any = client.conversations.find(conversation_id=conversation_id)
+        assert kept._stale
+        assert kept.conversation_parts == conversation.conversation_parts
+        raw = client.contacts.with_raw_response.find(contact_id=objects.contact_id(7))
+        assert int(raw.headers["x-intercom-kit-stale"]) == pytest.approx(1800, abs=5)
+        with pytest.raises(ApiError) as raised:
+            client.contacts.find(contact_id=objects.contact_id(8))
+    assert raised.value.status_code in (500, 502, 503)
+
+
+def loopback_clock(loopback: Loopback) -> Callable[[], float]:
+    """A clock that runs with the scenario's, so that moving the onset ages what was kept."""
+    start = loopback.onset
+    return lambda: time.time() + start - loopback.onset
+
+
+def test_the_official_sdk_still_sees_a_revoked_token(play: Play) -> None:
+    """When the token is revoked, the SDK raises the 401 although the contact was kept."""
+    loopback = play("token-revoked", at_s=-60)
+    with httpx.Client(transport=FallbackTransport()) as http:
+        client = Intercom(token=objects.CANARY_TOKEN, base_url=loopback.api_url, httpx_client=http)
+        client.contacts.find(contact_id=objects.contact_id(7))
+        loopback.onset -= 120
+        with pytest.raises(ApiError) as raised:
+            client.contacts.find(contact_id=objects.contact_id(7))
+    assert raised.value.status_code == 401
+
+
+def test_the_async_sdk_degrades(play: Play, tmp_path: Path) -> None:
+    """AsyncIntercom over the async transport does the same, many calls at once, and a write removes what it changed."""
+    loopback = play("vendor-outage", at_s=-60)
+    ids = [objects.contact_id(number) for number in range(20)]
+
+    async def night() -> list[bool]:
+        transport = AsyncFallbackTransport(tmp_path / "cache.sqlite")
+        async with httpx.AsyncClient(transport=transport) as http:
+            client = AsyncIntercom(token=objects.CANARY_TOKEN, base_url=loopback.api_url, httpx_client=http)
+            await asyncio.gather(*(client.contacts.find(contact_id=one) for one in ids))
+            await client.contacts.search(query=lead())
+            loopback.onset -= 120
+            found: list[Any] = list(await asyncio.gather(*(client.contacts.find(contact_id=one) for one in ids)))
+            found.append((await client.contacts.search(query=lead())).response)
+            with pytest.raises(ApiError):
+                await client.contacts.find(contact_id=objects.contact_id(30))
+            assert [one.id for one in found[:-1]] == ids
+            assert transport.counts["stale"] == 21
+            return [one._stale for one in found]
+
+    assert asyncio.run(night()) == [True] * 21
+
+
+@pytest.mark.parametrize("failure", ["empty", "silence", "a torn answer"])
+def test_the_async_transport_does_what_the_other_does(vendor: Vendor, failure: str) -> None:
+    """Fresh, stale, refused, changed and not kept: the async transport answers alike, and leaves its loop free."""
+
+    async def night() -> list[httpx.Response]:
+        transport = AsyncFallbackTransport(breaker=Breaker(failures=2))
+        async with httpx.AsyncClient(transport=transport, base_url=vendor.url, timeout=0.3) as client:
+            seen = [await client.get(PATH), await client.get("/me")]
+            vendor.behaviour, _ = FAILURES[failure]
+            seen += [await client.get(PATH) for _ in range(4)]
+            with pytest.raises(httpx.HTTPError):
+                (await client.get("/contacts/5ba682d23d7cf92bef87bfd4")).raise_for_status()
+            vendor.says(CONTACT)
+            await client.put(PATH, json={})
+            return seen
+
+    *fresh, first, second, third, fourth = asyncio.run(night())
+    assert [is_stale(one) for one in fresh] == [False, False]
+    assert all(is_stale(one) for one in (first, second, third, fourth))
+    assert fourth.headers["x-intercom-kit-failure"] == "open circuit"

@@ -1,0 +1,437 @@
+"""The recorder: one row a call whatever happens to it, nothing in it that names a person, and no call broken."""
+
+import asyncio
+import gc
+import gzip
+import json
+import logging
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from intercom import Intercom, SingleFilterSearchRequest
+from intercom.core.api_error import ApiError
+
+from intercom_kit.records import REQUEST_COLUMNS
+from intercom_kit.transports.recorder import AsyncRecordingTransport, RecordingTransport
+from tests.conftest import Play
+from tests.servers import EMAIL, TOKEN, Behaviour, Misbehave, answer, reset
+
+SALT = b"a salt for tests"
+
+
+def _rows(path: Path) -> list[dict[str, object]]:
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert all(list(row) == list(REQUEST_COLUMNS) for row in rows)
+    return rows
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """Where the request log is written."""
+    return tmp_path / "requests.jsonl"
+
+
+def test_the_official_sdk_is_recorded_by_one_line(play: Play, log: Path) -> None:
+    """python-intercom over the recording transport: every call has its row, answered and refused alike."""
+    loopback = play("healthy")
+    before = datetime.now(UTC)
+    with httpx.Client(transport=RecordingTransport(log, app="sync-job")) as recorded:
+        token, url = (loopback.environment[f"INTERCOM_{name}"] for name in ("ACCESS_TOKEN", "BASE_URL"))
+        client = Intercom(token=token, base_url=url, httpx_client=recorded)
+        me = client.admins.identify()
+        assert me is not None
+        everybody = SingleFilterSearchRequest(field="created_at", operator=">", value="0")
+        contact = client.contacts.search(query=everybody).items[0]
+        client.contacts.find(contact.id)
+        with pytest.raises(ApiError):
+            client.contacts.find("0" * 24)
+    rows = _rows(log)
+    assert [(row["method"], row["route"], row["status_code"]) for row in rows] == [
+        ("GET", "/me", 200),
+        ("POST", "/contacts/search", 200),
+        ("GET", "/contacts/{id}", 200),
+        ("GET", "/contacts/{id}", 404),
+    ]
+    assert {row["app"] for row in rows} == {"sync-job"}
+    assert rows[0]["ratelimit_limit"] == 1667
+    assert all(isinstance(row["request_id"], str) for row in rows)
+    assert [row["error_type"] for row in rows] == [None, None, None, "not_found"]
+    assert before <= datetime.fromisoformat(str(rows[0]["timestamp"])) <= datetime.now(UTC)
+    written = log.read_text()
+    for secret in (contact.id, str(contact.email), "0" * 24, str(me.email), "Bearer"):
+        assert secret not in written
+    assert rows[2]["contact"] != rows[3]["contact"]
+    assert rows[0]["contact"] is None
+
+
+def test_a_scenario_of_rate_limits_reaches_the_log(play: Play, log: Path) -> None:
+    """A 429 keeps its status, its code and what was left of the window."""
+    environment = play("rate-limited").environment
+    with httpx.Client(transport=RecordingTransport(log), base_url=environment["INTERCOM_BASE_URL"]) as client:
+        client.get("/me", headers={"Authorization": f"Bearer {environment['INTERCOM_ACCESS_TOKEN']}"})
+    (row,) = _rows(log)
+    assert (row["status_code"], row["error_type"], row["ratelimit_remaining"]) == (429, "rate_limit_exceeded", 0)
+    assert isinstance(row["ratelimit_reset"], int)
+
+
+def _hang(_connection: socket.socket, _request: bytes) -> None:
+    time.sleep(0.6)
+
+
+def _resets(connection: socket.socket, _request: bytes) -> None:
+    reset(connection)
+
+
+def _breaks_off(connection: socket.socket, _request: bytes) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nhalf")
+
+
+def _breaks_off_failing(connection: socket.socket, _request: bytes) -> None:
+    connection.sendall(b"HTTP/1.1 500 Oops\r\nContent-Length: 99\r\n\r\nhalf")
+
+
+def _garbage(connection: socket.socket, _request: bytes) -> None:
+    connection.sendall(b"what?\r\n\r\n")
+
+
+FAILURES: list[tuple[Behaviour, int | None, str]] = [
+    (_hang, None, "timeout"),
+    (_resets, None, "reset"),
+    (lambda _connection, _request: None, None, "reset"),
+    (_breaks_off, None, "reset"),
+    (_breaks_off_failing, 500, "reset"),
+    (_garbage, None, "protocol"),
+]
+
+
+@pytest.mark.parametrize(("behaviour", "status", "error_type"), FAILURES)
+def test_a_call_without_an_answer_has_its_row(
+    behaviour: Behaviour, status: int | None, error_type: str, misbehave: Misbehave, log: Path
+) -> None:
+    """A call that ends in an exception leaves one row that says why, and the exception reaches the caller."""
+    url = misbehave(behaviour).url
+    with httpx.Client(transport=RecordingTransport(log), timeout=0.3) as client, pytest.raises(httpx.TransportError):
+        client.get(f"{url}/me")
+
+    async def same() -> None:
+        async with httpx.AsyncClient(transport=AsyncRecordingTransport(log), timeout=0.3) as other:
+            await other.get(f"{url}/me")
+
+    with pytest.raises(httpx.TransportError):
+        asyncio.run(same())
+    rows = _rows(log)
+    assert [(row["status_code"], row["error_type"]) for row in rows] == [(status, error_type)] * 2
+    assert all(0 < float(str(row["duration_ms"])) < 1000 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("url", "error_type"), [("http://127.0.0.1:9/me", "connect"), ("http://api.intercom.invalid/me", "dns")]
+)
+def test_a_call_that_reaches_nobody_has_its_row(url: str, error_type: str, log: Path) -> None:
+    """Refused connections and names that do not resolve are told apart."""
+    with httpx.Client(transport=RecordingTransport(log)) as client, pytest.raises(httpx.ConnectError):
+        client.get(url)
+    assert [row["error_type"] for row in _rows(log)] == [error_type]
+
+
+def test_a_cancelled_call_has_its_row(misbehave: Misbehave, log: Path) -> None:
+    """A task that is cancelled while it waits is recorded as cancelled."""
+    server = misbehave(_hang)
+
+    async def run() -> None:
+        async with httpx.AsyncClient(transport=AsyncRecordingTransport(log)) as client:
+            async with asyncio.timeout(0.1):
+                await client.get(server.url)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(run())
+    assert [row["error_type"] for row in _rows(log)] == ["cancelled"]
+
+
+def test_the_duration_runs_until_the_body_is_read(misbehave: Misbehave, log: Path) -> None:
+    """A slow body is slow, however fast its headers came; a body read in part or not at all ends with its closing."""
+
+    def slow(connection: socket.socket, _request: bytes) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+        time.sleep(0.2)
+        connection.sendall(b"cd")
+
+    server = misbehave(slow)
+    with httpx.Client(transport=RecordingTransport(log)) as client:
+        assert client.get(server.url).text == "abcd"
+        with client.stream("GET", server.url) as response:
+            assert response.status_code == 200
+            assert len(log.read_text().splitlines()) == 1
+        with client.stream("GET", server.url) as response:
+            next(response.iter_raw())
+    rows = _rows(log)
+    assert [(row["status_code"], row["error_type"]) for row in rows] == [(200, None)] * 3
+    assert float(str(rows[0]["duration_ms"])) >= 200
+    assert all(float(str(row["duration_ms"])) < 190 for row in rows[1:])
+
+
+def test_a_response_that_nobody_closes_has_its_row(misbehave: Misbehave, log: Path) -> None:
+    """A forgotten response is a call all the same, and is counted once."""
+    client = httpx.Client(transport=RecordingTransport(log))
+    response = client.send(client.build_request("GET", misbehave(answer("{}")).url), stream=True)
+    assert response.status_code == 200
+    client.close()
+    del response
+    gc.collect()
+    assert [row["status_code"] for row in _rows(log)] == [200]
+
+
+def test_every_redirect_is_a_call(misbehave: Misbehave, log: Path) -> None:
+    """What goes over the network counts, not what the caller sees."""
+    target = misbehave(answer("{}"))
+    server = misbehave(answer("", "302 Found", location=f"{target.url}/contacts/1234"))
+    with httpx.Client(transport=RecordingTransport(log), follow_redirects=True) as client:
+        client.get(f"{server.url}/me")
+    assert [(row["route"], row["status_code"]) for row in _rows(log)] == [("/me", 302), ("/contacts/{id}", 200)]
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "code"),
+    [
+        (b'{"errors":[{"code":"rate_limit_exceeded"}]}', "identity", "rate_limit_exceeded"),
+        (gzip.compress(b'{"errors":[{"code":"unauthorized"}]}'), "gzip", "unauthorized"),
+        (b'{"error_key":"oops"}', "identity", "oops"),
+        (f'{{"errors":[{{"code":"{EMAIL}"}}]}}'.encode(), "identity", None),
+        (b"<html>", "identity", None),
+        (b'{"errors":{"email":"is bad"}}', "identity", None),
+        (b"[" * 100_000, "identity", None),
+        (gzip.compress(bytes(50_000_000)), "gzip", None),
+        (b'{"errors":[{"code":"late"}],"pad":"' + b"x" * 20_000 + b'"}', "identity", None),
+        (b"", "identity", None),
+    ],
+)
+def test_of_an_error_its_code_is_kept(
+    body: bytes, encoding: str, code: str | None, misbehave: Misbehave, log: Path
+) -> None:
+    """The code in an error's body becomes the row's error type, and nothing else of the body does."""
+    server = misbehave(answer(body, "429 Too Many Requests", content_encoding=encoding))
+    with httpx.Client(transport=RecordingTransport(log)) as client, client.stream("GET", server.url) as response:
+        assert b"".join(response.iter_raw()) == body
+    assert [row["error_type"] for row in _rows(log)] == [code]
+
+
+def test_headers_that_are_no_numbers_or_ids_are_not_written(misbehave: Misbehave, log: Path) -> None:
+    """An address in a request id or in a rate limit does not get into the log."""
+    headers = {"x_request_id": EMAIL, "x_ratelimit_limit": EMAIL, "x_ratelimit_reset": "-1", "set_cookie": TOKEN}
+    server = misbehave(answer("{}", **headers))
+    with httpx.Client(transport=RecordingTransport(log), headers={"Authorization": f"Bearer {TOKEN}"}) as client:
+        client.post(f"{server.url}/contacts/search?email={EMAIL}", json={"email": EMAIL})
+    assert EMAIL not in log.read_text()
+    assert TOKEN not in log.read_text()
+    (row,) = _rows(log)
+    assert (row["route"], row["request_id"], row["ratelimit_limit"]) == ("/contacts/search", None, None)
+
+
+def _silent(request: httpx.Request) -> httpx.Response:
+    del request
+    return httpx.Response(200)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    segments=st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=4),
+    owner=st.sampled_from(["contacts", "conversations", "x"]),
+)
+def test_no_path_leaves_an_id_in_the_log(segments: list[str], owner: str, tmp_path: Path) -> None:
+    """Whatever stands in a path, the log holds words of the API's own paths and hashes only."""
+    log = tmp_path / "any.jsonl"
+    log.unlink(missing_ok=True)
+    transport = RecordingTransport(log, transport=httpx.MockTransport(_silent), salt=SALT, app="a")
+    url = "http://h/" + "/".join(quote(segment, safe="/?#@:", errors="replace") for segment in (owner, *segments))
+    with httpx.Client(transport=transport) as client:
+        client.get(url)
+    (row,) = _rows(log)
+    route = str(row["route"])
+    assert all(part == "{id}" or part.replace("_", "").isalpha() for part in route.strip("/").split("/"))
+    for kind in ("contact", "conversation"):
+        value = row[kind]
+        assert value is None or (len(str(value)) == 16 and int(str(value), 16) >= 0)
+
+
+def test_hashes_count_people_without_naming_them(log: Path) -> None:
+    """The same id gives the same hash under every route and salt file, another salt gives another."""
+    urls = ["/contacts/abc", "/contacts/abc/tags", "/conversations/abc", "/conversations/77/customers/abc", "/contacts"]
+
+    def record(path: Path, salt: bytes | None) -> list[tuple[object, object]]:
+        transport = RecordingTransport(path, transport=httpx.MockTransport(_silent), salt=salt)
+        with httpx.Client(transport=transport, base_url="http://h") as client:
+            for url in urls:
+                client.get(url)
+        return [(row["contact"], row["conversation"]) for row in _rows(path)]
+
+    one = record(log, None)
+    again = record(log, None)[len(urls) :]
+    other = record(log.with_name("other.jsonl"), None)
+    assert one == again
+    assert [(contact is not None, conversation is not None) for contact, conversation in one] == [
+        (True, False),
+        (True, False),
+        (False, True),
+        (True, True),
+        (False, False),
+    ]
+    assert one[0][0] == one[1][0] == one[3][0] != one[2][1]
+    assert {value for pair in one for value in pair if value} & {
+        value for pair in other for value in pair if value
+    } == set()
+    salt = log.with_name("requests.jsonl.salt")
+    assert stat.S_IMODE(salt.stat().st_mode) == 0o600
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    assert sorted(path.name for path in log.parent.iterdir()) == [
+        "other.jsonl",
+        "other.jsonl.salt",
+        "requests.jsonl",
+        "requests.jsonl.salt",
+    ]
+
+
+def _get(transport: httpx.BaseTransport, times: int = 1) -> None:
+    with httpx.Client(transport=transport, base_url="http://h") as client:
+        for _ in range(times):
+            assert client.get("/me").status_code == 200
+
+
+def test_a_full_disk_is_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """Writing to a device that is always full warns once, and every call goes on."""
+    _get(RecordingTransport("/dev/full", transport=httpx.MockTransport(_silent), salt=SALT), times=5)
+    assert [record.levelno for record in caplog.records if "recorded" in record.message] == [logging.WARNING]
+    assert "Calls are not recorded in /dev/full: No space left on device" in caplog.text
+
+
+def test_a_log_that_cannot_be_made_is_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A folder that is not there breaks neither the start nor a call."""
+    _get(RecordingTransport(tmp_path / "no" / "log.jsonl", transport=httpx.MockTransport(_silent)), times=3)
+    assert caplog.text.count("Calls are not recorded") == 1
+    assert "Hashes will differ after a restart" in caplog.text
+
+
+def test_a_torn_line_is_left_alone_and_the_next_one_is_whole(log: Path) -> None:
+    """After a crash in the middle of a line, the next row begins on a line of its own."""
+    log.write_bytes(b'{"timestamp":"2026')
+    _get(RecordingTransport(log, transport=httpx.MockTransport(_silent)), times=2)
+    torn, *lines = log.read_text().splitlines()
+    assert torn == '{"timestamp":"2026'
+    assert [json.loads(line)["status_code"] for line in lines] == [200, 200]
+
+
+def test_the_log_can_be_moved_away(log: Path) -> None:
+    """Rotation needs no restart: the next row makes a new log."""
+    transport = RecordingTransport(log, transport=httpx.MockTransport(_silent))
+    _get(transport)
+    log.rename(log.with_suffix(".1"))
+    _get(transport)
+    assert len(_rows(log)) == len(_rows(log.with_suffix(".1"))) == 1
+
+
+PROCESS = """
+import sys, threading, httpx
+from intercom_kit.transports.recorder import RecordingTransport
+transport = RecordingTransport(sys.argv[1], app=sys.argv[2],
+                               transport=httpx.MockTransport(lambda request: httpx.Response(200, json={})))
+client = httpx.Client(transport=transport, base_url="http://h")
+def work():
+    for number in range(int(sys.argv[3])):
+        client.get(f"/contacts/{number}")
+        print(number, flush=True)
+threads = [threading.Thread(target=work) for _ in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+"""
+
+
+def _process(log: Path, app: str, times: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PROCESS, str(log), app, str(times)], stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_threads_and_processes_share_a_log(log: Path) -> None:
+    """Three processes of four threads each lose no row, tear none, and agree on one salt."""
+    processes = [_process(log, f"app-{number}", 50) for number in range(3)]
+    for process in processes:
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    rows = _rows(log)
+    assert len(rows) == 3 * 4 * 50
+    assert {row["app"] for row in rows} == {"app-0", "app-1", "app-2"}
+    assert len({row["contact"] for row in rows}) == 50
+
+
+def test_a_kill_loses_at_most_the_line_being_written(log: Path) -> None:
+    """After kill -9 every call that had ended is in the log, and every line but the last is whole."""
+    process = _process(log, "app", 100_000)
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(0.2)
+    os.kill(process.pid, signal.SIGKILL)
+    ended = 1 + len(process.stdout.read().splitlines())
+    process.wait()
+    process.stdout.close()
+    lines = log.read_bytes().split(b"\n")
+    assert all(json.loads(line)["status_code"] == 200 for line in lines[:-1])
+    assert len(lines) - 1 >= ended
+
+
+def test_an_odd_answer_is_one_warning_and_goes_on(log: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What the recorder cannot describe is passed on all the same."""
+
+    def headless(_request: httpx.Request) -> httpx.Response:
+        response = httpx.Response(200)
+        del response.headers
+        return response
+
+    transport = RecordingTransport(log, transport=httpx.MockTransport(headless))
+    assert transport.handle_request(httpx.Request("GET", "http://h/")).status_code == 200
+    assert "Calls are not recorded" in caplog.text
+
+
+def test_a_transport_of_ones_own_carries_and_closes(log: Path) -> None:
+    """The given transport is used for every call, and closed with the client."""
+    closed = threading.Event()
+
+    class Own(httpx.BaseTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            return httpx.Response(200, stream=_Stream(), request=request)
+
+        def close(self) -> None:
+            closed.set()
+
+    class _Stream(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"own"
+
+    with httpx.Client(transport=RecordingTransport(log, transport=Own())) as client:
+        assert client.get("http://h/me").text == "own"
+    assert closed.is_set()
+    assert len(_rows(log)) == 1
+
+
+def test_the_environments_proxy_still_carries_the_calls(
+    misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch, log: Path
+) -> None:
+    """Recording takes no call off the proxy that httpx would have used."""
+    proxy = misbehave(answer("", "502 Bad Gateway"))
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    with httpx.Client(transport=RecordingTransport(log)) as client, pytest.raises(httpx.ProxyError):
+        client.get("https://api.example.test/me")
+    assert proxy.requests[0].startswith(b"CONNECT api.example.test:443")
+    assert [row["error_type"] for row in _rows(log)] == ["connect"]

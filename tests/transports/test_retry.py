@@ -1,0 +1,223 @@
+"""Retries: only where repeating is safe and may help, as long as the window lasts, and never more than their share."""
+
+import asyncio
+import json
+import socket
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import httpx
+import pytest
+
+from intercom_kit.transports.fallback import FallbackTransport
+from intercom_kit.transports.retry import RESERVE, AsyncRetryTransport, RetryTransport
+from intercom_kit.transports.store import Cache
+from tests.servers import Behaviour, Misbehave, Server, answer, reset
+
+PATH = "/contacts/63a07ddf05a32042dffac965"
+GOOD = answer(json.dumps({"type": "contact"}))
+LIMITED = '{"type":"error.list","errors":[{"code":"rate_limit_exceeded"}]}'
+FAILURES: dict[str, Behaviour] = {
+    "500": answer("{}", "500 Server Error"),
+    "503, empty": answer("", "503 Service Unavailable"),
+    "408": answer("", "408 Request Timeout"),
+    "reset": lambda connection, _: reset(connection),
+    "timeout": lambda *_: time.sleep(0.5),
+}
+
+
+def in_turn(misbehave: Misbehave, *behaviours: Behaviour) -> Server:
+    """Serve the behaviours one after the other, the last one for ever."""
+    left = list(behaviours)
+
+    def next_one(connection: socket.socket, request: bytes) -> None:
+        (left.pop(0) if len(left) > 1 else left[0])(connection, request)
+
+    return misbehave(next_one)
+
+
+def limited(**headers: str) -> Behaviour:
+    """Answer 429 with these headers."""
+    return answer(LIMITED, "429 Too Many Requests", **headers)
+
+
+def client_of(server: Server, slept: list[float], **options: float) -> httpx.Client:
+    """Return an httpx client that retries, and notes the seconds it would have slept."""
+    transport = RetryTransport(sleep=slept.append, **options)
+    return httpx.Client(transport=transport, base_url=server.url, timeout=0.3)
+
+
+def test_a_429_waits_for_the_window_to_end_and_some_more(misbehave: Misbehave) -> None:
+    """The wait reaches over the reset, by a random part of five seconds: twenty clients do not wake together."""
+    reset_at, wakes = int(time.time()) + 12, list[float]()
+    for _ in range(20):
+        server = in_turn(misbehave, limited(x_ratelimit_reset=str(reset_at)), GOOD)
+        transport = RetryTransport(sleep=lambda wait_s: wakes.append(time.time() + wait_s))
+        with httpx.Client(transport=transport, base_url=server.url) as client:
+            assert client.get(PATH).status_code == 200
+    assert len(wakes) == 20
+    assert reset_at <= min(wakes)
+    assert max(wakes) <= reset_at + 5.5
+    assert max(wakes) - min(wakes) > 1
+
+
+def test_a_window_that_stays_full_is_given_up(misbehave: Misbehave) -> None:
+    """After three attempts the 429 comes through whole, with its headers."""
+    server = in_turn(misbehave, limited(x_ratelimit_reset=str(int(time.time()) + 3), x_ratelimit_remaining="0"))
+    slept = list[float]()
+    with client_of(server, slept) as client:
+        response = client.get(PATH)
+    assert (response.status_code, response.text, response.headers["x-ratelimit-remaining"]) == (429, LIMITED, "0")
+    assert len(server.requests) == 3
+    assert len(slept) == 2
+
+
+def test_without_a_reset_the_wait_doubles(misbehave: Misbehave) -> None:
+    """A 429 that tells no reset, as an overloaded server sends, is retried after a second or so, then later."""
+    server = in_turn(misbehave, limited())
+    slept = list[float]()
+    with client_of(server, slept) as client:
+        client.get(PATH)
+    assert 1 <= slept[0] <= 3
+    assert 2 <= slept[1] <= 6
+
+
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
+def test_retry_after_is_honoured(misbehave: Misbehave, status: str) -> None:
+    """Retry-After counts where it is sent, in seconds or as a date, whatever else the answer tells."""
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=11), usegmt=True)
+    for value in ("10", date):
+        failing = answer("", status, retry_after=value, x_ratelimit_reset=str(int(time.time()) + 2))
+        slept = list[float]()
+        with client_of(in_turn(misbehave, failing, GOOD), slept) as client:
+            assert client.get(PATH).status_code == 200
+        assert len(slept) == 1
+        assert 7 <= slept[0] <= 12.1
+
+
+@pytest.mark.parametrize("header", [{"retry_after": "3600"}, {"x_ratelimit_reset": "99999999999"}])
+def test_what_takes_too_long_is_told_not_waited_for(misbehave: Misbehave, header: dict[str, str]) -> None:
+    """A wait beyond the patience gives the answer back at once."""
+    server, slept = in_turn(misbehave, limited(**header), GOOD), list[float]()
+    with client_of(server, slept) as client:
+        assert client.get(PATH).status_code == 429
+    assert slept == []
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize("again", [True, False])
+def test_a_failure_is_retried_once(misbehave: Misbehave, failure: str, again: bool) -> None:
+    """5xx, 408 and no answer get one retry after about half a second; what comes of it is given."""
+    server = in_turn(misbehave, FAILURES[failure], FAILURES[failure] if again else GOOD, GOOD)
+    slept = list[float]()
+    with client_of(server, slept) as client:
+        if again and failure in ("reset", "timeout"):
+            with pytest.raises(httpx.TransportError):
+                client.get(PATH)
+        else:
+            assert client.get(PATH).status_code == (int(failure[:3]) if again else 200)
+    assert len(server.requests) == 2
+    assert len(slept) == 1
+    assert 0.25 <= slept[0] <= 0.75
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("failure", ["429", *FAILURES])
+def test_a_write_is_never_repeated(misbehave: Misbehave, method: str, failure: str) -> None:
+    """Whatever becomes of a write, it is sent once."""
+    server = in_turn(misbehave, FAILURES.get(failure, limited(retry_after="1")), GOOD)
+    slept = list[float]()
+    with client_of(server, slept) as client:
+        try:
+            assert client.request(method, f"{PATH}/tags", json={"id": "7"}).status_code != 200
+        except httpx.TransportError:
+            assert failure in ("reset", "timeout")
+    assert len(server.requests) == 1
+    assert slept == []
+
+
+def test_a_search_is_repeated_whole(misbehave: Misbehave) -> None:
+    """A search is a read although it is sent by POST; its body is sent again, even one that came in pieces."""
+    server = in_turn(misbehave, FAILURES["500"], GOOD)
+    with client_of(server, []) as client:
+        pieces = (piece for piece in (b'{"query"', b":{}}"))
+        headers = {"Content-Type": "application/json", "Content-Length": "12"}
+        assert client.post("/contacts/search", content=pieces, headers=headers).status_code == 200
+    assert [request.rpartition(b"\r\n\r\n")[2] for request in server.requests] == [b'{"query":{}}'] * 2
+
+
+@pytest.mark.parametrize("status", ["200 OK", "400 Bad Request", "401 Unauthorized", "403 Forbidden", "404 Not Found"])
+def test_an_answer_is_an_answer(misbehave: Misbehave, status: str) -> None:
+    """What will not change by itself is not asked again."""
+    server = in_turn(misbehave, answer("{}", status))
+    with client_of(server, []) as client:
+        client.get(PATH)
+    assert len(server.requests) == 1
+
+
+def test_retries_are_a_share_of_the_calls(misbehave: Misbehave) -> None:
+    """When everything fails, ten retries are sent, and after that one for every ten calls."""
+    server, slept = in_turn(misbehave, FAILURES["500"]), list[float]()
+    with client_of(server, slept) as client:
+        for _ in range(100):
+            client.get(PATH)
+    assert RESERVE + 100 * 0.1 - 1 <= len(slept) <= RESERVE + 100 * 0.1
+    assert len(server.requests) == 100 + len(slept)
+
+
+def test_a_retry_needs_no_second_connection(misbehave: Misbehave) -> None:
+    """The failed answer's connection is given back before the retry: a pool of one is enough."""
+    server, slept = in_turn(misbehave, answer("x" * 500_000, "500 Server Error"), GOOD), list[float]()
+    carrier = httpx.HTTPTransport(limits=httpx.Limits(max_connections=1))
+    with httpx.Client(transport=RetryTransport(carrier, sleep=slept.append), base_url=server.url, timeout=1) as client:
+        assert client.get(PATH).status_code == 200
+    assert len(slept) == 1
+
+
+def test_nobody_waits_where_there_is_something_to_serve(misbehave: Misbehave) -> None:
+    """Over the fallback, a kept answer comes at once; a call without one waits and is repeated."""
+    other = "/contacts/5ba682d23d7cf92bef87bfd4"
+    server = in_turn(misbehave, GOOD, limited(retry_after="5"), limited(retry_after="5"), GOOD)
+    slept = list[float]()
+    transport = RetryTransport(FallbackTransport(Cache()), sleep=slept.append)
+    with httpx.Client(transport=transport, base_url=server.url) as client:
+        client.get(PATH)
+        assert client.get(PATH).json()["_stale"]
+        assert slept == []
+        assert client.get(other).json() == {"type": "contact"}
+    assert transport.retries == len(slept) == 1
+
+
+def test_the_async_transport_does_the_same(misbehave: Misbehave) -> None:
+    """Over asyncio: a 429 waits to the reset, a failure is retried once, a write never, in a pool of one."""
+    slept = list[float]()
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    async def night() -> list[int]:
+        limits = limited(x_ratelimit_reset=str(int(time.time()) + 4))
+        server = in_turn(misbehave, limits, GOOD, FAILURES["reset"], GOOD, FAILURES["503, empty"], GOOD)
+        carrier = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=1))
+        transport = AsyncRetryTransport(carrier, sleep=sleep)
+        async with httpx.AsyncClient(transport=transport, base_url=server.url, timeout=2) as client:
+            return [
+                (await client.get(PATH)).status_code,
+                (await client.post("/contacts/search", json={})).status_code,
+                (await client.post("/contacts", json={})).status_code,
+                transport.retries,
+            ]
+
+    assert asyncio.run(night()) == [200, 200, 503, 2]
+    assert 1 <= slept[0] <= 9
+    assert 0.25 <= slept[1] <= 0.75
+
+
+def test_it_really_sleeps(misbehave: Misbehave) -> None:
+    """Without a sleep of one's own, the retry comes after the window's end by the clock."""
+    reset_at = int(time.time()) + 1
+    server = in_turn(misbehave, answer("", "503 Service Unavailable", retry_after="1"), GOOD)
+    with httpx.Client(transport=RetryTransport(), base_url=server.url) as client:
+        assert client.get(PATH).status_code == 200
+    assert time.time() >= reset_at

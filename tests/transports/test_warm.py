@@ -1,0 +1,245 @@
+"""Warming: a full cache before the outage, below a share of the rate limit, resumable, and stopped without loss."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from intercom import Intercom
+
+from intercom_kit.drill import objects
+from intercom_kit.errors import InputError, SettingsError
+from intercom_kit.settings import Settings, load_settings
+from intercom_kit.transports.fallback import FallbackTransport
+from intercom_kit.transports.store import Cache
+from intercom_kit.transports.warm import GIVE_UP, WORKERS, Warmed, read_ids, warm
+from tests.conftest import Play
+from tests.servers import TOKEN, Behaviour, Misbehave, Server, answer
+
+IDS = [objects.contact_id(number) for number in range(60)]
+RATE = {"x_ratelimit_limit": "2000", "x_ratelimit_remaining": "1500", "x_ratelimit_reset": "1800000000"}
+
+
+def settings_of(server: Server) -> Settings:
+    """Return settings that point at a server."""
+    return load_settings(dotenv=None, base_url_override=server.url, token=TOKEN, timeout_s=2.0)
+
+
+def contacts(seen: list[float] | None = None, **headers: str) -> Behaviour:
+    """Answer with the contact that is asked for, noting when."""
+
+    def behave(connection: socket.socket, request: bytes) -> None:
+        if seen is not None:
+            seen.append(time.time())
+        name = request.split(b" ")[1].rpartition(b"/")[2].decode()
+        answer(json.dumps({"type": "contact", "id": name}), **(RATE | headers))(connection, request)
+
+    return behave
+
+
+def test_a_warm_cache_carries_the_sdk_through_an_outage(play: Play, tmp_path: Path) -> None:
+    """Contacts and conversations that were never read before the outage are served in it, under the official SDK."""
+    loopback = play("vendor-outage", at_s=-300)
+    settings, cache = loopback.settings(), Cache(tmp_path / "cache.sqlite")
+    conversation = str(objects.conversations(time.time())[-1]["id"])
+    assert warm(settings, IDS[:20], cache, share=1) == Warmed(kept=20)
+    assert warm(settings, [conversation], cache, kind="conversations", share=1) == Warmed(kept=1)
+    loopback.onset -= 600
+    with httpx.Client(transport=FallbackTransport(tmp_path / "cache.sqlite")) as http:
+        client = Intercom(token=objects.CANARY_TOKEN, base_url=loopback.api_url, httpx_client=http)
+        assert [client.contacts.find(contact_id=name).id for name in IDS[:20]] == IDS[:20]
+        assert client.conversations.find(conversation_id=conversation).id == conversation
+
+
+def test_an_app_that_pins_its_version_is_warmed_for_it(play: Play) -> None:
+    """An answer is kept for the API version that the app sends, and serves no other."""
+    loopback, cache = play("vendor-outage", at_s=-300), Cache()
+    warm(loopback.settings(), IDS[:1], cache, version="2.16", share=1)
+    loopback.onset -= 600
+    authorization = {"Authorization": f"Bearer {objects.CANARY_TOKEN}"}
+    with httpx.Client(transport=FallbackTransport(cache), base_url=loopback.api_url, headers=authorization) as client:
+        pinned = client.get(f"/contacts/{IDS[0]}", headers={"Intercom-Version": "2.16"})
+        assert pinned.json()["_stale"]
+        assert client.get(f"/contacts/{IDS[0]}").status_code >= 500
+
+
+def test_the_rate_stays_below_its_share(misbehave: Misbehave) -> None:
+    """With 2,000 requests a window and a share of 0.1, sixty calls take three seconds, spread evenly."""
+    seen = list[float]()
+    server = misbehave(contacts(seen))
+    assert warm(settings_of(server), IDS, Cache(), share=0.1).kept == 60
+    seen.sort()
+    assert seen[-1] - seen[1] >= 58 / 20 - 0.2
+    for start in seen:
+        assert len([at for at in seen if start <= at < start + 1]) <= 20 + 3  # threads are not that punctual
+
+
+def test_several_calls_are_under_way_at_once(misbehave: Misbehave) -> None:
+    """Where answers take long, their number is not what bounds the rate."""
+    quick = contacts()
+
+    def slow(connection: socket.socket, request: bytes) -> None:
+        time.sleep(0.25)
+        quick(connection, request)
+
+    start = time.time()
+    assert warm(settings_of(misbehave(slow)), IDS[:41], Cache(), share=1).kept == 41
+    assert time.time() - start < 41 * 0.25 / 3
+
+
+@pytest.mark.parametrize("status", ["200 OK", "429 Too Many Requests"])
+def test_a_full_window_is_left_to_the_app(misbehave: Misbehave, status: str) -> None:
+    """When others have used up the window, or the call is refused, nothing is asked until it ends; then it goes on."""
+    seen = list[float]()
+    ends = int(time.time()) + 2
+    good = contacts(seen)
+
+    def behave(connection: socket.socket, request: bytes) -> None:
+        if len(seen) == 3 and status != "200 OK":
+            seen.append(time.time())
+            answer("{}", status, x_ratelimit_limit="2000", x_ratelimit_reset=str(ends))(connection, request)
+        elif len(seen) == 3:
+            contacts(seen, x_ratelimit_remaining="150", x_ratelimit_reset=str(ends))(connection, request)
+        else:
+            good(connection, request)
+
+    assert warm(settings_of(misbehave(behave)), IDS[:20], Cache(), share=0.1) == Warmed(kept=20)
+    assert not [at for at in seen[5:] if at < ends]  # one more may have been on its way
+    assert len(seen) == (20 if status == "200 OK" else 21)
+
+
+def test_a_second_run_goes_on_where_the_first_stopped(misbehave: Misbehave) -> None:
+    """What is fresh is not asked for again; what has aged, or was not reached, is."""
+    now = [1_800_000_000.0]
+    cache, server, done = Cache(clock=lambda: now[0]), misbehave(contacts()), list[tuple[int, int]]()
+    assert warm(settings_of(server), IDS[:10], cache, share=1).kept == 10
+    second = warm(settings_of(server), IDS[:15], cache, share=1, on_progress=lambda *seen: done.append(seen))
+    assert second == Warmed(kept=5, fresh=10)
+    assert len(server.requests) == 15
+    assert done[-1] == (15, 15)
+    assert [ready for ready, _ in done] == sorted(ready for ready, _ in done)
+    now[0] += 1800
+    assert warm(settings_of(server), IDS[:15], cache, share=1) == Warmed(kept=15)
+
+
+def test_what_is_gone_is_counted_and_removed(misbehave: Misbehave) -> None:
+    """An id that Intercom does not know any more is missing, and what was kept of it goes."""
+    now, good = [1_800_000_000.0], contacts()
+    gone = answer('{"type":"error.list","errors":[{"code":"not_found"}]}', "404 Not Found", **RATE)
+    server: Server
+
+    def behave(connection: socket.socket, request: bytes) -> None:
+        (good if len(server.requests) <= 2 else gone)(connection, request)
+
+    server, cache = misbehave(behave), Cache(clock=lambda: now[0])
+    assert warm(settings_of(server), IDS[:2], cache, share=1) == Warmed(kept=2)
+    now[0] += 3000
+    assert warm(settings_of(server), IDS[1:4], cache, share=1) == Warmed(missing=3)
+    assert len(cache) == 1
+
+
+@pytest.mark.parametrize(("status", "word"), [("401 Unauthorized", "triage"), ("403 Forbidden", "triage")])
+def test_a_refused_token_stops_it_at_once(misbehave: Misbehave, status: str, word: str) -> None:
+    """A token that is refused is tried on no more ids than were under way, of thousands."""
+    server = misbehave(answer('{"type":"error.list","errors":[{"code":"unauthorized"}]}', status))
+    warmed = warm(settings_of(server), IDS, Cache(), share=1)
+    assert warmed.kept == 0
+    assert 1 <= warmed.failed <= WORKERS
+    assert warmed.failed + warmed.left == len(IDS)
+    assert status[:3] in warmed.stopped
+    assert word in warmed.stopped
+    assert len(server.requests) <= WORKERS
+
+
+def test_an_outage_stops_it_after_some_tries(misbehave: Misbehave) -> None:
+    """After ten failures in a row it gives up, says so, and keeps what it has."""
+    good = contacts()
+    server: Server
+
+    def behave(connection: socket.socket, request: bytes) -> None:
+        (good if len(server.requests) <= 5 else answer("", "503 Service Unavailable", **RATE))(connection, request)
+
+    server = misbehave(behave)
+    cache = Cache()
+    warmed = warm(settings_of(server), IDS, cache, share=1)
+    assert warmed.kept == len(cache) == 5
+    assert GIVE_UP <= warmed.failed <= GIVE_UP + 8
+    assert warmed.left == 60 - warmed.kept - warmed.failed
+    assert "Run it again later" in warmed.stopped
+
+
+def test_silence_stops_it_too() -> None:
+    """Where nothing listens it gives up as well, without an exception."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    settings = load_settings(dotenv=None, base_url_override=url, token=TOKEN)
+    warmed = warm(settings, IDS[:12], Cache(), share=1)
+    assert warmed.failed == GIVE_UP
+    assert "does not answer" in warmed.stopped
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupt_loses_nothing(misbehave: Misbehave, tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C ends it at once, kill -9 as well; what was kept is kept, and the next run skips it."""
+    server = misbehave(contacts())
+    path = tmp_path / "cache.sqlite"
+    code = (
+        "import sys; from pathlib import Path; from intercom_kit.transports.store import Cache; "
+        "from intercom_kit.transports.warm import warm; from intercom_kit.settings import load_settings; "
+        f"warm(load_settings(), {IDS!r}, Cache(Path(sys.argv[1])), share=0.05, "
+        "on_progress=lambda done, total: print(done, flush=True))"
+    )
+    environment = os.environ | {"INTERCOM_BASE_URL": server.url, "INTERCOM_ACCESS_TOKEN": TOKEN}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    while int(process.stdout.readline()) < 6:
+        pass
+    process.send_signal(number)
+    start = time.time()
+    process.communicate(timeout=30)
+    assert time.time() - start < 2
+    assert process.returncode in (-number, 1)
+    kept = len(Cache(path))
+    assert 6 <= kept < 30
+    assert warm(settings_of(server), IDS, Cache(path), share=1) == Warmed(kept=60 - kept, fresh=kept)
+
+
+def test_ids_are_read_from_a_file(tmp_path: Path) -> None:
+    """One id a line, each once, in order; comments and blank lines are left out; what is no id is named by its line."""
+    path = tmp_path / "ids.txt"
+    path.write_text("# most needed first\n63a0\n\n  5ba6  # VIP\n63a0\n")
+    assert read_ids(path) == ["63a0", "5ba6"]
+    path.write_text("63a0\nsomebody@example.com\n")
+    with pytest.raises(InputError, match=r"line 2: 'somebody@example\.com' is not an id"):
+        read_ids(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_ids(tmp_path / "none.txt")
+
+
+def test_what_cannot_work_is_refused_before_anything_is_asked(misbehave: Misbehave) -> None:
+    """A share that is none, an id that would lead to another path, more ids than fit, and no token are refused."""
+    server = misbehave(contacts())
+    settings = settings_of(server)
+    for share in (0, -1, 1.5, float("nan")):
+        with pytest.raises(InputError, match="share"):
+            warm(settings, IDS, Cache(), share=share)
+    for name in ("../me", "a/b", "", "x" * 65, "a?b"):
+        with pytest.raises(InputError, match="not an id"):
+            warm(settings, [name], Cache())
+    with pytest.raises(InputError, match="60 ids and the cache holds 50"):
+        warm(settings, IDS, Cache(max_entries=50))
+    with pytest.raises(SettingsError, match="INTERCOM_ACCESS_TOKEN"):
+        warm(load_settings(dotenv=None, base_url_override=server.url), IDS, Cache())
+    assert server.requests == []

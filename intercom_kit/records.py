@@ -285,6 +285,23 @@ class Figure(Record):
     sources: tuple[str, ...] = ()
 
 
+class Onset(Record):
+    """When a state began, as an interval and never as a point: after `after` and by `by`, UTC.
+
+    For an onset these are the last good and the first bad moment, for a recovery the last bad and the first good one.
+    after: None where the evidence begins later, so that nothing bounds it. signal: what showed it (errors, 429,
+    latency, or words such as "the checks"). sources: the evidence ids that it rests on.
+    """
+
+    after: UtcTime | None = None
+    by: UtcTime
+    signal: str = ""
+    sources: tuple[str, ...] = ()
+
+
+Recovery = Onset  # the same interval, for the end; there is none where the evidence ends before it
+
+
 class ActionItem(Record):
     """Something to be done after the incident; `text` starts with a verb and `done_when` says how one can tell."""
 

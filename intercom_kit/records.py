@@ -15,7 +15,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 from intercom_kit.errors import IncidentIdError
 
 Outcome = Literal["ok", "failed", "unknown"]
-CheckName = Literal["api", "status_page", "search", "health", "network"]
+CheckName = Literal["api", "status_page", "search", "conversations", "health", "network"]
 Verdict = Literal["healthy", "vendor_acknowledged", "vendor_suspected", "ours", "undetermined"]
 Severity = Literal["P1", "P2", "P3", "P4"]
 Cause = Literal[
@@ -47,6 +47,8 @@ State = Literal["open", "mitigated", "resolved", "reviewed"]
 ErrorType = Literal[
     "timeout", "dns", "connect", "tls", "reset", "protocol", "redirect", "body_too_large", "not_json", "wrong_shape"
 ]
+AnsweredBy = Literal["intercom", "edge", "gateway", "proxy"]
+TlsProblem = Literal["unknown_ca", "wrong_host", "expired", "other"]
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 CAUSES: tuple[Cause, ...] = get_args(Cause)
@@ -56,6 +58,7 @@ CHECK_LABELS: dict[CheckName, str] = {
     "api": "Intercom API",
     "status_page": "Status page",
     "search": "Search",
+    "conversations": "Conversations",
     "health": "Our health",
     "network": "Network",
 }
@@ -150,8 +153,24 @@ class Phases(Record):
     first_byte_ms: float | None = None
 
 
+class Component(Record):
+    """A part of the vendor's product that its status page shows as not operational.
+
+    status: in Statuspage's words (degraded_performance, partial_outage, major_outage, under_maintenance).
+    regions: us, eu, au as its name or group says; empty when it names none.
+    """
+
+    name: str
+    status: str
+    regions: tuple[str, ...] = ()
+
+
 class VendorIncident(Record):
-    """An unresolved incident, or a maintenance under way, as the vendor's status page told it."""
+    """An incident or a maintenance, as the vendor's status page reported it.
+
+    regions: us, eu, au as read from its words; empty when it names none. resolved_at: when it was resolved, UTC.
+    until: the announced end of a maintenance, UTC.
+    """
 
     name: str
     kind: Literal["incident", "maintenance"] = "incident"
@@ -162,6 +181,9 @@ class VendorIncident(Record):
     updated_at: UtcTime | None = None
     components: tuple[str, ...] = ()
     region: str | None = None  # us, eu, au where the page's regional form told it
+    regions: tuple[str, ...] = ()
+    resolved_at: UtcTime | None = None
+    until: UtcTime | None = None
 
 
 class RawResponse(Record):
@@ -183,6 +205,13 @@ class CheckRecord(Record):
     observed: the finding in plain words.
     error_type: why no usable answer came; error_code, error_message: what the API's error body said.
     slow: answered, but after more than the configured time.
+    samples: how often the same call was made in this run; samples_failed: how many of these failed, None when it was
+    made once. The other fields are those of the first failed call, or of the first call when none failed.
+    answered_by: whose answer it is, judged from headers and body (edge: Intercom's load balancer; gateway: something
+    in between; proxy: an answer to CONNECT); None without an answer or when it cannot be told. first_line: the first
+    line of text of an answer that is not Intercom's, scrubbed, at most 120 characters.
+    tls_problem, tls_issuer, tls_names: why the certificate was refused, and what it says of its issuer and names.
+    components: those not operational; resolved: incidents resolved within the last hour. skipped: why it was not made.
     """
 
     run: str
@@ -198,6 +227,14 @@ class CheckRecord(Record):
     error_message: str | None = None
     request_id: str | None = None
     slow: bool = False
+    samples: int = 1
+    samples_failed: int | None = None
+    answered_by: AnsweredBy | None = None
+    first_line: str = ""
+    tls_problem: TlsProblem | None = None
+    tls_issuer: str | None = None
+    tls_names: tuple[str, ...] = ()
+    skipped: str = ""
     configured: bool = True  # False: this check has nothing to ask (no health URL)
     phases: Phases = Phases()
     rate_limit: RateLimit | None = None
@@ -205,6 +242,8 @@ class CheckRecord(Record):
     region: str | None = None  # api: the workspace's region; status_page: the region it was asked about
     indicator: str | None = None  # status_page: none, minor, major, critical, maintenance
     vendor_incidents: tuple[VendorIncident, ...] = ()  # status_page: unresolved, or under way
+    components: tuple[Component, ...] = ()
+    resolved: tuple[VendorIncident, ...] = ()
     health_value: str | None = None  # health: what stood at the configured path
     responses: tuple[RawResponse, ...] = ()
 
@@ -236,6 +275,7 @@ class Decision(Record):
     """What the checks of one run mean: whose problem, why, how bad, by when, and what to do.
 
     at: when the last check of the run began, UTC. respond_by: the deadline of the severity, UTC; None when healthy.
+    notes: remarks beside the verdict, such as "monitoring gap (P4): …". asked: the parts of the API that were asked.
     """
 
     at: UtcTime
@@ -250,6 +290,8 @@ class Decision(Record):
     path: tuple[Step, ...] = ()
     actions: tuple[Action, ...] = ()
     rate_limit: RateLimit | None = None
+    notes: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
 
 
 class Event(Record):

@@ -1,4 +1,4 @@
-"""The five checks, asked at once, each within its own deadline; the whole takes as long as the slowest.
+"""The checks, asked at once, each within its own deadline; the whole takes as long as the slowest.
 
 To add one, add its name to records.CheckName, its question below, and that to collect_checks.
 """
@@ -34,7 +34,7 @@ _PageAnswer = tuple[object, ErrorType | None, str]  # the body or None, why ther
 async def collect_checks(
     settings: Settings, *, on_done: OnDone | None = None, clock: Clock = utc_now
 ) -> tuple[CheckRecord, ...]:
-    """Ask all five at once and return their records in the order of CHECK_NAMES.
+    """Ask all at once and return their records in the order of CHECK_NAMES.
 
     Takes settings.timeout_s seconds at most. on_done is called with each record as it comes. clock: gives the time
     that the records tell, UTC. Raises SettingsError when there is no token; whatever the world does is a record.
@@ -51,7 +51,8 @@ async def collect_checks(
             on_done(record)
         return record
 
-    checks = (check_api(this), check_status_page(this), check_search(this), check_health(this), check_network(this))
+    api = (check_api(this), check_status_page(this), check_search(this), check_conversations(this))
+    checks = (*api, check_health(this), check_network(this))
     return tuple(await asyncio.gather(*(told(check) for check in checks)))
 
 
@@ -138,6 +139,13 @@ async def check_search(this: Round) -> CheckRecord:
     return _called(this, "search", f"POST {path}", answer)
 
 
+async def check_conversations(this: Round) -> CheckRecord:
+    """List one conversation, what users live on; nothing of it is kept."""
+    path = "/conversations?per_page=1"
+    answer = await ask_api(this.settings, "GET", path, deadline=this.deadline, clock=this.clock)
+    return _called(this, "conversations", "GET /conversations", answer)
+
+
 def _called(this: Round, name: CheckName, asked: str, answer: Answer) -> CheckRecord:
     body, error_type = parsed(answer)
     code, message, request_id = error_of(body, this.redactor)
@@ -154,7 +162,7 @@ def _called(this: Round, name: CheckName, asked: str, answer: Answer) -> CheckRe
         observed = _call_failed(this, asked, answer, code, message)
         found |= {"error_code": code, "error_message": message}
         return this.record(name, answer, "failed", f"{observed} {_limit_words(answer, limit)}".strip(), **found)
-    right, seen, more = _me(this, body) if name == "api" else _hits(body)
+    right, seen, more = _me(this, body) if name == "api" else _listed(name, body)
     if right:
         observed = f"{asked} answered 200 in {in_time(answer.duration_ms)}{seen}. {_limit_words(answer, limit)}"
         return this.record(name, answer, "ok", observed.strip(), **found, **more)
@@ -204,10 +212,11 @@ def _me(this: Round, body: object) -> tuple[bool, str, dict[str, object]]:
     return True, seen, {"workspace": workspace, "region": region}
 
 
-def _hits(body: object) -> tuple[bool, str, dict[str, object]]:
-    """Read the answer to a search, as _me does."""
-    right = isinstance(body, dict) and isinstance(body.get("data"), list)
-    return right, "" if right else "without a list of contacts", {}
+def _listed(name: CheckName, body: object) -> tuple[bool, str, dict[str, object]]:
+    """Read the answer to a search or a list, as _me does."""
+    key, what = ("data", "contacts") if name == "search" else ("conversations", "conversations")
+    right = isinstance(body, dict) and isinstance(body.get(key), list)
+    return right, "" if right else f"without a list of {what}", {}
 
 
 async def check_status_page(this: Round) -> CheckRecord:

@@ -208,7 +208,7 @@ def test_the_token_goes_to_the_api_only(misbehave: Misbehave, caplog: pytest.Log
     assert b"/health" in paths
     assert b"/api/v2/summary.json" in paths
     assert not any(b"authorization" in request.lower() or TOKEN.encode() in request for request in other.requests)
-    assert sum(b"\r\nAuthorization: Bearer " + TOKEN.encode() in request for request in api.requests) == 2
+    assert sum(b"\r\nAuthorization: Bearer " + TOKEN.encode() in request for request in api.requests) == 3
     end = time.monotonic() + 5
     while b"" not in api.requests and time.monotonic() < end:
         time.sleep(0.01)

@@ -1,0 +1,291 @@
+"""The contract: what 0.1.0 derived from the evidence of eight incidents, against what today's code derives from it.
+
+`0.1.0/<incident>/` is an archive as 0.1.0 wrote it: evidence, incident.json, postmortem.md and the manifest that seals
+them (INC-token-revoked with its reports). `expected/<incident>.json` is what 0.1.0 derived from incident.json and the
+evidence alone: every figure, each run's verdict and `--json` object, the timeline, the linter's rules, the `--json` of
+`analyze` and `webhooks`, the line of the index. Neither is ever changed.
+
+    python tests/archives/derive.py                  print what differs and is not in changes.toml
+    python tests/archives/derive.py --all            print what is in changes.toml, too
+    python tests/archives/derive.py --json INC-…     print what today's code derives from one incident
+
+A field is named by its path, such as `figures.failed_share.value`. Where a change is meant, write it into changes.toml
+in the same commit; its head says how. An entry that explains no difference any more fails the test as well.
+
+Everything of the kit that this needs is imported below, and used in `derive` alone.
+"""
+
+import json
+import math
+import re
+import shutil
+import sys
+import tempfile
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from intercom_kit.analyze import deliveries
+from intercom_kit.analyze.webhooks import study_deliveries
+from intercom_kit.archive.summary import summary_of
+from intercom_kit.incident.case import open_case
+from intercom_kit.incident.triage import load_triage
+from intercom_kit.postmortem.lint import lint, to_json
+from intercom_kit.settings import load_settings
+
+HERE = Path(__file__).parent
+ARCHIVES, EXPECTED, CHANGES = HERE / "0.1.0", HERE / "expected", HERE / "changes.toml"
+INCIDENTS = tuple(sorted(path.stem for path in EXPECTED.glob("*.json")))
+Json = dict[str, Any]
+Scalar = str | int | float | bool | list[Any] | dict[str, Any] | None
+
+
+@cache
+def derive(incident: str) -> Json:
+    """Derive everything from a copy of an incident's evidence and facts, offline; equal calls give one object."""
+    with tempfile.TemporaryDirectory() as made:
+        source, target = ARCHIVES / incident, Path(made) / incident
+        shutil.copytree(source / "evidence", target / "evidence")
+        shutil.copy(source / "incident.json", target)
+        settings = load_settings(dotenv=None, outputs=Path(made))
+        case = open_case(settings, incident)
+        figures = case.log_edges | case.figures
+        names = {figure.evidence_id: f"figure {name}" for name, figure in figures.items()}
+        derived: Json = {
+            "figures": {
+                name: {"value": figure.value, "shown": figure.shown, "unknown": figure.unknown}
+                | {"sources": [names.get(source, source) for source in figure.sources]}
+                for name, figure in figures.items()
+            },
+            "runs": {
+                f"{run.at.isoformat()}": json.loads(load_triage(settings, incident, run.checks[0].run).to_json())
+                | {"summary": run.decision.summary}
+                | {side: [reason.text for reason in getattr(run.decision, side)] for side in REASONS}
+                for run in case.course.runs
+            },
+            "timeline": _keyed(
+                (
+                    {
+                        "at": row.at.isoformat(),
+                        "until": row.until and row.until.isoformat(),
+                        "label": row.label,
+                        "text": row.text,
+                        "cites": [names.get(cited, cited) for cited in row.cites],
+                    }
+                    for row in case.rows
+                ),
+                "at",
+            ),
+            "lint": json.loads(to_json(incident, lint(settings, incident))),
+            "index": summary_of(case).model_dump(mode="json"),
+        }
+        if case.findings:
+            derived["analyze"] = json.loads(case.findings.model_dump_json(by_alias=True)) | {
+                "readings": list(case.findings.readings)
+            }
+        if (target / "evidence" / deliveries.FILE).is_file():
+            kept = deliveries.load(target / "evidence")
+            derived["webhooks"] = json.loads(study_deliveries(kept).findings.model_dump_json())
+    problems = derived["lint"]["problems"]
+    for problem in problems:  # on which line of the document it was found is no matter of the evidence
+        problem["place"] = re.sub(r"(postmortem\.md):\d+", r"\1", problem["place"])
+    derived["lint"]["problems"] = _keyed(problems, "code", "place")
+    return derived
+
+
+REASONS = ("evidence_for", "evidence_against")
+
+
+def _keyed(items: Iterable[Json], *keys: str) -> Json:
+    """Name the items of a list by what tells them apart, so that one more does not shift those behind it."""
+    found, seen = {}, Counter[str]()
+    for item in items:
+        name = " ".join(str(item[key]) for key in keys)
+        seen[name] += 1
+        found[f"{name} #{seen[name]}" if seen[name] > 1 else name] = item
+    return found
+
+
+def flatten(value: Any, path: str = "") -> Iterator[tuple[str, Scalar]]:  # noqa: ANN401 - any JSON
+    """Yield (path, value) of everything that holds no further values; an empty list or object is a value."""
+    if isinstance(value, list) and value and all(isinstance(item, dict) and "name" in item for item in value):
+        value = _keyed(value, "name")
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    if not isinstance(value, (dict, list)) or not value:
+        yield path, value
+    for key, item in items:
+        yield from flatten(item, f"{path}.{key}".removeprefix("."))
+
+
+class _Missing:
+    def __repr__(self) -> str:
+        return "(no such field)"
+
+
+MISSING = _Missing()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A field that is not what 0.1.0 derived. was, now: MISSING where there is no such field."""
+
+    incident: str
+    path: str
+    was: object
+    now: object
+
+    def __str__(self) -> str:
+        return f"{self.incident}: {self.path}\n    0.1.0: {self.was!r}\n    today: {self.now!r}"
+
+
+KINDS = {  # what an entry of changes.toml has to say besides field and reason, and may say, by kind
+    "renamed": {"to"},
+    "removed": set(),
+    "added": set(),
+    "value": {"was", "now"},
+    "words": {"replace"},
+    "near": {"tolerance"},
+}
+
+
+@dataclass(eq=False)
+class Change:
+    """One intended difference: an entry of changes.toml. used: the incidents in which it explained something."""
+
+    field: str
+    kind: str
+    reason: str
+    incidents: Sequence[str] = INCIDENTS
+    to: str = ""
+    was: object = MISSING
+    now: object = MISSING
+    replace: Mapping[str, str] | None = None
+    tolerance: float = 0.0
+    used: set[str] = field(default_factory=set)
+    named: bool = False
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        """The path as a pattern in which * is any text; a path stands for what is below it, too."""
+        return re.compile("(.*)".join(map(re.escape, self.field.split("*"))) + r"(\..*)?")
+
+    def renames(self, path: str) -> str | None:
+        """Return the path under its new name, or None when this is not about it."""
+        match = self.pattern.fullmatch(path) if self.kind == "renamed" else None
+        if match is None:
+            return None
+        *stars, rest = match.groups(default="")
+        parts = self.to.split("*")
+        return "".join(part + star for part, star in zip(parts, [*stars, ""], strict=True)) + rest
+
+    def explains(self, found: Difference) -> bool:
+        """Tell whether this difference is the intended one."""
+        if found.incident not in self.incidents or not self.pattern.fullmatch(found.path):
+            return False
+        was, now = found.was, found.now
+        return {
+            "removed": now is MISSING,
+            "added": was is MISSING,
+            "value": (self.was is MISSING or _same(self.was, was)) and _same(self.now, now),
+            "words": self._reworded(was, now),
+            "near": _is_number(was) and _is_number(now) and _same(was, now, self.tolerance),
+        }.get(self.kind, False)
+
+    def _reworded(self, was: object, now: object) -> bool:
+        """Only words differ: those of `replace`, or any while every number stays."""
+        if not isinstance(was, str) or not isinstance(now, str):
+            return False
+        if self.replace is None:
+            return _numbers(was) == _numbers(now)
+        for old, new in self.replace.items():
+            was = was.replace(old, new)
+        return was == now
+
+
+def read_changes(path: Path = CHANGES) -> list[Change]:
+    """Read the table of intended differences; raises ValueError for an entry that is not whole."""
+    changes = []
+    for entry in tomllib.loads(path.read_text(encoding="utf-8")).get("change", []):
+        given = set(entry) - {"field", "kind", "reason", "incidents"}
+        needed, allowed = KINDS[entry["kind"]] - {"was", "replace"}, KINDS[entry["kind"]]
+        if not entry["reason"].strip() or not needed <= given <= allowed:
+            raise ValueError(f"{path.name}, {entry['field']}: {entry['kind']} needs {sorted(needed)} and a reason")
+        if unknown := set(entry.get("incidents", ())) - set(INCIDENTS):
+            raise ValueError(f"{path.name}, {entry['field']}: there is no incident {sorted(unknown)}")
+        changes.append(Change(**entry, named="incidents" in entry))
+    return changes
+
+
+def expected(incident: str) -> dict[str, Scalar]:
+    """Return what 0.1.0 derived, by path."""
+    return dict(flatten(json.loads((EXPECTED / f"{incident}.json").read_text(encoding="utf-8"))))
+
+
+def differences(incident: str, changes: Sequence[Change] = ()) -> list[Difference]:
+    """Return the differences that no entry explains, after what was renamed; entries note where they were used."""
+    was, now = expected(incident), dict(flatten(derive(incident)))
+    for change in changes:
+        if incident in change.incidents:
+            renamed = {path: new for path in was if (new := change.renames(path)) and path not in now and new in now}
+            if renamed:
+                change.used.add(incident)
+            was = {renamed.get(path, path): value for path, value in was.items()}
+    found = [
+        Difference(incident, path, was.get(path, MISSING), now.get(path, MISSING))
+        for path in dict.fromkeys([*was, *now])
+        if not _same(was.get(path, MISSING), now.get(path, MISSING))
+    ]
+    left = []
+    for difference in found:
+        explaining = [change for change in changes if change.explains(difference)]
+        for change in explaining:
+            change.used.add(incident)
+        if not explaining:
+            left.append(difference)
+    return left
+
+
+def stale(changes: Iterable[Change]) -> list[str]:
+    """Return the entries that explained no difference, after all incidents were compared."""
+    return [
+        f"{change.kind} {change.field}: it explains no difference{f' in {lacking}' if change.named else ''}; remove it"
+        for change in changes
+        if (lacking := sorted(set(change.incidents) - change.used)) and (change.named or not change.used)
+    ]
+
+
+def _same(was: object, now: object, tolerance: float = 1e-9) -> bool:
+    """Compare; fractions may differ in the last digits, as they do between machines."""
+    if _is_number(was) and _is_number(now):
+        return math.isclose(was, now, rel_tol=tolerance)  # type: ignore[arg-type]
+    return type(was) is type(now) and was == now
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _numbers(text: str) -> list[str]:
+    return re.findall(r"\d[\d.,:]*\d|\d", text)
+
+
+def main(words: Sequence[str]) -> int:
+    """Print as the module says; exit status 1 when a difference is not in the table, or an entry is stale."""
+    if words[:1] == ["--json"]:
+        sys.stdout.write(json.dumps(derive(words[1]), indent=1, ensure_ascii=False) + "\n")
+        return 0
+    changes = read_changes()
+    left = [found for incident in INCIDENTS for found in differences(incident, changes)]
+    shown = [found for incident in INCIDENTS for found in differences(incident)] if "--all" in words else left
+    complaints = [*map(str, shown), *stale(changes)]
+    sys.stdout.write("".join(f"{complaint}\n" for complaint in complaints))
+    sys.stdout.write(f"{len(left)} differences are not in {CHANGES.name}; {len(stale(changes))} entries are stale.\n")
+    return int(bool(left or stale(changes)))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

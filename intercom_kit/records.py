@@ -6,9 +6,11 @@ is its evidence id, so a citation can always be followed to the bytes it came fr
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Annotated, Literal, Self, get_args
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 
@@ -109,13 +111,24 @@ class Record(BaseModel):
 
     @classmethod
     def from_line(cls, line: bytes | str) -> Self:
-        """Read one line back; raises pydantic.ValidationError when it is not such a record."""
-        return cls.model_validate_json(line)
+        """Read one line back; raises pydantic.ValidationError when it is not such a record.
 
-    @property
+        Its evidence id is that of these bytes, as they stand, however this version would write them.
+        """
+        record = cls.model_validate_json(line)
+        record.__dict__["evidence_id"] = evidence_id(line.encode() if isinstance(line, str) else line)
+        return record
+
+    @cached_property
     def evidence_id(self) -> str:
         """The evidence id of this record, `ev:` and 12 hex digits."""
         return evidence_id(self.line())
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with other values, which is another record and has an id of its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("evidence_id", None)
+        return copied
 
 
 def evidence_id(line: bytes) -> str:
@@ -314,7 +327,9 @@ class Figure(Record):
 
     name: short and fixed; label: for people; value: None where it cannot be known, and then `unknown` says why.
     shown: the value as printed, with its unit. definition: what it means. query: what gives it, to be run in the
-    incident's folder. sources: the evidence ids it rests on.
+    incident's folder. sources: the evidence ids it rests on. unit: of the value (s, ms, calls, share, …; empty for
+    words). scope: which time span, apps and routes it is about, in words; printed with it, or under a heading that
+    says so.
     """
 
     name: str
@@ -325,6 +340,20 @@ class Figure(Record):
     definition: str = ""
     query: str = ""
     sources: tuple[str, ...] = ()
+    unit: str = ""
+    scope: str = ""
+
+
+class Span(Record):
+    """A span of time, UTC; `end` is excluded."""
+
+    start: UtcTime
+    end: UtcTime
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return (self.end - self.start).total_seconds()
 
 
 class Onset(Record):
@@ -342,6 +371,41 @@ class Onset(Record):
 
 
 Recovery = Onset  # the same interval, for the end; there is none where the evidence ends before it
+
+
+@dataclass(frozen=True)
+class Run:
+    """The checks of one run and what was decided from them."""
+
+    at: datetime
+    checks: tuple[CheckRecord, ...]
+    decision: Decision
+
+    @property
+    def name(self) -> str:
+        """The run's name in the evidence."""
+        return self.checks[0].run
+
+    @property
+    def cites(self) -> tuple[str, ...]:
+        """The evidence ids of the checks."""
+        return tuple(check.evidence_id for check in self.checks)
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether this run found anything but health."""
+        return self.decision.verdict != "healthy"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the timeline. at: UTC; until: where it is a span. label: what kind of thing; text: what happened."""
+
+    at: datetime
+    label: str
+    text: str
+    cites: tuple[str, ...]
+    until: datetime | None = None
 
 
 class ActionItem(Record):
@@ -371,6 +435,8 @@ class Correction(Record):
 class IncidentFacts(Record):
     """incident.json: what only people know. Everything else is recomputed from the evidence.
 
+    severity, severity_reason, started_at, ended_at, request_ids: declared: they win over what is computed, which is
+    shown beside them. origins: where a fact came from, by field: `set`, or the notebook whose parameter it was.
     single_factor_reason: why there is but one contributing factor. not_needed: kinds of action that are not needed, as
     `detect: why`. acronyms: what the team's short words mean, as `ABC: words`.
     """
@@ -380,6 +446,11 @@ class IncidentFacts(Record):
     state: State = "open"
     drill: str | None = None  # the scenario's name when this is no real incident
     created_at: UtcTime | None = None
+    severity: Severity | None = None
+    severity_reason: str = ""
+    started_at: UtcTime | None = None
+    ended_at: UtcTime | None = None
+    request_ids: tuple[str, ...] = ()
     commander: str = ""
     summary: str = ""
     root_cause: str = ""
@@ -398,6 +469,7 @@ class IncidentFacts(Record):
     not_needed: tuple[str, ...] = ()
     acronyms: tuple[str, ...] = ()
     corrections: tuple[Correction, ...] = ()
+    origins: dict[str, str] = {}
 
 
 def by_run(checks: Iterable[CheckRecord]) -> tuple[tuple[CheckRecord, ...], ...]:

@@ -1,26 +1,24 @@
 """The configuration: environment variables first, then an optional `.env` file, then defaults."""
 
+import io
 import os
 import re
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_args
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from intercom_kit.errors import SettingsError
 
 Region = Literal["us", "eu", "au"]
-API_HOSTS: dict[Region, str] = {
-    "us": "https://api.intercom.io",
-    "eu": "https://api.eu.intercom.io",
-    "au": "https://api.au.intercom.io",
-}
-API_VERSIONS = ("1.0", "1.1", "1.2", "1.3", "1.4", *(f"2.{minor}" for minor in range(17)), "Preview")
+API_VERSIONS = ("1.0", "1.1", "1.2", "1.3", "1.4", *(f"2.{minor}" for minor in range(17)), "Preview", "Unstable")
 SECRET_VARIABLES = ("INTERCOM_ACCESS_TOKEN", "INTERCOM_SLACK_WEBHOOK_URL")
+OTHER_SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+DOTENV_LIMIT = 64 * 1024  # bytes
 
 
 def _url(value: str) -> str:
@@ -51,7 +49,7 @@ def _base(value: str) -> str:
 def _plain(value: str) -> str:
     """Refuse what would break a line of a command, or a terminal."""
     if not value.isprintable():
-        raise ValueError("it holds a line break or a character that cannot be seen. Write it anew")
+        raise ValueError("it holds a line break or a character that cannot be seen. Write it again without it")
     return value
 
 
@@ -60,15 +58,18 @@ def _home(value: Path) -> Path:
     try:
         return value.expanduser()
     except RuntimeError:
-        raise ValueError("there is no such home as its ~ says. Write the whole path") from None
+        raise ValueError("its ~ names an unknown home directory. Use an absolute path") from None
 
 
 def _version(value: str) -> str:
-    if value not in API_VERSIONS:
-        raise ValueError(
-            f"it is not a version of the API. Use one of {API_VERSIONS[0]} to {API_VERSIONS[-2]}, or Preview"
-        )
+    """Accept whatever may be a version: new ones come, and an unknown one is no reason not to triage."""
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,40}", value):
+        raise ValueError("it is not a version of the API. Write it as 2.16 or Preview")
     return value
+
+
+def _bases(value: str) -> str:
+    return " ".join(_base(one) for one in re.split(r"[\s,]+", value) if one)
 
 
 def is_plain(token: SecretStr) -> bool:
@@ -94,31 +95,34 @@ Plain = Annotated[str, AfterValidator(_plain)]
 Folder = Annotated[Path, AfterValidator(_home)]
 
 
-class Settings(BaseSettings):
-    """Everything the kit can be told. Secrets never show in a repr, an error or a report."""
+class Settings(BaseModel):
+    """Everything the kit can be told. Secrets never show in a repr, an error or a report.
 
-    model_config = SettingsConfigDict(
-        frozen=True,
-        extra="ignore",
-        populate_by_name=True,  # for keyword arguments; the environment must not fill a field by its bare name:
-        env_prefix="=",  # no variable is named so, and somebody's TOKEN or REGION is none of ours
-        case_sensitive=True,
-        hide_input_in_errors=True,
-        env_ignore_empty=True,
-    )
+    The vendor's addresses (API hosts of the three regions, status page) are here and nowhere else.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True)
 
     token: Annotated[SecretStr, AfterValidator(_token)] | None = Field(
         None, alias="INTERCOM_ACCESS_TOKEN", description="access token, sent to the API host only"
     )
     region: Region = Field("us", alias="INTERCOM_REGION", description="where the workspace is hosted: us, eu, au")
     base_url_override: BaseUrl | None = Field(
-        None, alias="INTERCOM_BASE_URL", description="API URL; overrides the region"
+        None, alias="INTERCOM_BASE_URL", description="API URL; overrides the region's host"
     )
+    us_url: BaseUrl = Field("https://api.intercom.io", alias="INTERCOM_US_URL", description="API host, region us")
+    eu_url: BaseUrl = Field("https://api.eu.intercom.io", alias="INTERCOM_EU_URL", description="API host, region eu")
+    au_url: BaseUrl = Field("https://api.au.intercom.io", alias="INTERCOM_AU_URL", description="API host, region au")
     api_version: Annotated[str, AfterValidator(_version)] = Field(
         "2.16", alias="INTERCOM_API_VERSION", description="sent as Intercom-Version"
     )
     status_url: BaseUrl = Field(
         "https://www.finstatus.com", alias="INTERCOM_STATUS_URL", description="base URL of Intercom's status page"
+    )
+    status_aliases: Annotated[str, AfterValidator(_bases)] = Field(
+        "https://status.intercom.com https://www.intercomstatus.com",
+        alias="INTERCOM_STATUS_ALIASES",
+        description="other addresses that redirect to the status page; asked when it gives no answer",
     )
     health_url: Url | None = Field(
         None, alias="INTERCOM_HEALTH_URL", description="your own service's health endpoint (JSON)"
@@ -154,9 +158,27 @@ class Settings(BaseSettings):
     )
 
     @property
+    def api_hosts(self) -> dict[Region, str]:
+        """The API's URL of each region."""
+        return {"us": self.us_url, "eu": self.eu_url, "au": self.au_url}
+
+    @property
     def base_url(self) -> str:
         """The API's URL: the override where there is one, else the region's host."""
-        return self.base_url_override or API_HOSTS[self.region]
+        return self.base_url_override or self.api_hosts[self.region]
+
+    @property
+    def status_pages(self) -> tuple[str, ...]:
+        """The status page's URL, then its other addresses, unless another page is set without any."""
+        other_page = "status_url" in self.model_fields_set and "status_aliases" not in self.model_fields_set
+        return (self.status_url, *([] if other_page else self.status_aliases.split()))
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what looks wrong in the settings but keeps nothing from working."""
+        if self.api_version in API_VERSIONS:
+            return ()
+        known = f"{API_VERSIONS[0]} to {API_VERSIONS[-3]}, Preview"
+        return (f"INTERCOM_API_VERSION {self.api_version} is none that this kit knows ({known}). It is sent as it is.",)
 
     def require_token(self) -> str:
         """Return the token in clear for the Authorization header, or raise SettingsError."""
@@ -166,16 +188,21 @@ class Settings(BaseSettings):
             )
         return self.token.get_secret_value()
 
-    @property
-    def secrets(self) -> dict[str, str]:
-        """The secrets that are set, in clear, by variable: to keep them out of what is written."""
-        values = {_alias(name): getattr(self, name) for name in type(self).model_fields}
-        return {name: value.get_secret_value() for name, value in values.items() if isinstance(value, SecretStr)}
+    def secrets(self) -> tuple[str, ...]:
+        """Return every secret that these settings and the environment hold, in clear: to keep them out of all texts.
 
-    def environment(self) -> dict[str, str]:
-        """Return the environment that gives a child process these settings, without any secret."""
+        The token, the path of the Slack webhook, AWS keys, and passwords of proxies.
+        """
+        path = urlsplit(self.slack_webhook_url.get_secret_value()).path if self.slack_webhook_url else ""
+        own = [self.token.get_secret_value() if self.token else "", path.strip("/")]
+        others = [os.environ.get(name, "") for name in OTHER_SECRETS]
+        return tuple(dict.fromkeys(secret for secret in (*own, *others, *_proxy_passwords()) if secret))
+
+    def environment(self, *, with_secrets: bool = False) -> dict[str, str]:
+        """Return the environment that gives a child process these settings, without any secret unless asked for."""
         values = {_alias(name): getattr(self, name) for name in type(self).model_fields}
-        return {k: str(v) for k, v in values.items() if v is not None and not isinstance(v, SecretStr)}
+        clear = {k: v.get_secret_value() for k, v in values.items() if isinstance(v, SecretStr) and with_secrets}
+        return {k: str(v) for k, v in values.items() if v is not None and not isinstance(v, SecretStr)} | clear
 
     def shown(self) -> list[tuple[str, str, str, str]]:
         """Return (variable, value with secrets masked, where it came from, meaning) for every setting, in order."""
@@ -197,18 +224,59 @@ def _alias(name: str) -> str:
     return (field and field.alias) or name
 
 
+def _proxy_passwords() -> Iterator[str]:
+    """Yield the passwords in the environment's proxy URLs; a very short one would blot out ordinary words."""
+    for name, value in os.environ.items():
+        if name.lower().endswith("_proxy") and "@" in value:
+            password = unquote(value.rpartition("@")[0].rpartition("/")[2].partition(":")[2])
+            yield from [password] if len(password) >= 8 else []
+
+
 def load_settings(dotenv: Path | None = Path(".env"), **overrides: object) -> Settings:
     """Read the settings; keyword arguments (field names) win over the environment.
 
-    Raises SettingsError naming the variable and the fix. The value itself is not repeated: it may be a secret.
+    Raises SettingsError naming the variable and the fix. The value itself is not repeated: it may be a secret. Refused
+    too is a file that sends the environment's token to an address of its own.
     """
+    by_file, names = _read_dotenv(dotenv), {_alias(name): name for name in Settings.model_fields}
+    by_environment = {alias: value for alias in names if (value := os.environ.get(alias))}
+    _refuse_foreign_host(by_file, by_environment, dotenv)
+    given = {names[alias]: value for alias, value in (by_file | by_environment).items() if alias in names}
     try:
-        return Settings(_env_file=dotenv, **overrides)  # type: ignore[arg-type]  # pydantic checks them
+        return Settings.model_validate(given | {names.get(name, name): value for name, value in overrides.items()})
     except ValidationError as error:
         raise SettingsError("\n".join(_complaint(detail) for detail in error.errors())) from None
+
+
+def _read_dotenv(path: Path | None) -> dict[str, str]:
+    """Return a file's variables as they are written: `${NAME}` in one is not replaced, as it may name a secret."""
+    try:
+        if path is None or stat.S_ISDIR(mode := path.stat().st_mode):  # a virtual environment may be called .env
+            return {}
+        if not stat.S_ISREG(mode) or path.stat().st_size > DOTENV_LIMIT:
+            why = f"it is larger than {DOTENV_LIMIT >> 10} KB" if stat.S_ISREG(mode) else "it is not an ordinary file"
+            raise SettingsError(f"{path} is not read: {why}. Put it right, or move it away.")
+        text = path.read_bytes()[:DOTENV_LIMIT].decode()
+    except FileNotFoundError:
+        return {}
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        raise SettingsError(f"{dotenv} cannot be read: {why}. Put it right, or move it away.") from None
+        why = (error.strerror or "") if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise SettingsError(f"{path} cannot be read: {why}. Put it right, or move it away.") from None
+    from dotenv import dotenv_values
+
+    return {name: value for name, value in dotenv_values(stream=io.StringIO(text), interpolate=False).items() if value}
+
+
+def _refuse_foreign_host(by_file: Mapping[str, str], by_environment: Mapping[str, str], path: Path | None) -> None:
+    """Raise SettingsError where whoever wrote the file would get a token that is not in it."""
+    addresses = {"INTERCOM_BASE_URL", *(f"INTERCOM_{region.upper()}_URL" for region in get_args(Region))}
+    usual = {Settings.model_fields[f"{region}_url"].default for region in get_args(Region)}
+    for name in sorted(addresses & by_file.keys() - by_environment.keys()):
+        if "INTERCOM_ACCESS_TOKEN" in by_environment and by_file[name].rstrip("/") not in usual:
+            raise SettingsError(
+                f"{name} is refused: {path} says where the API is, but the token comes from the environment, and would "
+                f"be sent there. Export {name} too if it is right, or write the token into the same file."
+            )
 
 
 def _complaint(detail: Mapping[str, object]) -> str:
@@ -218,5 +286,5 @@ def _complaint(detail: Mapping[str, object]) -> str:
     if name == "INTERCOM_REGION":
         fix = f"unknown region. Use one of: {', '.join(get_args(Region))}"
     if name in ("INTERCOM_KIT_TIMEOUT", "INTERCOM_KIT_SLOW"):
-        fix = "it is no time in seconds. Write a number above 0, up to 120, such as 5"
+        fix = "it is not a time in seconds. Write a number above 0, up to 120, such as 5"
     return f"{name} is refused: {fix}."

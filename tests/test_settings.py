@@ -1,5 +1,6 @@
 """The settings: where they come from, what is refused, and that secrets stay secret."""
 
+import os
 import pickle
 import traceback
 from pathlib import Path
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intercom_kit.errors import SettingsError
-from intercom_kit.settings import API_HOSTS, LOOPBACK, Settings, load_settings
+from intercom_kit.settings import LOOPBACK, Settings, load_settings
 
 noise = st.text(max_size=12)
 TOKEN = "tok-" + "canary-0a1B2c3D"  # plainly fake
@@ -33,7 +34,10 @@ def test_the_region_chooses_the_host_and_the_base_url_overrides_it(
 ) -> None:
     """INTERCOM_REGION gives the host unless INTERCOM_BASE_URL does."""
     monkeypatch.setenv("INTERCOM_REGION", region)
-    assert load_settings(None).base_url == API_HOSTS[region]
+    host = "api.intercom.io" if region == "us" else f"api.{region}.intercom.io"
+    assert load_settings(None).base_url == f"https://{host}"
+    monkeypatch.setenv(f"INTERCOM_{region.upper()}_URL", "https://api.renamed.example/")
+    assert load_settings(None).base_url == load_settings(None).api_hosts[region] == "https://api.renamed.example"  # type: ignore[index]
     monkeypatch.setenv("INTERCOM_BASE_URL", "http://127.0.0.1:8080/")
     assert load_settings(None).base_url == "http://127.0.0.1:8080"
 
@@ -73,6 +77,75 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         load_settings(dotenv)
 
 
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [("pipe", "it is not an ordinary file"), ("large", "it is larger than 64 KB"), ("folder", "")],
+)
+def test_a_file_that_is_no_dotenv_holds_nobody_up(kind: str, says: str, tmp_path: Path) -> None:
+    """A named pipe or a huge file is refused at once, and a virtual environment called .env is none of ours."""
+    path = tmp_path / ".env"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        with path.open("wb") as large:
+            large.truncate(1 << 30)
+    if says:
+        with pytest.raises(SettingsError, match=says):
+            load_settings(path)
+    else:
+        assert load_settings(path) == load_settings(None)
+
+
+def test_nothing_is_interpolated_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reference to the token in the status page's URL does not send the token there."""
+    monkeypatch.setenv("INTERCOM_ACCESS_TOKEN", TOKEN)
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("INTERCOM_STATUS_URL=https://evil.example/${INTERCOM_ACCESS_TOKEN}\nINTERCOM_HEALTH_PATH=$HOME\n")
+    settings = load_settings(dotenv)
+    assert settings.status_url == "https://evil.example/${INTERCOM_ACCESS_TOKEN}"
+    assert settings.health_path == "$HOME"
+
+
+@pytest.mark.parametrize("name", ["INTERCOM_BASE_URL", "INTERCOM_US_URL", "INTERCOM_EU_URL"])
+def test_a_file_does_not_send_the_environments_token_to_its_own_host(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The token of the environment goes where the environment says, to the vendor, or nowhere; the reason is told."""
+    dotenv = tmp_path / ".env"
+    dotenv.write_text(f"{name}=https://evil.example\n")
+    assert load_settings(dotenv).token is None
+    monkeypatch.setenv("INTERCOM_ACCESS_TOKEN", TOKEN)
+    with pytest.raises(SettingsError, match=rf"{name} is refused: .*the token comes from the environment"):
+        load_settings(dotenv)
+    monkeypatch.setenv(name, "https://proxy.example")
+    assert "evil" not in str(load_settings(dotenv).environment())
+    monkeypatch.delenv(name)
+    dotenv.write_text(f"{name}=https://api.eu.intercom.io\n")
+    assert load_settings(dotenv).token
+    dotenv.write_text(f"{name}=https://proxy.example\nINTERCOM_ACCESS_TOKEN={TOKEN}\n")
+    monkeypatch.delenv("INTERCOM_ACCESS_TOKEN")
+    assert load_settings(dotenv).token
+
+
+@pytest.mark.parametrize(("version", "warned"), [("2.16", 0), ("Preview", 0), ("Unstable", 0), ("2.17", 1), ("3.0", 1)])
+def test_an_unknown_version_is_a_warning(version: str, warned: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version that is newer than the kit keeps nobody from a triage."""
+    monkeypatch.setenv("INTERCOM_API_VERSION", version)
+    settings = load_settings(None)
+    assert settings.api_version == version
+    assert [version in warning for warning in settings.warnings()] == [True] * warned
+
+
+def test_the_status_pages_other_addresses_belong_to_it() -> None:
+    """Another page has no aliases unless they are given too."""
+    assert load_settings(None).status_pages[1:] == ("https://status.intercom.com", "https://www.intercomstatus.com")
+    assert load_settings(None, status_url="https://a.example").status_pages == ("https://a.example",)
+    both = load_settings(None, status_url="https://a.example", status_aliases="https://b.example/, https://c.example")
+    assert both.status_pages == ("https://a.example", "https://b.example", "https://c.example")
+
+
 def test_a_home_is_found_in_a_file_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """~ in INTERCOM_KIT_OUTPUTS is the user's home, not a folder of that name."""
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -110,15 +183,17 @@ def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
         ("INTERCOM_BASE_URL", f"https://{TOKEN}:x@host/", "INTERCOM_ACCESS_TOKEN"),
         ("INTERCOM_STATUS_URL", "http://status.intercom.com", "Use https://"),
         ("INTERCOM_HEALTH_URL", "http://10.0.0.1/health", "Use https://"),
-        ("INTERCOM_API_VERSION", "9.9", "Use one of 1.0 to 2.16, or Preview"),
+        ("INTERCOM_API_VERSION", "2.16\r\nX-Evil: 1", "Write it as 2.16 or Preview"),
+        ("INTERCOM_STATUS_ALIASES", "https://a.example http://b.example", "Use https://"),
+        ("INTERCOM_EU_URL", "http://api.eu.intercom.io", "Use https://"),
         ("INTERCOM_ACCESS_TOKEN", f"Bearer {TOKEN}", "Copy the bare token again"),
         ("INTERCOM_ACCESS_TOKEN", f"{TOKEN}\r\nX-Evil: 1", "Copy the bare token again"),
         ("INTERCOM_ACCESS_TOKEN", f"{TOKEN}\u201d", "Copy the bare token again"),
         ("INTERCOM_SLACK_WEBHOOK_URL", f"http://hooks.example.test/{TOKEN}", "Use https://"),
-        ("INTERCOM_HEALTH_PATH", "a\tb", "Write it anew"),
-        ("INTERCOM_SECRET_ID", "a\nb", "Write it anew"),
-        ("INTERCOM_DEPLOYMENT", "a\x1b[2J", "Write it anew"),
-        ("INTERCOM_KIT_OUTPUTS", "~nobody-has-this-name/x", "Write the whole path"),
+        ("INTERCOM_HEALTH_PATH", "a\tb", "Write it again"),
+        ("INTERCOM_SECRET_ID", "a\nb", "Write it again"),
+        ("INTERCOM_DEPLOYMENT", "a\x1b[2J", "Write it again"),
+        ("INTERCOM_KIT_OUTPUTS", "~nobody-has-this-name/x", "Use an absolute path"),
         ("INTERCOM_KIT_TIMEOUT", "0", "Write a number above 0, up to 120, such as 5"),
         ("INTERCOM_KIT_TIMEOUT", "nan", "Write a number above 0, up to 120, such as 5"),
         ("INTERCOM_KIT_TIMEOUT", "soon", "Write a number above 0, up to 120, such as 5"),
@@ -171,12 +246,15 @@ def test_secrets_show_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.require_token() == TOKEN
 
 
-def test_the_secrets_are_known_to_be_kept_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What must not be written is given by variable, and only what is set."""
+def test_all_secrets_are_known_to_be_kept_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Token, webhook, AWS keys and passwords of proxies are given in clear, and only what is set."""
+    assert load_settings(None).secrets() == ()
     monkeypatch.setenv("INTERCOM_ACCESS_TOKEN", TOKEN)
-    assert load_settings(None).secrets == {"INTERCOM_ACCESS_TOKEN": TOKEN}
     monkeypatch.setenv("INTERCOM_SLACK_WEBHOOK_URL", HOOK)
-    assert load_settings(None).secrets == {"INTERCOM_ACCESS_TOKEN": TOKEN, "INTERCOM_SLACK_WEBHOOK_URL": HOOK}
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "aws-canary")
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:pass%20canary@proxy.example:3128")
+    assert load_settings(None).secrets() == (TOKEN, "services/canary", "aws-canary", "pass canary")
+    assert load_settings(None).environment(with_secrets=True)["INTERCOM_SLACK_WEBHOOK_URL"] == HOOK
 
 
 def test_a_child_process_gets_the_same_settings_without_the_secrets(monkeypatch: pytest.MonkeyPatch) -> None:

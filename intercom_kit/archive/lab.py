@@ -89,7 +89,7 @@ def open_lab(
 def _environment(settings: Settings) -> dict[str, str]:
     """The settings for kernels, which run in another folder: outputs is absolute, and no `.env` is needed."""
     outputs = {"INTERCOM_KIT_OUTPUTS": str(settings.outputs.resolve())}
-    return os.environ | settings.environment() | settings.secrets | outputs
+    return os.environ | settings.environment(with_secrets=True) | outputs
 
 
 def _parameters(folder: IncidentFolder) -> dict[str, dict[str, Any]]:
@@ -104,7 +104,7 @@ def _filled(source: Path, values: Mapping[str, object], settings: Settings) -> N
     notebook: NotebookNode = nbformat.read(source, as_version=4)
     known = declared(notebook)
     values = {name: value for name, value in values.items() if name in known}
-    check_parameters(notebook, values, tuple(settings.secrets.values()))
+    check_parameters(notebook, values, settings.secrets())
     if values:
         words = translate_parameters("python3", "python", values, "Parameters").strip()
         cell = nbformat.v4.new_code_cell(words, metadata={"tags": ["injected-parameters"]})

@@ -75,7 +75,7 @@ def make_reports(
     given = {name: {"incident_id": folder.incident_id, **parameters} for name, parameters in notebooks.items()}
     jobs = [Job(name, notebook_source(name), given[name]) for name in given]
     for job in jobs:
-        check_parameters(nbformat.read(job.source, as_version=4), job.parameters, tuple(settings.secrets.values()))
+        check_parameters(nbformat.read(job.source, as_version=4), job.parameters, settings.secrets())
     with locked(folder.path / ".lock", on_wait):
         mark = folder.path / UNFINISHED
         write_atomic(mark, Unfinished(started_at=clock(), notebooks=tuple(given), process=os.getpid()).line())

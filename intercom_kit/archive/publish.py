@@ -83,7 +83,7 @@ def _paths(folder: IncidentFolder) -> list[str]:
 
 
 def _refuse_secrets(folder: IncidentFolder, paths: list[str], settings: Settings) -> None:
-    known = [value.encode() for value in settings.secrets.values() if value]
+    known = [value.encode() for value in settings.secrets()]
     for path in paths:
         content = (folder.path / path).read_bytes()
         if _SECRET.search(content) or any(secret in content for secret in known):

@@ -17,8 +17,6 @@ from itertools import islice, zip_longest
 from os.path import commonprefix
 from pathlib import Path
 
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
-
 from intercom_kit import __version__
 from intercom_kit.archive.execute import Progress
 from intercom_kit.archive.forked import start_server
@@ -53,22 +51,6 @@ class Difference(Record):
         return f"{self.path}, {self.place}: was {self.was!r}, is {self.now!r}"
 
 
-class _Recorded(Settings):
-    """The settings that are handed in, and none of the environment's."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic gives all of these
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Return what is handed in as the only source."""
-        return (init_settings,)
-
-
 def replay(settings: Settings, incident_id: str, on_progress: Progress | None = None) -> list[Difference]:
     """Make every view of an incident again in a temporary folder, and return what is not as it was.
 
@@ -86,7 +68,7 @@ def replay(settings: Settings, incident_id: str, on_progress: Progress | None = 
         with locked(folder.path / ".lock"):
             explained = [*_copy_evidence(folder.path, again.path, manifest)]
             kept = {path: (folder.path / path).read_bytes() for path in _views(folder.path, manifest)}
-        recorded = _Recorded(**{**manifest.settings, "INTERCOM_KIT_OUTPUTS": made})  # type: ignore[arg-type]
+        recorded = Settings.model_validate({**manifest.settings, "INTERCOM_KIT_OUTPUTS": made})
         parameters = manifest.parameters
         jobs = [Job(run.notebook, notebook_source(run.notebook), parameters[run.notebook]) for run in manifest.runs]
         runs, summary = make_views(jobs, again, recorded, on_progress, offline=True)

@@ -99,7 +99,7 @@ class _Maker:
                 prepare=self._preparation(job),
                 offline=self.offline,
             ),
-            secrets=tuple(self.settings.secrets.values()),
+            secrets=self.settings.secrets(),
             on_progress=lambda done, total: self._progress(job, done, total),
             stopper=self.stopper,
         )

@@ -65,24 +65,6 @@ CHECK_LABELS: dict[CheckName, str] = {
     "network": "Network",
 }
 
-# The columns of a request log: OpenTelemetry's HTTP client conventions, flattened. One row is one observed call.
-REQUEST_COLUMNS: dict[str, str] = {
-    "timestamp": "TIMESTAMP WITH TIME ZONE",  # when the call started, UTC
-    "app": "VARCHAR",  # which of our apps called
-    "method": "VARCHAR",
-    "route": "VARCHAR",  # a template such as /contacts/{id}, never an id
-    "status_code": "INTEGER",  # null when no answer came
-    "error_type": "VARCHAR",  # an error code of the API, or why no answer came
-    "duration_ms": "DOUBLE",
-    "request_id": "VARCHAR",  # Intercom's X-Request-Id
-    "ratelimit_limit": "INTEGER",  # of the 10-second window
-    "ratelimit_remaining": "INTEGER",
-    "ratelimit_reset": "BIGINT",  # Unix seconds
-    "contact": "VARCHAR",  # salted hash, to count who was affected
-    "conversation": "VARCHAR",  # salted hash
-}
-WINDOW_S = 10  # Intercom deals its quota out in windows of ten seconds, aligned to the epoch
-
 _INCIDENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 

@@ -1,20 +1,23 @@
-"""What may be written down of what the world answered.
+"""What may be written down of what came from outside, and how it is made safe to show.
 
 Headers and JSON bodies pass by allowlist; whatever text is left is scrubbed of e-mail addresses, telephone numbers,
-the token itself and anything that looks like a secret, made harmless to show, and cut.
+the settings' secrets and anything that looks like a secret, made harmless to show, and cut.
 """
 
+import html
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import cast
 from urllib.parse import quote, urlsplit
 
-from pydantic import SecretStr
+from intercom_kit.protocol import is_request_id
 
 TEXT_LIMIT = 300  # characters of one piece of free text
 BODY_LIMIT = 8192  # characters of one redacted body
+PIECE = 12  # characters of a secret that are as good as the whole; a shorter secret counts whole only
+SHORTEST = 6  # characters of a secret: what is shorter is found in any text
 
 
 def _words(text: str) -> frozenset[str]:
@@ -22,13 +25,14 @@ def _words(text: str) -> frozenset[str]:
 
 
 _HEADERS = _words(
-    "age cache-control cf-ray content-encoding content-length content-type date location ratelimit-limit "
-    "ratelimit-remaining ratelimit-reset retry-after server status via x-cache x-intercom-version x-ratelimit-limit "
-    "x-ratelimit-remaining x-ratelimit-reset x-request-id x-runtime"
+    "age cache-control cf-ray content-encoding content-length content-type date location proxy-authenticate "
+    "ratelimit-limit ratelimit-remaining ratelimit-reset retry-after server status via www-authenticate x-cache "
+    "x-intercom-version x-ratelimit-limit x-ratelimit-remaining x-ratelimit-reset x-request-id x-runtime "
+    "x-squid-error"
 )
 API_KEYS = _words(
-    "type request_id errors code message field error_key app id_code created_at secure identity_verification timezone "
-    "region has_inbox_seat email_verified total_count pages page per_page total_pages"
+    "type request_id errors code message field error error_key app id_code created_at secure identity_verification "
+    "timezone region has_inbox_seat email_verified total_count pages page per_page total_pages"
 )
 STATUS_KEYS = _words(
     "page status indicator description components name id incidents impact created_at updated_at started_at "
@@ -37,9 +41,11 @@ STATUS_KEYS = _words(
     "published_at component_impacts start_at end_at starts_at ends_at old_status new_status"
 )
 
-# Each pattern takes time in proportion to the text: a long page of the world's must not hold the other checks up.
+# Each pattern takes time in proportion to the text: a long page from outside must not hold the other checks up.
+_AT = r"""(?:[@\uff20\ufe6b]|%(?:25){0,4}40|&(?:amp;){0,4}(?:\#0{0,6}64|\#x0{0,6}40|commat);?|\\{1,4}(?:u0040|x40))"""
+_OUT = r"""\s@<>()\[\]{}"',;:="""  # what ends an address on either side
 _EMAIL = re.compile(
-    r"""(?<![^\s@<>()\[\]{}"',;:=])[^\s@<>()\[\]{}"',;:=]+(?:[@\uff20\ufe6b]|%40)[^\s@<>()\[\]{}"',;:&?#/]+""",
+    rf"""(?:\\{{0,4}}"[^"@<>]{{1,64}}"|(?<![^{_OUT}])[^{_OUT}]+?){_AT}[^{_OUT}&?#/\\]+""",
     re.IGNORECASE,
 )
 _PHONE = re.compile(r"(?<![\w+])(?:\+\d[\d ()./-]{6,}\d|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4})(?!\d)")
@@ -48,16 +54,21 @@ _BEARER = re.compile(
 )
 _LONG = re.compile(r"[A-Za-z0-9_+/=.-]{20,}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 _VERSION = re.compile(r"[0-9a-f]{7,64}")
 _TITLE = re.compile(r"<title[^>]{0,200}>([^<]{1,400})", re.IGNORECASE)
 
 
 class Redactor:
-    """Lets through what may be written down; knows the token only to take it out."""
+    """Lets through what may be written down; knows the secrets only to take them out.
 
-    def __init__(self, token: SecretStr | None = None) -> None:
-        self._secret = re.compile("|".join(_forms(token)), re.IGNORECASE) if token else None
+    secrets: texts, or objects that give one by `get_secret_value()`; None and those under SHORTEST count for nothing.
+    They are found whole, in pieces of PIECE characters and more, as in a URL, in JSON and in HTML, in any letter case.
+    """
+
+    def __init__(self, *secrets: object) -> None:
+        clear = [text for text in map(_clear, secrets) if len(text) >= SHORTEST]
+        self._whole = [_lower(text) for text in clear]
+        self._pieces = frozenset(piece for text in clear for piece in _pieces_of(text))
 
     def __repr__(self) -> str:
         return "Redactor()"
@@ -67,20 +78,39 @@ class Redactor:
         words = text[: 4 * limit].translate(_VISIBLE).split()
         if len(text) > 4 * limit:  # a piece cut in two could hide from the patterns: leave the last word out whole
             words = words[:-1]
-        text = " ".join(words)
-        if self._secret:
-            text = self._secret.sub("[token]", text)
+        text = self.without_secrets(" ".join(words))
         text = _EMAIL.sub("[e-mail]", text)
         text = _BEARER.sub(r"\1\2[secret]", text)
         text = _PHONE.sub("[phone]", text)
         text = _LONG.sub(lambda match: "[secret]" if _looks_secret(match[0]) else match[0], text)
         return text if len(text) <= limit else text[: limit - 1] + "…"
 
+    def without_secrets(self, text: str) -> str:
+        """Return a text of any length with `[token]` in place of every known secret and every piece of one."""
+        spans = list(self._spans(_lower(text))) if self._whole else []
+        for start, end in reversed(list(_merged(spans))):
+            text = f"{text[:start]}[token]{text[end:]}"
+        return text
+
+    def holds_secret(self, text: str) -> bool:
+        """Tell whether a text holds a known secret, or a piece of one."""
+        return bool(self._whole) and any(True for _ in self._spans(_lower(text)))
+
+    def _spans(self, text: str) -> Iterator[tuple[int, int]]:
+        """Yield where secrets are in a text in small letters; in time that grows with the text alone."""
+        for secret in self._whole:
+            start = text.find(secret)
+            while start >= 0:
+                yield start, start + len(secret)
+                start = text.find(secret, start + len(secret))
+        if self._pieces:
+            for start in range(len(text) - PIECE + 1):
+                if text[start : start + PIECE] in self._pieces:
+                    yield start, start + PIECE
+
     def identifier(self, text: object) -> str | None:
-        """Return a request id as it is, or None where it is no plain identifier or holds the token."""
-        if not isinstance(text, str) or not _REQUEST_ID.fullmatch(text):
-            return None
-        return None if self._secret and self._secret.search(text) else text
+        """Return a request id as it is, or None where it has not the shape of one or holds a secret."""
+        return text if isinstance(text, str) and is_request_id(text) and not self.holds_secret(text) else None
 
     def url(self, url: str) -> str:
         """Return a URL without user, query and fragment, its path scrubbed."""
@@ -90,8 +120,7 @@ class Redactor:
         except ValueError:
             return ""
         host = f"[{host}]" if ":" in host else host
-        whole = self._secret.sub("[token]", parts.path) if self._secret else parts.path
-        path = "/".join(self.text(segment, 80) for segment in whole.split("/")[:20])
+        path = "/".join(self.text(segment, 80) for segment in self.without_secrets(parts.path).split("/")[:20])
         return self.text(f"{parts.scheme}://{host}") + (f":{port}" if port else "") + path
 
     def headers(self, headers: Mapping[str, str]) -> dict[str, str]:
@@ -104,7 +133,7 @@ class Redactor:
             return self.url(value) if "://" in value else self.text(value.partition("?")[0])
         if name == "x-request-id":
             return self.identifier(value) or ""
-        if name == "x-intercom-version" and _VERSION.fullmatch(value):
+        if name == "x-intercom-version" and _VERSION.fullmatch(value) and not self.holds_secret(value):
             return value
         return self.text(value, 120)
 
@@ -146,10 +175,51 @@ class Redactor:
         return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
 
 
-def _forms(token: SecretStr) -> list[str]:
-    """Return patterns of the ways a token can be written: bare, in a URL, in JSON."""
-    bare = token.get_secret_value()
-    return [re.escape(form) for form in {bare, quote(bare, safe=""), json.dumps(bare)[1:-1]} if form]
+def safe(text: str, keep: str = "") -> str:
+    """Return text from outside, safe to print on a terminal: no escape sequence, control or bidirectional character.
+
+    Each becomes U+FFFD, white space other than a space becomes a space. keep: characters that stay, as a line break.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char in keep else _VISIBLE[ord(char)] for char in text)
+
+
+def _clear(secret: object) -> str:
+    value = getattr(secret, "get_secret_value", None)
+    return str(value() if value else secret or "")
+
+
+def _lower(text: str) -> str:
+    return text.replace("\u0130", "I").lower()  # the one letter that grows; all others keep their place
+
+
+def _pieces_of(secret: str) -> Iterator[str]:
+    """Yield all pieces of a secret in the ways it can be written; of a URL only what follows its host is secret."""
+    bare = re.sub(r"^https?://[^/]*", "", secret)
+    forms = {
+        bare,
+        quote(bare, safe=""),
+        quote(quote(bare, safe=""), safe=""),
+        json.dumps(bare)[1:-1],
+        html.escape(bare),
+    }
+    for form in map(_lower, forms):
+        yield from (form[start : start + PIECE] for start in range(len(form) - PIECE + 1))
+
+
+def _merged(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Join spans that overlap or touch."""
+    last: tuple[int, int] | None = None
+    for start, end in sorted(spans):
+        if last and start <= last[1]:
+            last = last[0], max(last[1], end)
+            continue
+        if last:
+            yield last
+        last = start, end
+    if last:
+        yield last
 
 
 class _Visible(dict[int, str]):
@@ -159,7 +229,7 @@ class _Visible(dict[int, str]):
         char = chr(code)
         hidden = unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co")
         shown = " " if char.isspace() else "\ufffd" if hidden else char
-        if len(self) < 10_000:  # characters that are common; the world could send a million others
+        if len(self) < 10_000:  # characters that are common; a hostile page could send a million others
             self[code] = shown
         return shown
 

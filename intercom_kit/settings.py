@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from intercom_kit.errors import SettingsError
+from intercom_kit.redaction import Redactor
 
 Region = Literal["us", "eu", "au"]
 API_VERSIONS = ("1.0", "1.1", "1.2", "1.3", "1.4", *(f"2.{minor}" for minor in range(17)), "Preview", "Unstable")
@@ -197,6 +198,11 @@ class Settings(BaseModel):
         own = [self.token.get_secret_value() if self.token else "", path.strip("/")]
         others = [os.environ.get(name, "") for name in OTHER_SECRETS]
         return tuple(dict.fromkeys(secret for secret in (*own, *others, *_proxy_passwords()) if secret))
+
+    @property
+    def redactor(self) -> Redactor:
+        """What takes every secret of these settings and the environment out of a text."""
+        return Redactor(*self.secrets())
 
     def environment(self, *, with_secrets: bool = False) -> dict[str, str]:
         """Return the environment that gives a child process these settings, without any secret unless asked for."""

@@ -1,4 +1,7 @@
-"""Times as people write them, in any zone, read into UTC. A time without a zone is refused, never guessed."""
+"""Times, durations, shares and counts: parsed as people write them, and formatted in one way each.
+
+A time without a zone is refused, never guessed.
+"""
 
 import re
 from collections.abc import Callable
@@ -9,7 +12,10 @@ from intercom_kit.errors import InputError
 
 AHEAD = timedelta(hours=1)  # a clock time further ahead than this means the day before
 
-_AGO = re.compile(r"(?:(\d+)\s*d)?\s*(?:(\d+)\s*h)?\s*(?:(\d+)\s*m(?:in)?)?\s*(?:(\d+)\s*s)?\s*ago")
+_LENGTH = re.compile(
+    r"(?:([0-9]{1,9})\s*d)?\s*(?:([0-9]{1,9})\s*h)?\s*(?:([0-9]{1,9})\s*m(?:in)?)?\s*(?:([0-9]{1,9})\s*s?)?"
+)
+_LONGEST_S = 100 * 366 * 86400.0
 _MOMENT = re.compile(
     r"(?:(?P<date>\d{4}-\d{2}-\d{2})[T\s]\s*)?(?P<time>\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?)\s*(?P<zone>\S+)?",
 )
@@ -29,9 +35,10 @@ def parse_time(text: str, now: datetime, zone: str = "") -> datetime:
     text = text.strip()
     if text.lower() in ("", "now"):
         return now.astimezone(UTC)
-    if (ago := _AGO.fullmatch(text.lower())) and any(ago.groups()):
-        days, hours, minutes, seconds = (int(part or 0) for part in ago.groups())
-        return _within(text, lambda: now.astimezone(UTC) - timedelta(days, seconds, 0, 0, minutes, hours))
+    ago = text.lower().removesuffix("ago").strip()
+    ago_s = _length_s(ago) if text.lower().endswith("ago") and not ago.isdecimal() else None
+    if ago_s is not None:
+        return _within(text, lambda: now.astimezone(UTC) - timedelta(seconds=ago_s))
     match = _MOMENT.fullmatch(text)
     if not match:
         raise InputError(f"{text[:60]!r} is not a time. {_FORMS}")
@@ -89,3 +96,85 @@ def _fixed(text: str, offset: str) -> tzinfo:
     if zone is None:
         raise InputError(f"{text[:60]!r} has an offset that no zone has. {_FORMS}")
     return zone
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds that a person wrote: `90`, `90s`, `12m`, `1h30m` or `90d`.
+
+    Raises InputError for anything else, and for more than a hundred years.
+    """
+    seconds = _length_s(text.strip().lower())
+    if seconds is None or seconds > _LONGEST_S:
+        raise InputError(f"{text[:60]!r} is not a duration. Write it as 90s, 12m, 1h30m or 90d.")
+    return seconds
+
+
+def _length_s(text: str) -> float | None:
+    match = _LENGTH.fullmatch(text)
+    if not match or not any(match.groups()):
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+def duration(seconds: float, *, long: bool = False) -> str:
+    """Return a duration in its largest units: `0.4 s`, `95 s`, `2 min 5 s`, `12 min`, `1 h 38 min`, `2 d 4 h`.
+
+    long: as the runbook's template writes it: `95 seconds`, `1 hour 38 minutes`, `26 hours`.
+    """
+    if seconds < 10:
+        return _units(seconds=round(seconds, 1), long=long)
+    if round(seconds) < 120:
+        return _units(seconds=round(seconds), long=long)
+    if round(seconds) < 600:
+        return _units(minutes=round(seconds) // 60, seconds=round(seconds) % 60, long=long)
+    minutes = round(seconds / 60)
+    if long or minutes < 24 * 60:
+        return _units(hours=minutes // 60, minutes=minutes % 60, long=long)
+    hours = round(seconds / 3600)
+    if hours > 4 * 24:
+        return _units(days=round(hours / 24), long=long)
+    return _units(days=hours // 24, hours=hours % 24, long=long)
+
+
+def _units(*, long: bool, **numbers: float) -> str:
+    short = {"days": "d", "hours": "h", "minutes": "min", "seconds": "s"}
+    said = [
+        f"{number:g} {(name.removesuffix('s') if number == 1 else name) if long else short[name]}"
+        for name, number in numbers.items()
+        if number or len(numbers) == 1
+    ]
+    return " ".join(said)
+
+
+def milliseconds(value: float) -> str:
+    """Return a latency in ms below one second, in s above."""
+    if value < 1000:
+        return f"{value:,.0f} ms"
+    return f"{value / 1000:.3g} s" if value < 100_000 else f"{value / 1000:,.0f} s"
+
+
+def share(value: float) -> str:
+    """Return a share in per cent, with as many digits as it deserves; only all calls are 100 %."""
+    percent = 100 * value
+    if 99 < percent < 100:
+        return f"{min(percent, 99.9):.1f} %"
+    return f"{percent:.0f} %" if percent >= 10 else f"{percent:.1f} %" if percent >= 1 else f"{percent:.2g} %"
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 call`, `1,204 calls`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def moment(at: datetime) -> str:
+    """Return a time as `2026-11-24 09:30:00 UTC`."""
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def interval(start: datetime, end: datetime) -> str:
+    """Return an interval as `between 2026-11-24 09:29:50 and 09:30:00 UTC`."""
+    if moment(start) == moment(end):
+        return f"at {moment(end)}"
+    last = moment(end) if start.date() != end.date() else f"{end:%H:%M:%S} UTC"
+    return f"between {start:%Y-%m-%d %H:%M:%S} and {last}"

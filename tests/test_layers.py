@@ -43,7 +43,6 @@ PENDING: set[tuple[str, str]] = {
     ("display/displays.py", "incident"),
     ("display/terminal.py", "archive"),
     ("transports/flow.py", "settings"),
-    ("transports/recorder.py", "records"),
     ("transports/warm.py", "collect"),
     ("transports/warm.py", "records"),
     ("transports/warm.py", "settings"),

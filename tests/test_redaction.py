@@ -1,17 +1,31 @@
 """What may be written down, and what never."""
 
+import html
 import json
 import string
+import time
+from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from intercom_kit.redaction import API_KEYS, BODY_LIMIT, STATUS_KEYS, TEXT_LIMIT, Redactor
+from intercom_kit.redaction import API_KEYS, BODY_LIMIT, PIECE, STATUS_KEYS, TEXT_LIMIT, Redactor, safe
 
 TOKEN = "tok-" + "canary/" + "0a1B2c3D+4e5F="  # plainly fake
-redactor = Redactor(SecretStr(TOKEN))
+WEBHOOK = "https://hooks.slack.com/services/T000/B000/canaryCANARY0123"
+AWS = "canary+secret/access&key0123456789"
+WRITTEN: dict[str, Callable[[str], str]] = {
+    "bare": str,
+    "capitals": str.upper,
+    "url": lambda text: quote(text, safe=""),
+    "url, twice": lambda text: quote(quote(text, safe=""), safe=""),
+    "json": lambda text: json.dumps(text)[1:-1],
+    "html": html.escape,
+}
+redactor = Redactor(SecretStr(TOKEN), WEBHOOK, AWS, None, "")
 
 
 @pytest.mark.parametrize(
@@ -22,6 +36,10 @@ redactor = Redactor(SecretStr(TOKEN))
         ("no user with jo.doe+x@mail.example.com.", "no user with [e-mail]"),
         ("to=jo%40example.com&x", "to=[e-mail]&x"),
         ("jo\uff20example.com", "[e-mail]"),
+        ("to jo.doe%2540example.com now", "to [e-mail] now"),
+        ("jo&#64;example.com, jo&#x40;example.com or jo&amp;commat;example.com", "[e-mail], [e-mail] or [e-mail]"),
+        (r'{"email":"jo\u0040example.com"}', '{"email":"[e-mail]"}'),
+        ('of "jo doe"@example.com!', "of [e-mail]"),
         ("call +49 (30) 1234-5678 now", "call [phone] now"),
         ("call (555) 123-4567 now", "call [phone] now"),
         ("since 2026-04-27 11:37 UTC", "since 2026-04-27 11:37 UTC"),
@@ -75,6 +93,51 @@ def test_an_address_is_left_nowhere(local: str, domain: str, around: str) -> Non
     for allowed in (API_KEYS, STATUS_KEYS):
         assert address not in redactor.body([body, {"errors": [body]}], allowed)[0]
     assert address not in json.dumps(redactor.headers({"server": spread, "x-request-id": address, "x-mail": address}))
+
+
+@pytest.mark.parametrize("write", WRITTEN)
+@pytest.mark.parametrize("secret", [TOKEN, WEBHOOK, AWS])
+def test_a_piece_of_any_secret_is_as_good_as_the_whole(secret: str, write: str) -> None:
+    """Pieces of 12 characters of every secret are taken out, however they are written; shorter ones may stay."""
+    written = WRITTEN[write](secret.removeprefix("https://hooks.slack.com"))
+    for start in range(0, len(written) - PIECE, 5):
+        piece = written[start : start + PIECE]
+        assert piece not in redactor.without_secrets(f"it said {piece}, and")
+        assert redactor.holds_secret(f"<{piece}>")
+    assert redactor.text("see https://hooks.slack.com/ or ask amazon") == "see https://hooks.slack.com/ or ask amazon"
+
+
+def test_a_reflected_token_is_no_request_id() -> None:
+    """A request id has the shape of one, and is no piece of a secret that has it too."""
+    lower = "0a1b2c3d4e5f6a7b8c9d"
+    assert Redactor().identifier(lower) == lower
+    assert Redactor(f"tok{lower}tok").identifier(lower) is None
+    assert Redactor().identifier(TOKEN) is None
+    assert Redactor("hunter2", "in").text("in it: Hunter2") == "in it: [token]"
+
+
+@pytest.mark.parametrize("unit", ["a@", '"', '"a', "&#64;", "%25", "\\u0040", "+1 ", "token ", "<title"])
+def test_scrubbing_takes_time_in_proportion(unit: str) -> None:
+    """No text from outside holds the checks up."""
+    start = time.perf_counter()
+    redactor.text(unit * 50_000, 50_000)
+    assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b]8;;http://x\x07y\x1b]8;;\x07", "\ufffd]8;;http://x\ufffdy\ufffd]8;;\ufffd"),
+        ("\x9b31m\x85", "\ufffd31m "),
+        ("a\u202eb\u2066c\u200b", "a\ufffdb\ufffdc\ufffd"),
+        ("tab\tline\nend\r", "tab line\nend "),
+        ("Zoë 株式会社 👍", "Zoë 株式会社 👍"),
+    ],
+)
+def test_text_from_outside_is_safe_on_a_terminal(text: str, shown: str) -> None:
+    """Escape sequences, C1 controls and bidirectional marks lose their power; readable text stays."""
+    assert safe(text, keep="\n") == shown
+    assert safe(text).isprintable()
 
 
 def test_people_do_not_come_through_the_api_keys() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intercom_kit.errors import InputError
-from intercom_kit.text import parse_time
+from intercom_kit.text import count, duration, interval, milliseconds, parse_duration, parse_time, share
 
 NOW = datetime(2026, 11, 24, 0, 10, tzinfo=UTC)
 
@@ -72,6 +72,7 @@ def test_a_time_that_the_clock_change_doubles_or_skips_is_refused(text: str, tro
         "0001-01-01 00:00 +05:00",
         "99999999999d ago",
         "2026-11-24",
+        "90 ago",
     ],
 )
 def test_what_is_no_time_is_refused_with_an_example(text: str) -> None:
@@ -88,3 +89,78 @@ def test_an_iso_time_with_any_offset_is_the_same_moment(local: datetime, offset_
     """What Python writes with an offset, the kit reads back as the same moment."""
     moment = local.replace(tzinfo=timezone(timedelta(minutes=offset_min)))
     assert parse_time(moment.isoformat(), NOW) == moment
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words", "long"),
+    [
+        (0, "0 s", "0 seconds"),
+        (0.42, "0.4 s", "0.4 seconds"),
+        (1, "1 s", "1 second"),
+        (95, "95 s", "95 seconds"),
+        (119.6, "2 min", "2 minutes"),
+        (125, "2 min 5 s", "2 minutes 5 seconds"),
+        (599.7, "10 min", "10 minutes"),
+        (2700, "45 min", "45 minutes"),
+        (3600, "1 h", "1 hour"),
+        (5880, "1 h 38 min", "1 hour 38 minutes"),
+        (86_399, "1 d", "24 hours"),
+        (187_200, "2 d 4 h", "52 hours"),
+        (820_800, "10 d", "228 hours"),
+    ],
+)
+def test_a_duration_is_told_in_its_largest_units(seconds: float, words: str, long: str) -> None:
+    """One or two units are enough, with words in full where the runbook's template has them."""
+    assert duration(seconds) == words
+    assert duration(seconds, long=True) == long
+
+
+@given(st.integers(0, 100 * 365 * 86400))
+def test_a_duration_reads_back_as_nearly_what_it_was(seconds: int) -> None:
+    """What is printed, a person can type again; it is off by less than an eighth."""
+    assert parse_duration(duration(seconds)) == pytest.approx(seconds, rel=0.125)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("12m", 720), ("12 min", 720), ("1h30m", 5400), ("90d", 7_776_000)]
+)
+def test_a_duration_is_read(text: str, seconds: float) -> None:
+    """Every documented form gives its seconds."""
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5s", "1.5h", "5s 3h", "9" * 5000, "999999999d", "٣s"])
+def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
+    """A refused duration comes with forms to copy, however long it is."""
+    with pytest.raises(InputError, match="Write it as 90s"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(0.0004, "0.04 %"), (0.0123, "1.2 %"), (0.5, "50 %"), (0.99999, "99.9 %"), (1, "100 %")],
+)
+def test_a_share_has_as_many_digits_as_it_deserves(value: float, words: str) -> None:
+    """Small shares keep two digits, and only all calls are 100 %."""
+    assert share(value) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(41.6, "42 ms"), (1064, "1.06 s"), (30_000, "30 s"), (1_234_567, "1,235 s")]
+)
+def test_a_latency_is_in_the_unit_that_fits(value: float, words: str) -> None:
+    """Milliseconds below a second, seconds above."""
+    assert milliseconds(value) == words
+
+
+def test_a_number_has_its_noun() -> None:
+    """One call, several calls, thousands with a comma."""
+    assert [count(number, "call") for number in (0, 1, 1204)] == ["0 calls", "1 call", "1,204 calls"]
+
+
+def test_an_interval_names_the_second_day_only_when_there_is_one() -> None:
+    """Within a day the date is printed once; two moments of the same second are one."""
+    at = datetime(2026, 11, 24, 23, 59, 50, tzinfo=UTC)
+    assert interval(at, at + timedelta(seconds=5)) == "between 2026-11-24 23:59:50 and 23:59:55 UTC"
+    assert interval(at, at + timedelta(seconds=20)) == "between 2026-11-24 23:59:50 and 2026-11-25 00:00:10 UTC"
+    assert interval(at, at + timedelta(milliseconds=20)) == "at 2026-11-24 23:59:50 UTC"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from intercom_kit.analyze.rollup import is_failed
+from intercom_kit.text import duration
 
 SLO = 0.999
 PERIOD_H = 720.0  # a month of 30 days
@@ -105,7 +106,7 @@ def burn_words(found: Burn) -> str:
     if found.rate <= TICKET:
         return f"{head}: within the error budget ({goal}), at {found.rate:.2g} times what it allows."
     gone, soonest, latest = (
-        _hours(PERIOD_H / rate) for rate in (found.rate, found.rate_high, max(found.rate_low, 1e-9))
+        duration(3600 * PERIOD_H / rate) for rate in (found.rate, found.rate_high, max(found.rate_low, 1e-9))
     )
     band = f" (95 % interval {soonest} to {latest})" if soonest != latest else ""
     return f"{head}: at this rate a month's error budget ({goal}) is gone in {gone}{band}. {_spent(found.spent or 0)}"
@@ -115,9 +116,3 @@ def _spent(share: float) -> str:
     if share < 1:
         return f"This span used up {100 * share:.2g} % of it."
     return f"This span alone used up {share:.1f} times the month's budget."
-
-
-def _hours(hours: float) -> str:
-    if hours < 1:
-        return f"{hours * 60:.0f} min"
-    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.0f} days"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from intercom_kit.errors import RequestLogError
-from intercom_kit.records import REQUEST_COLUMNS
+from intercom_kit.protocol import REQUEST_COLUMNS
 
 # What else a log may tell, beside the columns of a request log.
 EXTRA = ("path", "host", "end")  # a raw path or URL, the server asked, and when the call ended

@@ -8,8 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from intercom_kit.analyze.columns import Column, quoted
 from intercom_kit.analyze.sources import Source
 from intercom_kit.errors import RequestLogError
-from intercom_kit.protocol import WORDS
-from intercom_kit.records import REQUEST_COLUMNS
+from intercom_kit.protocol import REQUEST_COLUMNS, WORDS
 
 IGNORED = "other host"  # the reason of a row that is no call to Intercom: neither read nor rejected
 NAIVE = "timestamp without a time zone"

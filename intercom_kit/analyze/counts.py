@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from intercom_kit.analyze.percentiles import representative_ms
 from intercom_kit.analyze.rollup import Rollup, is_failed
 from intercom_kit.analyze.scan import BLOCKS, Floats, Ints, Stretch
-from intercom_kit.records import WINDOW_S
+from intercom_kit.protocol import WINDOW_S
 
 Signal = Literal["errors", "429", "latency"]
 Bools = NDArray[np.bool_]

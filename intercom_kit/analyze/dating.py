@@ -19,7 +19,7 @@ from intercom_kit.analyze.scan import (
     phases,
     stretches,
 )
-from intercom_kit.records import WINDOW_S
+from intercom_kit.protocol import WINDOW_S
 
 BRIEF_S = 120
 PAUSE_S = 600  # bad phases less than this apart are one incident

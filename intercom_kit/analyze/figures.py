@@ -15,7 +15,8 @@ from typing import Self
 from intercom_kit.analyze.onset import Detection, Episode
 from intercom_kit.analyze.rollup import FAILED, Rollup, load
 from intercom_kit.errors import EvidenceError
-from intercom_kit.records import WINDOW_S, Figure
+from intercom_kit.protocol import WINDOW_S
+from intercom_kit.records import Figure
 
 ROLLUP = "evidence/rollup"
 FILES = tuple(f"{ROLLUP}/{name}" for name in ("affected.parquet", "latency.parquet", "rows.json", "windows.parquet"))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from intercom_kit.analyze.whatif import SECONDS, is_limited, repeats
-from intercom_kit.records import WINDOW_S
+from intercom_kit.protocol import WINDOW_S
 
 PRESSURE = 0.8  # from this used share on, a window is under pressure
 RECENT_WINDOWS = 30  # five minutes: what "at the present rate" rests on

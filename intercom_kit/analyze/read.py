@@ -21,8 +21,7 @@ from intercom_kit.analyze.convert import IGNORED, NAIVE, candidates, checked_zon
 from intercom_kit.analyze.engines import connect, execute
 from intercom_kit.analyze.sources import Source, find_files, open_sources
 from intercom_kit.errors import RequestLogError
-from intercom_kit.protocol import holds_identifier
-from intercom_kit.records import REQUEST_COLUMNS
+from intercom_kit.protocol import REQUEST_COLUMNS, holds_identifier
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

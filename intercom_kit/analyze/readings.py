@@ -10,7 +10,7 @@ from intercom_kit.analyze.onset import Episode
 from intercom_kit.analyze.ratelimit import SHARED, UNATTRIBUTED
 from intercom_kit.analyze.study import Study
 from intercom_kit.analyze.whatif import GIVE_UP_S, is_limited
-from intercom_kit.analyze.words import interval, length, milliseconds, moment, share, span_words
+from intercom_kit.text import duration, interval, milliseconds, moment, share
 
 POLICY_WORDS = {
     "none": "no retry at all",
@@ -56,7 +56,7 @@ def _when(found: Episode) -> str:
     where = f", only for {', '.join(places)}" if places else ""
     ended = "it had not ended when the log did"
     if found.first_good:
-        lasted = length(found.first_bad, found.first_good)
+        lasted = duration((found.first_good - found.first_bad).total_seconds())
         ended = f"it ended {interval(found.last_bad, found.first_good)}, after {lasted}"
     return f"{began}{kind}{where}; {ended}."
 
@@ -80,7 +80,7 @@ def detection_gap(seen: Study) -> Iterator[str]:
 def _took(least: float, most: float) -> str:
     if most <= 0:
         return "no time: it came before"
-    first, last = span_words(max(least, 0)), span_words(most)
+    first, last = duration(max(least, 0)), duration(most)
     return last if first == last else f"{first} to {last}"
 
 

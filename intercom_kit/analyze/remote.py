@@ -15,7 +15,7 @@ import pandas as pd
 from intercom_kit.analyze.columns import Column, choose
 from intercom_kit.analyze.read import RELATION, ZONE_QUESTION, Options, Rows
 from intercom_kit.errors import RequestLogError
-from intercom_kit.records import REQUEST_COLUMNS
+from intercom_kit.protocol import REQUEST_COLUMNS
 
 if TYPE_CHECKING:
     from ibis.expr.types import Table, Value

@@ -19,11 +19,9 @@ from intercom_kit.analyze.engines import read_parquet, write_parquet
 from intercom_kit.analyze.read import RELATION, Options, Rows, open_log
 from intercom_kit.analyze.remote import open_remote
 from intercom_kit.errors import EvidenceError
-from intercom_kit.protocol import tidy_route
-from intercom_kit.records import WINDOW_S
+from intercom_kit.protocol import NORMAL_4XX, WINDOW_S, tidy_route
 
 # Which calls failed: no answer came, or a 4xx or 5xx that is not part of the caller's normal business.
-NORMAL_4XX = (400, 404, 409, 410, 422)
 FAILED = f"(status_code IS NULL OR (status_code >= 400 AND status_code NOT IN {NORMAL_4XX}))"
 
 _TIME, _TEXT, _COUNT, _NUMBER = "datetime64[us, UTC]", "str", "int64", "Int64"  # only Int64 and str can be null

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from intercom_kit.analyze.columns import Column, choose, named, quoted
 from intercom_kit.analyze.engines import execute
 from intercom_kit.errors import RequestLogError
-from intercom_kit.records import REQUEST_COLUMNS
+from intercom_kit.protocol import REQUEST_COLUMNS
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -13,7 +13,8 @@ from intercom_kit.analyze import ratelimit, whatif
 from intercom_kit.analyze.onset import Detection, DetectionGap, detect, detection_gap
 from intercom_kit.analyze.rollup import Rollup
 from intercom_kit.errors import RequestLogError
-from intercom_kit.records import WINDOW_S, Event
+from intercom_kit.protocol import WINDOW_S
+from intercom_kit.records import Event
 
 Moment = datetime | str | None
 

@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field
 
 from intercom_kit.analyze.deliveries import Deliveries
 from intercom_kit.records import Cause, Record, Severity, UtcTime, Verdict
+from intercom_kit.text import duration
 
 SLOW_S = 60.0  # a webhook later than this is delayed: well past the seconds that a healthy one takes
 LATE, LATE_SHARE = 3, 0.2  # deliveries of a bin that have to be late for the bin to be: one alone is bad luck
@@ -248,7 +249,7 @@ def _judged(found: WebhookFindings, late: pd.DataFrame) -> dict[str, object]:
 
 
 def _in_time(found: WebhookFindings) -> str:
-    return f"Webhooks arrive in time: half within {_length(found.lag_p50_s)}, 95 % within {_length(found.lag_p95_s)}."
+    return f"Webhooks arrive in time: half within {duration(found.lag_p50_s)}, 95 % within {duration(found.lag_p95_s)}."
 
 
 def _delay(found: WebhookFindings, verdict: Verdict) -> str:
@@ -257,7 +258,7 @@ def _delay(found: WebhookFindings, verdict: Verdict) -> str:
         "ours": "Intercom sent them in time and had to repeat them: our endpoint failed, or took over 5 s",
     }.get(verdict, "The log does not tell when they were sent for the first time")
     span = _span(found.delayed_from, found.delayed_to)
-    return f"Events from {span} came up to {_length(found.lag_max_s)} late. {whose}."
+    return f"Events from {span} came up to {duration(found.lag_max_s)} late. {whose}."
 
 
 def _silence(silence: Silence) -> str:
@@ -288,9 +289,3 @@ def _details(found: WebhookFindings) -> list[str]:
     if found.rejected > found.read * MAX_REJECTED:
         told.append(f"{found.rejected} of {found.read} rows could not be read; the figures are without them.")
     return told
-
-
-def _length(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"

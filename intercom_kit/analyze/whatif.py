@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from intercom_kit.records import WINDOW_S
+from intercom_kit.protocol import WINDOW_S
 
 Floats = npt.NDArray[np.float64]
 

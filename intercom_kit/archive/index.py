@@ -20,8 +20,8 @@ from intercom_kit import __version__
 from intercom_kit.archive.lock import locked
 from intercom_kit.archive.past import CACHE, Cache, Row, load_cache, newest_first, rows_of
 from intercom_kit.collect.incident_folder import write_atomic
-from intercom_kit.display.terminal import duration_words
 from intercom_kit.settings import Settings
+from intercom_kit.text import duration
 
 TEMPLATES = Path(__file__).parent / "template"
 
@@ -73,7 +73,7 @@ def _trends(rows: Sequence[Row], before: Cache) -> tuple[str, tuple[str, ...]]:
 
 def _page(rows: Sequence[Row], charts: Sequence[str], today: date) -> str:
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["duration"] = lambda seconds: "" if seconds is None else duration_words(seconds)
+    environment.filters["duration"] = lambda seconds: "" if seconds is None else duration(seconds)
     script = (TEMPLATES / "incidents" / "index.js").read_text()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page: dict[str, Any] = {

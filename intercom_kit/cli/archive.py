@@ -8,6 +8,7 @@ import typer
 from intercom_kit.cli.app import COULD_NOT, IncidentId, app, complete_incident, err, out, progress
 from intercom_kit.errors import InputError
 from intercom_kit.settings import load_settings
+from intercom_kit.text import parse_duration
 
 if TYPE_CHECKING:
     from intercom_kit.collect.incident_folder import IncidentFolder
@@ -150,7 +151,4 @@ def _folders(incident_id: str) -> "list[IncidentFolder]":
 
 def age_in_days(text: str) -> int:
     """Read an age such as 90d; raises InputError for anything else."""
-    number = text.removesuffix("d")
-    if not number.isdecimal():
-        raise InputError(f"{text!r} is not an age. Write it as 90d.")
-    return int(number)
+    return int(parse_duration(f"{text}d" if text.isdecimal() else text) // 86400)

@@ -26,11 +26,10 @@ def note(
     """Append a line to the incident's timeline."""
     from intercom_kit.collect.incident_folder import IncidentFolder
     from intercom_kit.collect.notes import add_note
-    from intercom_kit.redaction import Redactor
 
     settings = load_settings()
     folder = IncidentFolder(settings.outputs, incident_id)
-    event = add_note(folder, text, kind, at, by, redactor=Redactor(settings.token))
+    event = add_note(folder, text, kind, at, by, redactor=settings.redactor)
     out.print(f"{event.at:%Y-%m-%d %H:%M:%S} UTC {event.kind}: {event.text} [{event.evidence_id}]", soft_wrap=True)
 
 
@@ -45,7 +44,6 @@ def import_events(
     """Append the events of a file to the incident's timeline. Events that are there already are not added twice."""
     from intercom_kit.collect.incident_folder import IncidentFolder
     from intercom_kit.collect.notes import import_events
-    from intercom_kit.redaction import Redactor
 
     settings = load_settings()
     result = import_events(
@@ -54,7 +52,7 @@ def import_events(
         zone=zone,
         since=_time(since),
         until=_time(until),
-        redactor=Redactor(settings.token),
+        redactor=settings.redactor,
     )
     out.print(
         f"{result.added} events added, {result.known} known already, {result.outside} outside of the span, "
@@ -78,10 +76,9 @@ def set_(
     """Write what only people know into incident.json: title, commander, summary, root_cause, action items and more."""
     from intercom_kit.collect.fields import set_facts
     from intercom_kit.collect.incident_folder import IncidentFolder
-    from intercom_kit.redaction import Redactor
 
     settings = load_settings()
-    facts = set_facts(IncidentFolder(settings.outputs, incident_id), assignments, Redactor(settings.token))
+    facts = set_facts(IncidentFolder(settings.outputs, incident_id), assignments, settings.redactor)
     out.print(facts.model_dump_json(indent=2, exclude_defaults=True), soft_wrap=True)
 
 

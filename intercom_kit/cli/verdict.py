@@ -1,6 +1,5 @@
 """Commands that say whose problem it is: triage, watch, drill, simulate, settings."""
 
-import re
 import secrets
 import signal
 import sys
@@ -14,16 +13,15 @@ from rich.console import Console
 
 from intercom_kit.cli.app import COULD_NOT, AsJson, app, complete_incident, complete_scenario, err, out
 from intercom_kit.cli.report import TRIAGE, make, make_all
-from intercom_kit.errors import KitError
 from intercom_kit.records import check_incident_id
 from intercom_kit.settings import Settings, load_settings
+from intercom_kit.text import parse_duration
 
 if TYPE_CHECKING:
     from intercom_kit.drill.score import Score
     from intercom_kit.drill.timeline import Scenario, Truth
     from intercom_kit.incident.triage import Triage
 
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?:in)?)?(?:(\d+)s?)?")
 
 Incident = Annotated[
     str,
@@ -96,7 +94,7 @@ def simulate(
     if write_log:
         _write_log(played, write_log, hours, rate, secrets.randbits(32) if seed is None else seed)
         return
-    with serve(played, at_s=_seconds(at), port=port) as loopback:
+    with serve(played, at_s=parse_duration(at) if at else None, port=port) as loopback:
         for name, value in loopback.environment.items():
             print(f"export {name}='{value}'", flush=True)  # noqa: T201 - to be evaluated by a shell, so unstyled
         err.print(f"{played.name}: {played.story} Serving until Ctrl-C.")
@@ -135,7 +133,7 @@ def drill(
 
     whole_night = not (at or no_report)
     played = find_scenario(scenario)
-    settings, found, truth = _night(played) if whole_night else _moment(played, _seconds(at))
+    settings, found, truth = _night(played) if whole_night else _moment(played, parse_duration(at) if at else None)
     _show_triage(found, as_json=as_json, now=found.decision.at)
     if whole_night:
         complete = make_all(settings, found.folder.incident_id)
@@ -191,7 +189,7 @@ def watch(
     """
     from intercom_kit.incident.watch import show_watch, watch
 
-    last = show_watch(out, watch(load_settings(), incident, _seconds(every) or 10.0))
+    last = show_watch(out, watch(load_settings(), incident, parse_duration(every) if every else 10.0))
     if last is None:
         raise typer.Exit(COULD_NOT)
     raise typer.Exit(int(last.triage.decision.verdict != "healthy"))
@@ -249,16 +247,6 @@ def _show_score(console: Console, result: "Score") -> None:
     for row in result.rows:
         words = "agrees" if row.agrees else f"DIFFERS: the truth is {row.truth}"
         console.print(f"  {row.field:9} {row.found:20} {words}")
-
-
-def _seconds(text: str) -> float | None:
-    if not text:
-        return None
-    match = _DURATION.fullmatch(text)
-    if not match:
-        raise KitError(f"{text!r} is not a duration. Write it as 90s, 12m or 1h30m.")
-    hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return hours * 3600 + minutes * 60 + seconds
 
 
 def _wait_for_interrupt() -> None:

@@ -43,7 +43,7 @@ async def collect_checks(
     settings.require_token()
     run = f"{clock():%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     deadline = asyncio.get_running_loop().time() + settings.timeout_s
-    this = Round(settings, Redactor(settings.token), run, deadline, clock)
+    this = Round(settings, settings.redactor, run, deadline, clock)
 
     async def told(check: Awaitable[CheckRecord]) -> CheckRecord:
         record = await check

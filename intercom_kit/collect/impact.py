@@ -15,7 +15,8 @@ from intercom_kit.collect.http import Answer, utc_now
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.collect.notes import NOTE_LIMIT
 from intercom_kit.errors import EvidenceError, InputError
-from intercom_kit.records import WINDOW_S, Event
+from intercom_kit.protocol import WINDOW_S
+from intercom_kit.records import Event
 from intercom_kit.redaction import Redactor
 from intercom_kit.settings import Settings
 

@@ -311,7 +311,7 @@ async def _healthy(settings: Settings, patience_s: float) -> tuple[StepOutcome, 
     started, in_a_row = time.monotonic(), 0
     while True:
         deadline = asyncio.get_running_loop().time() + settings.timeout_s
-        check = await check_health(Round(settings, Redactor(settings.token), "token", deadline))
+        check = await check_health(Round(settings, settings.redactor, "token", deadline))
         in_a_row = in_a_row + 1 if check.outcome == "ok" else 0
         waited_s = time.monotonic() - started
         if in_a_row == HEALTHY_IN_A_ROW:

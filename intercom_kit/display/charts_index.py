@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from intercom_kit.display.charts import BLUE, INK, VERMILION, Chart, new_axes
-from intercom_kit.display.terminal import duration_words
+from intercom_kit.text import duration
 
 _CAUSES = 10  # bars; further causes are added up
 
@@ -43,9 +43,9 @@ def restore_chart(months: Mapping[str, tuple[float, int]]) -> Chart:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("month of the onset (UTC)", fontsize=9, color=INK)
     last, first = names[-1], names[0]
-    caption = f"{last}: {duration_words(months[last][0])}, the mean of {months[last][1]:,}."
+    caption = f"{last}: {duration(months[last][0])}, the mean of {months[last][1]:,}."
     if first != last:
-        caption += f" {first}: {duration_words(months[first][0])}, the mean of {months[first][1]:,}."
+        caption += f" {first}: {duration(months[first][0])}, the mean of {months[first][1]:,}."
     worst = max(months, key=lambda month: months[month][0])
-    alt = f"Line chart of minutes by month, {first} to {last}; highest in {worst}: {duration_words(months[worst][0])}."
+    alt = f"Line chart of minutes by month, {first} to {last}; highest in {worst}: {duration(months[worst][0])}."
     return Chart(figure, title, caption, alt)

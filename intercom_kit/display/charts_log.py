@@ -18,7 +18,6 @@ from intercom_kit.analyze import readings
 from intercom_kit.analyze.burn import PAGE_FAST, PAGE_SLOW, TICKET
 from intercom_kit.analyze.ratelimit import UNATTRIBUTED
 from intercom_kit.analyze.study import Study
-from intercom_kit.analyze.words import milliseconds, span_words
 from intercom_kit.display.charts import (
     BLUE,
     GREEN,
@@ -35,6 +34,7 @@ from intercom_kit.display.charts import (
     quiet,
     utc_axis,
 )
+from intercom_kit.text import duration, milliseconds
 
 TOP = 6  # apps that are told apart in a picture; the others are drawn together
 Dash = str | tuple[int, tuple[int, ...]]
@@ -339,4 +339,4 @@ def _x(seen: Study) -> str:
 
 
 def _width(seen: Study) -> str:
-    return span_words(pd.Timedelta(seen.freq).total_seconds())
+    return duration(pd.Timedelta(seen.freq).total_seconds())

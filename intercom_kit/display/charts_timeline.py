@@ -20,9 +20,9 @@ from intercom_kit.display.charts import (
     new_axes,
     utc_axis,
 )
-from intercom_kit.display.terminal import duration_words
 from intercom_kit.incident.lifecycle import Noted
 from intercom_kit.incident.timeline import Row, exhausted_spans
+from intercom_kit.text import duration
 
 if TYPE_CHECKING:
     from intercom_kit.incident.case import Case
@@ -200,7 +200,7 @@ def _reading(case: "Case") -> str:
         said.append(f"acknowledged by the vendor after {figures['notice_lag'].shown}")
     if spans := exhausted_spans(case):
         out = sum((end - start).total_seconds() for start, end in spans)
-        said.append(f"our quota used up for {duration_words(out)} in all")
+        said.append(f"our quota used up for {duration(out)} in all")
     return f"{'; '.join(said)}."
 
 

@@ -17,7 +17,7 @@ from intercom_kit.analyze.readings import POLICY_WORDS
 from intercom_kit.analyze.study import Study
 from intercom_kit.display.charts import BLUE, GREY, INK, VERMILION, Chart, kept_points, new_axes, utc_axis
 from intercom_kit.display.charts_log import what_if
-from intercom_kit.records import WINDOW_S
+from intercom_kit.protocol import WINDOW_S
 
 if TYPE_CHECKING:
     from ipywidgets import Widget

@@ -23,6 +23,7 @@ from intercom_kit.records import (
     RateLimit,
     Severity,
 )
+from intercom_kit.text import duration
 
 if TYPE_CHECKING:
     from intercom_kit.archive.past import Row
@@ -70,20 +71,8 @@ def deadline_words(decision: Decision, now: datetime) -> str:
     if decision.respond_by is None:
         return "no response needed"
     left_s = (decision.respond_by - now).total_seconds()
-    left = f"in {duration_words(left_s)}" if left_s >= 0 else f"overdue since {duration_words(-left_s)}"
+    left = f"in {duration(left_s)}" if left_s >= 0 else f"overdue since {duration(-left_s)}"
     return f"respond by {decision.respond_by:%Y-%m-%d %H:%M} UTC ({left})"
-
-
-def duration_words(seconds: float) -> str:
-    """Return a duration as `45 s`, `12 min`, `3 h 20 min` or `2 d 4 h`."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 24 * 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
 
 
 def show_triage(

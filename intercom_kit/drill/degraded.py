@@ -20,6 +20,7 @@ from intercom_kit.drill.objects import CANARY_TOKEN, Json
 from intercom_kit.drill.server import serve
 from intercom_kit.drill.timeline import Scenario
 from intercom_kit.records import Record
+from intercom_kit.text import duration
 from intercom_kit.transports import last_good
 from intercom_kit.transports.fallback import FallbackTransport
 from intercom_kit.transports.store import Cache
@@ -61,7 +62,7 @@ class Degradation(Record):
         """The same in words."""
         told = f"Of {self.calls} calls during the fault {self.failed_without} failed without the fallback."
         if self.stale and self.age_p50_s is not None and self.age_max_s is not None:
-            ages = f"half of them at most {_minutes(self.age_p50_s)} old, the oldest {_minutes(self.age_max_s)}"
+            ages = f"half of them at most {duration(self.age_p50_s)} old, the oldest {duration(self.age_max_s)}"
             told += f" With it {self.stale} were served the last good answer, {ages}"
         else:
             told += " With it none was served an old answer"
@@ -174,7 +175,3 @@ def _found(scenario: Scenario, frame: pd.DataFrame) -> Degradation:
         age_p50_s=round(float(ages.median()), 1) if len(ages) else None,
         age_max_s=round(float(ages.max()), 1) if len(ages) else None,
     )
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

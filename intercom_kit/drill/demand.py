@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from intercom_kit.drill.scenarios import SEARCHES
 from intercom_kit.drill.timeline import Effect
-from intercom_kit.records import WINDOW_S
+from intercom_kit.protocol import WINDOW_S
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

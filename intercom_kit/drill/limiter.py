@@ -5,7 +5,7 @@ The traffic in virtual time plays by the same functions.
 
 from dataclasses import dataclass, field
 
-from intercom_kit.records import WINDOW_S
+from intercom_kit.protocol import WINDOW_S
 
 APP_PER_MINUTE = 10_000  # of a private app
 WORKSPACE_PER_MINUTE = 25_000  # shared by all apps of the workspace

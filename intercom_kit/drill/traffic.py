@@ -35,7 +35,7 @@ from intercom_kit.drill.limiter import APP_PER_MINUTE, window_quota
 from intercom_kit.drill.throttle import REFUSED_MS, Ints, Queue, Throttle, backoff_s
 from intercom_kit.drill.timeline import Effect, Scenario
 from intercom_kit.errors import ScenarioError
-from intercom_kit.records import REQUEST_COLUMNS, WINDOW_S
+from intercom_kit.protocol import REQUEST_COLUMNS, WINDOW_S
 
 ERROR_SHARE = 0.001  # of calls that fail although nothing is wrong
 STUBBORN_SHARE = 0.3  # of their retries fail again: a broken record stays broken

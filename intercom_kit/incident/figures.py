@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from intercom_kit.collect.impact import conversations_query
-from intercom_kit.display.terminal import duration_words
 from intercom_kit.incident.lifecycle import Edge, Noted
 from intercom_kit.incident.timeline import exhausted_spans
 from intercom_kit.records import Figure
+from intercom_kit.text import duration
 
 if TYPE_CHECKING:
     from intercom_kit.incident.case import Case
@@ -26,18 +26,6 @@ def measures(case: "Case") -> dict[str, Figure]:
     log = {figure.name: figure for figure in _log(case)}
     figures = {figure.name: figure for figure in (*_course(case), *_people(case), *_impact(case, log))}
     return figures | log
-
-
-def hours_minutes(seconds: float) -> str:
-    """Return a duration as the runbook writes it: `1 hour 38 minutes`, below a minute `40 seconds`."""
-    if seconds < 60:
-        return _counted(round(seconds), "second")
-    minutes = round(seconds / 60)
-    return f"{_counted(minutes // 60, 'hour')} {_counted(minutes % 60, 'minute')}"
-
-
-def _counted(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def _course(case: "Case") -> Iterable[Figure]:
@@ -86,9 +74,9 @@ def _duration(onset: Edge | None, recovery: Edge | None, ongoing: str) -> Figure
         return figure.model_copy(update={"unknown": ongoing if onset else NO_ONSET})
     seconds = (recovery.by - onset.by).total_seconds()
     least = max(((recovery.after or onset.by) - onset.by).total_seconds(), 0)
-    most = duration_words((recovery.by - onset.after).total_seconds()) if onset.after else "an unknown time"
-    bounds = f" (at least {duration_words(least)}, at most {most})" if duration_words(least) != most else ""
-    shown = f"{hours_minutes(seconds)}{bounds}"
+    most = duration((recovery.by - onset.after).total_seconds()) if onset.after else "an unknown time"
+    bounds = f" (at least {duration(least)}, at most {most})" if duration(least) != most else ""
+    shown = f"{duration(seconds, long=True)}{bounds}"
     return figure.model_copy(
         update={"value": round(seconds), "shown": shown, "sources": (*onset.cites, *recovery.cites)}
     )
@@ -138,9 +126,9 @@ def _people(case: "Case") -> Iterable[Figure]:
 def _since_onset(least_s: float, most_s: float | None) -> str:
     """Say how long after the onset something was: the onset is an interval, so this is one too."""
     if least_s < 0:
-        return f"none: {duration_words(-least_s)} before the onset was evident"
-    words = duration_words(least_s)
-    most = duration_words(most_s) if most_s is not None else words
+        return f"none: {duration(-least_s)} before the onset was evident"
+    words = duration(least_s)
+    most = duration(most_s) if most_s is not None else words
     return words if most == words else f"{words} (at most {most})"
 
 
@@ -177,7 +165,7 @@ def _exhausted(case: "Case") -> Figure:
         return figure.model_copy(update={"unknown": "no rate-limit header was seen" if case.findings else NO_LOG})
     spans = exhausted_spans(case)
     longest = max(((end - start).total_seconds() for start, end in spans), default=0)
-    shown = f"{len(spans)}, the longest for {duration_words(longest)}" if spans else "0"
+    shown = f"{len(spans)}, the longest for {duration(longest)}" if spans else "0"
     return figure.model_copy(update={"value": len(spans), "shown": shown, "sources": _log_sources(case)})
 
 

@@ -15,12 +15,12 @@ from intercom_kit.analyze.ratelimit import PRESSURE
 from intercom_kit.analyze.read import Options
 from intercom_kit.analyze.rollup import Rollup, load, make_remote_rollup, make_rollup, save
 from intercom_kit.analyze.study import Moment, Study, moment, study
-from intercom_kit.analyze.words import milliseconds, share
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.display.tables import View, table
 from intercom_kit.errors import EvidenceError
 from intercom_kit.records import IncidentFacts
 from intercom_kit.settings import Settings
+from intercom_kit.text import milliseconds, share
 from intercom_kit.transports.request_log import kept_salt
 
 METRIC_WORDS = {"error_share": "share of calls that failed", "p50_ms": "p50", "p95_ms": "p95", "p99_ms": "p99"}

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from intercom_kit.decide.severity import respond_by
 from intercom_kit.incident.slack import escape
-from intercom_kit.records import WINDOW_S, Cause, CheckRecord, Decision, IncidentFacts, Severity, State
+from intercom_kit.protocol import WINDOW_S, is_failure
+from intercom_kit.records import Cause, CheckRecord, Decision, IncidentFacts, Severity, State
 from intercom_kit.redaction import Redactor
 
 STATUS: dict[State, str] = {
@@ -84,7 +85,6 @@ NOT_FOR_CUSTOMERS = re.compile(
 
 
 SHOWN = 20  # windows of a group in the support packet: the first and the last ten
-CALLERS_OWN = (400, 404, 409, 410, 422)  # the caller's normal business: nothing failed at Intercom
 REDACTOR = Redactor()
 
 
@@ -239,7 +239,7 @@ def _failed_checks(checks: Sequence[CheckRecord]) -> Iterable[Failure]:
 def _failed_rows(windows: Iterable[Mapping[str, object]]) -> Iterable[Failure]:
     for row in windows:
         status, start = _number(row.get("status_code")), _time(row.get("window_start"))
-        if start is None or (status is not None and (status < 400 or status in CALLERS_OWN)):
+        if start is None or not is_failure(status):
             continue
         yield Failure(
             call=_clean(f"{row.get('method') or ''} {row.get('route') or ''}"),

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from intercom_kit.display.terminal import duration_words, severity_label
+from intercom_kit.display.terminal import severity_label
 from intercom_kit.incident.lifecycle import Edge, Noted, Notice, Run
 from intercom_kit.records import EventKind
+from intercom_kit.text import duration
 
 if TYPE_CHECKING:
     from intercom_kit.incident.case import Case
@@ -77,7 +78,7 @@ def _exhausted(case: "Case") -> Iterator[Row]:
     if not figure or not spans:
         return
     for start, end in spans[:SPANS_SHOWN]:
-        lasted = duration_words((end - start).total_seconds())
+        lasted = duration((end - start).total_seconds())
         yield Row(
             start, "Quota exhausted", f"Our own 10-second windows are used up, for {lasted}", (figure.evidence_id,), end
         )

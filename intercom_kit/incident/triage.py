@@ -13,7 +13,6 @@ from intercom_kit.decide import decide
 from intercom_kit.errors import EvidenceError, IncidentError
 from intercom_kit.incident.messages import internal_update
 from intercom_kit.records import CheckRecord, Decision, Event, IncidentFacts, latest_run
-from intercom_kit.redaction import Redactor
 from intercom_kit.settings import LOOPBACK, Settings
 
 TITLE_LIMIT = 200  # characters
@@ -63,7 +62,7 @@ def run_triage(
     which holds the triage, when the archive cannot be written: a full disk must not keep the verdict back.
     """
     settings.require_token()
-    title = Redactor(settings.token).text(title, TITLE_LIMIT)
+    title = settings.redactor.text(title, TITLE_LIMIT)
     known = IncidentFolder(settings.outputs, incident_id) if incident_id else None
     if known and drill is None:
         _refuse_drill(known, settings)

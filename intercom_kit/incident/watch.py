@@ -18,13 +18,13 @@ from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.decide import decide
 from intercom_kit.display.terminal import (
     checks_grid,
-    duration_words,
     rate_limit_words,
     severity_label,
 )
 from intercom_kit.incident.triage import Triage, run_triage
 from intercom_kit.records import Cause, CheckRecord, Decision, Event, Verdict, by_run
 from intercom_kit.settings import Settings
+from intercom_kit.text import duration
 
 GAP_FACTOR = 2.5  # a run that starts later than this many periods after the one before leaves a gap
 BARS = "▁▂▃▄▅▆▇█"
@@ -107,7 +107,7 @@ def watch_view(watched: Watched, now: datetime) -> RenderableType:
     style = "reverse bold green" if decision.severity is None else "reverse bold red"
     lines: list[RenderableType] = [
         Text.assemble((f" {severity_label(decision.severity)} ", style), " ", (decision.summary, "bold")),
-        Text(f"{decision.verdict} · {decision.cause} · for {duration_words((now - watched.since).total_seconds())}"),
+        Text(f"{decision.verdict} · {decision.cause} · for {duration((now - watched.since).total_seconds())}"),
         Text(f"Rate limit   {_headroom_bar(decision)}{rate_limit_words(decision.rate_limit)}"),
         Text(f"API latency  {sparkline(watched.latencies_ms)}  {_latest_words(watched.latencies_ms)}"),
     ]
@@ -154,7 +154,7 @@ def _gap(history: Sequence[Run], at: datetime, every_s: float) -> tuple[datetime
 
 
 def _gap_event(gap: tuple[datetime, datetime]) -> Event:
-    length = duration_words((gap[1] - gap[0]).total_seconds())
+    length = duration((gap[1] - gap[0]).total_seconds())
     text = f"Monitoring gap (P4): nothing was recorded for {length}, {gap[0]:%H:%M:%S} to {gap[1]:%H:%M:%S} UTC"
     return Event(at=gap[1], kind="gap", text=text)
 

@@ -23,14 +23,15 @@ from intercom_kit.display.charts_timeline import timeline_chart
 from intercom_kit.display.tables import View, table
 from intercom_kit.errors import EvidenceError, InputError
 from intercom_kit.incident.case import Case, open_case
-from intercom_kit.incident.figures import hours_minutes
 from intercom_kit.incident.messages import external_update, internal_update, support_packet
 from intercom_kit.postmortem import appendix, markdown
 from intercom_kit.postmortem.lint import Problem, check
 from intercom_kit.postmortem.markdown import Md
 from intercom_kit.postmortem.suggestions import Suggestion, suggestions
-from intercom_kit.records import WINDOW_S, Event, Figure
+from intercom_kit.protocol import WINDOW_S
+from intercom_kit.records import Event, Figure
 from intercom_kit.settings import Settings
+from intercom_kit.text import duration
 
 TEMPLATES = Path(__file__).parent / "templates"
 TIMELINE = "postmortem-timeline.svg"
@@ -229,8 +230,8 @@ def count_impact(settings: Settings, incident_id: str) -> Event:
 
 def suggested_summary(figures: Mapping[str, Figure]) -> str:
     """Return a summary of one sentence that the evidence gives, for a person to put into words."""
-    duration, severity = figures["duration"].value, figures["severity"].value or "severity unknown"
-    lasted = f"For {_plain_duration(float(duration))}" if duration is not None else "Until now"
+    seconds, severity = figures["duration"].value, figures["severity"].value or "severity unknown"
+    lasted = f"For {duration(float(seconds), long=True)}" if seconds is not None else "Until now"
     failed, refused = figures["failed_share"], figures["refused_share"]
     share = max(
         (f for f in (failed, refused) if isinstance(f.value, float)), key=lambda f: float(f.value or 0), default=None
@@ -239,10 +240,6 @@ def suggested_summary(figures: Mapping[str, Figure]) -> str:
     touched = figures["conversations_affected"].value
     count = f", in at most {touched:,} conversations" if isinstance(touched, int) else ""
     return f"{lasted}, {happened} ({severity}){count}."
-
-
-def _plain_duration(seconds: float) -> str:
-    return hours_minutes(seconds).removeprefix("0 hours ").removesuffix(" 0 minutes")
 
 
 @lru_cache(maxsize=4)

@@ -25,8 +25,7 @@ from time import perf_counter
 
 import httpx
 
-from intercom_kit.protocol import WORDS, route_of
-from intercom_kit.records import REQUEST_COLUMNS
+from intercom_kit.protocol import REQUEST_COLUMNS, WORDS, route_of
 from intercom_kit.transports.flow import AsyncCarriedTransport, CarriedTransport
 from intercom_kit.transports.request_log import RequestLog
 

@@ -20,7 +20,8 @@ import httpx
 
 from intercom_kit.collect.api import rate_limit
 from intercom_kit.errors import InputError
-from intercom_kit.records import WINDOW_S, RateLimit, Record
+from intercom_kit.protocol import WINDOW_S
+from intercom_kit.records import RateLimit, Record
 from intercom_kit.settings import Settings
 from intercom_kit.transports.fallback import MAX_AGE_S, NO_ANSWER
 from intercom_kit.transports.last_good import ROUTES, LastGood, Read

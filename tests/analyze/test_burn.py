@@ -61,8 +61,8 @@ def test_burn_over_time_leaves_thin_bins_open() -> None:
 
 def test_the_words_say_when_the_budget_is_gone() -> None:
     """Plain words: hours while it is hours, minutes and days where they fit, and how much is gone already."""
-    assert "is gone in 14.4 h" in burn_words(burn(windows(50, 1000)))
-    assert "is gone in 10 days" in burn_words(burn(windows(3, 1000)))
+    assert "is gone in 14 h 24 min" in burn_words(burn(windows(50, 1000)))
+    assert "is gone in 10 d " in burn_words(burn(windows(3, 1000)))
     assert "is gone in 43 min" in burn_words(burn(windows(1000, 1000)))
     assert "used up 1.4 times the month's budget" in burn_words(burn(windows(1000, 1000)))
     assert "used up 6.9 % of it" in burn_words(burn(windows(50, 1000)))

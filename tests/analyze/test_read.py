@@ -15,7 +15,7 @@ import pytest
 from intercom_kit.analyze.read import Options
 from intercom_kit.analyze.rollup import Rollup, make_rollup, save
 from intercom_kit.errors import RequestLogError
-from intercom_kit.records import REQUEST_COLUMNS
+from intercom_kit.protocol import REQUEST_COLUMNS
 from intercom_kit.transports.recorder import RecordingTransport
 
 CONTACT = "63a07ddf05a32042dffac965"

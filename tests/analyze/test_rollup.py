@@ -30,7 +30,7 @@ from intercom_kit.analyze.rollup import (
     save,
 )
 from intercom_kit.errors import EvidenceError
-from intercom_kit.records import REQUEST_COLUMNS
+from intercom_kit.protocol import REQUEST_COLUMNS
 
 START = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 Call = dict[str, Any]

@@ -293,7 +293,7 @@ def test_many_causes_are_added_up() -> None:
 def test_time_to_restore_names_its_worst_month() -> None:
     """The alternative text holds the extreme, the caption the last and the first month."""
     chart = restore_chart({"2026-09": (600.0, 2), "2026-10": (7200.0, 1), "2026-11": (1200.0, 3)})
-    assert "highest in 2026-10: 2 h 0 min" in chart.alt
+    assert "highest in 2026-10: 2 h" in chart.alt
     assert chart.caption == "2026-11: 20 min, the mean of 3. 2026-09: 10 min, the mean of 2."
 
 

@@ -19,6 +19,8 @@ from intercom_kit.settings import load_settings
 from tests.conftest import Play
 from tests.servers import EMAIL, TOKEN, Misbehave, answer
 
+OLD_ID = "b2i3mhcboc6pcbe33q80"
+
 
 def _by_name(checks: tuple[CheckRecord, ...]) -> dict[str, CheckRecord]:
     return {check.name: check for check in checks}
@@ -187,7 +189,12 @@ def test_a_health_endpoint_that_is_down_is_our_failure(play: Play) -> None:
 @pytest.mark.parametrize(
     ("body", "code", "message", "request_id"),
     [
-        ({"type": "error.list", "errors": [{"code": "x_y", "message": "M"}], "request_id": "r1"}, "x_y", "M", "r1"),
+        (
+            {"type": "error.list", "errors": [{"code": "x_y", "message": "M"}], "request_id": OLD_ID},
+            "x_y",
+            "M",
+            OLD_ID,
+        ),
         ({"type": "error", "message": "M", "request_id": None}, None, "M", None),
         ({"error_key": "k", "message": "M"}, "k", "M", None),
         ({"errors": [{"code": "only_a_code"}]}, "only_a_code", None, None),

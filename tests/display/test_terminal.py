@@ -2,12 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from rich.console import Console
 
 from intercom_kit.decide import decide
 from intercom_kit.display import tables
-from intercom_kit.display.terminal import duration_words, rate_limit_words, show_triage
+from intercom_kit.display.terminal import rate_limit_words, show_triage
 from intercom_kit.records import Action, CheckRecord, Decision, IncidentFacts, RateLimit, Reason, Step
 from intercom_kit.settings import Settings
 
@@ -76,19 +75,7 @@ def test_an_overdue_deadline_is_told() -> None:
     console = Console(width=120)
     with console.capture() as captured:
         show_triage(console, DECISION, [], FACTS, "", AT + timedelta(minutes=75))
-    assert "overdue since 60 min" in captured.get().replace("1 h 0 min", "60 min")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        *((0, "0 s"), (89, "89 s"), (90, "2 min"), (720, "12 min")),
-        *((3600, "1 h 0 min"), (12_000, "3 h 20 min"), (187_200, "2 d 4 h")),
-    ],
-)
-def test_durations_are_said_as_people_say_them(seconds: float, words: str) -> None:
-    """A duration is told in the two largest units that it fills."""
-    assert duration_words(seconds) == words
+    assert "overdue since 1 h)" in captured.get()
 
 
 def test_an_unknown_rate_limit_is_not_zero() -> None:

@@ -15,7 +15,7 @@ from intercom_kit.drill.scenarios import SCENARIOS
 from intercom_kit.drill.timeline import Effect, Scenario
 from intercom_kit.drill.traffic import Traffic, generate, write_log
 from intercom_kit.errors import ScenarioError
-from intercom_kit.records import REQUEST_COLUMNS
+from intercom_kit.protocol import REQUEST_COLUMNS
 
 END = datetime(2026, 11, 24, 16, tzinfo=UTC)
 SECONDS = "%Y-%m-%d %H:%M:%S"

@@ -41,7 +41,7 @@ def check() -> Make:
             "duration_ms": 80.0,
             "target": targets.get(name, ""),
             "http_status": 503 if outcome == "failed" else 200,
-            "request_id": f"req-{name}-1" if outcome == "failed" else None,
+            "request_id": f"{name:x<20}" if outcome == "failed" else None,
         }
         return CheckRecord.model_validate({"name": name, "outcome": outcome, **values, **fields})
 
@@ -259,7 +259,7 @@ def test_support_gets_request_ids_by_route_status_and_window(check: Make) -> Non
         "",
         "| Window (UTC) | Failed | First | Last | request_id |",
         "| --- | ---: | --- | --- | --- |",
-        "| 2026-11-24 09:30:00 | 1 | 09:30:04 | 09:30:04 | `req-api-1` |",
+        "| 2026-11-24 09:30:00 | 1 | 09:30:04 | 09:30:04 | `apixxxxxxxxxxxxxxxxx` |",
     ]
 
 

@@ -217,7 +217,7 @@ def test_without_a_request_log_checks_and_notes_tell_what_they_can(bare: Setting
     assert course.recovery.after < night.recovery < course.recovery.by
     assert "Calls that failed: unknown: no request log" in text
     assert "POST /conversations/search" in text
-    assert re.search(r"Duration:\*\* 0 hours \d+ minutes \(at least", text)
+    assert re.search(r"Duration:\*\* \d+ minutes \(at least", text)
     assert not re.search(r"\b(None|nan|NaT)\b", text.partition("## Metrics")[0])
 
 

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from intercom import Intercom, SingleFilterSearchRequest
 from intercom.core.api_error import ApiError
 
-from intercom_kit.records import REQUEST_COLUMNS
+from intercom_kit.protocol import REQUEST_COLUMNS
 from intercom_kit.transports.recorder import AsyncRecordingTransport, RecordingTransport
 from tests.conftest import Play
 from tests.servers import EMAIL, TOKEN, Behaviour, Misbehave, answer, reset

@@ -292,7 +292,8 @@ class Decision(Record):
 class Event(Record):
     """Something a person or the kit noted on the timeline; `cites` holds the evidence ids it rests on.
 
-    numbers, query: what was counted (such as `conversations`), and the query or source that gave it.
+    numbers, query: what was counted (such as `conversations`), and the query or source that gave it. imported: taken
+    over from a file, so that nobody declared it to be of this incident.
     """
 
     at: UtcTime
@@ -302,6 +303,7 @@ class Event(Record):
     cites: tuple[str, ...] = ()
     numbers: dict[str, int] = {}
     query: str = ""
+    imported: bool = False
 
 
 class Figure(Record):
@@ -452,6 +454,11 @@ class IncidentFacts(Record):
     acronyms: tuple[str, ...] = ()
     corrections: tuple[Correction, ...] = ()
     origins: dict[str, str] = {}
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether people told of an incident, so that there is something to write up without evidence."""
+        return bool(self.severity or self.started_at or self.ended_at or self.summary or self.request_ids)
 
 
 def by_run(checks: Iterable[CheckRecord]) -> tuple[tuple[CheckRecord, ...], ...]:

@@ -17,7 +17,6 @@ from intercom_kit.archive.run import Run
 from intercom_kit.archive.together import (
     ANALYSIS,
     POSTMORTEM,
-    ROLLUP,
     TRIAGE,
     Job,
     make_views,
@@ -26,7 +25,7 @@ from intercom_kit.archive.together import (
 )
 from intercom_kit.collect.incident_folder import IncidentFolder, write_atomic
 from intercom_kit.errors import EvidenceError, NotebookError
-from intercom_kit.incident.lifecycle import course
+from intercom_kit.incident.incident import open_incident
 from intercom_kit.records import Record, UtcTime
 from intercom_kit.settings import Settings
 
@@ -120,18 +119,16 @@ def reports_of(folder: IncidentFolder, settings: Settings, templates: str = "") 
     Reads no request log, so that it costs nothing. templates: a team's own folder for the postmortem.
     Raises IncidentError when there is no such incident, EvidenceError when it has no evidence.
     """
-    folder.facts()
-    runs = course(folder.checks(), (), settings)
-    has_log = (folder.path / ROLLUP).is_dir()
-    if not runs.runs and not has_log and not folder.events():
+    seen = open_incident(settings, folder.incident_id)
+    if not (seen.runs or seen.has_log or seen.events or seen.facts.is_declared):
         raise EvidenceError(
             f"{folder.incident_id} has no evidence to make reports from. "
             f"Run: intercom-kit triage --incident {folder.incident_id}"
         )
     reports: dict[str, dict[str, object]] = {}
-    if runs.runs:
-        reports[TRIAGE] = {"run": runs.worst.checks[0].run if runs.worst else ""}
-    if has_log:
+    if seen.runs:
+        reports[TRIAGE] = {"run": seen.worst.name if seen.worst else ""}
+    if seen.has_log:
         reports[ANALYSIS] = {}
     return reports | {POSTMORTEM: {"templates": templates}}
 

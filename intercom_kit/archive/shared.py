@@ -10,7 +10,7 @@ import markdown_it  # noqa: F401 - the same
 
 from intercom_kit.archive.summary import summary_of
 from intercom_kit.collect.incident_folder import IncidentFolder, write_atomic
-from intercom_kit.incident.case import Case
+from intercom_kit.incident.incident import Incident
 from intercom_kit.postmortem import document as postmortem  # noqa: F401 - what kernels import
 from intercom_kit.settings import Settings
 
@@ -22,6 +22,6 @@ def prepare(incident: str, settings: str, summary: str) -> None:
     """
     path = Path(incident)
     folder = IncidentFolder(path.parent, path.name)
-    case = Case(folder, Settings.model_validate_json(settings), folder.facts())
+    case = Incident(folder, Settings.model_validate_json(settings), folder.facts())
     _ = case.findings
     write_atomic(Path(summary), summary_of(case).line())

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.incident.case import Case
+from intercom_kit.incident.incident import Incident, as_declared, open_incident
 from intercom_kit.records import Cause, CheckRecord, Decision, Record, Severity, UtcTime, Verdict
 from intercom_kit.settings import Settings
 
@@ -42,18 +42,19 @@ class Summary(Record):
 
 def summarize(folder: IncidentFolder, settings: Settings) -> Summary:
     """Return the summary of an incident; raises IncidentError or EvidenceError when its record is broken."""
-    return summary_of(Case(folder, settings, folder.facts()))
+    return summary_of(open_incident(settings, folder.incident_id))
 
 
-def summary_of(case: Case) -> Summary:
+def summary_of(case: Incident) -> Summary:
     """Return the summary of a case; raises EvidenceError when its evidence is broken."""
-    course = case.course
+    course = case.lifecycle
     run = course.worst or (course.runs[-1] if course.runs else None)
+    decision = as_declared(run.decision, case.facts) if run else None
     noticed = [event.at for event in (course.alert, course.triage) if event]
     return Summary(
-        verdict=run.decision.verdict if run else None,
-        cause=run.decision.cause if run else None,
-        severity=run.decision.severity if run else None,
+        verdict=decision.verdict if decision else None,
+        cause=decision.cause if decision else None,
+        severity=decision.severity if decision else case.facts.severity,
         onset=course.onset.by if course.onset else None,
         detected=min(noticed) if noticed and course.onset else None,
         recovery=course.recovery.by if course.recovery else None,

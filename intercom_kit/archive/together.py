@@ -20,7 +20,7 @@ from intercom_kit.archive.run import Run
 from intercom_kit.archive.summary import Summary, summarize
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import KitError
-from intercom_kit.incident.lifecycle import course
+from intercom_kit.incident.incident import as_declared, open_incident
 from intercom_kit.settings import SECRET_VARIABLES, Settings
 
 Parameters = Mapping[str, object]
@@ -155,19 +155,21 @@ def header_of(folder: IncidentFolder, settings: Settings, job: Job, *, is_draft:
     Where the record cannot be read, it says no more than that: the report itself has to tell what is wrong with it.
     """
     try:
-        facts, seen = folder.facts(), course(folder.checks(), (), settings)
+        seen = open_incident(settings, folder.incident_id)
+        facts, runs = seen.facts, seen.runs
     except KitError:
         return Header(folder.incident_id, warnings=("RECORD CANNOT BE READ",))
-    shown = seen.worst or (seen.runs[-1] if seen.runs else None)
+    shown = seen.worst or (runs[-1] if runs else None)
     if job.name == TRIAGE:
-        wanted = job.parameters.get("run") or (seen.runs[-1].checks[0].run if seen.runs else "")
-        shown = next((run for run in seen.runs if run.checks[0].run == wanted), None)
+        wanted = job.parameters.get("run") or (runs[-1].name if runs else "")
+        shown = next((run for run in runs if run.name == wanted), None)
+    decision = as_declared(shown.decision, facts) if shown else None
     return Header(
         folder.incident_id,
         title=facts.title,
-        verdict=shown.decision.verdict if shown else "",
-        cause=shown.decision.cause if shown else "",
-        severity=shown.decision.severity if shown else None,
+        verdict=decision.verdict if decision else "",
+        cause=decision.cause if decision else "",
+        severity=decision.severity if decision else facts.severity,
         state=facts.state,
         drill=facts.drill,
         warnings=("DRAFT",) if is_draft else (),

@@ -58,6 +58,12 @@ class IncidentFolder:
                 f"intercom-kit triage --incident {self.incident_id}"
             )
 
+    def stamp(self) -> tuple[tuple[str, int, int], ...]:
+        """Return name, time and size of the facts and of every file of the evidence: equal while none has changed."""
+        files = [self.facts_path, *sorted(self.evidence_path.rglob("[!.]*"))]
+        stats = ((path.name, path.stat()) for path in files if path.is_file())
+        return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
+
     def create(self) -> None:
         """Make the folder and its evidence folder, readable by their owner only; one that is there stays as it is."""
         try:

@@ -1,8 +1,8 @@
 """The timeline as a picture: phases, checks, exhausted quota, the status page and events on one axis in UTC."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.dates import date2num
@@ -20,12 +20,7 @@ from intercom_kit.display.charts import (
     new_axes,
     utc_axis,
 )
-from intercom_kit.incident.lifecycle import Noted
-from intercom_kit.incident.timeline import Row, exhausted_spans
-from intercom_kit.text import duration
-
-if TYPE_CHECKING:
-    from intercom_kit.incident.case import Case
+from intercom_kit.records import Figure, Onset, Recovery, Row, Run, Span
 
 TITLE = "The course of the incident"
 LANES = ("Incident", "Response", "Checks", "Quota", "Status page", "Events")
@@ -33,19 +28,33 @@ CLOSE = 0.018  # of the width: numbers nearer than this share one label
 MARKS = {None: ("o", GREEN), "P1": ("X", VERMILION), "P2": ("s", ORANGE), "P3": ("D", PURPLE), "P4": ("v", SKY)}
 
 
-def timeline_chart(case: "Case") -> Chart:
+@dataclass(frozen=True)
+class Course:
+    """What the picture draws. noticed: the first alert or triage; notices: updates of the status page; times UTC."""
+
+    rows: Sequence[Row]
+    onset: Onset | None = None
+    recovery: Recovery | None = None
+    noticed: datetime | None = None
+    mitigated: datetime | None = None
+    runs: Sequence[Run] = ()
+    exhausted: Sequence[Span] = ()
+    notices: Sequence[datetime] = ()
+
+
+def timeline_chart(course: Course, figures: Mapping[str, Figure]) -> Chart:
     """Return the course of an incident: a lane each for what was bad, who worked on it, and what was seen.
 
     Numbers are those of the timeline's rows. A lane without anything is left out; times are UTC.
     """
-    span = _span(case)
+    span = _span(course)
     figure, axes = new_axes(TITLE, height_in=3.4)
     axes.grid(visible=False)
     if span is None:
         axes.set_axis_off()
         axes.text(0.5, 0.5, "nothing is known yet", transform=axes.transAxes, ha="center", color=GREY)
         return Chart(figure, TITLE, "The timeline is empty.", "An empty timeline.")
-    lanes = _Lanes(axes, case, span)
+    lanes = _Lanes(axes, course, span)
     lanes.draw()
     axes.set_xlim(_x(span[0]), _x(span[1]))
     axes.set_ylim(len(lanes.names) - 0.4, -0.6)
@@ -56,14 +65,14 @@ def timeline_chart(case: "Case") -> Chart:
     handles, labels = axes.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
     figure.legend(once.values(), once.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    return Chart(figure, TITLE, _reading(case), _alt(case, lanes.names, span))
+    return Chart(figure, TITLE, _reading(course, figures), _alt(course, lanes.names, span))
 
 
 class _Lanes:
     """Draws the lanes from top to bottom, those with something in them."""
 
-    def __init__(self, axes: Axes, case: "Case", span: tuple[datetime, datetime]) -> None:
-        self.axes, self.case, self.span = axes, case, span
+    def __init__(self, axes: Axes, course: Course, span: tuple[datetime, datetime]) -> None:
+        self.axes, self.course, self.span = axes, course, span
         self.names: list[str] = []
 
     def draw(self) -> None:
@@ -85,7 +94,7 @@ class _Lanes:
         )
 
     def _incident(self, lane: int, name: str) -> None:
-        onset, recovery = self.case.course.onset, self.case.course.recovery
+        onset, recovery = self.course.onset, self.course.recovery
         if not onset:
             return
         self.names.append(name)
@@ -97,13 +106,13 @@ class _Lanes:
             self._bar(lane, recovery.after, recovery.by, GREY, "between last good and first bad", "////")
 
     def _response(self, lane: int, name: str) -> None:
-        course = self.case.course
+        course = self.course
         if not course.onset:
             return
         steps = [
             (course.onset.by, "not noticed", "#D9D9D9", ""),
-            (_earliest(course.alert, course.triage), "worked on", BLUE, ""),
-            (_earliest(course.mitigation), "mitigated", SKY, "\\\\"),
+            (course.noticed, "worked on", BLUE, ""),
+            (course.mitigated, "mitigated", SKY, "\\\\"),
             (course.recovery.by if course.recovery else None, "", "", ""),
         ]
         known = [(at, label, colour, hatch) for at, label, colour, hatch in steps if at]
@@ -115,7 +124,7 @@ class _Lanes:
                 self._bar(lane, start, end, colour, label, hatch)
 
     def _checks(self, lane: int, name: str) -> None:
-        runs = self.case.course.runs
+        runs = self.course.runs
         if not runs:
             return
         self.names.append(name)
@@ -127,24 +136,23 @@ class _Lanes:
                 )
 
     def _quota(self, lane: int, name: str) -> None:
-        spans = exhausted_spans(self.case)
-        if not spans:
+        if not self.course.exhausted:
             return
         self.names.append(name)
-        for start, end in spans:
-            self._bar(lane, start, end, ORANGE, "quota exhausted", "xxx")
+        for span in self.course.exhausted:
+            self._bar(lane, span.start, span.end, ORANGE, "quota exhausted", "xxx")
 
     def _status_page(self, lane: int, name: str) -> None:
-        notices = self.case.course.notices
+        notices = self.course.notices
         if not notices:
             return
         self.names.append(name)
-        last = max(run.at for run in self.case.course.runs)
-        self._bar(lane, notices[0].at, max(last, notices[-1].at), PURPLE, "on the status page", "..")
-        self.axes.plot([_x(notice.at) for notice in notices], [lane] * len(notices), "|", color=INK, markersize=12)
+        last = max(run.at for run in self.course.runs)
+        self._bar(lane, notices[0], max(last, notices[-1]), PURPLE, "on the status page", "..")
+        self.axes.plot([_x(at) for at in notices], [lane] * len(notices), "|", color=INK, markersize=12)
 
     def _events(self, lane: int, name: str) -> None:
-        rows = [(number, row) for number, row in enumerate(self.case.rows, 1)]
+        rows = [(number, row) for number, row in enumerate(self.course.rows, 1)]
         if not rows:
             return
         self.names.append(name)
@@ -169,9 +177,9 @@ def _labels(rows: Sequence[tuple[int, Row]], span: tuple[datetime, datetime]) ->
     ]  # fmt: skip
 
 
-def _span(case: "Case") -> tuple[datetime, datetime] | None:
+def _span(course: Course) -> tuple[datetime, datetime] | None:
     """Return the stretch to draw: from before the onset to after the last row, with a margin."""
-    moments = [row.at for row in case.rows] + [row.until for row in case.rows if row.until]
+    moments = [row.at for row in course.rows] + [row.until for row in course.rows if row.until]
     if not moments:
         return None
     first, last = min(moments), max(moments)
@@ -179,17 +187,12 @@ def _span(case: "Case") -> tuple[datetime, datetime] | None:
     return first - margin, last + margin
 
 
-def _earliest(*events: Noted | None) -> datetime | None:
-    return min((event.at for event in events if event), default=None)
-
-
 def _x(moment: datetime) -> float:
     return float(date2num(moment))  # type: ignore[no-untyped-call]  # matplotlib.dates is not annotated
 
 
-def _reading(case: "Case") -> str:
+def _reading(course: Course, figures: Mapping[str, Figure]) -> str:
     """Say in words what the picture shows."""
-    figures, course = case.figures, case.course
     if course.onset is None:
         return "No onset is known."
     said = [f"Trouble has begun by {course.onset.by:%H:%M:%S} UTC"]
@@ -198,14 +201,13 @@ def _reading(case: "Case") -> str:
         said.append(f"alerted after {figures['detection_gap'].shown}")
     if figures["notice_lag"].value is not None:
         said.append(f"acknowledged by the vendor after {figures['notice_lag'].shown}")
-    if spans := exhausted_spans(case):
-        out = sum((end - start).total_seconds() for start, end in spans)
-        said.append(f"our quota used up for {duration(out)} in all")
+    if course.exhausted:
+        said.append(f"nothing was left of our quota for {figures['exhausted_s'].shown} in all")
     return f"{'; '.join(said)}."
 
 
-def _alt(case: "Case", lanes: Sequence[str], span: tuple[datetime, datetime]) -> str:
+def _alt(course: Course, lanes: Sequence[str], span: tuple[datetime, datetime]) -> str:
     return (
         f"Timeline with the lanes {', '.join(lanes).lower()} over the time in UTC, from {span[0]:%Y-%m-%d %H:%M} to "
-        f"{span[1]:%Y-%m-%d %H:%M}; {len(case.rows)} events, {len(case.course.runs)} runs of checks."
+        f"{span[1]:%Y-%m-%d %H:%M}; {len(course.rows)} events, {len(course.runs)} runs of checks."
     )

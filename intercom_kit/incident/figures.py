@@ -1,309 +1,382 @@
-"""The figures of a postmortem: each number with its definition, the query that gives it and the evidence it rests on.
+"""The registry of figures: every number that is shown of an incident, once, with what it means and what it is about.
 
-What cannot be known is None, and says why: never a blank and never 0.
+Each has a definition, a scope (which time, which apps and routes), the query that gives it and the evidence it rests
+on. What cannot be known is None, and says why: never a blank and never 0. To add one, add its definition to DEFINED and
+a function that yields it to figures_of.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import Any
 
 from intercom_kit.collect.impact import conversations_query
-from intercom_kit.incident.lifecycle import Edge, Noted
-from intercom_kit.incident.timeline import exhausted_spans
-from intercom_kit.records import Figure
+from intercom_kit.incident.evidence import Evidence
+from intercom_kit.incident.lifecycle import DECLARED, TimelineEntry
+from intercom_kit.records import Figure, Onset
 from intercom_kit.text import duration
-
-if TYPE_CHECKING:
-    from intercom_kit.incident.case import Case
 
 NO_LOG = "no request log"
 NO_ONSET = "no onset is known"
+NO_HEADER = "no rate-limit header was seen"
 REQUEST_IDS = 10
+ALL_CALLS = "all apps and routes of the request log"
+
+# name: label, unit, definition
+DEFINED: dict[str, tuple[str, str, str]] = {
+    "onset": (
+        "Onset",
+        "",
+        "After the last moment known to be otherwise, by the first known to be so: as declared, else by log or checks.",
+    ),
+    "recovery": ("Recovery", "", "The same, for the end."),
+    "duration": (
+        "Duration of degraded service",
+        "s",
+        "From the first moment known to be bad to the first known to be good again.",
+    ),
+    "severity": (
+        "Severity",
+        "",
+        "P1 to P4, the runbook's: as declared, else the worst that the decision tree gives for any run of checks.",
+    ),
+    "detection_gap": ("Detection gap", "s", "From onset to the first alert."),
+    "time_to_triage": ("Time to triage", "s", "From onset to the start of triage."),
+    "time_to_mitigate": ("Time to mitigate", "s", "From onset to the first mitigation that was noted as one."),
+    "notice_lag": (
+        "Lag of the vendor's notice",
+        "s",
+        "From onset to the first notice on Intercom's status page that acknowledges the fault.",
+    ),
+    "request_ids": (
+        "Intercom request_ids",
+        "",
+        f"X-Request-Id of failed calls, at most {REQUEST_IDS}: declared, then the log's, then the checks'.",
+    ),
+    "conversations_affected": (
+        "Conversations affected",
+        "conversations",
+        "As counted by a person, else the log's conversations (salted hashes) with a failed call, at most.",
+    ),
+    "users_unable_to_reach_support": (
+        "Users unable to reach support",
+        "users",
+        "As counted by a person. A log's contacts with a failed call are not it: a batch job's calls fail unseen.",
+    ),
+    "conversations_created": (
+        "Conversations created meanwhile",
+        "conversations",
+        "By Intercom's own count: those that customers could begin all the same, or the team began.",
+    ),
+    "exhausted": (
+        "Times our quota was used up",
+        "times",
+        "Spans in which nothing was left of our own app's 10-second windows, by the rate-limit headers.",
+    ),
+    "exhausted_s": (
+        "Time without quota",
+        "s",
+        "Seconds of these spans in which nothing was left: less than their length, as each reset refills it.",
+    ),
+    "unattributed_share": (
+        "Quota used by others",
+        "share",
+        "Share of the used quota, in windows under pressure, that no call of our own log explains.",
+    ),
+    "p95_ms": (
+        "p95 of the latency, before and during",
+        "ms",
+        "The time within which 95 of 100 calls ended, timeouts counted with the time they waited.",
+    ),
+    "hasty_share": (
+        "Throttled calls that came again within a second",
+        "share",
+        "Of the calls answered with 429 that can be followed, of the app that repeated most: no backoff.",
+    ),
+}  # fmt: skip
 
 
-def measures(case: "Case") -> dict[str, Figure]:
-    """Return every figure of a case by name, in the order in which they are printed."""
-    log = {figure.name: figure for figure in _log(case)}
-    figures = {figure.name: figure for figure in (*_course(case), *_people(case), *_impact(case, log))}
-    return figures | log
+def figures_of(seen: Evidence) -> dict[str, Figure]:
+    """Return every figure of an incident by name, in the order in which they are printed."""
+    log = {figure.name: figure for figure in _log(seen)}
+    return {one.name: one for one in (*_bounds(seen), *_people(seen), *_impact(seen, log))} | log | seen.log_edges
 
 
-def _course(case: "Case") -> Iterable[Figure]:
-    onset, recovery, worst = case.course.onset, case.course.recovery, case.course.worst
-    yield _edge("onset", "Onset", onset, "neither checks, notes nor a request log show one")
-    ongoing = f"it goes on, as of the last evidence at {case.as_of:%Y-%m-%d %H:%M} UTC" if case.as_of else ""
-    yield _edge("recovery", "Recovery", recovery, ongoing if onset else NO_ONSET)
+def _figure(name: str, scope: str = "the incident", **given: Any) -> Figure:  # noqa: ANN401 - fields of Figure
+    label, unit, definition = DEFINED[name]
+    return Figure.model_validate({"name": name, "label": label, "unit": unit, "definition": definition, "scope": scope}
+                                 | given)  # fmt: skip
+
+
+def incident_scope(seen: Evidence) -> str:
+    """Say which time the figures of an incident are about."""
+    onset, recovery = seen.lifecycle.onset, seen.lifecycle.recovery
+    until = recovery.by if recovery else seen.log_span.end if seen.log_span else seen.as_of
+    return f"the incident, {_utc(onset.by)} to {_utc(until)} UTC" if onset and until else "the incident"
+
+
+def _bounds(seen: Evidence) -> Iterator[Figure]:
+    course, facts = seen.lifecycle, seen.facts
+    onset, recovery, worst = course.onset, course.recovery, course.worst
+    ongoing = f"it goes on, as of the last evidence at {seen.as_of:%Y-%m-%d %H:%M} UTC" if seen.as_of else ""
+    ongoing = ongoing or "nothing shows that it ended"
+    none = "neither checks, notes nor a request log show one, and none was declared"
+    yield _bound(seen, "onset", onset, course.found_onset, none)
+    yield _bound(seen, "recovery", recovery, course.found_recovery, ongoing if onset else NO_ONSET)
     yield _duration(onset, recovery, ongoing)
-    severity = Figure(
-        name="severity",
-        label="Severity",
-        definition="The worst severity (P1 to P4, the runbook's) that the decision tree gives for any run of checks.",
-        query=f"the decision tree over each of the {len(case.course.runs)} runs in evidence/checks.jsonl",
-    )
+    given = f"{worst.decision.severity} ({worst.decision.severity_reason})" if worst else ""
+    if facts.severity:
+        why = f": {facts.severity_reason}" if facts.severity_reason else ""
+        beside = f"; the checks give {given}" if given else ""
+        shown, query = f"{facts.severity} (declared{why}{beside})", _origin(seen, "severity")
+        yield _figure("severity", value=facts.severity, shown=shown, query=query, sources=worst.cites if worst else ())
+        return
+    query = f"the decision tree over each of the {len(course.runs)} runs in evidence/checks.jsonl"
     if worst and worst.decision.severity:
-        shown = f"{worst.decision.severity} ({worst.decision.severity_reason})"
-        yield severity.model_copy(update={"value": worst.decision.severity, "shown": shown, "sources": worst.cites})
+        yield _figure("severity", value=worst.decision.severity, shown=given, query=query, sources=worst.cites)
     else:
-        why = "no run of checks found trouble" if case.course.runs else "no triage was run"
-        yield severity.model_copy(update={"unknown": why})
+        why = "no run of checks found trouble" if course.runs else "no triage was run"
+        yield _figure("severity", unknown=f"{why}, and none was declared", query=query)
 
 
-def _edge(name: str, label: str, edge: Edge | None, why: str) -> Figure:
-    figure = Figure(
-        name=name,
-        label=label,
-        definition="An interval: after the last moment known to be otherwise, by the first known to be so. "
-        "From the request log where it shows one, else from the checks and what was noted.",
-        query="evidence/checks.jsonl, evidence/events.jsonl and the rows cited, in order of time",
-    )
-    if edge is None:
-        return figure.model_copy(update={"unknown": why})
-    after = f"after {_utc(edge.after)} and " if edge.after else "at an unknown time, "
-    shown = f"{after}by {_utc(edge.by)} UTC"
-    return figure.model_copy(update={"value": edge.by.isoformat(), "shown": shown, "sources": edge.cites})
+def _origin(seen: Evidence, field: str) -> str:
+    return f"{field} in incident.json, declared by {seen.facts.origins.get(field, 'a person')}"
 
 
-def _duration(onset: Edge | None, recovery: Edge | None, ongoing: str) -> Figure:
-    figure = Figure(
-        name="duration",
-        label="Duration of degraded service",
-        definition="From the first moment known to be bad to the first known to be good again.",
-        query="recovery - onset",
-    )
+def _bound(seen: Evidence, name: str, bound: Onset | None, found: Onset | None, why: str) -> Figure:
+    if bound is None:
+        return _figure(name, unknown=why, query="evidence/checks.jsonl and evidence/events.jsonl, in order of time")
+    query, beside = "evidence/checks.jsonl, evidence/events.jsonl and the rows cited, in order of time", ""
+    cites: tuple[str, ...] = ()
+    after = f"after {_utc(bound.after)} and " if bound.after else "at an unknown time, "
+    if bound.signal == DECLARED:
+        query = _origin(seen, "started_at" if name == "onset" else "ended_at")
+        after, beside = "", " (declared)"
+    elif name == "recovery" and bound != found and found is None:
+        beside = " (declared: the resolution that was noted)"
+    if found and found.by != bound.by:
+        beside = f" (declared; the evidence shows {_utc(found.by)}, by {found.signal})"
+        cites = found.sources
+    shown = f"{after}by {_utc(bound.by)} UTC" if after else f"{_utc(bound.by)} UTC"
+    sources = tuple(dict.fromkeys((*bound.sources, *cites)))
+    return _figure(name, value=bound.by.isoformat(), shown=f"{shown}{beside}", query=query, sources=sources)
+
+
+def _duration(onset: Onset | None, recovery: Onset | None, ongoing: str) -> Figure:
+    query = "recovery - onset"
     if not onset or not recovery:
-        return figure.model_copy(update={"unknown": ongoing if onset else NO_ONSET})
+        return _figure("duration", unknown=ongoing if onset else NO_ONSET, query=query)
     seconds = (recovery.by - onset.by).total_seconds()
     least = max(((recovery.after or onset.by) - onset.by).total_seconds(), 0)
     most = duration((recovery.by - onset.after).total_seconds()) if onset.after else "an unknown time"
     bounds = f" (at least {duration(least)}, at most {most})" if duration(least) != most else ""
+    sources = (*onset.sources, *recovery.sources)
     shown = f"{duration(seconds, long=True)}{bounds}"
-    return figure.model_copy(
-        update={"value": round(seconds), "shown": shown, "sources": (*onset.cites, *recovery.cites)}
+    return _figure("duration", value=round(seconds), shown=shown, query=query, sources=sources)
+
+
+def _people(seen: Evidence) -> Iterator[Figure]:
+    """Yield how long people and the vendor took, from what was noted and what the status page said.
+
+    Where nothing shows the onset but that very event, how long it took is unknown, and not 0.
+    """
+    course, notice, onset = seen.lifecycle, seen.lifecycle.notice, seen.lifecycle.onset
+    noticed, cites = (notice.at, notice.cites) if notice else (None, ())
+    steps = (
+        ("detection_gap", course.alert, "no alert was noted"),
+        ("time_to_triage", course.triage, "no triage was run"),
+        ("time_to_mitigate", course.mitigation, "no mitigation was noted"),
     )
+    for name, entry, why in steps:
+        if entry and onset and _is_all_that_shows(entry, onset):
+            bound = f", at most {duration((entry.at - onset.after).total_seconds())}" if onset.after else ""
+            yield _figure(name, unknown=f"nothing shows the onset but this itself{bound}")
+        else:
+            yield _since(seen, name, entry.at if entry else None, (entry.id,) if entry else (), why)
+    yield _since(seen, "notice_lag", noticed, cites, "the status page did not acknowledge it while it was looked at")
 
 
-def _people(case: "Case") -> Iterable[Figure]:
-    """Yield how long people and the vendor took, from what was noted and what the status page said."""
-    course = case.course
-    onset = course.onset
-    notice = course.notice
-    steps: tuple[tuple[str, str, str, datetime | None, tuple[str, ...], str], ...] = (
-        ("detection_gap", "Detection gap", "From onset to the first alert.", *_at(course.alert), "no alert was noted"),
-        (
-            "time_to_triage",
-            "Time to triage",
-            "From onset to the start of triage.",
-            *_at(course.triage),
-            "no triage was run",
-        ),
-        (
-            "time_to_mitigate",
-            "Time to mitigate",
-            "From onset to the first mitigation.",
-            *_at(course.mitigation),
-            "no mitigation was noted",
-        ),
-        (
-            "notice_lag",
-            "Lag of the vendor's notice",
-            "From onset to the first notice on Intercom's status page that acknowledges the fault.",
-            notice.at if notice else None,
-            notice.cites if notice else (),
-            "the status page did not acknowledge it while it was looked at",
-        ),
-    )
-    for name, label, definition, at, cites, why in steps:
-        query = f"{label.lower()}: the time of the row cited - onset"
-        figure = Figure(name=name, label=label, definition=definition, query=query)
-        if at is None or onset is None:
-            yield figure.model_copy(update={"unknown": why if onset else NO_ONSET})
-            continue
-        seconds = (at - onset.by).total_seconds()
-        shown = _since_onset(seconds, (at - onset.after).total_seconds() if onset.after else None)
-        yield figure.model_copy(update={"value": round(seconds), "shown": shown, "sources": (*onset.cites, *cites)})
+def _is_all_that_shows(entry: TimelineEntry, onset: Onset) -> bool:
+    """Whether an onset is known from this very event only."""
+    cited = {entry.id, *entry.cites} & set(onset.sources)
+    return onset.signal != DECLARED and entry.at <= onset.by and bool(cited)
 
 
-def _since_onset(least_s: float, most_s: float | None) -> str:
-    """Say how long after the onset something was: the onset is an interval, so this is one too."""
-    if least_s < 0:
-        return f"none: {duration(-least_s)} before the onset was evident"
-    words = duration(least_s)
-    most = duration(most_s) if most_s is not None else words
-    return words if most == words else f"{words} (at most {most})"
+def _since(seen: Evidence, name: str, at: datetime | None, cites: tuple[str, ...], why: str) -> Figure:
+    """Return how long after the onset something was: the onset is an interval, so this is one too."""
+    onset, query = seen.lifecycle.onset, f"{DEFINED[name][0].lower()}: the time of the row cited - onset"
+    if at is None or onset is None:
+        return _figure(name, unknown=why if onset else NO_ONSET, query=query)
+    least = (at - onset.by).total_seconds()
+    most = (at - onset.after).total_seconds() if onset.after else None
+    words = duration(abs(least))
+    shown = f"none: {words} before the onset was evident" if least < 0 else words
+    if least >= 0 and most is not None and duration(most) != words:
+        shown = f"{words} (at most {duration(most)})"
+    return _figure(name, value=round(least), shown=shown, query=query, sources=(*onset.sources, *cites))
 
 
-def _at(event: Noted | None) -> tuple[datetime | None, tuple[str, ...]]:
-    return (event.at, (event.id,)) if event else (None, ())
-
-
-def _log(case: "Case") -> Iterable[Figure]:
-    """Yield what the request log counts between onset and recovery."""
+def _log(seen: Evidence) -> Iterator[Figure]:
+    """Yield what the request log counts between onset and recovery, and what it tells of the quota."""
     from intercom_kit.analyze.figures import QUESTIONS, measure
 
-    onset, recovery = case.course.onset, case.course.recovery
-    if case.study is None or onset is None:
-        why = NO_LOG if case.study is None else NO_ONSET
-        for question in QUESTIONS:
-            yield Figure(name=question.name, label=question.label, definition=question.definition, unknown=why)
+    scope, why = f"{incident_scope(seen)}; {ALL_CALLS}", _uncounted(seen)
+    onset, recovery = seen.lifecycle.onset, seen.lifecycle.recovery
+    if why or onset is None or seen.log_span is None:
+        blank = [{"name": q.name, "label": q.label, "definition": q.definition} for q in QUESTIONS]
+        counted: Iterable[Figure] = (Figure.model_validate(one | {"unknown": why}) for one in blank)
     else:
-        until = recovery.by if recovery else case.study.span[1].to_pydatetime()
-        yield from measure(case.folder.path, onset.by, until)
-    yield _exhausted(case)
-    yield _unattributed(case)
-    yield _slowness(case)
-    yield _hasty(case)
+        counted = measure(seen.folder.path, onset.by, recovery.by if recovery else seen.log_span.end)
+    yield from (figure.model_copy(update={"scope": scope}) for figure in counted)
+    yield from _quota(seen)
+    yield _slowness(seen)
+    yield _hasty(seen)
 
 
-def _exhausted(case: "Case") -> Figure:
-    figure = Figure(
-        name="exhausted",
-        label="Times our quota was used up",
-        definition="Spans in which nothing was left of our own app's 10-second windows, by the rate-limit headers.",
-        query=f"intercom-kit analyze {case.facts.id} --json --no-report | jq .rate_limit.exhausted",
-    )
-    if case.findings is None or case.findings.rate_limit.limit is None:
-        return figure.model_copy(update={"unknown": "no rate-limit header was seen" if case.findings else NO_LOG})
-    spans = exhausted_spans(case)
-    longest = max(((end - start).total_seconds() for start, end in spans), default=0)
-    shown = f"{len(spans)}, the longest for {duration(longest)}" if spans else "0"
-    return figure.model_copy(update={"value": len(spans), "shown": shown, "sources": _log_sources(case)})
+def _uncounted(seen: Evidence) -> str:
+    """Say why the log cannot count the calls of the incident; empty where it can."""
+    onset, recovery, log = seen.lifecycle.onset, seen.lifecycle.recovery, seen.log_span
+    if log is None or onset is None:
+        return NO_ONSET if log else NO_LOG
+    if onset.by >= log.end:
+        return f"the log ends at {_utc(log.end)} UTC, before the incident began"
+    if recovery and recovery.by <= log.start:
+        return f"the log begins at {_utc(log.start)} UTC, after the incident was over"
+    return ""
 
 
-def _unattributed(case: "Case") -> Figure:
-    figure = Figure(
-        name="unattributed_share",
-        label="Quota used by others",
-        definition="Share of the used quota, in windows under pressure, that no call of our own log explains.",
-        query=f"intercom-kit analyze {case.facts.id} --json --no-report | jq .rate_limit.unattributed_share",
-    )
-    share = case.findings.rate_limit.unattributed_share if case.findings else None
-    if share is not None and case.study is not None and case.study.pressed.empty:
-        return figure.model_copy(update={"unknown": "no window came under pressure"})
-    if share is None:
-        return figure.model_copy(update={"unknown": "no rate-limit header was seen" if case.findings else NO_LOG})
-    return figure.model_copy(update={"value": share, "shown": f"{share:.1%}", "sources": _log_sources(case)})
+def _quota(seen: Evidence) -> Iterator[Figure]:
+    """Yield what the rate-limit headers tell: how often and how long the quota was used up, and who used it."""
+    command = f"intercom-kit analyze {seen.facts.id} --json --no-report | jq .rate_limit"
+    near = f"{incident_scope(seen)}, and 10 min on either side; all apps"
+    limit = seen.findings.rate_limit if seen.findings else None
+    beyond = _uncounted(seen) if seen.lifecycle.onset else ""
+    why = NO_LOG if limit is None else NO_HEADER if limit.limit is None else beyond
+    if why or seen.study is None or limit is None:
+        for name in ("exhausted", "exhausted_s", "unattributed_share"):
+            yield _figure(name, near, unknown=why)
+        return
+    sources, spans, rows = _log_sources(seen), seen.exhausted, seen.study.exhausted
+    longest = duration(max((span.seconds for span in spans), default=0))
+    found = {"sources": sources, "query": f"{command}.exhausted"}
+    shown = f"{len(spans)}, the longest for {longest}" if spans else "0"
+    yield _figure("exhausted", near, value=len(spans), shown=shown, **found)
+    inside = [
+        row for row in rows.to_dict("records") if any(s.start <= row["from"] and row["to"] <= s.end for s in spans)
+    ]
+    empty = round(sum(float(row["exhausted_s"]) for row in inside), 1)
+    yield _figure("exhausted_s", near, value=empty, shown=duration(empty), **found)
+    share, pressed = limit.unattributed_share, "windows under pressure, of the whole log; all apps"
+    found = {"sources": sources, "query": f"{command}.unattributed_share"}
+    if seen.study.pressed.empty or share is None:
+        why = NO_HEADER if share is None else "no window came under pressure"
+        yield _figure("unattributed_share", pressed, unknown=why, query=found["query"])
+    else:
+        yield _figure("unattributed_share", pressed, value=share, shown=f"{share:.1%}", **found)
 
 
-def _slowness(case: "Case") -> Figure:
-    figure = Figure(
-        name="p95_ms",
-        label="p95 of the latency, before and during",
-        definition="The time within which 95 of 100 calls ended, timeouts counted with the time they waited.",
-    )
-    frame = case.study.comparison if case.study else None
-    if case.study is None or frame is None or case.study.incident is None or not case.is_main:
-        return figure.model_copy(update={"unknown": NO_ONSET if case.study else NO_LOG})
+def _slowness(seen: Evidence) -> Figure:
+    frame = seen.study.comparison if seen.study else None
+    if seen.study is None or frame is None or seen.study.incident is None or not seen.is_main:
+        return _figure("p95_ms", unknown=NO_ONSET if seen.study else NO_LOG)
     metrics = {str(row["metric"]): row for row in frame.to_dict("records")}
     before, during = (float(metrics["p95_ms"][side]) for side in ("baseline", "incident"))
     if before != before or during != during:  # noqa: PLR0124 - NaN is not itself
-        return figure.model_copy(update={"unknown": "the log has no durations on one side of the onset"})
-    shown = f"{before:,.0f} ms before, {during:,.0f} ms during"
-    since, until = (f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in case.study.incident)
+        return _figure("p95_ms", unknown="the log has no durations on one side of the onset")
+    since, until = (f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in seen.study.incident)
+    command = f"intercom-kit analyze {seen.facts.id} --since {since} --until {until} --json --no-report"
+    return _figure(
+        "p95_ms",
+        f"the log before the onset, and {incident_scope(seen)}; {ALL_CALLS}",
+        value=round(during, 2),
+        shown=f"{before:,.0f} ms before, {during:,.0f} ms during",
+        query=f"{command} | jq .latency.p95_ms",
+        sources=_log_sources(seen),
+    )
+
+
+def _hasty(seen: Evidence) -> Figure:
+    rows = seen.study.retries if seen.study else None
     query = (
-        f"intercom-kit analyze {case.facts.id} --since {since} --until {until} --json --no-report | jq .latency.p95_ms"
+        "SELECT sum(repeated_1s) / sum(identified) AS share FROM 'evidence/rollup/windows.parquet' "
+        "WHERE status_code = 429 GROUP BY app ORDER BY share DESC"
     )
-    found = {"value": round(during, 2), "shown": shown, "query": query, "sources": _log_sources(case)}
-    return figure.model_copy(update=found)
-
-
-def _hasty(case: "Case") -> Figure:
-    figure = Figure(
-        name="hasty_share",
-        label="Throttled calls that came again within a second",
-        definition="Of the calls answered with 429 that can be followed, of the app that repeated most: no backoff.",
-        query="SELECT sum(repeated_1s) / sum(identified) AS share FROM 'evidence/rollup/windows.parquet' "
-        "WHERE status_code = 429 GROUP BY app ORDER BY share DESC",
-    )
-    rows = case.study.retries if case.study else None
     if rows is None or rows["share_1s"].isna().all():
-        return figure.model_copy(update={"unknown": "no throttled call can be followed" if case.study else NO_LOG})
+        why = "no throttled call can be followed" if seen.study else NO_LOG
+        return _figure("hasty_share", unknown=why, query=query)
     worst = max(rows.dropna(subset="share_1s").to_dict("records"), key=lambda row: float(row["share_1s"]))
-    share = round(float(worst["share_1s"]), 6)
-    found = {"value": share, "shown": f"{share:.0%}, of {worst['app']}", "sources": _log_sources(case)}
-    return figure.model_copy(update=found)
+    share, scope = round(float(worst["share_1s"]), 6), f"the whole log; app {worst['app']}"
+    shown = f"{share:.0%}, of {worst['app']}"
+    return _figure("hasty_share", scope, value=share, shown=shown, query=query, sources=_log_sources(seen))
 
 
-def _log_sources(case: "Case") -> tuple[str, ...]:
+def _log_sources(seen: Evidence) -> tuple[str, ...]:
     from intercom_kit.analyze.figures import FILES, file_id
 
-    return tuple(file_id(case.folder.path / name) for name in FILES)
+    return tuple(file_id(seen.folder.path / name) for name in FILES)
 
 
-def _impact(case: "Case", log: dict[str, Figure]) -> Iterable[Figure]:
-    yield _request_ids(case, log.get("log_request_ids"))
-    yield _affected(
-        case, "conversations_affected", "Conversations affected", log.get("log_conversations"), "conversation"
-    )
-    yield _affected(
-        case, "users_unable_to_reach_support", "Users unable to reach support", log.get("log_contacts"), "contact"
-    )
-    created = Figure(
-        name="conversations_created",
-        label="Conversations created meanwhile",
-        definition="By Intercom's own count: those that customers could begin all the same, or the team began.",
-    )
-    yield _counted_by(case, created) or created.model_copy(
-        update={"unknown": f"Intercom was not asked (intercom-kit impact {case.facts.id} asks it)"}
-    )
+def _impact(seen: Evidence, log: Mapping[str, Figure]) -> Iterator[Figure]:
+    yield _request_ids(seen, log.get("log_request_ids"))
+    yield _conversations(seen, log.get("log_conversations"))
+    name = "users_unable_to_reach_support"
+    contacts = log.get("log_contacts")
+    beside = f"; contacts with a failed call, by any app: {contacts.shown}" if contacts and contacts.shown else ""
+    why = f"nobody counted them (intercom-kit impact {seen.facts.id} --users N --source WHERE){beside}"
+    yield _counted_by(seen, name) or _figure(name, unknown=why)
+    name = "conversations_created"
+    why = f"Intercom was not asked (intercom-kit impact {seen.facts.id} asks it)"
+    yield _counted_by(seen, name) or _figure(name, unknown=why)
 
 
-def _request_ids(case: "Case", log: Figure | None) -> Figure:
-    bad = [check for run in case.course.runs if run.is_bad for check in run.checks]
-    failed = [check for check in bad if check.outcome == "failed" and check.request_id]
-    ids = [*(str(log.value).split(", ") if log and log.value else []), *(str(check.request_id) for check in failed)]
-    figure = Figure(
-        name="request_ids",
-        label="Intercom request_ids",
-        definition="X-Request-Id of failed calls, for Intercom's support: of the log's, then of the checks'. "
-        f"At most {REQUEST_IDS}; the vendor packet in messages/ has more.",
-        query="the cited figure's query, and request_id of the cited checks",
-    )
+def _request_ids(seen: Evidence, log: Figure | None) -> Figure:
+    failed = [
+        check
+        for run in seen.lifecycle.runs
+        for check in run.checks
+        if run.is_bad and check.outcome == "failed" and check.request_id
+    ]
+    ids = [*seen.facts.request_ids, *(str(log.value).split(", ") if log and log.value else [])]
+    ids += [str(check.request_id) for check in failed]
     if not ids:
-        return figure.model_copy(update={"unknown": "no failed call carried one"})
+        return _figure("request_ids", unknown="no failed call carried one")
     shown = ", ".join(list(dict.fromkeys(ids))[:REQUEST_IDS])
+    declared = f"{_origin(seen, 'request_ids')}; " if seen.facts.request_ids else ""
+    query = f"{declared}the cited figure's query, and request_id of the cited checks"
     sources = ((log.evidence_id,) if log and log.value else ()) + tuple(check.evidence_id for check in failed)
-    return figure.model_copy(update={"value": shown, "shown": shown, "sources": sources})
+    label = " (the first declared)" if declared and len(ids) > len(seen.facts.request_ids) else " (declared)"
+    return _figure("request_ids", value=shown, shown=shown + (label if declared else ""), query=query, sources=sources)
 
 
-def _affected(case: "Case", name: str, label: str, log: Figure | None, kind: str) -> Figure:
-    """Return who was affected: as somebody counted, else as the log's hashes tell, else unknown and what would."""
-    figure = Figure(
-        name=name,
-        label=label,
-        definition=f"As counted by a person, else the log's {kind}s (salted hashes) with a failed call, at most.",
-    )
-    if counted := _counted_by(case, figure):
+def _conversations(seen: Evidence, log: Figure | None) -> Figure:
+    """Return the conversations affected: as somebody counted, else as the log's hashes tell, else what would tell."""
+    name = "conversations_affected"
+    if counted := _counted_by(seen, name):
         return counted
     if log and log.value is not None:
         shown, query = f"{log.shown} ({log.label.lower()})", f"{log.label}: the figure cited"
-        return figure.model_copy(
-            update={"value": log.value, "shown": shown, "query": query, "sources": (log.evidence_id,)}
-        )
-    why = log.unknown if log else f"the evidence has no {kind} ids"
-    return figure.model_copy(update={"unknown": f"{why}; {_would_tell(case)}"})
+        return _figure(name, log.scope, value=log.value, shown=shown, query=query, sources=(log.evidence_id,))
+    why = log.unknown if log else "the evidence has no conversation ids"
+    return _figure(name, unknown=f"{why}; {_would_tell(seen)}")
 
 
-def _counted_by(case: "Case", figure: Figure) -> Figure | None:
-    """Return the figure as the last event that holds its number tells it; None where none does."""
-    counts = [event for event in case.events if figure.name in event.numbers]
+def _counted_by(seen: Evidence, name: str) -> Figure | None:
+    """Return a figure as the last event that holds its number tells it; None where none does."""
+    counts = [event for event in seen.events if name in event.numbers]
     if not counts:
         return None
     last = max(counts, key=lambda event: event.at)
-    value = last.numbers[figure.name]
-    by = f", counted by {last.by}" if last.by != "kit" else ""
-    return figure.model_copy(
-        update={"value": value, "shown": f"{value:,}{by}", "query": last.query, "sources": (last.evidence_id,)}
-    )
+    value, by = last.numbers[name], f", counted by {last.by}" if last.by != "kit" else ""
+    return _figure(name, value=value, shown=f"{value:,}{by}", query=last.query, sources=(last.evidence_id,))
 
 
-def _would_tell(case: "Case") -> str:
+def _would_tell(seen: Evidence) -> str:
     """Return the one query that would tell what is not known."""
-    onset, recovery = case.course.onset, case.course.recovery
-    until = recovery.by if recovery else case.as_of
+    onset, recovery = seen.lifecycle.onset, seen.lifecycle.recovery
+    until = recovery.by if recovery else seen.as_of
     if not onset or not until:
         return "no span is known to ask Intercom about"
     query = conversations_query(onset.by, until)
-    return f"intercom-kit impact {case.facts.id} asks Intercom: POST /conversations/search {query}"
+    return f"intercom-kit impact {seen.facts.id} asks Intercom: POST /conversations/search {query}"
 
 
 def _utc(moment: datetime) -> str:

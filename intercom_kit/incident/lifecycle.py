@@ -1,36 +1,23 @@
-"""The course of an incident: when it began and ended, how bad it got, and what people and the vendor did when.
+"""The lifecycle of an incident: when it began and ended, how bad it got, and what people and the vendor did when.
 
-Pure: runs of checks and events in, a course out. What a request log tells of onset and recovery is sharper than what
-checks tell, so it is handed in and wins; without a log the checks and notes give intervals of their own.
+Pure: decided runs, timeline entries and declared facts in, a lifecycle out. What people declare wins (started_at,
+ended_at, a resolution that was noted); then what a request log shows, which is sharper than checks; then the checks.
+What was computed stands beside what was declared, so that a contradiction can be shown.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from intercom_kit.decide import decide
-from intercom_kit.records import CheckRecord, Correction, Decision, Event, EventKind, VendorIncident, by_run
-from intercom_kit.settings import Settings
+from intercom_kit.records import Correction, Event, EventKind, IncidentFacts, Onset, Recovery, Run, Span, VendorIncident
 
 LEEWAY = timedelta(minutes=30)  # an alert so long before the onset was evident may have seen it come
+DECLARED = "what was declared"
 
 
 @dataclass(frozen=True)
-class Edge:
-    """When something began or ended: after `after` (None where nothing tells) and by `by`, UTC.
-
-    signal: what showed it, in plain words. cites: the evidence ids it rests on.
-    """
-
-    after: datetime | None
-    by: datetime
-    signal: str
-    cites: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Noted:
+class TimelineEntry:
     """An event as the timeline shows it, after corrections.
 
     id: the evidence id of the event as it was written. corrected: why it is shown otherwise; empty when it is not.
@@ -43,25 +30,7 @@ class Noted:
     by: str
     cites: tuple[str, ...] = ()
     corrected: str = ""
-
-
-@dataclass(frozen=True)
-class Run:
-    """The checks of one run and what was decided from them."""
-
-    at: datetime
-    checks: tuple[CheckRecord, ...]
-    decision: Decision
-
-    @property
-    def cites(self) -> tuple[str, ...]:
-        """The evidence ids of the checks."""
-        return tuple(check.evidence_id for check in self.checks)
-
-    @property
-    def is_bad(self) -> bool:
-        """Whether this run found anything but health."""
-        return self.decision.verdict != "healthy"
+    imported: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,23 +45,26 @@ class Notice:
 
 
 @dataclass(frozen=True)
-class Course:
+class Lifecycle:
     """An incident from before its onset until now.
 
-    onset, recovery: None where nothing shows them. worst: the run with the highest severity; the last bad one of
-    several. alert: the first that is not long before the onset; triage, mitigation: the first that is not before it;
+    onset, recovery: as declared, else as found; None where nothing shows them. found_onset, found_recovery: what log
+    and checks show, whatever was declared. worst: the run with the highest severity; the last bad one of several.
+    alert: the first that is not long before the onset; triage, mitigation: the first that is not before it;
     resolution: the last.
     """
 
     runs: tuple[Run, ...]
     notices: tuple[Notice, ...]
-    onset: Edge | None = None
-    recovery: Edge | None = None
+    onset: Onset | None = None
+    recovery: Recovery | None = None
+    found_onset: Onset | None = None
+    found_recovery: Recovery | None = None
     worst: Run | None = None
-    alert: Noted | None = None
-    triage: Noted | None = None
-    mitigation: Noted | None = None
-    resolution: Noted | None = None
+    alert: TimelineEntry | None = None
+    triage: TimelineEntry | None = None
+    mitigation: TimelineEntry | None = None
+    resolution: TimelineEntry | None = None
 
     @property
     def notice(self) -> Notice | None:
@@ -107,7 +79,7 @@ class Course:
         return first + tuple(run for before, run in pairwise(self.runs) if _outcome(run) != _outcome(before))
 
 
-def noted(events: Iterable[Event], corrections: Iterable[Correction] = ()) -> tuple[Noted, ...]:
+def timeline_entries(events: Iterable[Event], corrections: Iterable[Correction] = ()) -> tuple[TimelineEntry, ...]:
     """Return the events as corrected, in order of time; dropped ones are left out."""
     changes = {correction.event: correction for correction in corrections}
     shown = []
@@ -115,107 +87,145 @@ def noted(events: Iterable[Event], corrections: Iterable[Correction] = ()) -> tu
         change = changes.get(event.evidence_id)
         if change is None or not change.drop:
             at, text, reason = (change.at, change.text, change.reason) if change else (None, "", "")
-            fields = (at or event.at, event.kind, text or event.text, event.by, event.cites, reason)
-            shown.append(Noted(event.evidence_id, *fields))
+            fields = (at or event.at, event.kind, text or event.text, event.by, event.cites, reason, event.imported)
+            shown.append(TimelineEntry(event.evidence_id, *fields))
     return tuple(sorted(shown, key=lambda one: (one.at, one.id)))
 
 
-def course(
-    checks: Iterable[CheckRecord],
-    events: Sequence[Noted],
-    settings: Settings,
-    onset: Edge | None = None,
-    recovery: Edge | None = None,
-) -> Course:
-    """Lay out the course of an incident. onset, recovery: what the request log tells, None where there is none."""
-    runs = _runs(checks, settings)
+def worst_of(runs: Sequence[Run]) -> Run | None:
+    """Return the run with the highest severity, the last bad one of several; None when all are healthy."""
     bad = [run for run in runs if run.is_bad]
-    alert = _first(events, "alert")
-    began = onset or _onset(runs, alert)
-    ours = [event for event in events if not began or event.at >= (began.after or began.by)]
-    ended = recovery or _recovery(runs, _last(events, "resolution"), began)
-    return Course(
-        runs=runs,
+    return min(reversed(bad), key=lambda run: run.decision.severity or "P9", default=None)
+
+
+def lifecycle(
+    runs: Sequence[Run],
+    entries: Sequence[TimelineEntry],
+    facts: IncidentFacts,
+    log_onset: Onset | None = None,
+    log_recovery: Recovery | None = None,
+    healthy_log: Span | None = None,
+) -> Lifecycle:
+    """Lay out the lifecycle of an incident.
+
+    log_onset, log_recovery: what the request log shows, None where it shows none. healthy_log: the span of a log in
+    which nothing is wrong.
+    """
+    found = log_onset or _onset(runs, entries, healthy_log)
+    began = _declared(facts, "started_at") or found
+    since = (began.after or began.by) if began else None
+    ours = [entry for entry in entries if since is None or entry.at >= since]
+    resolution = _last(ours, "resolution")
+    healthy = log_recovery or _recovery(runs, began)
+    ended = _declared(facts, "ended_at") or _noted_end(runs, began, resolution, healthy)
+    return Lifecycle(
+        runs=tuple(runs),
         notices=_notices(runs),
         onset=began,
-        recovery=ended if began and ended and ended.by > began.by else None,
-        worst=min(reversed(bad), key=lambda run: run.decision.severity or "P9", default=None),
-        alert=_first([e for e in events if not began or e.at >= (began.after or began.by) - LEEWAY], "alert"),
+        recovery=ended if ended and (began is None or ended.by > began.by) else None,
+        found_onset=found,
+        found_recovery=healthy,
+        worst=worst_of(runs),
+        alert=_first([entry for entry in entries if since is None or entry.at >= since - LEEWAY], "alert"),
         triage=_first(ours, "triage"),
         mitigation=_first(ours, "mitigation"),
-        resolution=_last(ours, "resolution"),
+        resolution=resolution,
     )
 
 
-def _runs(checks: Iterable[CheckRecord], settings: Settings) -> tuple[Run, ...]:
-    """Decide each run of the checks, in order of time."""
-    return tuple(Run(max(check.started_at for check in run), run, decide(run, settings)) for run in by_run(checks))
+def _declared(facts: IncidentFacts, name: str) -> Onset | None:
+    at: datetime | None = getattr(facts, name)
+    return Onset(after=at, by=at, signal=DECLARED) if at else None
 
 
-def _onset(runs: Sequence[Run], alert: Noted | None) -> Edge | None:
-    """Tell the onset from checks and alerts: after the last healthy run before trouble was first seen."""
+def _onset(runs: Sequence[Run], entries: Sequence[TimelineEntry], healthy_log: Span | None) -> Onset | None:
+    """Tell the onset from checks and alerts: after the last healthy run before trouble was first seen.
+
+    An imported alert with healthy checks, or with a healthy log, between it and the first trouble was of something
+    else; one that was noted is taken at its word.
+    """
     bad = next((run for run in runs if run.is_bad), None)
+    alert = _first(
+        [e for e in entries if not (bad and e.imported and _well_between(runs, healthy_log, e.at, bad.at))], "alert"
+    )
     if alert and (bad is None or alert.at <= bad.at):
-        first = Edge(None, alert.at, "the first alert", (alert.id,))
+        found = Onset(by=alert.at, signal="the first alert", sources=(alert.id,))
     elif bad:
-        first = Edge(None, bad.at, "the first triage checks that found trouble", bad.cites)
+        found = Onset(by=bad.at, signal="the first triage checks that found trouble", sources=bad.cites)
     else:
         return None
-    before = [run for run in runs if run.at < first.by and not run.is_bad]
-    return replace(first, after=before[-1].at, cites=before[-1].cites + first.cites) if before else first
+    before = next((run for run in reversed(runs) if run.at < found.by and not run.is_bad), None)
+    return found.model_copy(update={"after": before.at, "sources": before.cites + found.sources}) if before else found
 
 
-def _recovery(runs: Sequence[Run], resolution: Noted | None, onset: Edge | None) -> Edge | None:
-    """Tell the recovery from checks, else from a resolution that somebody noted; None while it goes on."""
+def _well_between(runs: Sequence[Run], healthy_log: Span | None, alert: datetime, bad: datetime) -> bool:
+    """Tell whether checks or a log were well after an alert and before the first bad run."""
+    checked = any(alert < run.at < bad and not run.is_bad for run in runs)
+    return checked or bool(healthy_log and healthy_log.start <= alert < healthy_log.end and alert < bad)
+
+
+def _recovery(runs: Sequence[Run], onset: Onset | None) -> Recovery | None:
+    """Tell the recovery from the checks: by the first healthy run after the last bad one; None while it goes on."""
     if onset is None:
         return None
-    bad = [run for run in runs if run.is_bad]
-    last_bad = bad[-1] if bad else None
-    after = max(last_bad.at if last_bad else onset.by, onset.by)
-    known = last_bad.cites if last_bad else onset.cites
+    after, known = _last_bad(runs, onset)
     healthy = next((run for run in runs if run.at > after and not run.is_bad), None)
-    if healthy:
-        return Edge(after, healthy.at, "the first healthy triage checks", known + healthy.cites)
-    if resolution and resolution.at >= after:
-        return Edge(after, resolution.at, "the resolution that was noted", (*known, resolution.id))
-    return None
+    if healthy is None:
+        return None
+    signal = "the first healthy triage checks"
+    return Onset(after=after, by=healthy.at, signal=signal, sources=known + healthy.cites)
+
+
+def _noted_end(
+    runs: Sequence[Run], onset: Onset | None, resolution: TimelineEntry | None, found: Recovery | None
+) -> Recovery | None:
+    """Return the resolution that somebody noted where it comes before what was found: no later run moves it."""
+    if onset is None or resolution is None or (found and found.by <= resolution.at):
+        return found
+    after, known = _last_bad([run for run in runs if run.at <= resolution.at], onset)
+    signal = "the resolution that was noted"
+    return Onset(after=min(after, resolution.at), by=resolution.at, signal=signal, sources=(*known, resolution.id))
+
+
+def _last_bad(runs: Sequence[Run], onset: Onset) -> tuple[datetime, tuple[str, ...]]:
+    """Return the last moment known to be bad, and the evidence of it."""
+    last = next((run for run in reversed(runs) if run.is_bad and run.at >= onset.by), None)
+    return (last.at, last.cites) if last else (onset.by, onset.sources)
 
 
 def _notices(runs: Sequence[Run]) -> tuple[Notice, ...]:
     """Return each update of each incident on the status page, once, in order of time."""
     found: dict[tuple[str, str, datetime | None], Notice] = {}
-    pages = [(run, page) for run in runs for page in run.checks if page.name == "status_page"]
-    for run, page in pages:
-        for incident in page.vendor_incidents:
-            key = (incident.name, incident.status, incident.updated_at)
-            known = found.get(key)
-            acknowledges = run.decision.verdict == "vendor_acknowledged"
-            if known is None or (acknowledges and not known.acknowledges):
-                at = known.at if known else _published(incident, page, found)
-                seen_at = known.seen_at if known else page.started_at
-                found[key] = Notice(at, seen_at, incident, (page.evidence_id,), acknowledges)
+    for run in runs:
+        for page in (check for check in run.checks if check.name == "status_page"):
+            for incident in page.vendor_incidents:
+                key = (incident.name, incident.status, incident.updated_at)
+                known = found.get(key)
+                acknowledges = run.decision.verdict == "vendor_acknowledged"
+                if known is None or (acknowledges and not known.acknowledges):
+                    is_first = not any(name == incident.name for name, _, _ in found)
+                    at = known.at if known else _published(incident, page.started_at, is_first=is_first)
+                    seen_at = known.seen_at if known else page.started_at
+                    found[key] = Notice(at, seen_at, incident, (page.evidence_id,), acknowledges)
     return tuple(sorted(found.values(), key=lambda notice: (notice.at, notice.incident.name)))
 
 
-def _published(
-    incident: VendorIncident, page: CheckRecord, earlier: dict[tuple[str, str, datetime | None], Notice]
-) -> datetime:
+def _published(incident: VendorIncident, read_at: datetime, *, is_first: bool) -> datetime:
     """Return when the page first said this: as it tells, but never later than we read it.
 
     The page's own form dates the publication; the compatible one dates the fault, often backwards, so there the first
     update that we saw counts.
     """
-    is_first = not any(name == incident.name for name, _, _ in earlier)
     told = incident.since if incident.region and is_first else incident.updated_at
-    return min(told or page.started_at, page.started_at)
+    return min(told or read_at, read_at)
 
 
-def _first(events: Sequence[Noted], kind: EventKind) -> Noted | None:
-    return min((event for event in events if event.kind == kind), key=lambda event: event.at, default=None)
+def _first(entries: Sequence[TimelineEntry], kind: EventKind) -> TimelineEntry | None:
+    return min((entry for entry in entries if entry.kind == kind), key=lambda entry: entry.at, default=None)
 
 
-def _last(events: Sequence[Noted], kind: EventKind) -> Noted | None:
-    return max((event for event in events if event.kind == kind), key=lambda event: event.at, default=None)
+def _last(entries: Sequence[TimelineEntry], kind: EventKind) -> TimelineEntry | None:
+    return max((entry for entry in entries if entry.kind == kind), key=lambda entry: entry.at, default=None)
 
 
 def _outcome(run: Run) -> tuple[str, str, str | None]:

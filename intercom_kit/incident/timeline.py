@@ -1,21 +1,16 @@
 """The timeline: what happened when, each row with a time in UTC, an event and its evidence.
 
 Rows come from the request log (onset, exhausted quota, recovery), from the checks (each change of the verdict), from
-the vendor's status page and from what people noted. What will be done about it stands elsewhere.
+the vendor's status page and from what people noted or declared. What will be done about it is elsewhere.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
 
 from intercom_kit.display.terminal import severity_label
-from intercom_kit.incident.lifecycle import Edge, Noted, Notice, Run
-from intercom_kit.records import EventKind
+from intercom_kit.incident.evidence import Evidence
+from intercom_kit.incident.lifecycle import DECLARED, Lifecycle, Notice, TimelineEntry
+from intercom_kit.records import EventKind, Figure, Onset, Row, Run
 from intercom_kit.text import duration
-
-if TYPE_CHECKING:
-    from intercom_kit.incident.case import Case
 
 LABELS: dict[EventKind, str] = {
     "alert": "Alert",
@@ -28,73 +23,51 @@ LABELS: dict[EventKind, str] = {
     "gap": "Gap",
 }
 SPANS_SHOWN = 4  # of exhausted quota; of more the first ones, and then their sum
-AROUND = timedelta(minutes=10)  # exhausted quota so near to the incident belongs to its timeline
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of the timeline. at: UTC; until: where it is a span. label: what kind of thing; text: what happened."""
-
-    at: datetime
-    label: str
-    text: str
-    cites: tuple[str, ...]
-    until: datetime | None = None
-
-
-def timeline(case: "Case") -> tuple[Row, ...]:
-    """Return the rows of an incident's timeline in order of time."""
-    rows = [*_edges(case), *_exhausted(case), *map(_notice, case.course.notices), *_runs(case), *_events(case)]
-    return tuple(sorted(rows, key=lambda row: (row.at, _RANK.get(row.label, len(_RANK)), row.text)))
-
-
 # Which comes first of what has one time.
 _RANK = {label: rank for rank, label in enumerate(("Last known good", "Onset", "First alert", "Alert", "Status page"))}
 
 
-def _edges(case: "Case") -> Iterator[Row]:
-    onset, recovery = case.course.onset, case.course.recovery
-    if onset:
-        if onset.after:
-            yield Row(
-                onset.after, "Last known good", f"Calls to Intercom are still well, by {_source(onset)}", onset.cites
-            )
-        yield Row(onset.by, "Onset", f"Trouble has begun, shown by {onset.signal}", onset.cites)
-    if recovery:
-        if recovery.after:
-            yield Row(recovery.after, "Last known bad", f"Trouble is last seen, by {_source(recovery)}", recovery.cites)
-        yield Row(
-            recovery.by, "Recovery", f"Calls to Intercom are well again, shown by {recovery.signal}", recovery.cites
-        )
+def timeline(seen: Evidence, figures: Mapping[str, Figure]) -> tuple[Row, ...]:
+    """Return the rows of an incident's timeline in order of time."""
+    course = seen.lifecycle
+    rows = [*_bounds(course, figures), *_exhausted(seen, figures["exhausted"]), *map(_notice, course.notices)]
+    rows += [*_runs(seen), *_entries(seen)]
+    return tuple(sorted(rows, key=lambda row: (row.at, _RANK.get(row.label, len(_RANK)), row.text)))
 
 
-def _source(edge: Edge) -> str:
-    return "the request log" if "request log" in edge.signal else "the triage checks"
+def _bounds(course: Lifecycle, figures: Mapping[str, Figure]) -> Iterator[Row]:
+    """Yield the bounds of onset and recovery: what was declared, and what the evidence shows beside it."""
+    sides = (
+        ("onset", "Last known good", "Calls to Intercom are still well, by {}",
+         "Onset", "Trouble has begun, shown by {}", course.onset, course.found_onset),
+        ("recovery", "Last known bad", "Trouble is last seen, by {}",
+         "Recovery", "Calls to Intercom are well again, shown by {}", course.recovery, course.found_recovery),
+    )  # fmt: skip
+    for name, before, told_before, label, told, bound, found in sides:
+        if bound is None:
+            continue
+        cites = bound.sources or (figures[name].evidence_id,)
+        if bound.signal != DECLARED and bound.after:
+            yield Row(bound.after, before, told_before.format(_source(bound)), cites)
+        yield Row(bound.by, label, told.format(bound.signal), cites)
+        if found and bound.signal == DECLARED and found.by != bound.by:
+            yield Row(found.by, f"{label} in the evidence", told.format(found.signal), found.sources)
 
 
-def _exhausted(case: "Case") -> Iterator[Row]:
+def _source(bound: Onset) -> str:
+    return "the request log" if "request log" in bound.signal else "the triage checks"
+
+
+def _exhausted(seen: Evidence, figure: Figure) -> Iterator[Row]:
     """Yield when the quota was used up, as far as it belongs to this incident."""
-    figure, spans = case.figures.get("exhausted"), exhausted_spans(case)
-    if not figure or not spans:
-        return
-    for start, end in spans[:SPANS_SHOWN]:
-        lasted = duration((end - start).total_seconds())
-        yield Row(
-            start, "Quota exhausted", f"Our own 10-second windows are used up, for {lasted}", (figure.evidence_id,), end
-        )
-    if len(spans) > SPANS_SHOWN:
-        start, end = spans[SPANS_SHOWN][0], spans[-1][1]
-        text = f"Our own windows are used up {len(spans) - SPANS_SHOWN} more times, the last until {end:%H:%M:%S}"
-        yield Row(start, "Quota exhausted", text, (figure.evidence_id,), end)
-
-
-def exhausted_spans(case: "Case") -> list[tuple[datetime, datetime]]:
-    """Return the spans of exhausted quota in and around the incident; of the whole log when no onset is known."""
-    spans = [(span.from_, span.to) for span in case.findings.rate_limit.exhausted] if case.findings else []
-    onset, recovery = case.course.onset, case.course.recovery
-    first = (onset.after or onset.by) - AROUND if onset else None
-    last = recovery.by + AROUND if recovery else None
-    return [(start, end) for start, end in spans if (not first or end >= first) and (not last or start <= last)]
+    spans, label, cites = seen.exhausted, "Quota exhausted", (figure.evidence_id,)
+    for span in spans[:SPANS_SHOWN]:
+        lasted = duration(span.seconds)
+        yield Row(span.start, label, f"Our own 10-second windows are used up, for {lasted}", cites, span.end)
+    if more := spans[SPANS_SHOWN:]:
+        start, end = more[0].start, more[-1].end
+        text = f"Our own windows are used up {len(more)} more times, the last until {end:%H:%M:%S}"
+        yield Row(start, label, text, cites, end)
 
 
 def _notice(notice: Notice) -> Row:
@@ -105,10 +78,10 @@ def _notice(notice: Notice) -> Row:
     return Row(notice.at, "Status page", text, notice.cites)
 
 
-def _runs(case: "Case") -> Iterator[Row]:
+def _runs(seen: Evidence) -> Iterator[Row]:
     """Yield the changes of the verdict that no triage event tells already."""
-    told = {cited for event in case.noted if event.kind == "triage" for cited in event.cites}
-    for run in case.course.changes:
+    told = {cited for entry in seen.entries if entry.kind == "triage" for cited in entry.cites}
+    for run in seen.lifecycle.changes:
         if not told.intersection(run.cites):
             yield Row(run.at, "Checks", _run_words(run), _notable(run))
 
@@ -123,18 +96,18 @@ def _run_words(run: Run) -> str:
     return f"{decision.summary} ({decision.verdict}, {decision.cause}, {severity_label(decision.severity)})"
 
 
-def _events(case: "Case") -> Iterator[Row]:
-    course = case.course
-    named: Sequence[tuple[Noted | None, str]] = (
+def _entries(seen: Evidence) -> Iterator[Row]:
+    course = seen.lifecycle
+    named: Sequence[tuple[TimelineEntry | None, str]] = (
         (course.alert, "First alert"),
         (course.triage, "Triage started"),
         (course.resolution, "Resolution"),
     )
-    first = {event.id: label for event, label in named if event}
-    for event in case.noted:
-        text = event.text.removeprefix("Triage: ") if event.kind == "triage" else event.text
-        by = f" (noted by {event.by})" if event.by not in ("kit", "") else ""
-        corrected = f" (corrected: {event.corrected})" if event.corrected else ""
-        label = first.get(event.id, LABELS[event.kind])
-        cites = (event.id,) if event.kind == "triage" else (event.id, *event.cites)  # the event cites its checks
-        yield Row(event.at, label, f"{text}{by}{corrected}", cites)
+    first = {entry.id: label for entry, label in named if entry}
+    for entry in seen.entries:
+        text = entry.text.removeprefix("Triage: ") if entry.kind == "triage" else entry.text
+        by = f" (noted by {entry.by})" if entry.by not in ("kit", "") else ""
+        corrected = f" (corrected: {entry.corrected})" if entry.corrected else ""
+        label = first.get(entry.id, LABELS[entry.kind])
+        cites = (entry.id,) if entry.kind == "triage" else (entry.id, *entry.cites)  # a triage cites its checks
+        yield Row(entry.at, label, f"{text}{by}{corrected}", cites)

@@ -11,7 +11,7 @@ from intercom_kit.postmortem.markdown import Md, anchor, cite, code, md, table, 
 from intercom_kit.records import CHECK_LABELS, CheckRecord, Event, Figure
 
 if TYPE_CHECKING:
-    from intercom_kit.incident.case import Case
+    from intercom_kit.incident.incident import Incident
 
 _CITATION = re.compile(r"\]\(#(ev-[0-9a-f]{12})\)")
 _HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
@@ -19,9 +19,9 @@ _FENCE = re.compile(r"^(`{3,}).*?^\1$", re.MULTILINE | re.DOTALL)
 DATE = "%Y-%m-%d"
 
 
-def context(case: "Case") -> dict[str, object]:
+def context(case: "Incident") -> dict[str, object]:
     """Return the values and functions that templates use, besides facts, figures, problems and pictures."""
-    worst = case.course.worst
+    worst = case.lifecycle.worst
     cited = case.index.cited(_cited(case))
     return {
         "show": show,
@@ -104,7 +104,7 @@ def lower_headings(html: str) -> str:
     return re.sub(r"(</?h)([1-6])>", lambda match: f"{match[1]}{min(int(match[2]) + 1, 4)}>", html)
 
 
-def _missing(case: "Case", field: str, hint: str, sign: str) -> Md:
+def _missing(case: "Incident", field: str, hint: str, sign: str) -> Md:
     words = f" {md(hint)}" if hint else ""
     if field == "action_items":
         command = f"intercom-kit set {case.facts.id} 'action+=… | owner=… | due=… | done=… | kind=prevent'"
@@ -113,14 +113,14 @@ def _missing(case: "Case", field: str, hint: str, sign: str) -> Md:
     return Md(f"Not written yet.{words} {code(command)}")
 
 
-def _type(case: "Case") -> str:
-    worst = case.course.worst
+def _type(case: "Incident") -> str:
+    worst = case.lifecycle.worst
     cause = worst.decision.cause if worst else "unknown"
     return "cause unknown" if cause == "unknown" else cause.replace("_", " ")
 
 
-def _date(case: "Case") -> str:
-    onset, recovery = case.course.onset, case.course.recovery
+def _date(case: "Incident") -> str:
+    onset, recovery = case.lifecycle.onset, case.lifecycle.recovery
     if onset is None:
         return f"unknown: {case.figures['onset'].unknown}"
     start = f"{onset.by:%Y-%m-%d %H:%M}"
@@ -130,12 +130,12 @@ def _date(case: "Case") -> str:
     return f"{start} - {recovery.by:{'%H:%M' if same_day else '%Y-%m-%d %H:%M'}} UTC"
 
 
-def _one_day(case: "Case") -> str:
+def _one_day(case: "Incident") -> str:
     days = {row.at.strftime(DATE) for row in case.rows} | {row.until.strftime(DATE) for row in case.rows if row.until}
     return days.pop() if len(days) == 1 else ""
 
 
-def _timeline_table(case: "Case") -> Md:
+def _timeline_table(case: "Incident") -> Md:
     form = "%H:%M:%S" if _one_day(case) else "%Y-%m-%d %H:%M:%S"
     rows = [
         (number, row.at.strftime(form), row.label, row.text, cite(row.cites)) for number, row in enumerate(case.rows, 1)
@@ -143,10 +143,10 @@ def _timeline_table(case: "Case") -> Md:
     return table(("#", "Time (UTC)", "What", "Event", "Evidence"), rows)
 
 
-def _vendor_incidents(case: "Case") -> list[dict[str, object]]:
+def _vendor_incidents(case: "Incident") -> list[dict[str, object]]:
     """Return each incident on the status page with the span in which we saw it."""
     seen: dict[str, list[tuple[datetime, tuple[str, ...]]]] = {}
-    for notice in case.course.notices:
+    for notice in case.lifecycle.notices:
         seen.setdefault(notice.incident.name, []).append((notice.at, notice.cites))
     return [
         {
@@ -157,13 +157,13 @@ def _vendor_incidents(case: "Case") -> list[dict[str, object]]:
     ]
 
 
-def _cited(case: "Case") -> Iterator[str]:
+def _cited(case: "Incident") -> Iterator[str]:
     for row in case.rows:
         yield from row.cites
     yield from (figure.evidence_id for figure in case.figures.values() if figure.value is not None)
     yield from (case.figures[name].evidence_id for name in ("onset", "recovery"))
-    if case.course.worst:
-        yield from case.course.worst.cites
+    if case.lifecycle.worst:
+        yield from case.lifecycle.worst.cites
 
 
 def _evidence_tables(cited: Iterable[Entry]) -> dict[str, object]:

@@ -19,10 +19,10 @@ from intercom_kit.collect.incident_folder import write_atomic
 from intercom_kit.decide import decide
 from intercom_kit.display import charts_log
 from intercom_kit.display.charts import Chart
-from intercom_kit.display.charts_timeline import timeline_chart
+from intercom_kit.display.charts_timeline import Course, timeline_chart
 from intercom_kit.display.tables import View, table
 from intercom_kit.errors import EvidenceError, InputError
-from intercom_kit.incident.case import Case, open_case
+from intercom_kit.incident.incident import Incident, as_declared, open_incident
 from intercom_kit.incident.messages import external_update, internal_update, support_packet
 from intercom_kit.postmortem import appendix, markdown
 from intercom_kit.postmortem.lint import Problem, check
@@ -48,14 +48,14 @@ MESSAGES = "messages"  # the folder of what can be sent
 class Postmortem:
     """The postmortem of a case. templates: a team's own folder, whose files go before the kit's of the same name."""
 
-    case: Case
+    case: Incident
     templates: Path | None = None
 
     @cached_property
     def charts(self) -> dict[str, Chart]:
         """The pictures by their file names: the timeline, and three of the request log where there is one."""
         drawn = {name: draw(self.case.study) for name, draw in LOG_CHARTS.items()} if self.case.study else {}
-        return {TIMELINE: timeline_chart(self.case)} | drawn
+        return {TIMELINE: timeline_chart(_course(self.case), self.case.figures)} | drawn
 
     @cached_property
     def suggestions(self) -> tuple[Suggestion, ...]:
@@ -120,8 +120,9 @@ class Postmortem:
     @cached_property
     def messages(self) -> dict[str, str]:
         """What can be sent, by file name: to our own people, to customers, and to Intercom's support."""
-        case, course = self.case, self.case.course
+        case, course = self.case, self.case.lifecycle
         decision = (course.worst or course.runs[-1]).decision if course.runs else decide((), case.settings)
+        decision = as_declared(decision, case.facts)
         since, until = (edge.by if edge else None for edge in (course.onset, course.recovery))
         return {
             "internal-update.txt": internal_update(decision, case.facts, case.as_of),
@@ -212,7 +213,29 @@ def open_postmortem(settings: Settings, incident_id: str, templates: str | Path 
     own = Path(templates) if templates else None
     if own and not own.is_dir():
         raise InputError(f"There is no folder of templates {own}. Copy the kit's, or leave the parameter empty.")
-    return Postmortem(open_case(settings, incident_id), own)
+    case = open_incident(settings, incident_id)
+    if not (case.checks or case.events or case.has_log or case.facts.is_declared):
+        raise EvidenceError(
+            f"{case.folder.incident_id} has no evidence to make a postmortem from. "
+            f"Run: intercom-kit triage --incident {case.folder.incident_id}"
+        )
+    return Postmortem(case, own)
+
+
+def _course(case: Incident) -> Course:
+    """Return what the timeline's picture draws."""
+    seen = case.lifecycle
+    noticed = [entry.at for entry in (seen.alert, seen.triage) if entry]
+    return Course(
+        rows=case.rows,
+        onset=seen.onset,
+        recovery=seen.recovery,
+        noticed=min(noticed, default=None),
+        mitigated=seen.mitigation.at if seen.mitigation else None,
+        runs=seen.runs,
+        exhausted=case.exhausted,
+        notices=tuple(notice.at for notice in seen.notices),
+    )
 
 
 def count_impact(settings: Settings, incident_id: str) -> Event:
@@ -220,8 +243,8 @@ def count_impact(settings: Settings, incident_id: str) -> Event:
 
     Raises EvidenceError when no onset is known or Intercom does not answer, SettingsError without a token.
     """
-    case = open_case(settings, incident_id)
-    onset, recovery = case.course.onset, case.course.recovery
+    case = open_incident(settings, incident_id)
+    onset, recovery = case.lifecycle.onset, case.lifecycle.recovery
     until = recovery.by if recovery else case.as_of
     if onset is None or until is None:
         raise EvidenceError(f"{incident_id} has no onset yet. Run: intercom-kit triage --incident {incident_id}")

@@ -18,7 +18,7 @@ from intercom_kit.postmortem.problem import Problem, error
 from intercom_kit.settings import Settings
 
 if TYPE_CHECKING:
-    from intercom_kit.incident.case import Case
+    from intercom_kit.incident.incident import Incident
 
 __all__ = ["Problem", "check", "lint", "to_json"]
 
@@ -55,7 +55,7 @@ def lint(settings: Settings, incident_id: str, templates: str | Path = "") -> tu
     return tuple(sorted(dict.fromkeys(found), key=lambda problem: problem.order))
 
 
-def check(case: "Case", text: str) -> tuple[Problem, ...]:
+def check(case: "Incident", text: str) -> tuple[Problem, ...]:
     """Return the open rules of a case and its rendered document."""
     found = [*_sections(text), *lint_facts.problems(case, text), *lint_words.problems(case), *_safety(text)]
     return tuple(sorted(dict.fromkeys(found), key=lambda problem: problem.order))
@@ -76,16 +76,16 @@ def _broken(broken: EvidenceError) -> Problem:
 
 def _unresolved(settings: Settings, incident_id: str) -> Iterator[Problem]:
     """Yield the citations in postmortem.md that lead nowhere; where the evidence itself cannot be read, none."""
-    from intercom_kit.incident.case import open_case
+    from intercom_kit.incident.incident import open_incident
 
     try:
-        case = open_case(settings, incident_id)
+        case = open_incident(settings, incident_id)
         yield from _changed(case, None)
     except EvidenceError:
         return
 
 
-def _changed(case: "Case", expected: str | None) -> Iterator[Problem]:
+def _changed(case: "Incident", expected: str | None) -> Iterator[Problem]:
     """Compare postmortem.md with the document that evidence and facts give now."""
     path = case.folder.path / "postmortem.md"
     if not path.is_file():

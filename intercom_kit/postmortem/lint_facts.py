@@ -13,7 +13,7 @@ from intercom_kit.postmortem.problem import Problem, error
 from intercom_kit.records import Figure
 
 if TYPE_CHECKING:
-    from intercom_kit.incident.case import Case
+    from intercom_kit.incident.incident import Incident
 
 BEFORE, AFTER = timedelta(hours=24), timedelta(days=14)  # how far notes may lie outside of what machines recorded
 TOLERANCE = 0.1  # of a duration that a person states
@@ -27,7 +27,7 @@ _SEVERITY = re.compile(r"\bP([1-4])\b")
 _HAS_NUMBER = re.compile(r"\d")
 
 
-def problems(case: "Case", text: str) -> Iterator[Problem]:
+def problems(case: "Incident", text: str) -> Iterator[Problem]:
     """Yield what is open of E3, E4, E5, E6 and E16, for a case and its rendered document."""
     yield from _rows(case)
     yield from _order(case)
@@ -40,9 +40,9 @@ def problems(case: "Case", text: str) -> Iterator[Problem]:
     yield from _about(case, text)
 
 
-def _rows(case: "Case") -> Iterator[Problem]:
+def _rows(case: "Incident") -> Iterator[Problem]:
     """E3: every row has a text and evidence that is there, inside of the evidence's span."""
-    noted = {event.id for event in case.noted}
+    noted = {event.id for event in case.entries}
     for number, row in enumerate(case.rows, 1):
         place = f"Timeline, row {number}"
         if not row.text.strip():
@@ -53,12 +53,16 @@ def _rows(case: "Case") -> Iterator[Problem]:
         for cited in case.index.missing([*row.cites, *(one for entry in known for one in entry.rests_on)]):
             message = f"It cites {cited}, which is not in the evidence: a line was removed or changed."
             yield error("E3", place, message, "Restore the evidence (intercom-kit verify).", by="kit")
-        if noted.intersection(row.cites) and case.span and not case.span[0] - BEFORE <= row.at <= case.span[1] + AFTER:
+        if (
+            noted.intersection(row.cites)
+            and case.span
+            and not case.span.start - BEFORE <= row.at <= case.span.end + AFTER
+        ):
             message = f"{row.at:%Y-%m-%d %H:%M} UTC lies far outside of what was recorded: a wrong date?"
             yield error("E3", place, message, _correct(case, row.cites, "at=TIME"))
 
 
-def _order(case: "Case") -> Iterator[Problem]:
+def _order(case: "Incident") -> Iterator[Problem]:
     """E3: rows are in order of time."""
     for number, (before, row) in enumerate(pairwise(case.rows), 2):
         if row.at < before.at:
@@ -67,11 +71,11 @@ def _order(case: "Case") -> Iterator[Problem]:
             )
 
 
-def _correct(case: "Case", cites: tuple[str, ...], change: str) -> str:
+def _correct(case: "Incident", cites: tuple[str, ...], change: str) -> str:
     return f"intercom-kit set {case.facts.id} 'correction+={cites[0] if cites else 'ev:…'} | {change} | reason=…'"
 
 
-def _corrections(case: "Case") -> Iterator[Problem]:
+def _corrections(case: "Incident") -> Iterator[Problem]:
     """E3: a correction is of an event that is there."""
     known = {event.evidence_id for event in case.events}
     for number, correction in enumerate(case.facts.corrections, 1):
@@ -81,9 +85,9 @@ def _corrections(case: "Case") -> Iterator[Problem]:
             yield error("E3", f"corrections.{number}", message, fix)
 
 
-def _moments(case: "Case") -> Iterator[Problem]:
+def _moments(case: "Incident") -> Iterator[Problem]:
     """E4: the timeline starts before the onset, and holds each of the moments that a postmortem needs."""
-    course, identifier = case.course, case.facts.id
+    course, identifier = case.lifecycle, case.facts.id
     note = f'intercom-kit note {identifier} "…" --kind {{}} --at TIME'
     if course.onset is None:
         yield error("E4", "Timeline", "It has no onset.", f"Run: intercom-kit analyze {identifier} --requests PATH")
@@ -119,7 +123,7 @@ def figures(stated: Iterable[Figure]) -> Iterator[Problem]:
             yield error("E16", place, "Nothing defines it.", "Say what it means.", by="kit")
 
 
-def _summary(case: "Case") -> Iterator[Problem]:
+def _summary(case: "Incident") -> Iterator[Problem]:
     """E5: severity, duration and counts that a person states are those of the evidence."""
     severity, duration = case.figures["severity"].value, case.figures["duration"].value
     for field in ("title", "summary", "customer_impact"):
@@ -158,7 +162,7 @@ def durations(text: str) -> list[float]:
     return found
 
 
-def _queries(case: "Case", text: str) -> Iterator[Problem]:
+def _queries(case: "Incident", text: str) -> Iterator[Problem]:
     """E6: the query of every number is printed, whatever template made the document."""
     flat = " ".join(text.split())
     for figure in case.figures.values():
@@ -188,7 +192,7 @@ def _uncited(text: str) -> Iterator[Problem]:
             )
 
 
-def _about(case: "Case", text: str) -> Iterator[Problem]:
+def _about(case: "Incident", text: str) -> Iterator[Problem]:
     """E16: who wrote it, from what, with which version and manifest; and the metrics' definitions."""
     if not case.facts.author.strip():
         yield error("E16", "author", "Nobody is named as its author.", f"intercom-kit set {case.facts.id} author=NAME")

@@ -27,7 +27,7 @@ from intercom_kit.postmortem.problem import Problem, error, warning
 from intercom_kit.records import ActionItem, IncidentFacts
 
 if TYPE_CHECKING:
-    from intercom_kit.incident.case import Case
+    from intercom_kit.incident.incident import Incident
 
 REQUIRED = {
     "title": "'title=…'",
@@ -45,7 +45,7 @@ DUE_DAYS = {"P1": 15, "P2": 30}
 REVIEW = {"P1": (3, False), "P2": (5, True)}  # days after the end, and whether only business days count
 
 
-def problems(case: "Case") -> Iterator[Problem]:
+def problems(case: "Incident") -> Iterator[Problem]:
     """Yield what is open of E1, E2, E7, W8, W9, E10, W11, W12, W14 and W15."""
     yield from _filled(case)
     yield from _summary(case)
@@ -70,7 +70,7 @@ def prose(facts: IncidentFacts) -> Iterator[tuple[str, str]]:
         yield f"action_items.{number}.done", item.done_when
 
 
-def _filled(case: "Case") -> Iterator[Problem]:
+def _filled(case: "Incident") -> Iterator[Problem]:
     """E1: what only people can tell is there, and no placeholder stands for it."""
     for field, assignment in REQUIRED.items():
         if not getattr(case.facts, field):
@@ -81,7 +81,7 @@ def _filled(case: "Case") -> Iterator[Problem]:
             yield error("E1", place, f"It holds a placeholder: {text[:60]!r}.", "Say it, or say why it is unknown.")
 
 
-def _summary(case: "Case") -> Iterator[Problem]:
+def _summary(case: "Incident") -> Iterator[Problem]:
     """E2: at most two sentences that name duration, severity and impact in numbers."""
     text = case.facts.summary.strip()
     if not text:
@@ -99,7 +99,7 @@ def _summary(case: "Case") -> Iterator[Problem]:
         yield error("E2", "summary", "It does not give the impact in numbers.", fix)
 
 
-def _factors(case: "Case") -> Iterator[Problem]:
+def _factors(case: "Incident") -> Iterator[Problem]:
     """E7: two contributing factors or a reason for one; no person and no `human error` among the causes."""
     facts = case.facts
     if len(facts.contributing_factors) < 2 and not facts.single_factor_reason.strip():
@@ -126,9 +126,9 @@ def _names(name: str, text: str) -> bool:
     return re.search(rf"(?<!\w)@?{re.escape(bare)}(?!\w)", text, re.IGNORECASE) is not None
 
 
-def _language(case: "Case") -> Iterator[Problem]:
+def _language(case: "Incident") -> Iterator[Problem]:
     """W8, W9, W12: no blame and no hindsight, no `outage` where calls still worked, no fixes in the timeline."""
-    noted = [(f"Timeline, {event.at:%H:%M:%S}", event) for event in case.noted]
+    noted = [(f"Timeline, {event.at:%H:%M:%S}", event) for event in case.entries]
     texts = [*prose(case.facts), *((place, event.text) for place, event in noted if event.by != "kit")]
     for place, text in texts:
         if match := BLAME.search(text):
@@ -145,7 +145,7 @@ def _language(case: "Case") -> Iterator[Problem]:
             yield warning("W12", place, f"{match[0]!r} tells a fix; the timeline tells what happened.", fix)
 
 
-def _nearly_all_failed(case: "Case") -> bool:
+def _nearly_all_failed(case: "Incident") -> bool:
     """By the worst minute of the log where there is one, else by the severity."""
     share = case.figures["worst_minute_share"].value
     if isinstance(share, float):
@@ -153,9 +153,9 @@ def _nearly_all_failed(case: "Case") -> bool:
     return case.figures["severity"].value == "P1"
 
 
-def _actions(case: "Case") -> Iterator[Problem]:
+def _actions(case: "Incident") -> Iterator[Problem]:
     """E10: a verb first, one owner, a due date in time, and a condition that tells when it is done."""
-    end = case.course.recovery.by.date() if case.course.recovery else None
+    end = case.lifecycle.recovery.by.date() if case.lifecycle.recovery else None
     severity = case.figures["severity"].value
     for number, item in enumerate(case.facts.action_items, 1):
         yield from _action(case.facts.id, number, item)
@@ -185,7 +185,7 @@ def _action(incident_id: str, number: int, item: ActionItem) -> Iterator[Problem
         yield warning("E10", place, f"{match[0]!r} never ends. Say what will be different.", fix.format("text"))
 
 
-def _coverage(case: "Case") -> Iterator[Problem]:
+def _coverage(case: "Incident") -> Iterator[Problem]:
     """W11: actions of every kind, or a word why one is not needed."""
     facts = case.facts
     kinds = get_args(ActionItem.model_fields["kind"].annotation)
@@ -196,9 +196,9 @@ def _coverage(case: "Case") -> Iterator[Problem]:
         yield warning("W11", "action_items", f"None is of the kind {kind}.", fix)
 
 
-def _review(case: "Case") -> Iterator[Problem]:
+def _review(case: "Incident") -> Iterator[Problem]:
     """W14: a review soon after the end."""
-    severity, recovery, day = str(case.figures["severity"].value), case.course.recovery, case.facts.review_date
+    severity, recovery, day = str(case.figures["severity"].value), case.lifecycle.recovery, case.facts.review_date
     if severity not in REVIEW or recovery is None:
         return
     days, business = REVIEW[severity]
@@ -217,7 +217,7 @@ def _after(day: date, days: int, *, business: bool) -> date:
     return day
 
 
-def _questions(case: "Case") -> Iterator[Problem]:
+def _questions(case: "Incident") -> Iterator[Problem]:
     """W15: open questions and surprises are written down, short words explained."""
     facts = case.facts
     for field in ("open_questions", "surprises"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from intercom_kit.records import ActionItem, Cause
 
 if TYPE_CHECKING:
-    from intercom_kit.incident.case import Case
+    from intercom_kit.incident.incident import Incident
 
 LATE_S = 300  # an alert later than this after the onset came late; so did a vendor's notice
 OTHERS_SHARE = 0.25  # of the used quota that is not ours, from which it is worth asking whose it is
@@ -43,11 +43,11 @@ class _Rule:
     text: str
     done_when: str
     kind: str
-    because: Callable[["Case"], str]
+    because: Callable[["Incident"], str]
     figures: tuple[str, ...] = ()
 
 
-def suggestions(case: "Case") -> tuple[Suggestion, ...]:
+def suggestions(case: "Incident") -> tuple[Suggestion, ...]:
     """Return what the evidence of a case suggests to do, without what an action item says already."""
     taken = {item.text.casefold().rstrip(".") for item in case.facts.action_items}
     found = [(rule, rule.because(case)) for rule in SUGGESTIONS if rule.text.casefold() not in taken]
@@ -62,66 +62,66 @@ def suggestions(case: "Case") -> tuple[Suggestion, ...]:
     )
 
 
-def _hasty(case: "Case") -> str:
+def _hasty(case: "Incident") -> str:
     share = case.figures["hasty_share"]
     if not isinstance(share.value, float) or share.value <= HASTY_SHARE:
         return ""
     return f"{share.shown}: so many throttled calls came again within a second, and no backoff was seen"
 
 
-def _throttled(case: "Case") -> str:
-    worst = case.course.worst
+def _throttled(case: "Incident") -> str:
+    worst = case.lifecycle.worst
     limited = worst is not None and worst.decision.cause in ("app_rate_limit", "workspace_rate_limit")
     return (
         "calls were answered with 429, and nothing tells how they are retried" if limited and not _hasty(case) else ""
     )
 
 
-def _alerted_late(case: "Case") -> str:
+def _alerted_late(case: "Incident") -> str:
     gap = case.figures["detection_gap"]
     if gap.value is None:
-        return "no alert was noted" if case.course.onset else ""
+        return "no alert was noted" if case.lifecycle.onset else ""
     return f"the first alert came {gap.shown} after the onset" if float(gap.value) > LATE_S else ""
 
 
-def _noticed_late(case: "Case") -> str:
-    lag, worst = case.figures["notice_lag"], case.course.worst
+def _noticed_late(case: "Incident") -> str:
+    lag, worst = case.figures["notice_lag"], case.lifecycle.worst
     if lag.value is not None and float(lag.value) > LATE_S:
         return f"Intercom's status page acknowledged it {lag.shown} after the onset"
     vendors = worst is not None and worst.decision.verdict == "vendor_suspected"
     return "Intercom's status page did not acknowledge it while it was looked at" if vendors and not lag.value else ""
 
 
-def _no_fallback(case: "Case") -> str:
-    worst = case.course.worst
+def _no_fallback(case: "Incident") -> str:
+    worst = case.lifecycle.worst
     if worst is None or worst.decision.cause not in (*VENDOR, "app_rate_limit", "workspace_rate_limit"):
         return ""
     stale = [check for check in case.checks if "stale" in (check.health_value or "").lower()]
     return "" if stale else "our service was never seen to serve stale data while calls failed"
 
 
-def _others(case: "Case") -> str:
+def _others(case: "Incident") -> str:
     share = case.figures["unattributed_share"].value
     if isinstance(share, float) and share >= OTHERS_SHARE:
         return f"{share:.0%} of the quota in windows under pressure was used by none of our own calls"
-    worst = case.course.worst
+    worst = case.lifecycle.worst
     if worst and worst.decision.cause == "workspace_rate_limit":
         return "calls were limited with quota left in our own window, so other apps of the workspace used it up"
     return ""
 
 
-def _access(case: "Case") -> str:
-    worst = case.course.worst
+def _access(case: "Incident") -> str:
+    worst = case.lifecycle.worst
     refused = worst is not None and worst.decision.cause in ACCESS
     return f"calls were refused ({worst.decision.cause})" if refused and worst else ""
 
 
-def _gaps(case: "Case") -> str:
-    gaps = [event for event in case.noted if event.kind == "gap"]
+def _gaps(case: "Incident") -> str:
+    gaps = [event for event in case.entries if event.kind == "gap"]
     return f"the record of the checks has gaps ({len(gaps)})" if gaps else ""
 
 
-def _no_log(case: "Case") -> str:
+def _no_log(case: "Incident") -> str:
     return "no request log was at hand, so what failed cannot be counted" if case.study is None else ""
 
 
@@ -182,6 +182,6 @@ SUGGESTIONS: tuple[_Rule, ...] = (
         "Write what this incident taught into the runbook's entry for its cause",
         "the entry names the first three steps that worked",
         "document",
-        lambda case: "the next on call should not have to find it out again" if case.course.onset else "",
+        lambda case: "the next on call should not have to find it out again" if case.lifecycle.onset else "",
     ),
 )

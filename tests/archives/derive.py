@@ -32,7 +32,7 @@ from typing import Any
 from intercom_kit.analyze import deliveries
 from intercom_kit.analyze.webhooks import study_deliveries
 from intercom_kit.archive.summary import summary_of
-from intercom_kit.incident.case import open_case
+from intercom_kit.incident.incident import open_incident
 from intercom_kit.incident.triage import load_triage
 from intercom_kit.postmortem.lint import lint, to_json
 from intercom_kit.settings import load_settings
@@ -52,8 +52,8 @@ def derive(incident: str) -> Json:
         shutil.copytree(source / "evidence", target / "evidence")
         shutil.copy(source / "incident.json", target)
         settings = load_settings(dotenv=None, outputs=Path(made))
-        case = open_case(settings, incident)
-        figures = case.log_edges | case.figures
+        case = open_incident(settings, incident)
+        figures = case.figures
         names = {figure.evidence_id: f"figure {name}" for name, figure in figures.items()}
         derived: Json = {
             "figures": {
@@ -65,7 +65,7 @@ def derive(incident: str) -> Json:
                 f"{run.at.isoformat()}": json.loads(load_triage(settings, incident, run.checks[0].run).to_json())
                 | {"summary": run.decision.summary}
                 | {side: [reason.text for reason in getattr(run.decision, side)] for side in REASONS}
-                for run in case.course.runs
+                for run in case.lifecycle.runs
             },
             "timeline": _keyed(
                 (

@@ -1,4 +1,4 @@
-"""The course of an incident, told from checks and events."""
+"""The lifecycle of an incident, from checks, events and what people declare."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -6,8 +6,20 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intercom_kit.incident.lifecycle import Course, Edge, course, noted
-from intercom_kit.records import CheckRecord, Correction, Event, EventKind, VendorIncident
+from intercom_kit.decide import decide
+from intercom_kit.incident.lifecycle import Lifecycle, lifecycle, timeline_entries
+from intercom_kit.records import (
+    CheckRecord,
+    Correction,
+    Event,
+    EventKind,
+    IncidentFacts,
+    Onset,
+    Run,
+    Span,
+    VendorIncident,
+    by_run,
+)
 from intercom_kit.settings import load_settings
 
 START = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
@@ -42,8 +54,18 @@ def _event(minutes: float, kind: EventKind, text: str = "it happened") -> Event:
     return Event(at=_at(minutes), kind=kind, text=text, by="mia")
 
 
-def _course(runs: Iterable[list[CheckRecord]], *events: Event, **log: Edge) -> Course:
-    return course([check for run in runs for check in run], noted(events), SETTINGS, **log)
+def _course(
+    runs: Iterable[list[CheckRecord]],
+    *events: Event,
+    onset: Onset | None = None,
+    recovery: Onset | None = None,
+    healthy: Span | None = None,
+    **declared: object,
+) -> Lifecycle:
+    checks = [check for run in runs for check in run]
+    decided = [Run(max(c.started_at for c in run), run, decide(run, SETTINGS)) for run in by_run(checks)]
+    facts = IncidentFacts.model_validate({"id": "INC-1"} | declared)
+    return lifecycle(decided, timeline_entries(events), facts, onset, recovery, healthy)
 
 
 def test_checks_give_onset_and_recovery_as_intervals() -> None:
@@ -77,9 +99,44 @@ def test_a_resolution_that_was_noted_ends_it_where_no_check_does() -> None:
     assert _course([_run(0), _run(20, 500)]).recovery is None
 
 
+def test_a_noted_end_is_moved_by_no_healthy_run_afterwards() -> None:
+    """Alert at 60, resolution at 150, a healthy triage in the evening: it lasted 90 minutes."""
+    found = _course([_run(700)], _event(60, "alert"), _event(150, "resolution"))
+    assert found.onset
+    assert found.recovery
+    assert (found.onset.by, found.recovery.by) == (_at(60), _at(150))
+    assert found.found_recovery
+    assert found.found_recovery.by == _at(700)
+
+
+def test_what_people_declare_wins_and_what_was_found_stands_beside_it() -> None:
+    """Declared times are the onset and the recovery; those of the checks are kept."""
+    runs = [_run(0), _run(20, 500), _run(40)]
+    found = _course(runs, onset=Onset(by=_at(19)), started_at=_at(5), ended_at=_at(30))
+    assert found.onset
+    assert found.recovery
+    assert found.found_onset
+    assert found.found_recovery
+    assert (found.onset.by, found.recovery.by) == (_at(5), _at(30))
+    assert (found.found_onset.by, found.found_recovery.by) == (_at(19), _at(40))
+
+
+def test_an_alert_of_something_else_is_no_onset() -> None:
+    """With healthy checks or a healthy log between it and the first trouble, an imported alert was of another one."""
+    alert = _event(10, "alert").model_copy(update={"imported": True})
+    checked = _course([_run(15), _run(40, 500)], alert).onset
+    logged = _course([_run(40, 500)], alert, healthy=Span(start=_at(0), end=_at(35))).onset
+    assert checked
+    assert logged
+    assert (checked.by, logged.by) == (_at(40), _at(40))
+    noted = _course([_run(40, 500)], _event(10, "alert"), healthy=Span(start=_at(0), end=_at(35))).onset
+    assert noted
+    assert noted.by == _at(10)
+
+
 def test_what_the_request_log_shows_wins() -> None:
     """The log's intervals are sharper than the checks', so they are taken as they are."""
-    log = Edge(_at(12), _at(12.2), "the request log (429)", ("ev:0123456789ab",))
+    log = Onset(after=_at(12), by=_at(12.2), signal="the request log (429)", sources=("ev:0123456789ab",))
     assert _course([_run(10), _run(20, 429), _run(30)], onset=log).onset is log
 
 
@@ -96,7 +153,7 @@ def test_the_worst_run_is_the_one_with_the_highest_severity_and_the_last_of_seve
 def test_alert_and_triage_of_before_the_onset_do_not_count() -> None:
     """An alert of hours ago and a routine triage are not of this incident; an alert shortly before the onset is."""
     events = (_event(-300, "alert"), _event(5, "triage"), _event(9, "alert"), _event(22, "alert"), _event(25, "triage"))
-    log = Edge(_at(12), _at(12.2), "the request log (429)")
+    log = Onset(after=_at(12), by=_at(12.2), signal="the request log (429)")
     found = _course([_run(0), _run(20, 429), _run(40)], *events, onset=log)
     assert found.alert
     assert found.triage
@@ -140,7 +197,7 @@ def test_corrections_change_what_is_shown_and_not_the_evidence() -> None:
         Correction(event=wrong.evidence_id, at=_at(12), text="paged", reason="wrong minute"),
         Correction(event=spurious.evidence_id, drop=True, reason="another incident"),
     )
-    (shown,) = noted((wrong, spurious), corrections)
+    (shown,) = timeline_entries((wrong, spurious), corrections)
     assert (shown.id, shown.at, shown.text, shown.corrected) == (wrong.evidence_id, _at(12), "paged", "wrong minute")
 
 
@@ -156,7 +213,7 @@ def test_any_course_is_in_order(runs: list[tuple[int, int]]) -> None:
     known = {check.evidence_id for run in checks for check in run}
     for edge in (found.onset, found.recovery):
         assert edge is None or edge.after is None or edge.after <= edge.by
-        assert edge is None or set(edge.cites) <= known
+        assert edge is None or set(edge.sources) <= known
     assert found.onset is None or found.recovery is None or found.onset.by < found.recovery.by
     assert (found.onset is None) == all(status == 200 for _, status in runs)
     assert [run.at for run in found.runs] == sorted(run.at for run in found.runs)

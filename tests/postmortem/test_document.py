@@ -49,7 +49,7 @@ def _log(night: Night) -> pd.DataFrame:
 
 def _agrees(postmortem: Postmortem, night: Night) -> None:
     """Compare what it says with the hidden truth."""
-    course, figures = postmortem.case.course, postmortem.case.figures
+    course, figures = postmortem.case.lifecycle, postmortem.case.figures
     assert course.onset is not None
     assert course.recovery is not None
     assert (course.onset.after or night.onset) - TOLERANCE <= night.onset <= course.onset.by + TOLERANCE
@@ -91,7 +91,7 @@ def test_every_scenario_agrees_and_lints_clean_but_for_what_people_know(name: st
 def test_its_counts_are_those_of_the_log(reopen: Reopen, night: Night) -> None:
     """Calls, failures, 429s, request ids and who was affected, counted anew in the raw log, are the same."""
     postmortem, log = reopen(), _log(night)
-    course, figures = postmortem.case.course, postmortem.case.figures
+    course, figures = postmortem.case.lifecycle, postmortem.case.figures
     assert course.onset
     assert course.recovery
     start = pd.Timestamp(course.onset.by).floor("10s")
@@ -208,7 +208,7 @@ def test_text_from_the_world_is_shown_as_text(night: Night, folder: IncidentFold
 def test_without_a_request_log_checks_and_notes_tell_what_they_can(bare: Settings, night: Night) -> None:
     """Onset and recovery are the wider intervals of the checks, and what needs a log says so."""
     postmortem = open_postmortem(bare, "INC-1")
-    course, text = postmortem.case.course, postmortem.markdown
+    course, text = postmortem.case.lifecycle, postmortem.markdown
     assert course.onset
     assert course.onset.after
     assert course.recovery
@@ -334,7 +334,7 @@ def test_writing_leaves_what_can_be_sent(reopen: Callable[..., Postmortem]) -> N
     }
     assert folder.stat().st_mode & 0o777 == 0o700
     packet = (folder / "support-packet.md").read_text()
-    onset = night.case.course.onset
+    onset = night.case.lifecycle.onset
     assert onset
     assert f"{onset.by:%Y-%m-%d %H:%M}" in packet
     assert "request_id" in packet

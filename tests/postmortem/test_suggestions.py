@@ -7,7 +7,7 @@ import pytest
 from intercom_kit.collect.fields import set_facts
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.drill.night import play_night
-from intercom_kit.incident.case import open_case
+from intercom_kit.incident.incident import open_incident
 from intercom_kit.postmortem.suggestions import suggestions
 from intercom_kit.records import Event
 from intercom_kit.settings import load_settings
@@ -15,7 +15,7 @@ from intercom_kit.settings import load_settings
 
 def _suggested(outputs: Path) -> dict[str, str]:
     """The reasons by the first words of what is suggested."""
-    case = open_case(load_settings(dotenv=None, outputs=outputs), "INC-1")
+    case = open_incident(load_settings(dotenv=None, outputs=outputs), "INC-1")
     return {one.item.text.partition(" ")[0] + " " + one.item.kind: one.because for one in suggestions(case)}
 
 

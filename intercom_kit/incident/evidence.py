@@ -1,0 +1,153 @@
+"""What is known of one incident, before anything is stated about it: each part read or computed once, on demand."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.decide import decide
+from intercom_kit.incident.lifecycle import Lifecycle, TimelineEntry, lifecycle, timeline_entries, worst_of
+from intercom_kit.records import CheckRecord, Event, Figure, IncidentFacts, Onset, Run, Span, by_run
+from intercom_kit.settings import Settings
+
+if TYPE_CHECKING:
+    from intercom_kit.analyze.findings import Findings
+    from intercom_kit.analyze.onset import Episode
+    from intercom_kit.analyze.study import Study
+
+AROUND = timedelta(minutes=10)  # exhausted quota so near to the incident belongs to it
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """One incident's evidence and facts. The settings give the region whose vendor incidents count, and nothing else.
+
+    Its properties raise EvidenceError where the evidence is broken.
+    """
+
+    folder: IncidentFolder
+    settings: Settings
+    facts: IncidentFacts
+
+    @cached_property
+    def checks(self) -> tuple[CheckRecord, ...]:
+        """All checks, in the order they were written."""
+        return self.folder.checks()
+
+    @cached_property
+    def events(self) -> tuple[Event, ...]:
+        """All events, in the order they were written."""
+        return self.folder.events()
+
+    @cached_property
+    def entries(self) -> tuple[TimelineEntry, ...]:
+        """The events as the timeline shows them, in order of time."""
+        return timeline_entries(self.events, self.facts.corrections)
+
+    @cached_property
+    def runs(self) -> tuple[Run, ...]:
+        """Each run of the checks with its decision, in order of time."""
+        return tuple(
+            Run(max(check.started_at for check in run), run, decide(run, self.settings)) for run in by_run(self.checks)
+        )
+
+    @cached_property
+    def worst(self) -> Run | None:
+        """The run with the highest severity, the last of several; None when no run found trouble. Reads no log."""
+        return worst_of(self.runs)
+
+    @property
+    def has_log(self) -> bool:
+        """Whether the evidence holds the rollup of a request log."""
+        return (self.folder.evidence_path / "rollup").is_dir()
+
+    @cached_property
+    def study(self) -> "Study | None":
+        """What the request log shows; None when the evidence holds no rollup of one."""
+        if not self.has_log:
+            return None
+        from intercom_kit.analyze.kept import stored_study
+
+        return stored_study(self.folder.path, events=self.events)
+
+    @cached_property
+    def findings(self) -> "Findings | None":
+        """The findings of the request log."""
+        if self.study is None:
+            return None
+        from intercom_kit.analyze.findings import findings_of
+
+        return findings_of(self.study)
+
+    @cached_property
+    def log_span(self) -> Span | None:
+        """From the first to the last moment that the request log tells of."""
+        return Span(start=self.findings.span.from_, end=self.findings.span.to) if self.findings else None
+
+    @cached_property
+    def episode(self) -> "Episode | None":
+        """The incident in the request log that this one is; None when the log shows none near its trouble."""
+        if self.study is None:
+            return None
+        from intercom_kit.analyze.figures import episode_of
+
+        declared = [moment for moment in (self.facts.started_at, self.facts.ended_at) if moment]
+        seen = lifecycle(self.runs, self.entries, self.facts)
+        found = [run.at for run in self.runs if run.is_bad] + ([seen.alert.at] if seen.alert else [])
+        return episode_of(self.study.detected, declared or found)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether the study is about this incident, and not about a larger one in the same log."""
+        return self.study is not None and self.study.detected.main == self.episode
+
+    @cached_property
+    def log_edges(self) -> dict[str, Figure]:
+        """Onset and recovery as the request log shows them, by name."""
+        if self.episode is None:
+            return {}
+        from intercom_kit.analyze.figures import by_name, edges
+
+        return by_name(edges(self.episode, self.folder.path, is_main=self.is_main))
+
+    @cached_property
+    def lifecycle(self) -> Lifecycle:
+        """When it began and ended, how bad it got, and who did what when."""
+        began = ended = None
+        if episode := self.episode:
+            sources = (self.log_edges["log_onset"].evidence_id,)
+            after, signal = episode.last_good, f"the request log ({episode.signal})"
+            began = Onset(after=after and _plain(after), by=_plain(episode.first_bad), signal=signal, sources=sources)
+            if episode.first_good:
+                sources = (self.log_edges["log_recovery"].evidence_id,)
+                after, by = _plain(episode.last_bad), _plain(episode.first_good)
+                ended = Onset(after=after, by=by, signal="the request log", sources=sources)
+        healthy = self.log_span if self.study and not self.study.detected.episodes else None
+        return lifecycle(self.runs, self.entries, self.facts, began, ended, healthy)
+
+    @cached_property
+    def exhausted(self) -> tuple[Span, ...]:
+        """The spans of exhausted quota in and around the incident; of the whole log when no onset is known."""
+        spans = self.findings.rate_limit.exhausted if self.findings else ()
+        onset, recovery = self.lifecycle.onset, self.lifecycle.recovery
+        first = (onset.after or onset.by) - AROUND if onset else datetime.min.replace(tzinfo=UTC)
+        last = recovery.by + AROUND if recovery else datetime.max.replace(tzinfo=UTC)
+        return tuple(Span(start=one.from_, end=one.to) for one in spans if one.to >= first and one.from_ <= last)
+
+    @cached_property
+    def span(self) -> Span | None:
+        """From the first to the last moment that checks, the vendor's page or the request log tell of."""
+        moments = [check.started_at for check in self.checks] + [notice.at for notice in self.lifecycle.notices]
+        moments += [self.log_span.start, self.log_span.end] if self.log_span else []
+        return Span(start=min(moments), end=max(moments)) if moments else None
+
+    @cached_property
+    def as_of(self) -> datetime | None:
+        """The time of the last evidence, UTC: what a report made from it is as of."""
+        return max([event.at for event in self.events] + ([self.span.end] if self.span else []), default=None)
+
+
+def _plain(moment: datetime) -> datetime:
+    """Return a time of pandas as one of Python, UTC."""
+    return datetime.fromtimestamp(moment.timestamp(), UTC)

@@ -1,0 +1,132 @@
+"""An incident as a whole: its evidence, its figures and its timeline, opened once and read once in a process."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+
+from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.decide.severity import respond_by
+from intercom_kit.incident.evidence import Evidence
+from intercom_kit.incident.evidence_index import EvidenceIndex, index_evidence
+from intercom_kit.incident.figures import figures_of
+from intercom_kit.incident.timeline import timeline
+from intercom_kit.records import Decision, Figure, IncidentFacts, Row
+from intercom_kit.settings import Settings
+from intercom_kit.text import duration
+
+APART = timedelta(minutes=5)  # times that are so near to each other do not contradict
+KEPT = 8  # incidents that stay open in a process
+_opened: dict[object, "Incident"] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Incident(Evidence):
+    """One incident: what is known (see Evidence), and what is stated of it."""
+
+    @cached_property
+    def figures(self) -> dict[str, Figure]:
+        """Every number that is shown of it, by name."""
+        return figures_of(self)
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """The timeline."""
+        return timeline(self, self.figures)
+
+    @cached_property
+    def index(self) -> EvidenceIndex:
+        """All evidence and figures, by evidence id: what a report may cite."""
+        return index_evidence(self.folder.path, self.checks, self.events, self.figures.values())
+
+    @cached_property
+    def contradictions(self) -> tuple[str, ...]:
+        """Where sources tell different things, a sentence each, for the top of every report."""
+        return (*_about_declared(self), *_about_log(self))
+
+
+def open_incident(settings: Settings, incident_id: str) -> Incident:
+    """Open an incident; while its files are as they were, equal calls give one object, which reads them once.
+
+    Raises IncidentIdError for an id that is no plain name, IncidentError when there is no such incident or its facts
+    are broken.
+    """
+    folder = IncidentFolder(settings.outputs, incident_id)
+    folder.require()
+    key = (folder.path.resolve(), folder.stamp(), settings.model_dump_json())
+    if key not in _opened:
+        while len(_opened) >= KEPT:
+            _opened.pop(next(iter(_opened)))
+        _opened[key] = Incident(folder, settings, folder.facts())
+    return _opened[key]
+
+
+def as_declared(decision: Decision, facts: IncidentFacts) -> Decision:
+    """Return a decision with what people declared in place of what was computed, which its reason then names.
+
+    An incident whose end was declared is never told as none because all is well now.
+    """
+    changes: dict[str, object] = {}
+    if facts.severity:
+        why = f": {facts.severity_reason}" if facts.severity_reason else ""
+        differs = decision.severity not in (None, facts.severity)
+        beside = f"; the checks give {decision.severity}: {decision.severity_reason}" if differs else ""
+        due = respond_by(decision.at, facts.severity) if facts.ended_at is None else None
+        changes = {"severity": facts.severity, "severity_reason": f"declared{why}{beside}", "respond_by": due}
+    if decision.verdict == "healthy" and (facts.ended_at or facts.started_at):
+        changes = {"severity_reason": "unknown: no check saw it, and none was declared"} | changes
+        changes |= {"verdict": "undetermined", "cause": "unknown", "summary": _past(decision, facts), "actions": ()}
+    return decision.model_copy(update=changes) if changes else decision
+
+
+def _past(decision: Decision, facts: IncidentFacts) -> str:
+    since = f" from {_utc(facts.started_at)}" if facts.started_at else ""
+    until = f" until {_utc(facts.ended_at)}" if facts.ended_at else ""
+    return f"There was an incident{since}{until} (declared). All is well in the checks of {_utc(decision.at)}."
+
+
+def _about_declared(seen: Incident) -> Iterator[str]:
+    """Yield where people declared what the evidence does not show."""
+    course, facts = seen.lifecycle, seen.facts
+    worst = course.worst.decision.severity if course.worst else None
+    if facts.severity and worst and worst != facts.severity:
+        yield f"{facts.severity} is declared, and the checks give {worst}."
+    onset, found = course.onset, course.found_onset
+    if onset and found and not _near(onset.by, found.after or found.by, found.by):
+        yield f"It began at {_utc(onset.by)} as declared, and {found.signal} shows {_utc(found.by)}."
+    recovery, end = course.recovery, course.found_recovery
+    bad = [run.at for run in course.runs if run.is_bad] + ([end.after] if end and end.after else [])
+    if recovery and bad and max(bad) > recovery.by + APART:
+        yield f"It ended at {_utc(recovery.by)} by {recovery.signal}, and trouble was seen until {_utc(max(bad))}."
+
+
+def _utc(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def _near(at: datetime, first: datetime, last: datetime) -> bool:
+    return first - APART <= at <= last + APART
+
+
+def _about_log(seen: Incident) -> Iterator[str]:
+    """Yield where the request log tells of another time than checks and people."""
+    log, course = seen.log_span, seen.lifecycle
+    if log is None or seen.study is None or course.onset is None:
+        return
+    if course.onset.by >= log.end:
+        yield (
+            f"The request log ends at {_utc(log.end)}, before the incident began: it tells nothing of it. "
+            "Pass one that covers it: intercom-kit analyze ID --requests PATH"
+        )
+        return
+    main = seen.study.detected.main
+    if seen.episode is None and main is not None:
+        apart = course.onset.by - (main.first_good or main.last_bad)
+        when = f"{duration(abs(apart.total_seconds()))} {'before' if apart > timedelta(0) else 'after'}"
+        yield (
+            f"The request log shows trouble from {_utc(main.first_bad)} to {main.last_bad:%H:%M}, {when} "
+            f"{course.onset.signal} at {course.onset.by:%H:%M}. Which one is this incident? "
+            f"intercom-kit set {seen.facts.id} started_at=… ended_at=…"
+        )
+    elif not seen.study.detected.episodes:
+        yield "The request log shows no trouble, and the incident is known from the checks or from what people noted."

@@ -98,7 +98,8 @@ class Record(BaseModel):
         Its evidence id is that of these bytes, as they stand, however this version would write them.
         """
         record = cls.model_validate_json(line)
-        record.__dict__["evidence_id"] = evidence_id(line.encode() if isinstance(line, str) else line)
+        given = line.encode() if isinstance(line, str) else line
+        record.__dict__["evidence_id"] = evidence_id(given.removesuffix(b"\n"))
         return record
 
     @cached_property

@@ -319,9 +319,7 @@ def _impact(seen: Evidence, log: Mapping[str, Figure]) -> Iterator[Figure]:
     yield _request_ids(seen, log.get("log_request_ids"))
     yield _conversations(seen, log.get("log_conversations"))
     name = "users_unable_to_reach_support"
-    contacts = log.get("log_contacts")
-    beside = f"; contacts with a failed call, by any app: {contacts.shown}" if contacts and contacts.shown else ""
-    why = f"nobody counted them (intercom-kit impact {seen.facts.id} --users N --source WHERE){beside}"
+    why = "nobody counted them (intercom-kit impact, with --users and --source, notes a count)"
     yield _counted_by(seen, name) or _figure(name, unknown=why)
     name = "conversations_created"
     why = f"Intercom was not asked (intercom-kit impact {seen.facts.id} asks it)"

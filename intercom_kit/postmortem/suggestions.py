@@ -80,7 +80,7 @@ def _throttled(case: "Incident") -> str:
 def _alerted_late(case: "Incident") -> str:
     gap = case.figures["detection_gap"]
     if gap.value is None:
-        return "no alert was noted" if case.lifecycle.onset else ""
+        return "no alert was noted" if case.lifecycle.onset and not case.lifecycle.alert else ""
     return f"the first alert came {gap.shown} after the onset" if float(gap.value) > LATE_S else ""
 
 

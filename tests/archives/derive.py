@@ -142,6 +142,7 @@ class Difference:
         return f"{self.incident}: {self.path}\n    0.1.0: {self.was!r}\n    today: {self.now!r}"
 
 
+NULL = "null"  # what stands for None in `now`, as TOML has no word for it
 KINDS = {  # what an entry of changes.toml has to say besides field and reason, and may say, by kind
     "renamed": {"to"},
     "removed": set(),
@@ -190,7 +191,8 @@ class Change:
         return {
             "removed": now is MISSING,
             "added": was is MISSING,
-            "value": (self.was is MISSING or _same(self.was, was)) and _same(self.now, now),
+            "value": (self.was is MISSING or _same(self.was, was))
+            and _same(None if self.now == NULL else self.now, now),
             "words": self._reworded(was, now),
             "near": _is_number(was) and _is_number(now) and _same(was, now, self.tolerance),
         }.get(self.kind, False)

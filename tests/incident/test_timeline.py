@@ -2,16 +2,16 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
 from intercom_kit.analyze.onset import detection_gap
 from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.display.charts_timeline import timeline_chart
 from intercom_kit.drill.night import Night
 from intercom_kit.incident import timeline as timelines
-from intercom_kit.postmortem.document import Postmortem, open_postmortem
-from intercom_kit.records import Event, VendorIncident
+from intercom_kit.postmortem.document import TIMELINE, Postmortem, open_postmortem
+from intercom_kit.records import Event, Span, VendorIncident
 from intercom_kit.settings import Settings
 
 Reopen = Callable[..., Postmortem]
@@ -58,16 +58,11 @@ def test_the_detection_gap_is_that_of_the_analysis(reopen: Reopen) -> None:
 def test_many_spans_of_exhausted_quota_are_told_as_a_few_and_the_rest(reopen: Reopen) -> None:
     """A quota that runs out again and again does not drown the timeline."""
     case = reopen().case
-    assert case.findings
-    span = case.findings.rate_limit.exhausted[0]
-    start = span.from_
-    many = tuple(
-        span.model_copy(update={"from_": start + timedelta(minutes=n), "to": start + timedelta(minutes=n, seconds=10)})
-        for n in range(20)
-    )
-    limit = case.findings.rate_limit.model_copy(update={"exhausted": many})
-    object.__setattr__(case, "findings", case.findings.model_copy(update={"rate_limit": limit}))
-    rows = [row for row in timelines.timeline(case) if row.label == "Quota exhausted"]
+    start = case.exhausted[0].start
+    spans = [(start + timedelta(minutes=n), start + timedelta(minutes=n, seconds=10)) for n in range(20)]
+    other = replace(case)
+    other.__dict__["exhausted"] = tuple(Span(start=begin, end=end) for begin, end in spans)
+    rows = [row for row in timelines.timeline(other, case.figures) if row.label == "Quota exhausted"]
     assert len(rows) == timelines.SPANS_SHOWN + 1
     assert "16 more times" in rows[-1].text
 
@@ -87,15 +82,15 @@ def test_status_page_and_gaps_have_rows(bare: Settings, folder: IncidentFolder, 
 
 def test_the_picture_says_what_it_shows(reopen: Reopen) -> None:
     """Its alternative text names lanes, axis and extremes; its caption gives the numbers of the figures."""
-    case = reopen().case
-    chart = timeline_chart(case)
+    postmortem = reopen()
+    case, chart = postmortem.case, postmortem.charts[TIMELINE]
     assert "lanes incident, response, checks, quota, events" in chart.alt
     assert "UTC" in chart.alt
     assert case.figures["duration"].shown in chart.caption
     svg = chart.svg.decode()
     assert "time (UTC)" in svg
     assert not re.search(r"<script|href=\"http", svg)
-    assert timeline_chart(case).svg == chart.svg
+    assert reopen().charts[TIMELINE].svg == chart.svg
 
 
 def test_an_incident_that_goes_on_is_drawn_so(bare: Settings, folder: IncidentFolder, night: Night) -> None:
@@ -107,7 +102,7 @@ def test_an_incident_that_goes_on_is_drawn_so(bare: Settings, folder: IncidentFo
     folder.add_checks(checks)
     for event in events:
         folder.add_event(event)
-    assert "goes on" in timeline_chart(open_postmortem(bare, "INC-1").case).caption
+    assert "goes on" in open_postmortem(bare, "INC-1").charts[TIMELINE].caption
 
 
 def test_a_night_of_one_note_is_drawn_too(bare: Settings, folder: IncidentFolder) -> None:
@@ -116,7 +111,7 @@ def test_a_night_of_one_note_is_drawn_too(bare: Settings, folder: IncidentFolder
     (folder.evidence_path / "checks.jsonl").unlink()
     (folder.evidence_path / "events.jsonl").unlink()
     folder.add_event(event.model_copy(update={"kind": "note"}))
-    case = open_postmortem(bare, "INC-1").case
-    assert [row.label for row in case.rows] == ["Note"]
-    assert timeline_chart(case).caption == "No onset is known."
-    assert b"<svg" in timeline_chart(case).svg
+    postmortem = open_postmortem(bare, "INC-1")
+    assert [row.label for row in postmortem.case.rows] == ["Note"]
+    assert postmortem.charts[TIMELINE].caption == "No onset is known."
+    assert b"<svg" in postmortem.charts[TIMELINE].svg

@@ -104,7 +104,7 @@ def test_its_counts_are_those_of_the_log(reopen: Reopen, night: Night) -> None:
     assert figures["unanswered"].value == inside["status_code"].isna().sum()
     known = set(failed["request_id"].dropna()) | {check.request_id for check in postmortem.case.checks}
     assert set(str(figures["request_ids"].value).split(", ")) <= known
-    bound = figures["users_unable_to_reach_support"].value
+    bound = figures["log_contacts"].value
     assert isinstance(bound, int)
     assert failed["contact"].nunique() <= bound <= failed["contact"].nunique() * 1.05
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from intercom_kit.decide.readings import Readings
+from intercom_kit.decide.facts import Facts
 from intercom_kit.decide.tree import Ending
 from intercom_kit.records import Severity
 
@@ -22,7 +22,28 @@ class Level:
 
     severity: Severity | None
     reason: str
-    when: Callable[[Readings, Ending], bool]
+    when: Callable[[Facts, Ending], bool]
+
+
+def _search(end: Ending) -> bool:
+    return end.cause == "search_degraded"
+
+
+def _calls_work(f: Facts) -> bool:
+    return bool(f.working) and not f.failing
+
+
+def _overloaded(f: Facts) -> bool:
+    return any(call.symptom.cause == "server_overload" for call in f.failing)
+
+
+def _limit_unknown(f: Facts) -> bool:
+    return any(call.symptom.cause == "unknown" for call in f.failing)
+
+
+def _conversations_unseen(f: Facts) -> bool:
+    """Nothing tells that conversations work, while the page reports an incident that may touch them."""
+    return "conversations" not in f.working and f.page.explains_api
 
 
 LEVELS: tuple[Level, ...] = (
@@ -31,26 +52,61 @@ LEVELS: tuple[Level, ...] = (
         "P4", "users notice nothing: a part of our monitoring cannot see", lambda _, end: end.cause == "monitoring_gap"
     ),
     Level("P4", "calls work; users may see data that is not fresh", lambda _, end: end.cause == "stale_cache"),
-    Level("P3", "only search is affected; other calls work", lambda _, end: end.cause == "search_degraded"),
+    Level(
+        "P4",
+        "calls work; our fallback serves stale data meanwhile, as it should",
+        lambda f, end: (
+            end.verdict == "vendor_acknowledged" and f.has_stale_health and _calls_work(f) and not f.slow_calls
+        ),
+    ),
+    Level(
+        "P2",
+        "search is affected, and whether conversations are was not seen, though an incident of the API is reported",
+        lambda f, end: _search(end) and _conversations_unseen(f),
+    ),
+    Level(
+        "P3",
+        "only search is affected; other calls work",
+        lambda f, end: _search(end) and {"api", "conversations"} <= set(f.working),
+    ),
+    Level("P3", "of the calls that were tried only search is affected", lambda _, end: _search(end)),
     Level("P3", "only webhooks are affected; API calls work", lambda _, end: end.cause == "webhooks_delayed"),
-    Level("P2", "calls are limited, and succeed again when quota is free", lambda r, _: r.limited),
-    Level("P1", "every API call that was tried fails", lambda r, _: r.every_call_fails),
-    Level("P2", "API calls work, but they are slow", lambda _, end: end.cause == "vendor_slow"),
-    Level("P2", "API calls work, but our own service is unhealthy", lambda r, _: not r.failing_calls and r.unhealthy),
-    Level("P2", "some API calls fail", lambda r, _: bool(r.failing_calls)),
-    Level("P2", "some connections to the API's host fail", lambda _, end: end.cause == "network"),
+    Level(
+        "P2",
+        "calls are turned away by overloaded servers, whatever our quota",
+        lambda f, _: f.limited_only and _overloaded(f),
+    ),
+    Level(
+        "P2",
+        "calls are limited, and whose limit it is cannot be told",
+        lambda f, _: f.limited_only and _limit_unknown(f),
+    ),
+    Level("P2", "calls are limited, and succeed again when quota is free", lambda f, _: f.limited_only),
+    Level("P1", "every API call that was tried fails", lambda f, _: f.every_call_fails),
+    Level(
+        "P1",
+        "no connection to the API's host can be made, so every API call would fail",
+        lambda f, _: not f.tried and f.connects is False,
+    ),
+    Level("P2", "some API calls fail", lambda f, _: bool(f.failing)),
+    Level(
+        "P2", "API calls work, but they are slow", lambda f, _: _calls_work(f) and set(f.slow_calls) == set(f.working)
+    ),
+    Level("P2", "API calls work, but some of them are slow", lambda _, end: end.cause == "vendor_slow"),
+    Level("P2", "API calls work, but our own service is unhealthy", lambda f, _: _calls_work(f) and f.unhealthy),
+    Level("P2", "some connections to the API's host fail", lambda f, end: end.cause == "network" and bool(f.working)),
     Level("P2", "the impact could not be seen, so it is taken as degraded until a check tells", lambda *_: True),
 )
 
 
-def severity(r: Readings, ending: Ending) -> tuple[Severity | None, str]:
+def severity(f: Facts, ending: Ending) -> tuple[Severity | None, str]:
     """Return the severity, None when healthy, and the reason for it."""
-    level = next(level for level in LEVELS if level.when(r, ending))
+    level = next(level for level in LEVELS if level.when(f, ending))
     return level.severity, level.reason
 
 
 def respond_by(at: datetime, level: Severity | None) -> datetime | None:
-    """Return the deadline of a severity, UTC; None when there is none."""
+    """Return the deadline of a severity, UTC, counted from the time of the run; None when there is none."""
     if level is None:
         return None
     if level in RESPONSE:

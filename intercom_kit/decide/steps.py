@@ -24,7 +24,8 @@ VERIFY = todo(
     "Verify the token",
     "Ask Intercom who the token is. A valid one answers with type admin.",
     "Keep the error code: it decides whether rotating helps at all.",
-    commands=(ME + " | jq '{type, app: .app.name, errors}'",),
+    "A token of another region's workspace gets the same 401: the second command asks the other regions' hosts too.",
+    commands=(ME + " | jq '{type, app: .app.name, errors}'", "intercom-kit token verify"),
 )
 STORE = todo(
     "Store the new token and restart",
@@ -49,6 +50,11 @@ REGENERATE = todo(
     "Developer Hub > your app > Configure > Authentication > regenerate the token.",
     "The old token stops working at once: have the next step ready.",
 )
+NOTHING_OF_OURS = todo(
+    "No action needed on our side",
+    "Intercom has acknowledged it: there is nothing to repair in our integration.",
+    "Rotate no token and roll back no deploy. Ease it for our users, follow the page, and keep the request_ids.",
+)
 DEGRADE = todo(
     "Degrade gracefully",
     "On 429 and 5xx, and when no answer comes, serve the last cached data, marked as stale, or a fallback.",
@@ -65,6 +71,8 @@ WATCH_PAGE = todo(
     "Follow the status page",
     "Read both the indicator and the incidents: they can disagree. Anything but JSON means unknown.",
     "No incident there does not mean that it is ours: the page has lagged a fault by 23 minutes.",
+    "Intercom renamed itself and is being acquired, so hosts may move: INTERCOM_STATUS_URL and the regions' hosts are "
+    "settings.",
     commands=(STATUS,),
 )
 KEEP_IDS = todo(
@@ -105,6 +113,36 @@ LOOK_INSIDE = todo(
         "kubectl top pods",
     ),
 )
+GATEWAY = todo(
+    "Look at the proxy or gateway in between",
+    "The answer is not Intercom's: no X-Request-Id, and the marks of something else.",
+    "Look at our egress proxy, gateway or web filter: what did it block, does it ask for a password, did it change?",
+    "The second command sends no token. Via, Server, X-Squid-Error or WWW-Authenticate name what answered.",
+    "Until its answer is Intercom's, neither the token nor Intercom's status says anything: change no token.",
+    commands=(
+        "env | grep -i '_proxy=' | sed 's#//[^@/]*@#//***@#'",
+        "curl -sS -D - {me} | head -c 2000",
+        "kubectl exec {deployment} -- curl -sS -D - {me} | head -c 2000",
+    ),
+)
+CERTIFICATE = todo(
+    "Look whose certificate it is",
+    "Intercom's is issued by a public authority for its own host. Another issuer means that something opens our TLS,",
+    "another host's name means a captive portal or a wrong address; both are on our side.",
+    "Expired? Compare our clock first: a wrong one makes every certificate expired.",
+    commands=(
+        "openssl s_client -connect {api_address} -servername {api_host} 2>&1 </dev/null | grep -E 'issuer|subject|Not'",
+        "date -u",
+    ),
+)
+BASE_URL = todo(
+    "Compare INTERCOM_REGION and INTERCOM_BASE_URL with the workspace's region",
+    "A workspace is hosted in one region, and its token works on that region's host only.",
+    "The answer's text, or where it redirects to, names the region; so does the host of our Intercom inbox.",
+    "Set INTERCOM_REGION to us, eu or au, or INTERCOM_BASE_URL to the host, in our service as well, and deploy.",
+    "The token stays as it is.",
+    commands=("intercom-kit settings", "intercom-kit token verify", "intercom-kit triage"),
+)
 NETWORK = todo(
     "Find where the network ends",
     "Does the name resolve, does the port answer, is the certificate Intercom's? A proxy may answer in its place.",
@@ -135,6 +173,12 @@ PAGE_UNREADABLE = todo(
     "It could not be read from here: try a mobile network or a VPN, or open it in a browser.",
     "If it moved, set INTERCOM_STATUS_URL to its new host. Its old hosts redirect and may answer with HTML.",
     commands=("curl -sSL -o /dev/null -w '%{http_code} %{content_type} %{url_effective}\\n' {status_summary}",),
+)
+NOT_IN_VERSION = todo(
+    "Is the route in the API version that we send?",
+    "We send Intercom-Version {version_number}, and the route is not found: an old version may lack it, a new one may "
+    "have retired it.",
+    "Compare with Intercom's changelog of versions, and pin one that has the route.",
 )
 AGAIN = todo(
     "Triage again",

@@ -1,17 +1,36 @@
 """Symptoms: what a failed call to Intercom looked like, told apart by one table, the first row that fits.
 
 The rows come from Intercom's error catalogue, recorded responses and what clients saw in past incidents. The error code
-counts more than the HTTP status, since the same 401 may mean a wrong token, a missing permission or a suspended app.
+counts more than the HTTP status, since the same 401 may mean a wrong token, a missing permission or a suspended app;
+whose answer it is counts more than either, since a proxy's 401 says nothing about our token.
 """
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlsplit
 
-from intercom_kit.records import Cause, CheckRecord
+from intercom_kit.records import Cause, CheckName, CheckRecord
 
-Family = Literal["refused", "limited", "server", "no_connection", "no_answer", "broken"]
+# The calls to the API: what is asked with each, and the part of the API that it stands for.
+CALLS: dict[CheckName, tuple[str, str]] = {
+    "api": ("GET /me", "identity"),
+    "search": ("POST /contacts/search", "search"),
+    "conversations": ("GET /conversations", "conversations"),
+}
+Family = Literal["refused", "foreign", "limited", "server", "no_connection", "no_answer", "broken"]
+# An expired certificate is the vendor's own only if one of these issued it, for the host we asked.
+PUBLIC_ISSUERS = re.compile(
+    r"amazon|starfield|digicert|let'?s encrypt|isrg|google trust|gts|sectigo|globalsign|cloudflare|entrust|godaddy"
+    r"|comodo|usertrust|ssl\.com|identrust|zerossl",
+    re.IGNORECASE,
+)
+# Only a message that names a scope says that a scope is missing; `forbidden` alone has many reasons.
+NAMES_SCOPE = (
+    r"\bscopes?\b.{0,40}?\b[a-z]+(_[a-z]+)+\b|\b[a-z]+(_[a-z]+)+\b.{0,20}\bscopes?\b|\bscopes?\W{1,2}[(\"'`]\w+"
+)
+OTHER_REGION = r"region_mismatch|hosted in .{1,40}\bconnected to"
 
 
 @dataclass(frozen=True)
@@ -42,9 +61,17 @@ class Symptom:
 
 
 def _from_the_edge(check: CheckRecord) -> bool:
-    """Nginx at Intercom sends X-Request-Id; the load balancer before it (server: awselb) does not."""
+    """Intercom's load balancer (server: awselb) answers without X-Request-Id; nginx behind it sends one."""
+    if check.answered_by is not None:
+        return check.answered_by == "edge"
     servers = [value for raw in check.responses for key, value in raw.headers.items() if key.lower() == "server"]
-    return any(server.startswith("awselb") for server in servers) or not (check.request_id or check.error_code)
+    return any(server.startswith("awselb") for server in servers)
+
+
+def _of_unknown_origin(check: CheckRecord) -> bool:
+    """No error of the API, no X-Request-Id and no other sign of Intercom: anybody may have answered."""
+    known = check.answered_by is not None or check.request_id or check.error_code or check.error_message
+    return not known and check.error_type in ("not_json", "redirect", None)
 
 
 def window_used_up(check: CheckRecord) -> bool | None:
@@ -58,9 +85,27 @@ def _codes(*codes: str) -> frozenset[str]:
     return frozenset(codes)
 
 
+def _limited(check: CheckRecord) -> bool:
+    return check.http_status == 429 or check.error_code == "rate_limit_exceeded"
+
+
 _SERVER = frozenset({408, *range(500, 600)})
+_REFUSALS = frozenset({401, 403})
 
 SYMPTOMS: tuple[Symptom, ...] = (
+    Symptom(
+        "the answer is not Intercom's",
+        "foreign",
+        "gateway",
+        also=lambda check: check.answered_by == "gateway",
+    ),
+    Symptom(
+        "a proxy asks for a password",
+        "foreign",
+        "gateway",
+        statuses=frozenset({407}),
+        also=lambda check: check.error_type != "connect",  # the answer to CONNECT is the network's
+    ),
     Symptom("the app is suspended", "refused", "app_suspended", codes=_codes("token_suspended", "token_blocked")),
     Symptom("the token lacks a permission", "refused", "token_lacks_permission", codes=_codes("token_unauthorized")),
     Symptom("the token has been revoked", "refused", "token_invalid", codes=_codes("token_revoked")),
@@ -72,6 +117,17 @@ SYMPTOMS: tuple[Symptom, ...] = (
         codes=_codes("token_not_found"),
     ),
     Symptom("no Bearer token arrived", "refused", "token_invalid", codes=_codes("missing_authorization")),
+    Symptom("the host is another region's", "refused", "region_mismatch", codes=_codes("region_mismatch")),
+    Symptom("the host is another region's", "refused", "region_mismatch", statuses=_REFUSALS, message=OTHER_REGION),
+    Symptom("blocked at Intercom's edge", "refused", "edge_blocked", statuses=frozenset({403}), also=_from_the_edge),
+    Symptom(
+        "it cannot be told whose answer it is",
+        "foreign",
+        "gateway",
+        statuses=_REFUSALS,
+        also=_of_unknown_origin,
+    ),
+    Symptom("the token is wrong, revoked or regenerated", "refused", "token_invalid", codes=_codes("unauthorized")),
     Symptom("the token is wrong, revoked or regenerated", "refused", "token_invalid", statuses=frozenset({401})),
     Symptom("the plan does not allow it", "refused", "plan_restricted", codes=_codes("api_plan_restricted")),
     Symptom("the plan does not allow it", "refused", "plan_restricted", statuses=frozenset({402})),
@@ -82,38 +138,50 @@ SYMPTOMS: tuple[Symptom, ...] = (
         statuses=frozenset({403}),
         message=r"IP address is not on the allowlist",
     ),
-    Symptom("blocked at Intercom's edge", "refused", "edge_blocked", statuses=frozenset({403}), also=_from_the_edge),
-    Symptom("a required scope is missing", "refused", "scope_missing", statuses=frozenset({403})),
+    Symptom("a required scope is missing", "refused", "scope_missing", statuses=frozenset({403}), message=NAMES_SCOPE),
+    Symptom("forbidden, without a scope named", "refused", "forbidden", statuses=frozenset({403})),
+    Symptom("forbidden, without a scope named", "refused", "forbidden", codes=_codes("forbidden")),
     Symptom("the API version is unknown", "refused", "version_invalid", codes=_codes("intercom_version_invalid")),
     Symptom(
         "Intercom's servers are overloaded",
         "limited",
         "server_overload",
-        statuses=frozenset({429}),
         codes=_codes("too_many_requests"),
     ),
     Symptom(
         "our own window of 10 seconds is used up",
         "limited",
         "app_rate_limit",
-        statuses=frozenset({429}),
-        also=lambda check: window_used_up(check) is True,
+        also=lambda check: _limited(check) and window_used_up(check) is True,
     ),
     Symptom(
         "limited with quota left in our own window",
         "limited",
         "workspace_rate_limit",
-        statuses=frozenset({429}),
-        also=lambda check: window_used_up(check) is False,
+        also=lambda check: _limited(check) and window_used_up(check) is False,
     ),
-    Symptom("limited, without rate-limit headers", "limited", "unknown", statuses=frozenset({429})),
+    Symptom("limited, without rate-limit headers", "limited", "unknown", also=_limited),
     Symptom("Intercom's servers fail", "server", "vendor_errors", statuses=_SERVER),
+    Symptom(
+        "Intercom's servers fail",
+        "server",
+        "vendor_errors",
+        codes=_codes("server_error", "internal_error", "service_unavailable", "server_timeout"),
+    ),
     Symptom("the host's name does not resolve", "no_connection", "network", errors=("dns",)),
     Symptom("the connection fails", "no_connection", "network", errors=("connect",)),
     Symptom("TLS fails", "no_connection", "network", errors=("tls",)),
     Symptom("no answer in time", "no_answer", "vendor_errors", errors=("timeout",)),
     Symptom("the connection broke off", "no_answer", "vendor_errors", errors=("reset",)),
     Symptom("the answer was broken or endless", "no_answer", "vendor_errors", errors=("protocol", "body_too_large")),
+    Symptom(
+        "not a body of the API, and it cannot be told whose answer it is",
+        "foreign",
+        "gateway",
+        statuses=frozenset({200}),
+        errors=("not_json",),
+        also=_of_unknown_origin,
+    ),
     Symptom("not an answer this call is documented to give", "broken", "unknown"),
 )
 
@@ -123,3 +191,57 @@ def symptom(check: CheckRecord | None) -> Symptom | None:
     if check is None or check.outcome != "failed":
         return None
     return next(row for row in SYMPTOMS if row.fits(check))
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call to the API that failed at least once in this run, and what that looked like."""
+
+    check: CheckRecord
+    symptom: Symptom
+
+    @property
+    def name(self) -> CheckName:
+        """The check's name."""
+        return self.check.name
+
+    @property
+    def route(self) -> str:
+        """Method and path."""
+        return CALLS[self.name][0]
+
+    @property
+    def comes_and_goes(self) -> bool:
+        """Made several times in this run, it worked at least once."""
+        failed = self.check.samples_failed
+        return failed is not None and failed < self.check.samples
+
+    @property
+    def is_plain(self) -> bool:
+        """The refusal names nothing of ours, as `token_revoked` would: a vendor's incident can look the same."""
+        return self.symptom.cause == "token_invalid" and self.check.error_code in (None, "unauthorized")
+
+    @property
+    def said(self) -> str:
+        """The HTTP status and error code, and what they mean."""
+        seen = (self.check.http_status, self.check.error_code or self.check.error_type)
+        shown = " ".join(str(part) for part in seen if part)
+        share = f" in {self.check.samples_failed} of {self.check.samples} calls" if self.comes_and_goes else ""
+        return f"{shown}{share}, {self.symptom.says}" if shown else f"{self.symptom.says}{share}"
+
+    @property
+    def tls_of_others(self) -> bool:
+        """The certificate is another's: an unknown authority signed it, it names another host, or both are not known.
+
+        An expired one is Intercom's own where a public authority issued it for the host that was asked.
+        """
+        check = self.check
+        return check.tls_problem in ("unknown_ca", "wrong_host") or (check.tls_problem == "expired" and not own(check))
+
+
+def own(check: CheckRecord) -> bool:
+    """Tell whether an expired certificate is Intercom's own: a public authority issued it for the host we asked."""
+    host = urlsplit(check.target.rpartition(" ")[2]).hostname or ""
+    wild = "*." + host.partition(".")[2]
+    named = any(name.lower() in (host, wild) for name in check.tls_names)
+    return check.tls_problem == "expired" and named and bool(PUBLIC_ISSUERS.search(check.tls_issuer or ""))

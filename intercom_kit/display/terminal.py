@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from intercom_kit.decide.words import cause_badge, verdict_badge
 from intercom_kit.records import (
     CHECK_LABELS,
     Action,
@@ -109,7 +110,10 @@ def _show_verdict(console: Console, decision: Decision, facts: IncidentFacts, no
     style = "reverse bold green" if decision.severity is None else "reverse bold red"
     line = Text.assemble((f" {severity_label(decision.severity)} ", style), " ", (decision.summary, "bold"))
     console.print(line)
-    console.print(Text(f"{decision.verdict} · {decision.cause} · {deadline_words(decision, now)}"))
+    for note in decision.notes:
+        console.print(Text(note, style="bold"))
+    badges = f"{verdict_badge(decision.verdict)} · {cause_badge(decision.cause)}"
+    console.print(Text(f"{badges} · {deadline_words(decision, now)}"))
     if decision.severity_reason:
         console.print(Text(decision.severity_reason))
     drill = f"DRILL {facts.drill} · " if facts.drill else ""

@@ -5,7 +5,7 @@ Figures marked with a date are those of the real incident of that date; the othe
 
 from typing import Any
 
-from intercom_kit.drill.timeline import FOREVER, Effect, Health, Notice, Scenario, Truth
+from intercom_kit.drill.timeline import Effect, Health, Notice, Scenario, Truth
 from intercom_kit.errors import ScenarioError
 from intercom_kit.records import Cause, Severity, Verdict
 
@@ -221,7 +221,6 @@ _SCENARIOS = (
             50 * MINUTE,
             (
                 Truth(0, 50 * MINUTE, "vendor_suspected", "vendor_errors", "P1"),
-                Truth(-FOREVER, FOREVER, "ours", "monitoring_gap", "P4"),  # before and after, an unseen page remains
             ),
         ),
         page_form="down",
@@ -282,9 +281,9 @@ _SCENARIOS = (
     ),
     Scenario(
         "network-down",
-        "A firewall change closes the way to the API; the status page is still reachable.",
+        "A firewall change closes the way to the API; the status page is in reach, so from here it cannot be told whose.",
         effects=(Effect(0, 30 * MINUTE, refuse=True),),
-        **_until(30 * MINUTE, "ours", "network", "P1"),
+        **_until(30 * MINUTE, "undetermined", "network", "P1"),
     ),
     Scenario(
         "dns-failure",
@@ -342,8 +341,7 @@ _SCENARIOS = (
     ),
     Scenario(
         "monitoring-gap",
-        "All is well, but the status page answers with HTML: an incident there would go unseen.",
-        truths=(Truth(-FOREVER, FOREVER, "ours", "monitoring_gap", "P4"),),
+        "All is well, but the status page answers with HTML: an incident there would go unseen, which is a note.",
         recovery_s=3 * HOUR,
         page_form="html",
     ),

@@ -152,10 +152,12 @@ def _json_shape(triage: Triage) -> dict[str, object]:
         "reset_at": decision["rate_limit"]["reset_at"] if limit else None,
         "used_share": limit.used_share if limit else None,
     }
-    order = ("at", "incident_id", *kept[1:], "checks", "rate_limit")
+    shape |= {name: decision[name] for name in ("notes", "asked")}
+    order = ("at", "incident_id", *kept[1:], "notes", "asked", "checks", "rate_limit")
     return {name: shape[name] for name in order}
 
 
 def _check_shape(check: CheckRecord) -> dict[str, object]:
     fields = {"name", "outcome", "observed", "http_status", "error_code", "request_id", "duration_ms", "phases"}
+    fields |= {"samples", "samples_failed", "answered_by"}
     return check.model_dump(mode="json", include=fields) | {"evidence": check.evidence_id}

@@ -15,6 +15,7 @@ OBSERVED = {
     "api": "GET /me",
     "status_page": "the status page",
     "search": "POST /contacts/search",
+    "conversations": "GET /conversations",
     "health": "our health endpoint",
     "network": "a connection",
 }

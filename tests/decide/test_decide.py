@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from intercom_kit.decide import decide
+from intercom_kit.decide.symptoms import CALLS
 from intercom_kit.records import CheckRecord, Decision, Phases, RateLimit, RawResponse, VendorIncident
 from intercom_kit.settings import Settings
 
@@ -25,9 +26,9 @@ def limit(remaining: int) -> RateLimit:
     return RateLimit(limit=167, remaining=remaining)
 
 
-def both(check: Make, **fields: object) -> dict[str, CheckRecord]:
-    """Give an API and a search check that failed in the same way."""
-    return {name: check(name, "failed", **fields) for name in ("api", "search")}
+def every_call(check: Make, **fields: object) -> dict[str, CheckRecord]:
+    """Give the calls to the API, each failed in the same way."""
+    return {name: check(name, "failed", **fields) for name in CALLS}
 
 
 def gist(decision: Decision) -> tuple[str, str, str | None]:
@@ -41,7 +42,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"http_status": 401, "error_code": "token_expired"}, "token_invalid"),
     ({"http_status": 401, "error_code": "token_not_found"}, "token_invalid"),
     ({"http_status": 401, "error_code": "missing_authorization"}, "token_invalid"),
-    ({"http_status": 401, "error_type": "not_json"}, "token_invalid"),
+    ({"http_status": 401, "error_type": "not_json", "answered_by": "intercom"}, "token_invalid"),
     ({"http_status": 401, "error_code": "token_unauthorized"}, "token_lacks_permission"),
     ({"http_status": 401, "error_code": "token_suspended"}, "app_suspended"),
     ({"http_status": 403, "error_code": "token_blocked"}, "app_suspended"),
@@ -59,7 +60,7 @@ def test_a_refusal_is_ours_and_named_by_its_code(
     decided: Make, check: Make, fields: dict[str, Any], cause: str
 ) -> None:
     """Every call is refused: it is ours, P1, and the error code names the cause."""
-    assert gist(decided(**both(check, **fields))) == ("ours", cause, "P1")
+    assert gist(decided(**every_call(check, **fields))) == ("ours", cause, "P1")
 
 
 @pytest.mark.parametrize(("fields", "cause"), REFUSED)
@@ -68,7 +69,7 @@ def test_a_refusal_stays_ours_during_an_unrelated_incident(
 ) -> None:
     """A Messenger incident on the page does not make our refused calls the vendor's."""
     page = check("status_page", indicator="major", vendor_incidents=(MESSENGER,))
-    decision = decided(status_page=page, **both(check, **fields))
+    decision = decided(status_page=page, **every_call(check, **fields))
     assert gist(decision) == ("ours", cause, "P1")
     assert any("Messenger" in reason.text for reason in decision.evidence_for)
 
@@ -89,12 +90,12 @@ def test_a_429_is_told_apart_by_its_headers(
     decided: Make, check: Make, fields: dict[str, Any], expected: tuple[str, str]
 ) -> None:
     """Calls are limited: whose limit it is follows from the code and from what is left in our own window."""
-    assert gist(decided(**both(check, http_status=429, **fields))) == (*expected, "P2")
+    assert gist(decided(**every_call(check, http_status=429, **fields))) == (*expected, "P2")
 
 
 def test_a_429_without_headers_says_what_it_may_be(decided: Make, check: Make) -> None:
     """Without headers the path says so, and the steps cover our app, the workspace and an overload."""
-    decision = decided(**both(check, http_status=429, error_code="rate_limit_exceeded"))
+    decision = decided(**every_call(check, http_status=429, error_code="rate_limit_exceeded"))
     assert "no rate-limit headers" in decision.path[1].answer
     titles = [action.title for action in decision.actions]
     assert {"Lower our own request volume", "Find the other apps of the workspace", "Back off"} <= set(titles)
@@ -125,7 +126,7 @@ def test_failing_servers_are_the_vendors_before_the_page_says_so(
     decided: Make, check: Make, fields: dict[str, Any]
 ) -> None:
     """No incident is reported, but the page lags: failing servers are suspected to be the vendor's."""
-    decision = decided(**both(check, **fields))
+    decision = decided(**every_call(check, **fields))
     assert gist(decision) == ("vendor_suspected", "vendor_errors", "P1")
     assert any("23 minutes" in reason.text for reason in decision.evidence_against)
 
@@ -136,14 +137,14 @@ def test_failing_servers_are_acknowledged_by_an_incident_of_the_api(
 ) -> None:
     """An incident of the API on the page makes it the vendor's by its own word."""
     page = check("status_page", indicator="major", vendor_incidents=(API_INCIDENT,))
-    decision = decided(status_page=page, **both(check, **fields))
+    decision = decided(status_page=page, **every_call(check, **fields))
     assert gist(decision) == ("vendor_acknowledged", "vendor_errors", "P1")
     assert page.evidence_id in {ref for reason in decision.evidence_for for ref in reason.evidence}
 
 
 def test_an_incident_elsewhere_does_not_acknowledge_ours(decided: Make, check: Make) -> None:
     """An incident of another region, told by the page or only by its name, is not the one we see."""
-    failing = both(check, http_status=500)
+    failing = every_call(check, http_status=500)
     for elsewhere in (
         API_INCIDENT.model_copy(update={"region": "au"}),
         VendorIncident(name="REST API errors in Australia", components=("REST API",)),
@@ -163,7 +164,7 @@ def test_the_workspaces_own_region_counts(decided: Make, check: Make) -> None:
 def test_a_bad_indicator_without_incidents_acknowledges_failing_servers(decided: Make, check: Make) -> None:
     """The indicator and the incidents can disagree: a major indicator counts though nothing is listed."""
     page = check("status_page", indicator="major")
-    assert gist(decided(status_page=page, **both(check, http_status=500)))[:2] == (
+    assert gist(decided(status_page=page, **every_call(check, http_status=500)))[:2] == (
         "vendor_acknowledged",
         "vendor_errors",
     )
@@ -182,7 +183,7 @@ def test_a_maintenance_under_way_explains_failing_calls(decided: Make, check: Ma
         name="Database maintenance", kind="maintenance", status="in_progress", components=("REST API",)
     )
     page = check("status_page", indicator="maintenance", vendor_incidents=(work,))
-    assert gist(decided(status_page=page, **both(check, http_status=503))) == (
+    assert gist(decided(status_page=page, **every_call(check, http_status=503))) == (
         "vendor_acknowledged",
         "maintenance",
         "P1",
@@ -194,31 +195,65 @@ def test_a_maintenance_of_something_else_explains_nothing(decided: Make, check: 
     """A maintenance of the Messenger does not explain failing calls, and one of webhooks is no incident by itself."""
     work = VendorIncident(name="Messenger upgrade", kind="maintenance", status="in_progress", components=("Messenger",))
     page = check("status_page", vendor_incidents=(work,))
-    assert decided(status_page=page, **both(check, http_status=503)).verdict == "vendor_suspected"
+    assert decided(status_page=page, **every_call(check, http_status=503)).verdict == "vendor_suspected"
     hooks = VendorIncident(name="Webhooks upgrade", kind="maintenance", status="in_progress", components=("Webhooks",))
     assert decided(status_page=check("status_page", vendor_incidents=(hooks,))).verdict == "healthy"
 
 
-@pytest.mark.parametrize("error", ["dns", "connect", "tls"])
-def test_no_connection_is_our_network(decided: Make, check: Make, error: str) -> None:
-    """Nothing connects to the API's host: it is our network, though a reachable status page speaks against it."""
-    broken = {name: check(name, "failed", error_type=error) for name in ("api", "search", "network")}
-    decision = decided(**broken)
+SIGNS: list[tuple[dict[str, Any], str]] = [
+    ({"error_type": "dns"}, "does not resolve"),
+    ({"error_type": "connect", "answered_by": "proxy"}, "a proxy of ours"),
+    ({"error_type": "tls", "tls_problem": "unknown_ca", "tls_issuer": "CN=Corp Inspection CA"}, "not Intercom's"),
+    ({"error_type": "tls", "tls_problem": "wrong_host", "tls_names": ("wifi.hotel.example",)}, "not Intercom's"),
+    ({"error_type": "tls", "tls_problem": "expired", "tls_issuer": "CN=Corp Inspection CA"}, "not Intercom's"),
+]
+
+
+def unconnected(check: Make, **fields: object) -> dict[str, CheckRecord]:
+    """Give a run in which nothing connects to the API's host; phases as the checks time them."""
+    phases = Phases(connect_ms=2.0, tls_ms=3.0) if fields["error_type"] == "tls" else Phases(connect_ms=2.0)
+    target = "GET https://api.intercom.io/me"
+    made = {"target": target, "phases": phases, **fields}
+    return {name: check(name, "failed", **made) for name in ("api", "search", "conversations", "network")}
+
+
+@pytest.mark.parametrize(("fields", "sign"), SIGNS)
+def test_no_connection_is_our_network_where_it_shows(
+    decided: Make, check: Make, fields: dict[str, Any], sign: str
+) -> None:
+    """A name that does not resolve, a proxy's answer or another's certificate is ours, though the page is in reach."""
+    decision = decided(**unconnected(check, **fields))
     assert gist(decision) == ("ours", "network", "P1")
     assert any("our way out works" in reason.text for reason in decision.evidence_against)
+    assert sign in decision.summary
+    assert "not by every call" not in " ".join(step.answer for step in decision.path)
+
+
+@pytest.mark.parametrize("error", ["connect", "timeout", "tls"])
+def test_no_connection_with_the_page_in_reach_is_undetermined(decided: Make, check: Make, error: str) -> None:
+    """Nothing connects to the API's host, and the status page answers: our way out works, so it may be theirs."""
+    broken = unconnected(check, error_type=error)
+    assert gist(decided(**broken)) == ("undetermined", "network", "P1")
+    page = check("status_page", "unknown", error_type="connect")
+    assert gist(decided(**broken, status_page=page)) == ("ours", "network", "P1")
+
+
+def test_an_expired_certificate_of_intercoms_own_is_the_vendors(decided: Make, check: Make) -> None:
+    """Expired, issued by a public authority for the host that was asked: the vendor forgot to renew it."""
+    fields = {
+        "tls_problem": "expired",
+        "tls_issuer": "O=Amazon, CN=Amazon RSA 2048 M03",
+        "tls_names": ("*.intercom.io",),
+    }
+    expired = unconnected(check, error_type="tls", **fields)
+    assert gist(decided(**expired)) == ("vendor_suspected", "network", "P1")
 
 
 def test_no_connection_during_an_outage_is_the_vendors(decided: Make, check: Make) -> None:
     """Nothing connects, and the page reports an incident of the API."""
-    broken = {name: check(name, "failed", error_type="connect") for name in ("api", "search", "network")}
     page = check("status_page", vendor_incidents=(API_INCIDENT,))
-    assert gist(decided(status_page=page, **broken)) == ("vendor_acknowledged", "vendor_errors", "P1")
-
-
-def test_a_timeout_of_the_connection_itself_is_our_network(decided: Make, check: Make) -> None:
-    """Calls time out because no connection is made: the network check tells."""
-    broken = {name: check(name, "failed", error_type="timeout") for name in ("api", "search", "network")}
-    assert gist(decided(**broken)) == ("ours", "network", "P1")
+    decision = decided(status_page=page, **unconnected(check, error_type="connect"))
+    assert gist(decision) == ("vendor_acknowledged", "vendor_errors", "P1")
 
 
 def test_contradicting_connections_are_undetermined(decided: Make, check: Make) -> None:
@@ -284,7 +319,7 @@ def test_a_handshake_that_began_means_a_connection(decided: Make, check: Make) -
     """A call that reached TLS or its first byte was connected, whatever became of it."""
     for phases in (Phases(tls_ms=3.0), Phases(first_byte_ms=3.0)):
         call = {"error_type": "timeout", "phases": phases}
-        decision = decided(**both(check, **call), network=None)
+        decision = decided(**every_call(check, **call), network=None)
         assert gist(decision) == ("vendor_suspected", "vendor_errors", "P1"), phases
 
 
@@ -298,7 +333,7 @@ def test_stale_data_speaks_against_us_and_not_for_our_health(decided: Make, chec
 @pytest.mark.parametrize("fields", [{"http_status": 500}, {"error_type": "reset"}, {"http_status": 404}])
 def test_a_call_that_failed_is_evidence_itself(decided: Make, check: Make, fields: dict[str, Any]) -> None:
     """What the failing call showed stands first among the reasons for a verdict on the vendor."""
-    decision = decided(**both(check, **fields))
+    decision = decided(**every_call(check, **fields))
     assert decision.evidence_for[0].text == "GET /me: failed."
     assert decision.evidence_for[0].evidence[0] == check("api", "failed", **fields).evidence_id
 
@@ -307,17 +342,17 @@ def test_an_unhealthy_service_is_evidence_while_calls_work_only(decided: Make, c
     """Our service's own word counts against us, except where it suffers from the calls that fail."""
     health = check("health", "failed", health_value="unhealthy")
     assert [reason.text for reason in decided(health=health).evidence_for] == ["our health endpoint: failed."]
-    outage = decided(health=health, **both(check, http_status=500))
+    outage = decided(health=health, **every_call(check, http_status=500))
     texts = [reason.text for reason in (*outage.evidence_for, *outage.evidence_against)]
     assert "our health endpoint: failed." not in texts
 
 
 def test_a_refusal_leaves_the_page_and_the_network_out_of_it(decided: Make, check: Make) -> None:
     """A refusal says itself whose it is: a quiet page and a good connection are no evidence either way."""
-    decision = decided(**both(check, http_status=401, error_code="token_revoked"))
+    decision = decided(**every_call(check, http_status=401, error_code="token_revoked"))
     texts = [reason.text for reason in (*decision.evidence_for, *decision.evidence_against)]
     assert not [text for text in texts if "status page" in text or "network" in text]
-    overload = decided(**both(check, http_status=429, error_code="too_many_requests"))
+    overload = decided(**every_call(check, http_status=429, error_code="too_many_requests"))
     assert [reason for reason in overload.evidence_against if "status page" in reason.text]
 
 
@@ -375,7 +410,17 @@ def test_stale_data_is_p4(decided: Make, check: Make, value: str, outcome: str) 
     assert gist(decided(health=check("health", outcome, health_value=value))) == ("ours", "stale_cache", "P4")
 
 
-@pytest.mark.parametrize("name", ["status_page", "health", "search"])
+def test_an_unreadable_status_page_alone_is_a_note(decided: Make, check: Make) -> None:
+    """All else is well: healthy, with the gap as a note of its own severity."""
+    decision = decided(status_page=check("status_page", "unknown"))
+    assert gist(decision) == ("healthy", "none", None)
+    assert decision.notes == (
+        "monitoring gap (P4): the status page could not be read, so an incident there would go unseen",
+    )
+    assert "Read the status page another way" in [action.title for action in decision.actions]
+
+
+@pytest.mark.parametrize("name", ["health", "search"])
 def test_a_check_that_cannot_see_is_a_gap(decided: Make, check: Make, name: str) -> None:
     """All else is well, and one check could not tell."""
     decision = decided(**{name: check(name, "unknown")})
@@ -410,22 +455,22 @@ def test_an_incident_of_the_api_that_our_calls_do_not_notice_is_told(decided: Ma
     "fields",
     [
         {"http_status": 200, "error_type": "wrong_shape"},
-        {"http_status": 200, "error_type": "not_json"},
+        {"http_status": 200, "error_type": "not_json", "answered_by": "intercom"},
         {"http_status": 301, "error_type": "redirect"},
         {"http_status": 404, "error_code": "not_found"},
     ],
 )
 def test_an_undocumented_answer_is_undetermined(decided: Make, check: Make, fields: dict[str, Any]) -> None:
     """An answer that is not Intercom's as documented may be a proxy's: nobody is blamed."""
-    assert gist(decided(**both(check, **fields))) == ("undetermined", "unknown", "P1")
+    assert gist(decided(**every_call(check, **fields))) == ("undetermined", "unknown", "P1")
 
 
 def test_an_incident_of_authentication_explains_a_plain_401_only(decided: Make, check: Make) -> None:
     """During an incident of the vendor's authentication a plain 401 is theirs; a revoked token stays ours."""
     incident = VendorIncident(name="Valid access tokens are refused with 401", components=("REST API",))
     page = check("status_page", vendor_incidents=(incident,))
-    plain = both(check, http_status=401, error_code="unauthorized")
-    revoked = both(check, http_status=401, error_code="token_revoked")
+    plain = every_call(check, http_status=401, error_code="unauthorized")
+    revoked = every_call(check, http_status=401, error_code="token_revoked")
     assert gist(decided(status_page=page, **plain)) == ("vendor_acknowledged", "vendor_errors", "P1")
     assert gist(decided(status_page=page, **revoked)) == ("ours", "token_invalid", "P1")
 
@@ -433,7 +478,7 @@ def test_an_incident_of_authentication_explains_a_plain_401_only(decided: Make, 
 def test_without_a_token_the_first_step_is_to_set_it(decided: Make, check: Make, settings: Settings) -> None:
     """The API could not be asked: undetermined, and the first action sets the token."""
     bare = settings.model_copy(update={"token": None})
-    unasked = {name: check(name, "unknown", configured=False) for name in ("api", "search")}
+    unasked = {name: check(name, "unknown", configured=False) for name in CALLS}
     decision = decided(bare, **unasked)
     assert gist(decision) == ("undetermined", "unknown", "P2")
     assert decision.actions[0].title == "Set the token"
@@ -442,7 +487,7 @@ def test_without_a_token_the_first_step_is_to_set_it(decided: Make, check: Make,
 
 def test_without_a_token_a_dead_network_is_still_seen(decided: Make, check: Make) -> None:
     """The network check needs no token."""
-    unasked = {name: check(name, "unknown", configured=False) for name in ("api", "search")}
+    unasked = {name: check(name, "unknown", configured=False) for name in CALLS}
     assert gist(decided(network=check("network", "failed", error_type="dns"), **unasked)) == ("ours", "network", "P1")
 
 

@@ -13,9 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from intercom_kit.cli import app
-from intercom_kit.decide.readings import Readings
+from intercom_kit.decide.facts import Facts
 from intercom_kit.decide.runbook import RUNBOOK, actions
-from intercom_kit.decide.tree import SUMMARIES, Ending
+from intercom_kit.decide.tree import Ending
+from intercom_kit.decide.words import CAUSES as WORDS
 from intercom_kit.records import CAUSES, Action, Cause, CheckRecord
 from intercom_kit.settings import Settings
 
@@ -74,7 +75,7 @@ def server() -> Iterator[tuple[str, list[tuple[str, str | None, str]]]]:
 
 def entries(cause: Cause, settings: Settings, *checks: CheckRecord) -> dict[str, Action]:
     """Give the filled entries of a cause, by title."""
-    return {action.title: action for action in actions(Readings(checks, settings), Ending("ours", cause))}
+    return {action.title: action for action in actions(Facts(checks, settings), Ending("ours", cause))}
 
 
 def run(command: str, tmp_path: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -94,7 +95,7 @@ def run(command: str, tmp_path: Path, stdin: str = "") -> subprocess.CompletedPr
 
 def test_every_cause_has_an_entry_and_a_summary() -> None:
     """No cause is left without something to do and words for it."""
-    assert set(RUNBOOK) == set(SUMMARIES) == set(CAUSES)
+    assert set(RUNBOOK) == set(WORDS) == set(CAUSES)
     assert all(RUNBOOK.values())
 
 
@@ -131,7 +132,7 @@ def test_verifying_the_token_shows_it_to_nobody(
 ) -> None:
     """The token reaches Intercom in the header, and no process's arguments hold it meanwhile."""
     url, seen = server
-    [command] = entries("token_invalid", Settings(_env_file=None, base_url_override=url))["Verify the token"].commands
+    command = entries("token_invalid", Settings(_env_file=None, base_url_override=url))["Verify the token"].commands[0]
     done = run(command, tmp_path)
     assert json.loads(done.stdout) == {"type": "admin", "app": "Shop", "errors": None}
     [(path, authorization, arguments)] = seen
@@ -161,7 +162,7 @@ def test_a_token_that_the_shell_does_not_have_is_told(
 ) -> None:
     """Where the kit has the token from a file, the shell has none: the command says so, not only that 401 came."""
     settings = Settings(_env_file=None, base_url_override=server[0])
-    [command] = entries("token_invalid", settings)["Verify the token"].commands
+    command = entries("token_invalid", settings)["Verify the token"].commands[0]
     done = run(f"unset INTERCOM_ACCESS_TOKEN; {command}", tmp_path)
     assert "INTERCOM_ACCESS_TOKEN: export it in this shell first" in done.stderr
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from intercom_kit.decide.severity import respond_by
+from intercom_kit.decide.symptoms import CALLS
 from intercom_kit.records import Severity
 
 AT = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
@@ -45,16 +46,16 @@ def test_the_healthy_have_no_deadline() -> None:
     [
         ({}, None, "all that was asked works"),
         ({"api": {"outcome": "failed", "http_status": 500}}, "P2", "some API calls fail"),
-        ({"api": {"slow": True}}, "P2", "API calls work, but they are slow"),
+        ({"api": {"slow": True}}, "P2", "API calls work, but some of them are slow"),
         ({"api": {"outcome": "failed", "http_status": 429}}, "P2", "calls are limited"),
         ({"health": {"outcome": "failed", "health_value": "unhealthy"}}, "P2", "our own service is unhealthy"),
         ({"health": {"outcome": "failed", "health_value": "stale"}}, "P4", "users may see data that is not fresh"),
         ({"network": {"outcome": "failed", "error_type": "connect"}}, "P2", "some connections to the API's host fail"),
         ({"search": {"outcome": "failed", "error_type": "timeout"}}, "P3", "only search is affected"),
-        ({"status_page": {"outcome": "unknown"}}, "P4", "a part of our monitoring cannot see"),
-        ({"api": {"outcome": "unknown"}, "search": {"outcome": "unknown"}}, "P2", "the impact could not be seen"),
+        ({"search": {"outcome": "unknown"}}, "P4", "a part of our monitoring cannot see"),
+        ({name: {"outcome": "unknown"} for name in CALLS}, "P2", "the impact could not be seen"),
         (
-            {name: {"outcome": "failed", "http_status": 500} for name in ("api", "search")},
+            {name: {"outcome": "failed", "http_status": 500} for name in CALLS},
             "P1",
             "every API call that was tried fails",
         ),

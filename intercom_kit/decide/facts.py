@@ -1,0 +1,312 @@
+"""Facts: the checks of one run by name, and what the tree asks of them."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+
+from intercom_kit.decide.page import Page, region_of
+from intercom_kit.decide.symptoms import CALLS, Call, Family, Symptom, own, symptom
+from intercom_kit.records import Cause, CheckName, CheckRecord, RateLimit
+from intercom_kit.settings import Settings
+
+STALE_VALUES = ("stale", "cache", "fallback")
+# Refusals that every call of ours would meet; the others are a single route's.
+OF_EVERY_CALL = frozenset[Cause](["token_invalid", "app_suspended", "ip_not_allowed", "region_mismatch"])
+OF_PERMISSION = frozenset[Cause](["scope_missing", "token_lacks_permission"])
+NEARLY_USED_UP = 0.9  # of the window's quota
+WITHOUT_SEARCH = re.compile(r"1\.\d+")  # versions of the API that have no search
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The checks of one run by name, each None when absent, and the settings they were made with."""
+
+    checks: tuple[CheckRecord, ...]
+    settings: Settings
+
+    def check(self, name: CheckName) -> CheckRecord | None:
+        """Return the last check of that name in the run."""
+        return self._by_name.get(name)
+
+    @cached_property
+    def _by_name(self) -> dict[CheckName, CheckRecord]:
+        return {check.name: check for check in sorted(self.checks, key=lambda each: (each.started_at, each.line()))}
+
+    def evidence(self, *names: CheckName) -> tuple[str, ...]:
+        """Return the evidence ids of the named checks that are present."""
+        return tuple(check.evidence_id for name in names if (check := self.check(name)))
+
+    def is_(self, outcome: str, name: CheckName) -> bool:
+        """Tell whether the named check is present with that outcome."""
+        check = self.check(name)
+        return check is not None and check.outcome == outcome
+
+    @property
+    def at(self) -> datetime:
+        """When the last check began, UTC; 1970 when there is none, so that the same input gives the same output."""
+        return max((check.started_at for check in self.checks), default=datetime.fromtimestamp(0, UTC))
+
+    # The calls to the API
+
+    @cached_property
+    def failing(self) -> tuple[Call, ...]:
+        """The calls that failed, the one to judge by first; without a route that our token may not call."""
+        failed = [Call(check, row) for name in CALLS if (check := self.check(name)) and (row := symptom(check))]
+        judged = [call for call in failed if call.name != "conversations" or not self._out_of_scope(call)]
+        return tuple(sorted(judged, key=lambda call: _rank(call, judged, self.working)))
+
+    @property
+    def working(self) -> tuple[CheckName, ...]:
+        """The calls that worked each time they were made."""
+        return tuple(name for name in CALLS if self.is_("ok", name))
+
+    @property
+    def tried(self) -> tuple[CheckName, ...]:
+        """The calls that were made and tell something."""
+        return tuple(name for name in CALLS if name in self.working or any(name == each.name for each in self.failing))
+
+    @property
+    def out_of_scope(self) -> bool:
+        """Our token may not read conversations, though it works for other calls: that is no trouble of theirs."""
+        check, row = self.check("conversations"), symptom(self.check("conversations"))
+        return check is not None and row is not None and self._out_of_scope(Call(check, row))
+
+    def _out_of_scope(self, call: Call) -> bool:
+        refused = call.symptom.cause in OF_PERMISSION or call.is_plain
+        return refused and not call.comes_and_goes and bool({"api", "search"} & set(self.working))
+
+    @property
+    def lead(self) -> Call | None:
+        """The failed call to judge by."""
+        return self.failing[0] if self.failing else None
+
+    @property
+    def symptom(self) -> Symptom | None:
+        """What the failed call to judge by looked like."""
+        return self.lead.symptom if self.lead else None
+
+    @property
+    def alike(self) -> tuple[Call, ...]:
+        """The failed calls that show what the first shows: of one cause, or failing servers and no answer alike."""
+        return tuple(call for call in self.failing if self.lead and call.symptom.cause == self.lead.symptom.cause)
+
+    @property
+    def beside(self) -> tuple[Call, ...]:
+        """The failed calls that show something else than the first."""
+        return tuple(call for call in self.failing if call not in self.alike)
+
+    def family(self, *families: Family) -> bool:
+        """Tell whether the call to judge by is of one of these families."""
+        return self.symptom is not None and self.symptom.family in families
+
+    @property
+    def every_call_fails(self) -> bool:
+        """No call to the API that was tried works, not even now and then."""
+        return bool(self.failing) and not self.working and not any(call.comes_and_goes for call in self.failing)
+
+    @property
+    def only(self) -> CheckName | None:
+        """The call that fails though all the others that were tried work; None when none was, or more fail."""
+        alone = len(self.failing) == 1 and bool(self.working)
+        return self.failing[0].name if alone else None
+
+    @property
+    def limited_only(self) -> bool:
+        """Whatever fails is answered with 429."""
+        return bool(self.failing) and all(call.symptom.family == "limited" for call in self.failing)
+
+    @property
+    def lacks_version(self) -> bool:
+        """Search alone is not found, and the version we pin is older than search."""
+        old = WITHOUT_SEARCH.fullmatch(self.settings.api_version) is not None
+        return old and self.only == "search" and self.failing[0].check.http_status in (400, 404, 410)
+
+    @property
+    def without_token(self) -> bool:
+        """The API could not be asked, for want of a token."""
+        api = self.check("api")
+        asked = api is not None and api.outcome != "unknown"
+        return not asked and (self.settings.token is None or (api is not None and not api.configured))
+
+    def slow(self, name: CheckName) -> bool:
+        """Tell whether the named check was answered well, but late."""
+        check = self.check(name)
+        return check is not None and check.outcome == "ok" and check.slow
+
+    @property
+    def slow_calls(self) -> tuple[CheckName, ...]:
+        """The calls to the API that were answered well, but late."""
+        return tuple(name for name in CALLS if self.slow(name))
+
+    # The way to the API
+
+    @property
+    def reached(self) -> bool:
+        """The failed call to judge by got beyond making its connection."""
+        return not self.family("no_connection")
+
+    @property
+    def connects(self) -> bool | None:
+        """Whether the API's host can be connected to, TLS included; None when no check could tell."""
+        got_through = any(
+            call.symptom.family != "no_connection"
+            and (call.check.http_status is not None or call.check.phases.tls_ms or call.check.phases.first_byte_ms)
+            for call in self.failing
+        )
+        if self.is_("ok", "network") or self.working or got_through:
+            return True
+        return False if self.is_("failed", "network") or not self.reached else None
+
+    @cached_property
+    def unconnected(self) -> tuple[Call, ...]:
+        """The calls, and the network check, that made no connection."""
+        network = self.check("network")
+        tried = [call for call in self.failing if call.symptom.family == "no_connection"]
+        row = symptom(network)
+        return (*tried, Call(network, row)) if network and row else tuple(tried)
+
+    @property
+    def foreign_tls(self) -> bool:
+        """No call works, and a certificate that is not Intercom's stands in the way."""
+        return not self.working and any(call.tls_of_others for call in self.unconnected)
+
+    @property
+    def expired_tls(self) -> bool:
+        """No call works, as Intercom's own certificate has expired."""
+        return not self.working and any(own(call.check) for call in self.unconnected)
+
+    @property
+    def sign_of_ours(self) -> str:
+        """What shows that the lost connection is ours, in words; empty when nothing does."""
+        checks = [call.check for call in self.unconnected]
+        if self.foreign_tls:
+            return "the certificate is not Intercom's"
+        if any(check.answered_by == "proxy" for check in checks):
+            return "a proxy of ours answered in its place"
+        if any(check.error_type == "dns" for check in checks):
+            return "the name does not resolve here"
+        if self.check("status_page") and not self.page.reached:
+            return "the status page cannot be reached from here either"
+        return ""
+
+    # Our own service, the page, the quota
+
+    @property
+    def has_stale_health(self) -> bool:
+        """Our own service says that it serves stale or cached data."""
+        health = self.check("health")
+        value = (health.health_value or "").lower() if health else ""
+        return any(word in value for word in STALE_VALUES)
+
+    @property
+    def unhealthy(self) -> bool:
+        """Our own service says that it is not well."""
+        return self.is_("failed", "health") and not self.has_stale_health
+
+    def well(self, name: CheckName) -> bool:
+        """Tell whether the named check found nothing to say."""
+        stale = name == "health" and self.has_stale_health
+        return self.is_("ok", name) and not self.slow(name) and not stale
+
+    @property
+    def region(self) -> str:
+        """Where the workspace is hosted: as /me told it, else as the page was asked about it, else as configured."""
+        checks = (self.check("api"), self.check("status_page"))
+        told = [region_of(check.region) for check in checks if check]
+        return next((region for region in told if region), self.settings.region)
+
+    @cached_property
+    def page(self) -> Page:
+        """What the status page reports for our region, or without naming one."""
+        return Page(self.check("status_page"), self.region, self.at)
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """What could not be seen beside the status page, in plain words."""
+        health = self.check("health")
+        gaps = {
+            "search could not be tried": "search" not in self.tried,
+            "our health endpoint could not be read": bool(health and health.outcome == "unknown" and health.configured),
+        }
+        return tuple(gap for gap, holds in gaps.items() if holds)
+
+    @property
+    def rate_limit(self) -> RateLimit | None:
+        """The last window that Intercom's headers told of, by any call."""
+        calls = [check for name in reversed(CALLS) if (check := self.check(name)) and check.rate_limit]
+        return max(calls, key=lambda call: call.started_at).rate_limit if calls else None
+
+    @property
+    def quota_low(self) -> str:
+        """How little is left of our window's quota, in words; empty while a tenth is left, or when it is not known."""
+        limits = [check.rate_limit for name in CALLS if (check := self.check(name)) and check.rate_limit]
+        used = [limit for limit in limits if limit.used_share is not None]
+        lowest = min(used, key=lambda limit: limit.remaining or 0, default=None)
+        if lowest is None or (lowest.used_share or 0) < NEARLY_USED_UP:
+            return ""
+        left = max(lowest.remaining or 0, 0)
+        return f"{left:,} of {lowest.limit:,} requests are left in this 10-second window"
+
+    # Words
+
+    def told(self, name: CheckName) -> str:
+        """What the named check observed, in plain words, as part of a sentence."""
+        check = self.check(name)
+        return check.observed.removesuffix(".") if check else "not checked"
+
+    @property
+    def told_symptom(self) -> str:
+        """The HTTP status and error code of the failed call to judge by, and what they mean."""
+        return self.lead.said if self.lead else ""
+
+    @property
+    def told_lead(self) -> str:
+        """What the failed call to judge by observed."""
+        return self.told(self.lead.name) if self.lead else ""
+
+    @property
+    def told_limit(self) -> str:
+        """The rate-limit headers of the failed call to judge by."""
+        limit = self.lead.check.rate_limit if self.lead else None
+        if limit is None or limit.remaining is None:
+            return self.told_symptom
+        whole = "an unknown number" if limit.limit is None else f"{limit.limit:,}"
+        return f"{limit.remaining:,} of {whole} left in our 10-second window"
+
+    @property
+    def told_connection(self) -> str:
+        """What the network check observed where it failed, else the call that found no connection."""
+        by_network = self.is_("failed", "network") or self.lead is None or self.reached
+        return self.told("network" if by_network or self.lead is None else self.lead.name)
+
+    @property
+    def told_routes(self) -> str:
+        """The routes of the calls that show what the first shows."""
+        return _listed([call.route for call in self.alike])
+
+    @property
+    def told_working(self) -> str:
+        """The routes of the calls that work."""
+        return _listed([CALLS[name][0] for name in self.working])
+
+
+def _rank(call: Call, failed: list[Call], working: tuple[CheckName, ...]) -> int:
+    """Return how early a failed call decides: what is clear and explains the other calls comes first.
+
+    Our 429 or a plain 401 is not blamed while another route's servers fail; an answer that fits nothing decides last.
+    """
+    row = call.symptom
+    doubtful = any(other.symptom.family == "foreign" for other in failed) and call.check.answered_by != "intercom"
+    everybody = row.cause in OF_EVERY_CALL and not call.is_plain and not working and not call.comes_and_goes
+    if row.family == "refused":
+        return 0 if everybody else 3
+    if row.family in ("server", "no_answer"):
+        return 5 if doubtful else 1
+    if row.family == "limited":
+        return 2 if row.cause == "server_overload" else 6
+    return {"foreign": 4, "no_connection": 7, "broken": 8}[row.family]
+
+
+def _listed(routes: list[str]) -> str:
+    return routes[0] if len(routes) == 1 else f"{', '.join(routes[:-1])} and {routes[-1]}" if routes else ""

@@ -1,0 +1,190 @@
+"""What the status page reported, by meaning: which part of the product, which region, and whether it is about us."""
+
+import re
+from datetime import datetime, timedelta
+
+from intercom_kit.records import CheckRecord, Component, VendorIncident
+
+# What an incident is about, as its name tells. Words, not component ids: the page has been rebuilt and renamed before,
+# and the compatible layer often lists no components at all.
+SUBJECTS: dict[str, str] = {
+    "api": r"\bAPIs?\b|\bREST\b|developer|all (services|products|systems)|(platform[- ]wide|whole platform)"
+    r"|\b5\d\d errors?\b",
+    "access": r"\b401s?\b|\b403s?\b|authenticat|authori[sz]ation|access tokens?|oauth",
+    "search": r"\bsearch",
+    "webhooks": r"webhook|background (job|worker|process)|\bworkers?\b|asynchronous|delayed (event|notification)",
+    "other": r"messenger|inbox|e-?mails?|\bfin\b|help ?cent|article|report|phone|\bcalls?\b|sms|whatsapp|facebook"
+    r"|instagram|outbound|series|tours?|surveys?|mobile|push|billing|log ?in|sign[- ]in|import|export|app store"
+    r"|knowledge|copilot|web app",
+}
+# An API that is another product's: “Intercom Mobile APIs” is not the REST API.
+OTHER_APIS = re.compile(
+    r"\b(mobile|messenger|fin|voice|phone|calls?|e-?mail|sms|whatsapp|articles?|help cent\w+|scim|export|import"
+    r"|javascript|js|ios|android)\s+(?:\w+\s+)?APIs?\b",
+    re.IGNORECASE,
+)
+API_COMPONENTS = frozenset(
+    ["api", "rest api", "public api", "web api", "core api", "developer api", "rest", "all services", "all systems"]
+)
+# The compatible layer is not split by region, but titles such as "REST API errors in Australia" name one.
+REGIONS: dict[str, str] = {
+    "us": r"\bUSA?\b|\bU\.S\.|United States|North America",
+    "eu": r"\bEU\b|Europe|Ireland|Dublin",
+    "au": r"\bAU\b|Australia|Sydney",
+}
+WORST_INDICATORS = ("major", "critical")
+SHOWN = 3  # incidents that are named in a sentence
+
+
+class Page:
+    """The status page's check, for one region. region: us, eu, au. at: the time of the run, UTC."""
+
+    def __init__(self, check: CheckRecord | None, region: str, at: datetime) -> None:
+        self.at = at
+        self.indicator = check.indicator if check else None
+        reported = check.vendor_incidents if check else ()
+        components = check.components if check else ()
+        self.lists_nothing = not reported and not components  # in any region
+        self.incidents = tuple(incident for incident in reported if region in regions_of(incident))
+        self.components = tuple(part for part in components if region in (part.regions or REGIONS))
+        self.resolved = tuple(
+            incident
+            for incident in (check.resolved if check else ())
+            if region in regions_of(incident) and subjects_of(incident) & {"api", "search", "access", "unnamed"}
+        )
+        self.readable = check is not None and check.outcome != "unknown"
+        self.reached = check is not None and (self.readable or bool(check.http_status or check.responses))
+
+    def about(self, *subjects: str) -> bool:
+        """Tell whether an incident is about any of these SUBJECTS (`unnamed`: about none), or such a part is out."""
+        wanted = set(subjects)
+        told = any(i.kind == "incident" and subjects_of(i) & wanted for i in self.incidents)
+        return told or any(
+            part.status != "under_maintenance" and subject_of(part) in wanted for part in self.components
+        )
+
+    @property
+    def maintenances(self) -> tuple[VendorIncident, ...]:
+        """The maintenances under way that may touch the API."""
+        return tuple(i for i in self.incidents if i.kind == "maintenance" and subjects_of(i) & {"api", "unnamed"})
+
+    @property
+    def maintenance(self) -> bool:
+        """A maintenance that may touch the API is under way."""
+        by_part = any(part.status == "under_maintenance" and subject_of(part) == "api" for part in self.components)
+        return bool(self.maintenances) or by_part or (self.indicator == "maintenance" and self.lists_nothing)
+
+    @property
+    def overdue(self) -> bool:
+        """The announced end of a maintenance is past."""
+        return any(i.until is not None and i.until < self.at for i in self.maintenances)
+
+    @property
+    def indicator_alone(self) -> bool:
+        """The page says major or critical and lists nothing, in any region: the two parts of the page disagree."""
+        return self.indicator in WORST_INDICATORS and self.lists_nothing
+
+    @property
+    def explains_api(self) -> bool:
+        """Something reported explains failing API calls."""
+        return self.about("api", "unnamed") or self.indicator_alone
+
+    @property
+    def reported(self) -> str:
+        """What is reported for our region, or the indicator where that is all there is; else empty."""
+        told = [*(self._told(incident) for incident in self.incidents), *map(_told_part, self.components)]
+        if not told and (self.indicator_alone or self.maintenance):
+            return f"its indicator says {self.indicator}"
+        more = len(told) - SHOWN
+        return "; ".join([*told[:SHOWN], f"and {more} more"] if more > 0 else told)
+
+    @property
+    def told_resolved(self) -> str:
+        """What was resolved lately, and how long ago; else empty."""
+        return "; ".join(
+            f"“{i.name}” {_ago(self.at - i.resolved_at)} ({i.resolved_at:%H:%M} UTC)"
+            if i.resolved_at
+            else f"“{i.name}”"
+            for i in self.resolved[:SHOWN]
+        )
+
+    def _told(self, incident: VendorIncident) -> str:
+        name = f"“{incident.name}”"
+        if incident.until is None:
+            return name
+        if incident.until < self.at:
+            return f"{name} (overdue: it should have ended at {incident.until:%H:%M} UTC)"
+        return f"{name} (until {incident.until:%H:%M} UTC)"
+
+
+def regions_of(incident: VendorIncident) -> set[str]:
+    """Return the regions an incident is about: as the page's regional form told, else as named, else every one."""
+    if incident.region:
+        return {region_of(incident.region) or incident.region.lower()}
+    named = set(incident.regions) & set(REGIONS)
+    return named or regions_in(" | ".join((incident.name, *incident.components))) or set(REGIONS)
+
+
+def regions_in(text: str) -> set[str]:
+    """Return the regions (us, eu, au) that a text names in words; empty when it names none."""
+    return {region for region, pattern in REGIONS.items() if re.search(pattern, text)}
+
+
+def region_of(word: str | None) -> str | None:
+    """Return us, eu or au for the word that the API uses for a region (`US`, `Europe`, `AU`); None for no such word."""
+    text = (word or "").strip()
+    found = regions_in(text) or regions_in(text.title()) or regions_in(text.upper())
+    return found.pop() if len(found) == 1 else None
+
+
+def subjects_of(incident: VendorIncident) -> set[str]:
+    """Return which SUBJECTS an incident is about.
+
+    The components decide where the vendor named them; otherwise the name does. Auxiliary words of an update's text are
+    not read: they often list what is *not* affected.
+    """
+    found = {_subject(name) for name in incident.components} - {None}
+    by_name = _subjects_in(incident.name)
+    # An API incident that the page files under the component "REST API" may still be about access in its name.
+    found |= by_name & {"access"} if found else by_name
+    return {subject for subject in found if subject} or {"other" if incident.components else "unnamed"}
+
+
+def subject_of(component: Component) -> str | None:
+    """Return the SUBJECT of a component, by its whole name; None for a name that says nothing."""
+    return _subject(component.name)
+
+
+def _subject(name: str) -> str | None:
+    plain = re.sub(
+        r"\(.*?\)|\b(intercom('s)?|fin platform|the|hosting|hosted|region|us|eu|au|europe|australia|united states"
+        r"|north america)\b|[-–:,/]",
+        " ",
+        name.lower(),
+    )
+    plain = re.sub(r"\bapis\b", "api", " ".join(plain.split()))
+    if plain in API_COMPONENTS:
+        return "api"
+    if re.search(r"\bapi\b", plain):
+        return "other"
+    return next(
+        (subject for subject in ("search", "webhooks", "access", "other", "api") if _matches(subject, name)), None
+    )
+
+
+def _subjects_in(text: str) -> set[str]:
+    without = OTHER_APIS.sub("mobile", text)
+    return {subject for subject in SUBJECTS if _matches(subject, without)}
+
+
+def _matches(subject: str, text: str) -> bool:
+    return bool(re.search(SUBJECTS[subject], text, re.IGNORECASE))
+
+
+def _told_part(part: Component) -> str:
+    return f"component “{part.name}”: {part.status.replace('_', ' ')}"
+
+
+def _ago(passed: timedelta) -> str:
+    minutes = max(round(passed.total_seconds() / 60), 0)
+    return f"{minutes} {'minute' if minutes == 1 else 'minutes'} ago"

@@ -1,0 +1,356 @@
+"""The questions of the decision tree, as data. To add a branch, edit QUESTIONS.
+
+The tree grew from the runbook's ("API returning errors?" → "incident reported?" → by status). What differs, and why:
+
+- What fails is asked before what the status page says, and only an incident about what fails, in our region, counts.
+  A Messenger incident does not make our revoked token the vendor's.
+- "No incident on the page" never makes a failing server ours: the page lagged the fault by 23 minutes when measured.
+- An incident of the API while all our calls work is not an incident of ours: it stands among the evidence.
+- Of several failing calls the clearest decides (`Facts.failing`), and what the others show is named beside it.
+- No connection is ours only with a sign of it: with the status page in reach, our way out works.
+"""
+
+from collections.abc import Callable
+
+from intercom_kit.decide.facts import Facts
+from intercom_kit.decide.symptoms import CALLS, SYMPTOMS, Family
+from intercom_kit.decide.tree import Branch, Ending, Question
+from intercom_kit.decide.words import CAUSES
+from intercom_kit.records import Cause, CheckName
+
+ASKED: tuple[CheckName, ...] = tuple(CALLS)
+START = "api"
+
+
+def _otherwise(_: Facts) -> bool:
+    return True
+
+
+def _fails(*families: Family) -> Callable[[Facts], bool]:
+    return lambda f: f.family(*families)
+
+
+def _points_to(cause: Cause) -> Callable[[Facts], bool]:
+    return lambda f: f.symptom is not None and f.symptom.cause == cause
+
+
+def _reported(explains: Callable[[Facts], bool], acknowledged: Cause, then: str | Ending) -> Question:
+    """Ask whether Intercom reported what we see; a maintenance under way is its own cause, beside no incident."""
+    return Question(
+        "Has Intercom reported an incident that explains it?",
+        ("status_page",),
+        (
+            Branch("yes", explains, Ending("vendor_acknowledged", acknowledged)),
+            Branch(
+                "yes, a maintenance that should have ended",
+                lambda f: f.page.maintenance and f.page.overdue,
+                Ending("vendor_acknowledged", "maintenance", ("maintenance", "vendor_errors")),
+            ),
+            Branch(
+                "yes, a maintenance is under way",
+                lambda f: f.page.maintenance,
+                Ending("vendor_acknowledged", "maintenance"),
+            ),
+            Branch("unknown: the status page could not be read", lambda f: not f.page.readable, then),
+            Branch("no longer: it was resolved, and we still see it", lambda f: bool(f.page.resolved), then),
+            Branch("no, only something that does not", lambda f: bool(f.page.reported), then),
+            Branch("no, which is weak evidence, as the page lags", _otherwise, then),
+        ),
+        detail=_told_page,
+    )
+
+
+def _told_page(f: Facts) -> str:
+    resolved = f"resolved {f.page.told_resolved}" if f.page.resolved else ""
+    return "; ".join(part for part in (f.page.reported, resolved) if part)
+
+
+def _api_reported(f: Facts) -> bool:
+    return f.page.explains_api
+
+
+def _search_reported(f: Facts) -> bool:
+    return f.page.about("search", "api", "unnamed")
+
+
+def _explains_stale(f: Facts) -> bool:
+    return f.has_stale_health and (f.page.explains_api or f.page.about("search", "access"))
+
+
+def _search_alone(f: Facts) -> bool:
+    """Search alone fails, and the other calls that were tried work."""
+    return f.only == "search"
+
+
+def _told_calls(f: Facts) -> str:
+    failing: list[CheckName] = ["api"] if _search_alone(f) else [call.name for call in f.failing]
+    return "; ".join(f.told(name) for name in failing or f.slow_calls or ("api",))
+
+
+def _is_gateways(f: Facts) -> bool:
+    return f.lead is not None and (f.lead.check.answered_by == "gateway" or f.lead.check.http_status == 407)
+
+
+REFUSALS = tuple(dict.fromkeys(row.cause for row in SYMPTOMS if row.family == "refused"))
+BOTH: tuple[Cause, ...] = ("network", "vendor_errors")
+QUESTIONS: dict[str, Question] = {
+    "api": Question(
+        "Is Intercom's API returning errors?",
+        ASKED,
+        (
+            Branch("no", _search_alone, "search"),
+            Branch("yes, it refuses our calls", _fails("refused"), "refused"),
+            Branch("yes, and the answer does not look like Intercom's", _fails("foreign"), "whose"),
+            Branch("yes, it limits our calls", _fails("limited"), "limited"),
+            Branch("yes, its servers fail", _fails("server"), "errors_reported"),
+            Branch("yes, no connection", _fails("no_connection"), "certificate"),
+            Branch("yes, no usable answer came", _fails("no_answer"), "connect"),
+            Branch("yes, and not in a documented form", _fails("broken"), "broken_reported"),
+            Branch("unknown", lambda f: not f.tried, "blind"),
+            Branch("no, but it is slow", lambda f: f.slow("api") or f.slow("conversations"), "slow_reported"),
+            Branch("no", _otherwise, "search"),
+        ),
+        detail=_told_calls,
+    ),
+    "search": Question(
+        "Does search work?",
+        ("search",),
+        (
+            Branch("no, it is refused", _fails("refused"), "refused"),
+            Branch("no, and the answer does not look like Intercom's", _fails("foreign"), "whose"),
+            Branch("no, it is limited", _fails("limited"), "limited"),
+            Branch("no, no connection", _fails("no_connection"), "certificate"),
+            Branch("no, and not in a documented form", _fails("broken"), "version"),
+            Branch("no, it alone fails", lambda f: bool(f.failing), "search_reported"),
+            Branch("yes, but it alone is slow", lambda f: f.slow("search"), "search_reported"),
+            Branch("yes", lambda f: f.is_("ok", "search"), "conversations"),
+            Branch("unknown", _otherwise, "conversations"),
+        ),
+        detail=lambda f: f.told("search"),
+    ),
+    "conversations": Question(
+        "Can conversations be read?",
+        ("conversations",),
+        (
+            Branch("yes", lambda f: f.is_("ok", "conversations"), "network"),
+            Branch("unknown: our token may not read them", lambda f: f.out_of_scope, "network"),
+            Branch("unknown", _otherwise, "network"),
+        ),
+        detail=lambda f: f.told("conversations"),
+    ),
+    "refused": Question(
+        "Why does it refuse?",
+        (*ASKED, "status_page"),
+        (
+            Branch(
+                "Intercom reports an incident of its authentication",
+                lambda f: f.lead is not None and f.lead.is_plain and f.page.about("access"),
+                Ending("vendor_acknowledged", "vendor_errors", ("vendor_errors", "token_invalid")),
+            ),
+            Branch(
+                "it blocks us at its edge, and Intercom reports an incident of its API",
+                lambda f: _points_to("edge_blocked")(f) and f.page.explains_api,
+                Ending("vendor_acknowledged", "vendor_errors", ("vendor_errors", "edge_blocked")),
+            ),
+            Branch(
+                "the same call with the same token is refused now and then, so the token is valid",
+                lambda f: _points_to("token_invalid")(f) and f.lead is not None and f.lead.comes_and_goes,
+                "errors_reported",
+            ),
+            Branch(
+                "the token works for other calls, so it is valid: it may not make this one",
+                lambda f: _points_to("token_invalid")(f) and bool(f.working),
+                Ending("ours", "token_lacks_permission"),
+            ),
+            *(Branch(CAUSES[cause].clause, _points_to(cause), Ending("ours", cause)) for cause in REFUSALS),
+            Branch("it does not say", _otherwise, Ending("undetermined", "unknown")),
+        ),
+        detail=lambda f: f.told_symptom,
+    ),
+    "whose": Question(
+        "Whose answer is it?",
+        ASKED,
+        (
+            Branch("unknown: nothing in it tells", lambda f: not _is_gateways(f), "whose_reported"),
+            Branch(
+                "that of a proxy or gateway, which may not reach Intercom",
+                lambda f: f.lead is not None and f.lead.check.http_status in (500, 502, 503, 504),
+                "gateway_reported",
+            ),
+            Branch("that of a proxy, gateway or filter before Intercom", _otherwise, Ending("ours", "gateway")),
+        ),
+        detail=lambda f: f.told_symptom,
+    ),
+    "whose_reported": _reported(_api_reported, "vendor_errors", Ending("undetermined", "gateway")),
+    "gateway_reported": _reported(
+        _api_reported, "vendor_errors", Ending("undetermined", "gateway", ("gateway", "vendor_errors"))
+    ),
+    "limited": Question(
+        "Whose limit is it?",
+        ASKED,
+        (
+            Branch("Intercom's servers are overloaded", _points_to("server_overload"), "overload_reported"),
+            Branch(
+                "our own app's: its window is used up", _points_to("app_rate_limit"), Ending("ours", "app_rate_limit")
+            ),
+            Branch(
+                "the workspace's: there is quota left in our own window",
+                _points_to("workspace_rate_limit"),
+                Ending("ours", "workspace_rate_limit"),
+            ),
+            Branch("unknown: no rate-limit headers came with it", _otherwise, "limit_reported"),
+        ),
+        detail=lambda f: f.told_limit,
+    ),
+    "overload_reported": _reported(_api_reported, "server_overload", Ending("vendor_suspected", "server_overload")),
+    "limit_reported": _reported(
+        _api_reported,
+        "server_overload",
+        Ending("undetermined", "unknown", ("app_rate_limit", "workspace_rate_limit", "server_overload")),
+    ),
+    "errors_reported": _reported(_api_reported, "vendor_errors", Ending("vendor_suspected", "vendor_errors")),
+    "slow_reported": _reported(_api_reported, "vendor_slow", Ending("vendor_suspected", "vendor_slow")),
+    "broken_reported": _reported(_api_reported, "vendor_errors", Ending("undetermined", "unknown")),
+    "certificate": Question(
+        "Is the certificate Intercom's, and valid?",
+        ("network", *ASKED),
+        (
+            Branch("no, it is another's", lambda f: f.foreign_tls, Ending("ours", "network")),
+            Branch("it is Intercom's own, and has expired", lambda f: f.expired_tls, "expired_reported"),
+            Branch("nothing speaks against it", _otherwise, "connect"),
+        ),
+        detail=lambda f: f.told_connection,
+    ),
+    "expired_reported": _reported(_api_reported, "vendor_errors", Ending("vendor_suspected", "network", BOTH)),
+    "connect": Question(
+        "Can the API's host be connected to?",
+        ("network", *ASKED),
+        (
+            Branch("yes, but not by every call", lambda f: f.connects is True and not f.reached, "flaky_reported"),
+            Branch("yes", lambda f: f.connects is True, "errors_reported"),
+            Branch(
+                "no, and the fault is on our side",
+                lambda f: f.connects is False and bool(f.sign_of_ours),
+                "network_reported",
+            ),
+            Branch("no, though our way out works", lambda f: f.connects is False and f.page.reached, "lost_reported"),
+            Branch("no", lambda f: f.connects is False, "lost_reported"),
+            Branch("unknown", _otherwise, "unseen_reported"),
+        ),
+        detail=lambda f: "; ".join(
+            part for part in (f.told("network"), f.connects is False and f.sign_of_ours) if part
+        ),
+    ),
+    "network_reported": _reported(_api_reported, "vendor_errors", Ending("ours", "network")),
+    "lost_reported": _reported(_api_reported, "vendor_errors", Ending("undetermined", "network", BOTH)),
+    "flaky_reported": _reported(_api_reported, "vendor_errors", Ending("undetermined", "network", BOTH)),
+    "unseen_reported": _reported(_api_reported, "vendor_errors", Ending("undetermined", "unknown", BOTH)),
+    "search_reported": _reported(_search_reported, "search_degraded", Ending("vendor_suspected", "search_degraded")),
+    "version": Question(
+        "Does the API version that we pin have search?",
+        ("search",),
+        (
+            Branch("no, it is older", lambda f: f.lacks_version, Ending("ours", "version_invalid")),
+            Branch("yes", _otherwise, "search_broken_reported"),
+        ),
+        detail=lambda f: f"we send Intercom-Version {f.settings.api_version}",
+    ),
+    "search_broken_reported": _reported(
+        _search_reported, "search_degraded", Ending("undetermined", "search_degraded", ("search_degraded", "unknown"))
+    ),
+    "network": Question(
+        "Can a new connection to the API's host be made?",
+        ("network",),
+        (
+            Branch("no, though other calls got through", lambda f: f.is_("failed", "network"), "flaky_reported"),
+            Branch("yes", lambda f: f.is_("ok", "network"), "health"),
+            Branch("unknown, but other calls got through", _otherwise, "health"),
+        ),
+        detail=lambda f: f.told("network"),
+    ),
+    "health": Question(
+        "Is our own service healthy?",
+        ("health",),
+        (
+            Branch("it serves stale or cached data", lambda f: f.has_stale_health, "webhooks"),
+            Branch("no", lambda f: f.is_("failed", "health"), "unhealthy_reported"),
+            Branch("yes", lambda f: f.is_("ok", "health"), "webhooks"),
+            Branch("unknown", _otherwise, "webhooks"),
+        ),
+        detail=lambda f: f.told("health"),
+    ),
+    "unhealthy_reported": Question(
+        "Has Intercom reported an incident of its API?",
+        ("status_page",),
+        (
+            Branch("yes", lambda f: f.page.about("api"), Ending("vendor_acknowledged", "vendor_errors")),
+            Branch(
+                "unknown: the status page could not be read",
+                lambda f: not f.page.readable,
+                Ending("ours", "app_unhealthy"),
+            ),
+            Branch("no", _otherwise, Ending("ours", "app_unhealthy")),
+        ),
+        detail=lambda f: f.page.reported,
+    ),
+    "webhooks": Question(
+        "Has Intercom reported delays of webhooks or background jobs?",
+        ("status_page",),
+        (
+            Branch("yes", lambda f: f.page.about("webhooks"), Ending("vendor_acknowledged", "webhooks_delayed")),
+            Branch(
+                "no, only something else, which our calls do not notice",
+                lambda f: bool(f.page.reported) or f.page.indicator_alone,
+                "stale",
+            ),
+            Branch("no", lambda f: f.page.readable, "stale"),
+            Branch("unknown: the status page could not be read", _otherwise, "stale"),
+        ),
+        detail=lambda f: f.page.reported,
+    ),
+    "stale": Question(
+        "Does our service serve fresh data?",
+        ("health", "status_page"),
+        (
+            Branch(
+                "no, stale or cached data, as it should while Intercom reports an incident",
+                _explains_stale,
+                Ending("vendor_acknowledged", "vendor_errors"),
+            ),
+            Branch(
+                "no, stale or cached data, as it should during Intercom's maintenance",
+                lambda f: f.has_stale_health and f.page.maintenance,
+                Ending("vendor_acknowledged", "maintenance"),
+            ),
+            Branch("no, stale or cached data", lambda f: f.has_stale_health, Ending("ours", "stale_cache")),
+            Branch("yes, as far as it says", _otherwise, "seen"),
+        ),
+    ),
+    "seen": Question(
+        "Could every check see what it looks for?",
+        ("search", "status_page", "health"),
+        (
+            Branch("no", lambda f: bool(f.unseen), Ending("ours", "monitoring_gap")),
+            Branch("all but the status page", lambda f: not f.page.readable, Ending("healthy", "none")),
+            Branch(
+                "all but conversations, which our token may not read",
+                lambda f: f.out_of_scope,
+                Ending("healthy", "none"),
+            ),
+            Branch("yes", _otherwise, Ending("healthy", "none")),
+        ),
+        detail=lambda f: "; ".join(f.unseen),
+    ),
+    "blind": Question(
+        "What else can be told without an answer of the API?",
+        ("network", "status_page"),
+        (
+            Branch("its host cannot be connected to", lambda f: f.connects is False, "certificate"),
+            Branch(
+                "Intercom reports an incident of its API", _api_reported, Ending("vendor_acknowledged", "vendor_errors")
+            ),
+            Branch("nothing that decides it", _otherwise, Ending("undetermined", "unknown")),
+        ),
+        detail=lambda f: f.told("network"),
+    ),
+}

@@ -83,8 +83,10 @@ def _search_alone(f: Facts) -> bool:
 
 
 def _told_calls(f: Facts) -> str:
-    failing: list[CheckName] = ["api"] if _search_alone(f) else [call.name for call in f.failing]
-    return "; ".join(f.told(name) for name in failing or f.slow_calls or ("api",))
+    """What the call to judge by observed, then the others that observed something else."""
+    if not f.failing or _search_alone(f):
+        return "; ".join(f.told(name) for name in f.slow_calls if name != "search") or f.told("api")
+    return "; ".join(f.told(call.name) for call in (f.failing[0], *f.beside))
 
 
 def _is_gateways(f: Facts) -> bool:
@@ -137,6 +139,7 @@ QUESTIONS: dict[str, Question] = {
             Branch("unknown", _otherwise, "network"),
         ),
         detail=lambda f: f.told("conversations"),
+        skip=lambda f: f.check("conversations") is None,  # evidence of before this check
     ),
     "refused": Question(
         "Why does it refuse?",

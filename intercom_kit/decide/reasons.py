@@ -83,12 +83,6 @@ OBSERVATIONS: tuple[Observation, ...] = (
         API,
         lambda f, _: any(call.symptom.family in ("refused", "limited", "foreign") for call in f.beside),
     ),
-    Observation(
-        lambda f: f"Other calls work: {f.told_working}.",
-        "well",
-        API,
-        lambda f, _: bool(f.failing) and bool(f.working),
-    ),
     Observation(lambda _: "A call was answered, but late.", "vendor", API, lambda f, _: bool(f.slow_calls)),
     Observation(lambda f: f"{f.told_connection}.", "ours", ("network", "api"), _no_way_through),
     Observation(

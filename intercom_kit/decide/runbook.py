@@ -174,9 +174,9 @@ RUNBOOK: dict[Cause, tuple[Action, ...]] = {
             "Do without search",
             "Read contacts and conversations by their id, from our own store, or from webhooks.",
             "A contact created minutes ago may be missing from search though all is well.",
+            "Ask for smaller pages and simpler filters.",
             "Contacts are compared by calendar day, in the workspace's time zone, through version 2.16: an exact time "
             "in a query is cut to its day (Preview is exact).",
-            "Ask for smaller pages and simpler filters.",
         ),
         WATCH_PAGE,
         KEEP_IDS,

@@ -34,13 +34,15 @@ class Branch:
 class Question:
     """A question, the checks that answer it, and its branches: the first that holds is taken, the last always holds.
 
-    detail: what the checks showed, in plain words, told after the answer.
+    detail: what the checks showed, in plain words, told after the answer. skip: when not to ask it; its last branch is
+    taken then.
     """
 
     text: str
     looks_at: tuple[CheckName, ...]
     branches: tuple[Branch, ...]
     detail: Callable[[Facts], str] = lambda _: ""
+    skip: Callable[[Facts], bool] = lambda _: False
 
 
 def walk(f: Facts, questions: Mapping[str, Question], start: str) -> tuple[tuple[Step, ...], Ending]:
@@ -49,6 +51,9 @@ def walk(f: Facts, questions: Mapping[str, Question], start: str) -> tuple[tuple
     key: str | Ending = start
     while not isinstance(key, Ending):
         question = questions[key]
+        if question.skip(f):
+            key = question.branches[-1].then
+            continue
         branch = next(branch for branch in question.branches if branch.when(f))
         detail = question.detail(f)
         answer = f"{branch.answer}: {detail}" if detail else branch.answer

@@ -219,9 +219,7 @@ _SCENARIOS = (
         effects=(_server_error(50 * MINUTE),),
         **_told(
             50 * MINUTE,
-            (
-                Truth(0, 50 * MINUTE, "vendor_suspected", "vendor_errors", "P1"),
-            ),
+            (Truth(0, 50 * MINUTE, "vendor_suspected", "vendor_errors", "P1"),),
         ),
         page_form="down",
     ),
@@ -281,7 +279,7 @@ _SCENARIOS = (
     ),
     Scenario(
         "network-down",
-        "A firewall change closes the way to the API; the status page is in reach, so from here it cannot be told whose.",
+        "A firewall change closes the way to the API; the status page answers, so it cannot be told whose it is.",
         effects=(Effect(0, 30 * MINUTE, refuse=True),),
         **_until(30 * MINUTE, "undetermined", "network", "P1"),
     ),

@@ -112,8 +112,9 @@ def _keyed(items: Iterable[Json], *keys: str) -> Json:
 
 def flatten(value: Any, path: str = "") -> Iterator[tuple[str, Scalar]]:  # noqa: ANN401 - any JSON
     """Yield (path, value) of everything that holds no further values; an empty list or object is a value."""
-    if isinstance(value, list) and value and all(isinstance(item, dict) and "name" in item for item in value):
-        value = _keyed(value, "name")
+    for key in ("name", "title"):  # figures and checks have a name, the runbook's actions a title
+        if isinstance(value, list) and value and all(isinstance(item, dict) and key in item for item in value):
+            value = _keyed(value, key)
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     if not isinstance(value, (dict, list)) or not value:
         yield path, value

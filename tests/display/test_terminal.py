@@ -40,7 +40,7 @@ def test_the_screen_begins_with_the_answer() -> None:
     """Severity and sentence come first, then verdict, cause and the time left."""
     lines = screen().splitlines()
     assert lines[0] == " P1  It is us."
-    assert lines[1] == "ours · token_invalid · respond by 2026-11-24 03:15 UTC (in 10 min)"
+    assert lines[1] == "it is us · our token is invalid · respond by 2026-11-24 03:15 UTC (in 10 min)"
     assert "DRILL token-revoked" in lines[3]
 
 
@@ -115,7 +115,7 @@ def test_no_checks_still_make_a_screen() -> None:
     console = Console(width=80)
     with console.capture() as captured:
         show_triage(console, decision, [], FACTS, "", decision.at)
-    assert "undetermined" in captured.get()
+    assert "not clear yet" in captured.get()
 
 
 def test_a_slow_check_is_not_called_ok() -> None:

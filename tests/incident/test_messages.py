@@ -69,7 +69,7 @@ def test_the_internal_update_has_the_runbooks_form(outage: Decision) -> None:
         "Status: INVESTIGATING",
         "Impact: Customer conversations do not load and messages are not sent: every call to Intercom fails.",
         "Cause: It is Intercom, and Intercom says so: its API fails.",
-        "Action: Follow the status page; Degrade gracefully; Cache empty? Warm it",
+        "Action: No action needed on our side; Degrade gracefully; Follow the status page",
         "Next update: 2026-11-24 09:45 UTC",
         "Commander: @ada",
     ]
@@ -156,7 +156,7 @@ def test_customers_read_when_it_is_over(outage: Decision) -> None:
 
 def test_customers_are_spared_what_they_do_not_notice(check: Make) -> None:
     """A gap in our monitoring is no news for customers."""
-    gap = decision(*(check(n, "ok") for n in ("api", "search", "network")), check("status_page", "unknown"))
+    gap = decision(*(check(n, "ok") for n in ("api", "network")), check("search", "unknown"))
     assert gap.severity == "P4"
     assert external_update(gap, FACTS) == "No message to customers is needed: they notice nothing."
 

@@ -9,7 +9,7 @@ import pytest
 from intercom_kit.collect.checks import run_checks
 from intercom_kit.errors import EvidenceError, IncidentError, IncidentIdError, SettingsError
 from intercom_kit.incident.triage import NotArchivedError, has_evidence, load_triage, run_triage
-from intercom_kit.records import CheckRecord
+from intercom_kit.records import CHECK_NAMES, CheckRecord
 from intercom_kit.settings import load_settings
 from tests.conftest import Play
 
@@ -72,7 +72,7 @@ def test_an_incident_that_a_kill_left_without_its_facts_goes_on(play: Play, tmp_
     (tmp_path / "INC-1" / "incident.json").unlink()
     triage = run_triage(settings, "INC-1", "Mine")
     assert triage.folder.facts().title == "Mine"
-    assert len(triage.folder.checks()) == 10
+    assert len(triage.folder.checks()) == 2 * len(CHECK_NAMES)
 
 
 def test_facts_that_are_broken_keep_nothing_back(play: Play, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_facts_that_are_broken_keep_nothing_back(play: Play, tmp_path: Path) -> 
     with pytest.raises(NotArchivedError, match=r"incident\.json") as caught:
         run_triage(settings, "INC-1")
     assert caught.value.triage.decision.cause == "token_invalid"
-    assert len(caught.value.triage.folder.checks()) == 10
+    assert len(caught.value.triage.folder.checks()) == 2 * len(CHECK_NAMES)
     assert path.read_text() == '{"title": "Mine",}'
 
 
@@ -107,7 +107,7 @@ def test_two_triages_at_once_are_two_incidents(play: Play, tmp_path: Path) -> No
             each.set_result(checks)
         folders = {each.result().folder for each in made}
     assert len({folder.path for folder in folders}) == len(asked)
-    assert all(len(folder.checks()) == 5 for folder in folders)
+    assert all(len(folder.checks()) == len(CHECK_NAMES) for folder in folders)
 
 
 def test_a_title_holds_no_secret(play: Play, tmp_path: Path) -> None:

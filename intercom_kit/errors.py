@@ -11,7 +11,6 @@ KitError
 ├── NotebookError        a notebook did not run to its end
 ├── SendError            a message could not be sent
 ├── PublishError         an archive cannot be copied elsewhere
-├── PrintError           a report cannot be printed as PDF
 ├── CacheError           the fallback's cache cannot be used
 ├── SecretError          the secret manager refused, or holds something unexpected
 └── ScenarioError        no such drill, or it cannot be played
@@ -74,10 +73,6 @@ class PublishError(KitError):
 
 class SecretError(KitError):
     """The secret manager refused, or holds something unexpected."""
-
-
-class PrintError(KitError):
-    """A report cannot be printed as PDF."""
 
 
 class ScenarioError(KitError):

@@ -15,19 +15,31 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import nbformat
+from ipykernel.kernelspec import RESOURCES, get_kernel_dict
+from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpec, KernelSpecManager
 from nbformat import NotebookNode, ValidationError
 from nbformat.reader import NotJSONError
 from papermill.translators import translate_parameters
 
-from intercom_kit.archive.make import notebook_source
 from intercom_kit.archive.manifest import LAB, read_manifest
+from intercom_kit.archive.notebooks import START, TRIAGE, notebook_source
 from intercom_kit.archive.parameters import check_parameters, declared
 from intercom_kit.collect.incident_folder import IncidentFolder, write_atomic
 from intercom_kit.errors import IncidentError, NotebookError
 from intercom_kit.settings import Settings
 
-_START, _TRIAGE = "00-start", "01-triage"
-_KERNELS = "intercom_kit.archive.kernels.OwnInterpreter"
+
+class OwnInterpreter(KernelSpecManager):
+    """Makes `python3` mean the interpreter that runs the kit.
+
+    A kernelspec in the user's home would otherwise win, and start a Python that does not have the kit.
+    """
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        """Return the named kernelspec; raises NoSuchKernel."""
+        if kernel_name == NATIVE_KERNEL_NAME:
+            return KernelSpec(resource_dir=RESOURCES, **get_kernel_dict())
+        return super().get_kernel_spec(kernel_name)
 
 
 @dataclass(frozen=True)
@@ -52,11 +64,11 @@ def prepare_lab(settings: Settings, incident_id: str = "") -> Lab:
         raise IncidentError(f"{folder} is a symbolic link, which could lead out of outputs. Replace it.")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     kept = []
-    for source in sorted(notebook_source(_START).parent.glob("*.ipynb")):
+    for source in sorted(notebook_source(START).parent.glob("*.ipynb")):
         values = ({"incident_id": incident_id} if incident_id else {}) | given.get(source.stem, {})
         if not _copy(_filled(source, values, settings), folder / source.name):
             kept.append(source.stem)
-    return Lab(folder, _TRIAGE if incident_id else _START, tuple(kept))
+    return Lab(folder, TRIAGE if incident_id else START, tuple(kept))
 
 
 def open_lab(
@@ -77,7 +89,7 @@ def open_lab(
     command = [
         *(sys.executable, "-m", "jupyterlab"),
         f"--ServerApp.root_dir={lab.folder.resolve()}",
-        f"--ServerApp.kernel_spec_manager_class={_KERNELS}",  # a python3 in the user's home would lack the kit
+        f"--ServerApp.kernel_spec_manager_class={__name__}.OwnInterpreter",
         "--ServerApp.answer_yes=True",
         # a workspace of its own: JupyterLab would bring back the tabs of another folder
         f"--LabApp.default_url=/lab/workspaces/{incident_id or 'intercom-kit'}/tree/{lab.first}.ipynb",

@@ -1,29 +1,25 @@
-"""One at a time: a lock that ends with the process that holds it, however that ends."""
+"""One at a time: what reads and writes a whole incident (report, seal, publish, purge) holds its lock."""
 
-import fcntl
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 
 @contextmanager
-def locked(path: Path, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Hold the lock of a file, made when needed; wait while another process holds it.
+def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold the lock of a file, made when needed; wait while another process holds it, after calling on_wait once.
 
-    on_wait(holder) is called once if there is something to wait for, with words on who holds it and since when.
+    The operating system releases it when the process ends, however that happens.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    lock = FileLock(path, mode=0o600)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if on_wait:
-                on_wait(os.pread(handle, 200, 0).decode("utf-8", "replace").strip() or "another process")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()}, since {datetime.now(UTC):%H:%M:%S} UTC\n".encode(), 0)
+        lock.acquire(timeout=0)
+    except Timeout:
+        on_wait()
+        lock.acquire()
+    try:
         yield
     finally:
-        os.close(handle)  # which lets go of the lock
+        lock.release()

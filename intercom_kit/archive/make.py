@@ -1,35 +1,40 @@
-"""The archive of an incident: its notebooks run, rendered and sealed, one run at a time."""
+"""The reports of an incident: its notebooks are run, and what was run is rendered and sealed."""
 
 import os
+import shutil
+import signal
+import threading
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import nbformat
+from nbformat import NotebookNode
+from papermill.execute import ERROR_MARKER_TAG
 
-from intercom_kit.archive.execute import Progress
-from intercom_kit.archive.forked import call_forked, start_server
 from intercom_kit.archive.index import update_index
+from intercom_kit.archive.launch import context, launching, preload
 from intercom_kit.archive.lock import locked
-from intercom_kit.archive.manifest import UNFINISHED, read_manifest, seal
+from intercom_kit.archive.manifest import UNFINISHED, seal
+from intercom_kit.archive.notebooks import ANALYSIS, POSTMORTEM, REPORTS, TRIAGE, notebook_source
 from intercom_kit.archive.parameters import check_parameters
+from intercom_kit.archive.render import Header, render_html
 from intercom_kit.archive.run import Run
-from intercom_kit.archive.together import (
-    ANALYSIS,
-    POSTMORTEM,
-    TRIAGE,
-    Job,
-    make_views,
-    render_view,
-    without_secrets,
-)
+from intercom_kit.archive.runner import Plan, Progress, judge, run_notebook, stopping
+from intercom_kit.archive.summary import Summary, summarize
 from intercom_kit.collect.incident_folder import IncidentFolder, write_atomic
-from intercom_kit.errors import EvidenceError, NotebookError
-from intercom_kit.incident.incident import open_incident
+from intercom_kit.errors import EvidenceError, KitError, NotebookError
+from intercom_kit.incident.incident import as_declared, open_incident
 from intercom_kit.records import Record, UtcTime
-from intercom_kit.settings import Settings
+from intercom_kit.settings import SECRET_VARIABLES, Settings
 
 Parameters = Mapping[str, object]
+Clock = Callable[[], datetime]
+ROLLUP = "evidence/rollup"  # as in analyze.figures, which imports pandas
+_MAKING = ".making"  # where notebooks run to, before their reports replace those of before
 
 
 class Unfinished(Record):
@@ -40,77 +45,199 @@ class Unfinished(Record):
     process: int
 
 
-def run_and_render(
-    folder: IncidentFolder,
-    name: str,
-    settings: Settings,
-    parameters: Parameters | None = None,
-    on_progress: Progress | None = None,
-    on_wait: Callable[[str], None] | None = None,
-) -> Run:
-    """Run one of the kit's notebooks on an incident: see make_reports."""
-    return make_reports(folder, {name: parameters or {}}, settings, on_progress, on_wait)[0]
-
-
 def make_reports(
     folder: IncidentFolder,
     notebooks: Mapping[str, Parameters],
     settings: Settings,
     on_progress: Progress | None = None,
-    on_wait: Callable[[str], None] | None = None,
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    on_wait: Callable[[], None] = lambda: None,
     *,
+    clock: Clock = lambda: datetime.now(UTC),
     forked: bool = True,
 ) -> tuple[Run, ...]:
-    """Run notebooks on an incident, write `<name>.ipynb` and `<name>.html` of each, seal the folder, update the index.
+    """Run notebooks on an incident, put `<name>.ipynb` and `<name>.html` of each in its folder, seal it, list it.
 
-    notebooks: names with the parameters besides `incident_id`; they run at the same time. A report is rendered however
-    its notebook ended, and is stamped INCOMPLETE where it did not reach its end. Runs on the same incident come one
-    after another; on_wait(holder) is called where this one has to wait. forked: see KernelPlan.
+    notebooks: names with the parameters besides `incident_id`; they run at the same time. Where one did not run to its
+    end, its complete report of before stays; without one, the report is stamped INCOMPLETE. forked: see runner.context.
     Raises ParameterError, NotebookError for an unknown name, EvidenceError or IncidentError for a broken record.
     """
     if forked:
-        start_server(analysis=notebooks.keys() != {TRIAGE})
+        preload(analysis=notebooks.keys() != {TRIAGE})
     given = {name: {"incident_id": folder.incident_id, **parameters} for name, parameters in notebooks.items()}
-    jobs = [Job(name, notebook_source(name), given[name]) for name in given]
-    for job in jobs:
-        check_parameters(nbformat.read(job.source, as_version=4), job.parameters, settings.secrets())
+    plan = Plan(worker_environment(settings), settings.secrets(), forked=forked)
+    for name, parameters in given.items():
+        check_parameters(nbformat.read(notebook_source(name), as_version=4), parameters, plan.secrets)
     with locked(folder.path / ".lock", on_wait):
-        mark = folder.path / UNFINISHED
+        mark, making = folder.path / UNFINISHED, folder.path / _MAKING
         write_atomic(mark, Unfinished(started_at=clock(), notebooks=tuple(given), process=os.getpid()).line())
-        runs, summary = make_views(jobs, folder, settings, on_progress, forked=forked)
-        _render_others(folder, settings, set(given))
-        seal(folder, runs, given, clock=clock, summary=summary, settings=_public(settings))
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir(mode=0o700)
+        runs, summary = run_all(given, making, plan, folder, settings, on_progress)
+        runs = tuple(_placed(folder, run) for run in runs)
+        shutil.rmtree(making)
+        seal_reports(folder, settings, summary, clock)
         mark.unlink()
-    _update_index(settings, clock().date(), forked=forked)
+    update_index(settings, clock().date())
     return runs
 
 
-def _public(settings: Settings) -> dict[str, str]:
-    """Return the settings that views may show, by variable: neither secrets nor paths of this machine."""
-    paths = {field.alias for name, field in Settings.model_fields.items() if isinstance(getattr(settings, name), Path)}
-    return {name: value for name, value in settings.environment().items() if name not in paths}
+def run_all(
+    notebooks: Mapping[str, Parameters],
+    target: Path,
+    plan: Plan,
+    folder: IncidentFolder,
+    settings: Settings,
+    on_progress: Progress | None = None,
+) -> tuple[tuple[Run, ...], Summary | None]:
+    """Run notebooks at the same time; return how each ran, and the summary of the incident (None: cannot be read).
 
+    SIGINT and SIGTERM stop all of them.
+    """
+    counted: dict[str, tuple[int, int]] = {}
+    counting = threading.Lock()
 
-def _update_index(settings: Settings, today: date, *, forked: bool) -> None:
-    """Update the index in a fork, where drawing its charts need not import matplotlib first, or else here."""
-    public = settings.model_dump_json(exclude={"token", "slack_webhook_url"})
-    if not forked or not call_forked("intercom_kit.archive.index:update_in_fork", public, today.isoformat()):
-        update_index(settings, today)
+    def count(name: str, done: int, total: int) -> None:
+        with counting:
+            counted[name] = (done, total)
+            if on_progress:
+                on_progress(*map(sum, zip(*counted.values(), strict=True)))
 
-
-def _render_others(folder: IncidentFolder, settings: Settings, made: set[str]) -> None:
-    """Render the reports that were made before anew: their headers and links show what is there now."""
-    before = read_manifest(folder)
-    for run in before.runs if before else ():
-        source = folder.path / f"{run.notebook}.ipynb"
-        if before and run.notebook not in made and source.is_file():
-            render_view(
-                folder,
-                without_secrets(settings),
-                Job(run.notebook, source, before.parameters.get(run.notebook, {})),
-                run,
+    with stopping() as stopper, ThreadPoolExecutor(len(notebooks) + 1) as threads:
+        running = [
+            threads.submit(
+                run_notebook,
+                notebook_source(name),
+                target / f"{name}.ipynb",
+                parameters,
+                plan,
+                partial(count, name),
+                stopper,
             )
+            for name, parameters in notebooks.items()
+        ]
+        summary = threads.submit(_summarize, folder, without_secrets(settings), forked=plan.forked)
+        return tuple(run.result() for run in running), summary.result()
+
+
+def _summarize(folder: IncidentFolder, settings: Settings, *, forked: bool) -> Summary | None:
+    """Summarize an incident, in a process that has pandas imported where there is a log to read."""
+    try:
+        if not (folder.path / ROLLUP).is_dir():
+            return summarize(folder, settings)
+        ignored = (signal.SIGINT, signal.SIG_IGN)
+        ways = context(forked=forked)
+        with ProcessPoolExecutor(1, mp_context=ways, initializer=signal.signal, initargs=ignored) as pool:
+            with launching():
+                summary = pool.submit(summarize, folder, settings)
+            return summary.result()
+    except KitError:
+        return None  # the index says what is wrong with the record
+
+
+def _placed(folder: IncidentFolder, run: Run) -> Run:
+    """Put an executed notebook in its place, unless it did not end and a complete one stands there."""
+    made, target = folder.path / _MAKING / f"{run.notebook}.ipynb", folder.path / f"{run.notebook}.ipynb"
+    if not run.complete and target.exists() and read_executed(target).run.complete:
+        return run.model_copy(update={"detail": f"{run.detail} The complete report of before stays."})
+    made.replace(target)
+    return run
+
+
+@dataclass(frozen=True)
+class Executed:
+    """An executed notebook with the record of its run and its parameters, whoever ran it."""
+
+    notebook: NotebookNode
+    run: Run
+    parameters: Parameters
+
+
+def read_executed(path: Path) -> Executed:
+    """Read an executed notebook; one that the kit did not run is judged by its cells. Raises NotebookError."""
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        told = notebook.metadata.get("papermill", {})
+        run = _recorded(notebook) or _judged(path, notebook, told)
+        return Executed(notebook, run, dict(told.get("parameters", {})))
+    except (ValueError, AttributeError, TypeError) as error:  # all that nbformat and pydantic raise
+        raise NotebookError(f"{path} is no executed notebook: {str(error)[:200]}. Run it again.") from None
+
+
+def _recorded(notebook: NotebookNode) -> Run | None:
+    record = notebook.metadata.get("intercom_kit", {}).get("run")
+    return Run.model_validate(record) if record else None
+
+
+def _judged(path: Path, notebook: NotebookNode, told: Mapping[str, str]) -> Run:
+    """Return the record of a run by plain papermill or Jupyter."""
+    cells = [cell for cell in notebook.cells if ERROR_MARKER_TAG not in cell.metadata.get("tags", ())]
+    code = [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
+    saved = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    return Run(
+        notebook=path.stem,
+        started_at=told.get("start_time") or saved,
+        ended_at=told.get("end_time") or saved,
+        cells_run=sum(bool(cell.execution_count) for cell in code),
+        cells_total=len(code),
+        **judge(cells)._asdict(),
+    )
+
+
+def seal_reports(
+    folder: IncidentFolder,
+    settings: Settings,
+    summary: Summary | None = None,
+    clock: Clock = lambda: datetime.now(UTC),
+) -> str:
+    """Render every executed notebook of the kit that lies in an incident's folder, seal it, and return the head.
+
+    Raises NotebookError where one holds a secret of the settings, or is none.
+    """
+    executed = render_reports(folder, settings)
+    runs = [one.run for one in executed.values()]
+    parameters = {name: one.parameters for name, one in executed.items()}
+    return seal(folder, runs, parameters, clock=clock, summary=summary, settings=public(settings))
+
+
+def render_reports(folder: IncidentFolder, settings: Settings) -> dict[str, Executed]:
+    """Render the reports of all executed notebooks in a folder; return these by name.
+
+    All are rendered together: their headers and links show what is there now.
+    """
+    executed = {name: read_executed(path) for name in REPORTS if (path := folder.path / f"{name}.ipynb").is_file()}
+    for name, one in executed.items():
+        text = nbformat.writes(one.notebook)
+        if any(secret in text for secret in settings.secrets()):
+            raise NotebookError(f"{name}.ipynb holds a secret of the settings. Delete it, and run it again without.")
+        header = header_of(folder, without_secrets(settings), name, one.parameters)
+        render_html(one.notebook, folder.path / f"{name}.html", header=header, run=one.run, siblings=executed.keys())
+    return executed
+
+
+def header_of(folder: IncidentFolder, settings: Settings, notebook: str, parameters: Parameters) -> Header:
+    """Return what stands above a report: of the run of checks that it shows, else of the worst one of the incident.
+
+    Where the record cannot be read, it says no more than that: the report itself has to tell what is wrong with it.
+    """
+    try:
+        seen = open_incident(settings, folder.incident_id)
+        facts, runs = seen.facts, seen.runs
+    except KitError:
+        return Header(folder.incident_id, warnings=("RECORD CANNOT BE READ",))
+    shown = seen.worst or (runs[-1] if runs else None)
+    if notebook == TRIAGE:
+        wanted = parameters.get("run") or (runs[-1].name if runs else "")
+        shown = next((run for run in runs if run.name == wanted), None)
+    decision = as_declared(shown.decision, facts) if shown else None
+    return Header(
+        folder.incident_id,
+        title=facts.title,
+        verdict=decision.verdict if decision else "",
+        cause=decision.cause if decision else "",
+        severity=decision.severity if decision else facts.severity,
+        state=facts.state,
+        drill=facts.drill,
+    )
 
 
 def reports_of(folder: IncidentFolder, settings: Settings, templates: str = "") -> dict[str, dict[str, object]]:
@@ -133,10 +260,18 @@ def reports_of(folder: IncidentFolder, settings: Settings, templates: str = "") 
     return reports | {POSTMORTEM: {"templates": templates}}
 
 
-def notebook_source(name: str) -> Path:
-    """Return where one of the kit's notebooks is: in the installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    for place in (package / "notebooks", package.parent / "notebooks"):
-        if (path := place / f"{name}.ipynb").is_file():
-            return path
-    raise NotebookError(f"The kit has no notebook named {name!r}. Install it anew: pip install --force-reinstall.")
+def without_secrets(settings: Settings) -> Settings:
+    """Return the settings that views are made with: they must not depend on whether a secret is set."""
+    return settings.model_copy(update={"token": None, "slack_webhook_url": None})
+
+
+def worker_environment(settings: Settings) -> dict[str, str]:
+    """Return this process's environment with these settings in place of its own, and without any secret of theirs."""
+    own = {field.alias for field in Settings.model_fields.values()} | set(SECRET_VARIABLES)
+    return {name: value for name, value in os.environ.items() if name not in own} | settings.environment()
+
+
+def public(settings: Settings) -> dict[str, str]:
+    """Return the settings that views may show, by variable: neither secrets nor paths of this machine."""
+    paths = {field.alias for name, field in Settings.model_fields.items() if isinstance(getattr(settings, name), Path)}
+    return {name: value for name, value in settings.environment().items() if name not in paths}

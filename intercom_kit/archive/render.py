@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import mistune
-import nbformat
 from nbconvert.exporters import TemplateExporter
 from nbformat import NotebookNode
 from traitlets.config import Config
@@ -47,7 +46,7 @@ class Header:
     severity: str | None = None
     state: str = ""
     drill: str | None = None  # the scenario's name when this is no real incident
-    warnings: tuple[str, ...] = ()  # such as DRAFT
+    warnings: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -56,7 +55,7 @@ class Header:
 
 
 def render_html(
-    notebook_path: Path,
+    notebook: NotebookNode,
     html_path: Path,
     *,
     header: Header,
@@ -68,14 +67,13 @@ def render_html(
     run: how the notebook ran; None when that is not known. siblings: names without suffix of the reports that will
     stand beside this one; links to other notebooks lose their link. Written atomically, readable by its owner only.
     """
-    notebook = nbformat.read(notebook_path, as_version=4)
-    contents = _prepare(notebook, set(siblings) | {path.stem for path in html_path.parent.glob("*.html")})
-    title = next((text for level, _, text in contents if level == 1), notebook_path.stem)
+    contents = _prepare(notebook, siblings)
+    title = next((text for level, _, text in contents if level == 1), html_path.stem)
     page = {
         "title": f"{header.incident_id}: {title}",
         "header": header,
         "stamps": _stamps(header),
-        "warnings": _warnings(header, run),
+        "warnings": _warnings(notebook, header, run),
         "stop": run.detail if run and not run.complete else "",
         "contents": [entry for entry in contents if entry[0] in (2, 3)],
         "version": __version__,
@@ -89,10 +87,13 @@ def _stamps(header: Header) -> list[str]:
     return [f"{name}{value}" for name, value in pairs if value]
 
 
-def _warnings(header: Header, run: Run | None) -> list[str]:
+def _warnings(notebook: NotebookNode, header: Header, run: Run | None) -> list[str]:
+    """Return what a reader is warned of: also what a view of the notebook asked for by its `stamp`, such as DRAFT."""
     drill = [f"DRILL {header.drill}: no real incident"] if header.drill else []
+    outputs = (output for cell in notebook.cells for output in cell.get("outputs", ()))
+    shown = [output.get("metadata", {}).get("text/html", {}).get("stamp") for output in outputs]
     incomplete = ["INCOMPLETE"] if run and not run.complete else []
-    return [*drill, *header.warnings, *incomplete]
+    return [*drill, *header.warnings, *dict.fromkeys(str(stamp)[:40] for stamp in shown if stamp), *incomplete]
 
 
 def _exporter() -> TemplateExporter:

@@ -18,14 +18,14 @@ from os.path import commonprefix
 from pathlib import Path
 
 from intercom_kit import __version__
-from intercom_kit.archive.execute import Progress
-from intercom_kit.archive.forked import start_server
+from intercom_kit.archive.launch import preload
 from intercom_kit.archive.lock import locked
-from intercom_kit.archive.make import notebook_source
+from intercom_kit.archive.make import render_reports, run_all, worker_environment
 from intercom_kit.archive.manifest import MANIFEST, Manifest, SealedFile, read_manifest, versions
+from intercom_kit.archive.notebooks import REPORTS
 from intercom_kit.archive.run import Run
+from intercom_kit.archive.runner import Plan, Progress
 from intercom_kit.archive.summary import Summary
-from intercom_kit.archive.together import Job, make_views
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import EvidenceError
 from intercom_kit.records import Record
@@ -58,7 +58,7 @@ def replay(settings: Settings, incident_id: str, on_progress: Progress | None = 
     differs, what may explain it comes last. on_progress(done, total) counts code cells.
     Raises EvidenceError when there are no sealed reports, or the manifest is broken.
     """
-    start_server(analysis=True)
+    preload()
     folder = IncidentFolder(settings.outputs, incident_id)
     manifest = read_manifest(folder)
     if manifest is None or not manifest.runs:
@@ -69,9 +69,11 @@ def replay(settings: Settings, incident_id: str, on_progress: Progress | None = 
             explained = [*_copy_evidence(folder.path, again.path, manifest)]
             kept = {path: (folder.path / path).read_bytes() for path in _views(folder.path, manifest)}
         recorded = Settings.model_validate({**manifest.settings, "INTERCOM_KIT_OUTPUTS": made})
-        parameters = manifest.parameters
-        jobs = [Job(run.notebook, notebook_source(run.notebook), parameters[run.notebook]) for run in manifest.runs]
-        runs, summary = make_views(jobs, again, recorded, on_progress, offline=True)
+        given = {run.notebook: manifest.parameters.get(run.notebook, {}) for run in manifest.runs}
+        known = {name: given[name] for name in REPORTS if name in given}
+        plan = Plan(worker_environment(recorded), offline=True)
+        runs, summary = run_all(known, again.path, plan, again, recorded, on_progress)
+        render_reports(again, recorded)
         views = {path: (again.path / path).read_bytes() for path in _files(again.path)}
     found = [*_endings(manifest.runs, runs), *_summaries(manifest.summary, summary), *compare(kept, views)]
     return [*found, *explained, *_versions(manifest)] if found else []

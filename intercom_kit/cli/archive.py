@@ -70,17 +70,6 @@ def replay(incident_id: IncidentId) -> None:
 
 
 @app.command(rich_help_panel="Archive")
-def pdf(incident_id: IncidentId) -> None:
-    """Print the incident's reports as PDF, by a Chromium or Google Chrome on this machine (CHROME may name one)."""
-    from intercom_kit.archive.pdf import pdf
-
-    with err.status("Printing …"):
-        paths = pdf(load_settings(), incident_id)
-    for path in paths:
-        out.print(str(path), soft_wrap=True)
-
-
-@app.command(rich_help_panel="Archive")
 def publish(
     targets: Annotated[
         list[str],

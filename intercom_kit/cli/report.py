@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from intercom_kit.archive.notebooks import ANALYSIS, TRIAGE
 from intercom_kit.cli.app import COULD_NOT, AsJson, IncidentId, app, err, out, progress
 from intercom_kit.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from intercom_kit.analyze.read import Options
-    from intercom_kit.archive.execute import Run
+    from intercom_kit.archive.run import Run
     from intercom_kit.collect.incident_folder import IncidentFolder
-
-ANALYSIS, POSTMORTEM, TRIAGE = "02-rate-limit-and-latency", "03-postmortem", "01-triage"
 
 Requests = Annotated[
     list[str] | None,
@@ -128,7 +127,7 @@ def make_all(settings: Settings, incident_id: str, templates: str = "") -> bool:
 
     folder = IncidentFolder(settings.outputs, incident_id)
     folder.facts()
-    _start_server(analysis=True)
+    _preload(analysis=True)
     from intercom_kit.archive.make import reports_of
 
     templates = str(Path(templates).resolve()) if templates else ""
@@ -140,7 +139,7 @@ def make(settings: Settings, incident_id: str, notebooks: Mapping[str, Mapping[s
     from intercom_kit.collect.incident_folder import IncidentFolder
 
     folder = IncidentFolder(settings.outputs, incident_id)
-    _start_server(analysis=notebooks.keys() != {TRIAGE})
+    _preload(analysis=notebooks.keys() != {TRIAGE})
     from intercom_kit.archive.make import make_reports
 
     with progress("Making the reports") as told:
@@ -149,16 +148,16 @@ def make(settings: Settings, incident_id: str, notebooks: Mapping[str, Mapping[s
             notebooks,
             settings,
             on_progress=told,
-            on_wait=lambda holder: err.print(f"Waiting: {holder}", soft_wrap=True),
+            on_wait=lambda: err.print(f"Waiting for another command that works on {incident_id} …", soft_wrap=True),
         )
     return _told(folder, runs)
 
 
-def _start_server(*, analysis: bool) -> None:
-    """Start what kernels are forked from; it imports while this process imports what runs notebooks."""
-    from intercom_kit.archive.forked import start_server
+def _preload(*, analysis: bool) -> None:
+    """Start what workers are forked from; it imports while this process imports what runs notebooks."""
+    from intercom_kit.archive.launch import preload
 
-    start_server(analysis=analysis)
+    preload(analysis=analysis)
 
 
 def _told(folder: "IncidentFolder", runs: "tuple[Run, ...]") -> bool:

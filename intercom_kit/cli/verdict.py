@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from intercom_kit.archive.notebooks import TRIAGE
 from intercom_kit.cli.app import COULD_NOT, AsJson, app, complete_incident, complete_scenario, err, out
-from intercom_kit.cli.report import TRIAGE, make, make_all
+from intercom_kit.cli.report import make, make_all
 from intercom_kit.records import check_incident_id
 from intercom_kit.settings import Settings, load_settings
 from intercom_kit.text import parse_duration

@@ -50,11 +50,13 @@ def _style() -> str:
     return f"<style scoped>{' '.join(css.split())}</style>"
 
 
-def _styled(shown: Any) -> str:  # noqa: ANN401 - whatever has HTML
-    return _style() + str(shown._repr_html_())
+def _styled(shown: Any) -> str | tuple[str, dict[str, str]]:  # noqa: ANN401 - whatever has HTML
+    """Return HTML, with the view's stamp as the output's metadata: a report's head is stamped with it."""
+    html, stamp = _style() + str(shown._repr_html_()), getattr(shown, "stamp", "")
+    return (html, {"stamp": stamp}) if stamp else html
 
 
-def _as_html(view: "Callable[[Any], View]") -> Callable[[Any], str]:
+def _as_html(view: "Callable[[Any], View]") -> Callable[[Any], str | tuple[str, dict[str, str]]]:
     return lambda record: _styled(view(record))
 
 
@@ -62,7 +64,7 @@ def _as_text(view: "Callable[[Any], View]") -> "Callable[[Any, RepresentationPri
     return lambda record, printer, _cycle: printer.text(view(record).text)
 
 
-def _records(values: tuple[object, ...]) -> str | None:
+def _records(values: tuple[object, ...]) -> str | tuple[str, dict[str, str]] | None:
     """Show a tuple of checks or of events as one table; any other tuple is left to IPython."""
     from intercom_kit.records import CheckRecord, Event
 

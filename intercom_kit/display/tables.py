@@ -16,10 +16,14 @@ from intercom_kit.records import CHECK_LABELS, Action, CheckRecord, Decision, Ev
 
 @dataclass(frozen=True)
 class View:
-    """Something to show: HTML in a notebook and a report, plain text in a terminal."""
+    """Something to show: HTML in a notebook and a report, plain text in a terminal.
+
+    stamp: a word that the whole report is marked with because it shows this, such as DRAFT.
+    """
 
     html: Markup
     text: str
+    stamp: str = ""
 
     def _repr_html_(self) -> str:
         return str(self.html)

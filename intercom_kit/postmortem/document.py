@@ -4,7 +4,7 @@ Equal evidence, facts and templates give equal bytes: nothing here looks at a cl
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -108,7 +108,8 @@ class Postmortem:
         if not rows:
             return View(Markup("<p>Every rule of the linter holds.</p>"), "Every rule of the linter holds.")
         state = f"DRAFT: {len(self.errors)} rules are open" if self.errors else "Final, with advice"
-        return table(("Rule", "Level", "Where", "What is open", "How to close it"), rows, state)
+        view = table(("Rule", "Level", "Where", "What is open", "How to close it"), rows, state)
+        return replace(view, stamp="DRAFT" if self.errors else "")
 
     @cached_property
     def _sections(self) -> dict[str, str]:

@@ -15,10 +15,10 @@ from axe_playwright_python.sync_playwright import Axe
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from playwright.sync_api import Browser, Page, Request, Route, sync_playwright
 
-from intercom_kit.archive.execute import run_notebook
 from intercom_kit.archive.index import update_index
 from intercom_kit.archive.make import make_reports, reports_of
 from intercom_kit.archive.render import Header, render_html
+from intercom_kit.archive.runner import run_notebook
 from intercom_kit.drill.night import play_night
 from intercom_kit.records import ActionItem, IncidentFacts
 from intercom_kit.settings import load_settings
@@ -70,7 +70,7 @@ def broken_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     nbformat.write(source, folder / "source.ipynb")
     run = run_notebook(folder / "source.ipynb", folder / "out.ipynb", {"a": 2})
     header = Header("INC-2", "Something", "undetermined", "unknown", "P1", "open", warnings=("DRAFT",))
-    render_html(folder / "out.ipynb", folder / "out.html", header=header, run=run)
+    render_html(nbformat.read(folder / "out.ipynb", as_version=4), folder / "out.html", header=header, run=run)
     return folder / "out.html"
 
 

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from intercom_kit.archive.lock import locked
-from intercom_kit.archive.make import make_reports, notebook_source, run_and_render
+from intercom_kit.archive.make import make_reports, worker_environment
 from intercom_kit.archive.manifest import UNFINISHED, read_manifest, verify
-from intercom_kit.archive.together import kernel_environment
+from intercom_kit.archive.notebooks import TRIAGE, notebook_source
+from intercom_kit.archive.run import Run
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.server import serve
@@ -30,15 +31,15 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.archive.make import run_and_render
+from intercom_kit.archive.make import make_reports
 from intercom_kit.settings import load_settings
 
 if __name__ == "__main__":
     settings = load_settings(outputs=Path(sys.argv[1]))
     print("ready", flush=True)
-    waits = lambda holder: print("waits for", holder, flush=True)
-    run = run_and_render(IncidentFolder(settings.outputs, "INC-1"), "01-triage", settings, on_wait=waits)
-    print(run.outcome)
+    waits = lambda: print("waits", flush=True)
+    runs = make_reports(IncidentFolder(settings.outputs, "INC-1"), {"01-triage": {}}, settings, on_wait=waits)
+    print(runs[0].outcome)
 """
 
 STARTER = """
@@ -77,9 +78,15 @@ def folder(settings: Settings) -> IncidentFolder:
     return IncidentFolder(settings.outputs, "INC-1")
 
 
+def triage(folder: IncidentFolder, settings: Settings, **parameters: object) -> Run:
+    """Make the triage's report."""
+    (run,) = make_reports(folder, {TRIAGE: parameters}, settings)
+    return run
+
+
 def test_a_report_is_run_rendered_sealed_and_listed(settings: Settings, folder: IncidentFolder) -> None:
     """One call leaves the notebook, its report, a manifest that holds, and an index that links to the report."""
-    run = run_and_render(folder, "01-triage", settings)
+    run = triage(folder, settings)
     assert run.complete
     assert verify(folder) == []
     manifest = read_manifest(folder)
@@ -94,9 +101,9 @@ def test_a_report_is_run_rendered_sealed_and_listed(settings: Settings, folder: 
 
 def test_the_same_evidence_gives_the_same_report(settings: Settings, folder: IncidentFolder) -> None:
     """Two runs on one incident write the same bytes of HTML."""
-    run_and_render(folder, "01-triage", settings)
+    triage(folder, settings)
     first = (folder.path / "01-triage.html").read_bytes()
-    run_and_render(folder, "01-triage", settings)
+    triage(folder, settings)
     assert (folder.path / "01-triage.html").read_bytes() == first
 
 
@@ -104,18 +111,18 @@ def test_nothing_that_is_written_is_for_others(settings: Settings, folder: Incid
     """Every file is 0600 and every folder 0700, whatever the umask."""
     before = os.umask(0)
     try:
-        run_and_render(folder, "01-triage", settings)
+        triage(folder, settings)
     finally:
         os.umask(before)
     paths = [folder.path, *folder.path.rglob("*"), settings.outputs / "index.html", settings.outputs / ".index.json"]
     assert {(path.is_dir(), path.stat().st_mode & 0o777) for path in paths} == {(True, 0o700), (False, 0o600)}
 
 
-def test_secrets_do_not_reach_the_kernel(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel gets the settings and this process's environment, but neither token nor webhook."""
+def test_secrets_do_not_reach_the_worker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker gets the settings and this process's environment, but neither token nor webhook."""
     monkeypatch.setenv("INTERCOM_ACCESS_TOKEN", CANARY)
     monkeypatch.setenv("INTERCOM_SLACK_WEBHOOK_URL", f"https://hooks.example/{CANARY}")
-    environment = kernel_environment(settings)
+    environment = worker_environment(settings)
     assert environment["INTERCOM_BASE_URL"] == settings.base_url
     assert environment["PATH"] == os.environ["PATH"]
     assert not any(CANARY in value for value in environment.values())
@@ -123,7 +130,7 @@ def test_secrets_do_not_reach_the_kernel(settings: Settings, monkeypatch: pytest
 
 def test_no_secret_is_in_the_archive(settings: Settings, folder: IncidentFolder) -> None:
     """Neither the token nor the webhook is in any file of the outputs."""
-    run_and_render(folder, "01-triage", settings)
+    triage(folder, settings)
     for path in settings.outputs.rglob("*"):
         for secret in (settings.require_token(), CANARY):
             assert path.is_dir() or secret.encode() not in path.read_bytes(), path
@@ -132,7 +139,7 @@ def test_no_secret_is_in_the_archive(settings: Settings, folder: IncidentFolder)
 def test_a_wrong_parameter_leaves_no_trace(settings: Settings, folder: IncidentFolder) -> None:
     """What is refused before it runs leaves neither a notebook nor the mark of a run."""
     with pytest.raises(ParameterError):
-        run_and_render(folder, "01-triage", settings, {"no_such": 1})
+        triage(folder, settings, no_such=1)
     assert {path.name for path in folder.path.iterdir()} == {"evidence", "incident.json"}
 
 
@@ -147,7 +154,7 @@ def test_an_unknown_notebook_is_refused(settings: Settings, folder: IncidentFold
 def test_a_broken_notebook_still_gives_a_sealed_report(settings: Settings, folder: IncidentFolder) -> None:
     """Where the notebook fails, here on evidence that cannot be read, the report says so and the archive is sealed."""
     (folder.evidence_path / "checks.jsonl").write_text('{"broken": 1}\n')
-    run = run_and_render(folder, "01-triage", settings)
+    run = triage(folder, settings)
     assert (run.outcome, run.error_name) == ("failed", "EvidenceError")
     html = (folder.path / "01-triage.html").read_text()
     assert "INCOMPLETE" in html
@@ -164,14 +171,14 @@ def start(settings: Settings, script: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
-def test_a_second_run_waits_and_says_for_whom(settings: Settings, folder: IncidentFolder, tmp_path: Path) -> None:
-    """Two runs on the same incident come one after the other; the second names the first."""
+def test_a_second_run_waits_and_says_so(settings: Settings, folder: IncidentFolder, tmp_path: Path) -> None:
+    """Two runs on the same incident come one after the other; the second says that it waits."""
     with ExitStack() as lock:
         lock.enter_context(locked(folder.path / ".lock"))
         process = start(settings, tmp_path / "script.py")
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
-        assert f"waits for process {os.getpid()}, since" in process.stdout.readline()
+        assert process.stdout.readline() == "waits\n"
         assert not (folder.path / "01-triage.ipynb").exists()
         assert not (folder.path / UNFINISHED).exists()
         lock.close()

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from intercom_kit.archive.execute import Run
 from intercom_kit.archive.render import Header, render_html
+from intercom_kit.archive.run import Run
 from intercom_kit.display.charts import headroom_chart
 from intercom_kit.display.tables import message, table
 from intercom_kit.records import RateLimit
@@ -98,7 +98,7 @@ class Page(HTMLParser):
 def render(path: Path, header: Header = HEADER, **options: object) -> tuple[Page, str]:
     """Render a notebook and return the page with its source."""
     target = path.with_suffix(".html")
-    render_html(path, target, header=header, **options)  # type: ignore[arg-type]
+    render_html(nbformat.read(path, as_version=4), target, header=header, **options)  # type: ignore[arg-type]
     html = target.read_text()
     return Page(html), html
 

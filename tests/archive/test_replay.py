@@ -7,13 +7,9 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
 
-from intercom_kit.archive.execute import run_notebook
-from intercom_kit.archive.kernels import KernelPlan
-from intercom_kit.archive.make import make_reports, reports_of, run_and_render
+from intercom_kit.archive.make import make_reports, reports_of
 from intercom_kit.archive.manifest import verify
 from intercom_kit.archive.replay import Difference, compare, replay
 from intercom_kit.collect.incident_folder import IncidentFolder
@@ -24,30 +20,6 @@ from intercom_kit.records import Event
 from intercom_kit.settings import Settings, load_settings
 
 VIEWS = (".html", ".md", ".svg", ".txt")
-ATTEMPTS = """
-import asyncio, httpx, socket, urllib.request
-ended = []
-def attempt(call, *given):
-    try:
-        call(*given)
-    except Exception as error:
-        while cause := error.__cause__ or error.__context__:
-            error = cause
-        ended.append(type(error).__name__)
-    else:
-        ended.append('reached')
-
-attempt(httpx.get, 'https://192.0.2.1')
-attempt(urllib.request.urlopen, 'http://intercom.example')
-attempt(socket.create_connection, ('192.0.2.1', 443), 1)
-attempt(socket.getaddrinfo, 'intercom.example', 443)
-attempt(socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto, b'x', ('192.0.2.1', 53))
-
-with socket.create_server(('127.0.0.1', 0)) as server:
-    attempt(socket.create_connection, server.getsockname(), 1)
-attempt(socket.getaddrinfo, 'localhost', 443)
-print(*ended)
-"""
 
 
 @pytest.fixture(scope="session")
@@ -147,9 +119,9 @@ def test_a_report_made_alone_links_to_those_that_follow(settings: Settings, fold
         path.unlink()
     shutil.rmtree(folder.path / "messages")
     shutil.rmtree(folder.path / "manifests", ignore_errors=True)
-    run_and_render(folder, "01-triage", settings)
+    make_reports(folder, {"01-triage": {}}, settings)
     assert 'href="02-rate' not in (folder.path / "01-triage.html").read_text()
-    run_and_render(folder, "02-rate-limit-and-latency", settings)
+    make_reports(folder, {"02-rate-limit-and-latency": {}}, settings)
     assert 'href="02-rate' in (folder.path / "01-triage.html").read_text()
     assert verify(folder) == []
     assert replay(settings, "INC-1") == []
@@ -181,20 +153,6 @@ def test_differences_are_told_where_they_are() -> None:
         "a, the file: was 'in the archive', is 'not made'",
         "c, the file: was 'not in the archive', is 'made'",
     ]
-
-
-@pytest.mark.parametrize("forked", [True, False])
-def test_the_network_is_off(tmp_path: Path, forked: bool) -> None:
-    """A kernel that is offline reaches this machine and nothing else, whatever library asks."""
-    cells = ATTEMPTS.strip().split("\n\n")
-    source = new_notebook(cells=[new_code_cell("", metadata={"tags": ["parameters"]}), *map(new_code_cell, cells)])
-    source.metadata["kernelspec"] = {"name": "python3", "display_name": "Python", "language": "python"}
-    nbformat.write(source, tmp_path / "in.ipynb")
-    plan = KernelPlan(forked=forked, offline=True)
-    run = run_notebook(tmp_path / "in.ipynb", tmp_path / "out.ipynb", {}, kernel=plan)
-    assert run.complete, run.detail
-    shown = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[-1].outputs[0].text
-    assert shown.split() == ["OfflineError"] * 5 + ["reached"] * 2
 
 
 @pytest.mark.slow

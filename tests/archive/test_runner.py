@@ -359,7 +359,7 @@ def test_outputs_are_as_a_kernels(make: Make, run: Callable[..., tuple[Run, str]
     assert [output.data["text/html"] for output in shown[2]] == ["<b>2</b>"]
     assert [output.text for output in shown[3]] == ["a\nb\n"]
     assert shown[4][0].data["text/html"].startswith("<style scoped>")
-    assert (shown[5][0].data["text/plain"], shown[5][0].execution_count) == ("42", 7)
+    assert (shown[5][0].data["text/plain"], shown[5][0].execution_count) == ("42", 8)
     assert "IntSlider" in shown[6][0].data["text/plain"]
 
 

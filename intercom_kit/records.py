@@ -68,12 +68,13 @@ CHECK_LABELS: dict[CheckName, str] = {
     "network": "Network",
 }
 
+RESERVED = ("latest", "drills", "index.html")  # names that outputs has another use for
 _INCIDENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def check_incident_id(incident_id: str) -> str:
     """Return the id unchanged, or raise IncidentIdError: it names a folder, and no path may leave outputs."""
-    if not _INCIDENT_ID.fullmatch(incident_id):
+    if not _INCIDENT_ID.fullmatch(incident_id) or incident_id.lower() in RESERVED:
         raise IncidentIdError(incident_id)
     return incident_id
 

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from intercom_kit.errors import InputError
 
+FIRST = datetime(2011, 1, 1, tzinfo=UTC)  # the year in which Intercom was founded: nothing was observed before
 AHEAD = timedelta(hours=1)  # a clock time further ahead than this means the day before
 
 _LENGTH = re.compile(
@@ -43,6 +44,30 @@ def parse_time(text: str, now: datetime, zone: str = "") -> datetime:
     if not match:
         raise InputError(f"{text[:60]!r} is not a time. {_FORMS}")
     return _moment(text, match, now, _zone(text, match["zone"] or zone))
+
+
+def parse_dated(text: str, now: datetime, zone: str = "") -> datetime:
+    """Return the moment of an observation that a person wrote with its date, UTC, such as `2026-11-24T03:12Z`.
+
+    Raises InputError for anything else, and for a moment before 2011 or over a day ahead.
+    """
+    if not re.match(r"\d{4}-\d{2}-\d{2}", text.strip()):
+        raise InputError(f"{text[:60]!r} has no date. Write 2026-11-24T03:12Z, or '2026-11-24 03:12 Europe/Berlin'.")
+    return check_observed(parse_time(text, now, zone), now)
+
+
+def check_observed(at: datetime, now: datetime) -> datetime:
+    """Return the time of an observation unchanged; raises InputError before 2011 and over a day ahead."""
+    if not FIRST <= at <= now + timedelta(days=1):
+        raise InputError(f"{at:%Y-%m-%d %H:%M} UTC cannot be the time of an observation. Check the date.")
+    return at
+
+
+def check_planned(day: date, now: datetime) -> date:
+    """Return a planned day unchanged; raises InputError before 2011 and over two years ahead."""
+    if not FIRST.date() <= day <= now.date() + timedelta(days=2 * 365):
+        raise InputError(f"{day} is no day to plan for. Check the year.")
+    return day
 
 
 def _moment(text: str, match: re.Match[str], now: datetime, zone: tzinfo) -> datetime:

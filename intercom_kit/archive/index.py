@@ -19,7 +19,7 @@ from markupsafe import Markup
 from intercom_kit import __version__
 from intercom_kit.archive.lock import locked
 from intercom_kit.archive.past import CACHE, Cache, Row, load_cache, newest_first, rows_of
-from intercom_kit.collect.incident_folder import write_atomic
+from intercom_kit.collect.files import write_atomic
 from intercom_kit.settings import Settings
 from intercom_kit.text import duration
 

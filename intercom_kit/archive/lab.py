@@ -24,7 +24,8 @@ from papermill.translators import translate_parameters
 from intercom_kit.archive.manifest import LAB, read_manifest
 from intercom_kit.archive.notebooks import START, TRIAGE, notebook_source
 from intercom_kit.archive.parameters import check_parameters, declared
-from intercom_kit.collect.incident_folder import IncidentFolder, write_atomic
+from intercom_kit.collect.files import write_atomic
+from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import IncidentError, NotebookError
 from intercom_kit.settings import Settings
 

@@ -25,7 +25,8 @@ from intercom_kit.archive.render import Header, render_html
 from intercom_kit.archive.run import Run
 from intercom_kit.archive.runner import Plan, Progress, judge, run_notebook, stopping
 from intercom_kit.archive.summary import Summary, summarize
-from intercom_kit.collect.incident_folder import IncidentFolder, write_atomic
+from intercom_kit.collect.files import write_atomic
+from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import EvidenceError, KitError, NotebookError
 from intercom_kit.incident.incident import as_declared, open_incident
 from intercom_kit.records import Record, UtcTime

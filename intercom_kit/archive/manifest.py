@@ -17,7 +17,8 @@ from pydantic import Field, ValidationError
 from intercom_kit import __version__
 from intercom_kit.archive.run import Run
 from intercom_kit.archive.summary import Summary
-from intercom_kit.collect.incident_folder import IncidentFolder, write_atomic
+from intercom_kit.collect.files import write_atomic
+from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import EvidenceError
 from intercom_kit.records import Record, UtcTime
 

@@ -18,7 +18,7 @@ from traitlets.config import Config
 
 from intercom_kit import __version__
 from intercom_kit.archive.run import Run
-from intercom_kit.collect.incident_folder import write_atomic
+from intercom_kit.collect.files import write_atomic
 
 TEMPLATES = Path(__file__).parent / "template"
 _SHOWN = ["text/html", "image/png", "text/plain"]  # the first of these that an output has

@@ -31,7 +31,7 @@ from intercom_kit.archive.launch import context, launching
 from intercom_kit.archive.parameters import check_parameters
 from intercom_kit.archive.run import Ending, Run
 from intercom_kit.archive.worker import work
-from intercom_kit.collect.incident_folder import write_atomic
+from intercom_kit.collect.files import write_atomic
 
 ENGINE = "intercom-kit"
 Progress = Callable[[int, int], None]

@@ -74,7 +74,7 @@ def set_(
     ],
 ) -> None:
     """Write what only people know into incident.json: title, commander, summary, root_cause, action items and more."""
-    from intercom_kit.collect.fields import set_facts
+    from intercom_kit.collect.facts import set_facts
     from intercom_kit.collect.incident_folder import IncidentFolder
 
     settings = load_settings()

@@ -146,7 +146,7 @@ def drill(
 
 
 def _degrade(played: "Scenario") -> None:
-    from intercom_kit.collect.incident_folder import write_atomic
+    from intercom_kit.collect.files import write_atomic
     from intercom_kit.drill.degraded import degrade_drill
 
     with err.status("Playing the outage with the fallback and without …"):

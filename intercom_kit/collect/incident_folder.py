@@ -1,39 +1,48 @@
 """An incident's folder: evidence that is only ever added to, and the facts that people give.
 
-A kill at any moment loses at most the line being written; several processes may add at once.
+A kill at any moment loses at most the line being written; several processes may add at once. Incidents lie in outputs,
+drills apart from them in outputs/drills.
 """
 
-import fcntl
+import difflib
 import json
 import os
 import re
-import secrets
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
+from filelock import FileLock
 from pydantic import ValidationError
 
+from intercom_kit.collect.files import append_lines, locked, make_folder, read_lines, write_atomic
 from intercom_kit.errors import EvidenceError, IncidentError, IncidentIdError
 from intercom_kit.records import Cause, CheckRecord, Event, IncidentFacts, Record, check_incident_id
 
 T = TypeVar("T", bound=Record)
 
+LATEST = "latest"  # stands for the incident that was last written to, wherever an id does
+DRILLS = "drills"
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 
 
 class IncidentFolder:
-    """One incident's folder under outputs.
+    """One incident's folder under outputs; a drill's, under outputs/drills, goes by its id likewise.
 
-    Raises IncidentIdError for an id that is not a plain name; its methods raise IncidentError or EvidenceError,
-    naming the file and the next step.
+    incident_id: `latest` stands for the incident that was last written to. drill: whether a new one is a drill.
+    Raises IncidentIdError for an id that is not a plain name, IncidentError where there is no latest one; its methods
+    raise IncidentError or EvidenceError, naming the file and the next step.
     """
 
-    def __init__(self, outputs: Path, incident_id: str) -> None:
-        self.incident_id = check_incident_id(incident_id)
-        self.path = outputs / incident_id
+    def __init__(self, outputs: Path, incident_id: str, *, drill: bool = False) -> None:
+        self.incident_id = _latest(outputs) if incident_id == LATEST else check_incident_id(incident_id)
+        self.path = outputs / self.incident_id
+        if not os.path.lexists(self.path) and (drill or (outputs / DRILLS / self.incident_id).is_dir()):
+            self.path = outputs / DRILLS / self.incident_id
+        self.outputs = outputs
+        self._lock = FileLock(self.path / ".evidence.lock", mode=0o600)
         self.evidence_path = self.path / "evidence"
         self.facts_path = self.path / "incident.json"
 
@@ -53,10 +62,13 @@ class IncidentFolder:
     def require(self) -> None:
         """Raise IncidentError when there is no such incident yet."""
         if not self.exists:
-            raise IncidentError(
-                f"There is no incident {self.incident_id}. Start one with: "
-                f"intercom-kit triage --incident {self.incident_id}"
-            )
+            near = difflib.get_close_matches(self.incident_id, incident_ids(self.outputs), 1)
+            hint = f"Is {near[0]} meant?" if near else "See those there are with: intercom-kit index"
+            raise IncidentError(f"There is no incident {self.incident_id}. {hint}")
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Hold the lock of facts and evidence, for what reads, decides and writes; one thread may hold it twice."""
+        return locked(self._lock)
 
     def stamp(self) -> tuple[tuple[str, int, int], ...]:
         """Return name, time and size of the facts and of every file of the evidence: equal while none has changed."""
@@ -82,7 +94,11 @@ class IncidentFolder:
 
     def add_event(self, event: Event) -> None:
         """Append one event to events.jsonl, and wait until it is on the disk."""
-        self._append("events.jsonl", (event,))
+        self.add_events((event,))
+
+    def add_events(self, events: Iterable[Event]) -> None:
+        """Append events to events.jsonl in one write, and wait until they are on the disk."""
+        self._append("events.jsonl", tuple(events))
 
     def checks(self) -> tuple[CheckRecord, ...]:
         """Return all checks in the order they were written; none when there is no such file."""
@@ -95,17 +111,6 @@ class IncidentFolder:
     def evidence_ids(self) -> set[str]:
         """Return the ids of all checks and events."""
         return {record.evidence_id for record in (*self.checks(), *self.events())}
-
-    @property
-    def torn(self) -> int:
-        """How many lines were lost because their writing was cut short."""
-        count = 0
-        for name, kind in (("checks.jsonl", CheckRecord), ("events.jsonl", Event)):
-            path = self.evidence_path / name
-            count += _read_locked(path.with_suffix(".torn")).count(b"\n")
-            tail = _read_locked(path).rpartition(b"\n")[2]
-            count += bool(tail) and not _is_record(kind, tail)
-        return count
 
     def facts(self) -> IncidentFacts:
         """Read incident.json; raises IncidentError naming the line and the field that is wrong."""
@@ -137,15 +142,31 @@ class IncidentFolder:
             self.facts()
         self._refuse_links()
         try:
-            write_atomic(self.facts_path, facts.model_dump_json(indent=2).encode() + b"\n")
+            with self.locked():
+                write_atomic(self.facts_path, facts.model_dump_json(indent=2).encode() + b"\n")
         except OSError as error:
             raise IncidentError(f"{self.facts_path} cannot be written: {error.strerror}. {_NEXT_STEP}") from error
 
+    def change_facts(self, change: Callable[[IncidentFacts], IncidentFacts]) -> IncidentFacts:
+        """Read incident.json, change it and write it back where that changed anything, all under the lock.
+
+        Where there is none yet, it is made. What `change` raises leaves it as it was.
+        """
+        with self.locked():
+            known = self.facts() if self.has_facts else None
+            changed = change(known or IncidentFacts(id=self.incident_id))
+            if changed != known:
+                self.write_facts(changed)
+        return changed
+
     def _append(self, name: str, records: Sequence[Record]) -> None:
         self._refuse_links()
-        path = self.evidence_path / name
+        if not records:
+            return
+        path, kind = self.evidence_path / name, type(records[0])
         try:
-            append_lines(path, [record.line() for record in records], type(records[0]) if records else Record)
+            with self.locked():
+                append_lines(path, [record.line() for record in records], lambda line: _is_record(kind, line))
         except OSError as error:
             raise EvidenceError(f"{path} cannot be written: {error.strerror}. {_NEXT_STEP}") from error
 
@@ -153,18 +174,22 @@ class IncidentFolder:
         self._refuse_links()
         path = self.evidence_path / name
         try:
-            *lines, tail = _read_locked(path).split(b"\n")
+            lines = read_lines(path, lambda line: _is_record(kind, line))
         except OSError as error:
             raise EvidenceError(f"{path} cannot be read: {error.strerror}. Restore it from a copy.") from error
-        records = [_record(kind, path, number, line) for number, line in enumerate(lines, 1)]
-        if tail and _is_record(kind, tail):  # only its newline is missing
-            records.append(kind.from_line(tail))
-        return tuple(records)
+        return tuple(_record(kind, path, number, line) for number, line in enumerate(lines, 1))
 
     def _refuse_links(self) -> None:
         """Refuse a folder or file that is a symbolic link: no path may leave outputs."""
         names = ("checks.jsonl", "events.jsonl", "checks.torn", "events.torn")
-        for path in (self.path, self.evidence_path, self.facts_path, *(self.evidence_path / name for name in names)):
+        lock = self.path / ".evidence.lock"
+        for path in (
+            self.path,
+            self.evidence_path,
+            self.facts_path,
+            lock,
+            *(self.evidence_path / name for name in names),
+        ):
             if path.is_symlink():
                 raise IncidentError(f"{path} is a symbolic link, which could lead out of outputs. Replace it.")
 
@@ -172,23 +197,46 @@ class IncidentFolder:
 _NEXT_STEP = "Free some space or set INTERCOM_KIT_OUTPUTS to a folder that you may write to, then run it again."
 
 
+def incident_ids(outputs: Path) -> list[str]:
+    """Return the ids of all incidents, drills last."""
+    return [path.name for path in _incident_paths(outputs)]
+
+
+def _incident_paths(outputs: Path) -> list[Path]:
+    found = [path for place in (outputs, outputs / DRILLS) for path in sorted(place.glob("[!.]*"))]
+    return [path for path in found if (path / "evidence").is_dir() or (path / "incident.json").is_file()]
+
+
+def _latest(outputs: Path) -> str:
+    """Return the id of the incident whose facts or evidence were last written to."""
+    paths = _incident_paths(outputs)
+    if not paths:
+        raise IncidentError(f"There is no incident in {outputs} yet. Start one with: intercom-kit triage")
+    return max(paths, key=_written_at).name
+
+
+def _written_at(path: Path) -> float:
+    files = (path / "incident.json", path / "evidence" / "checks.jsonl", path / "evidence" / "events.jsonl")
+    return max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
+
+
 def new_incident_id(at: datetime, cause: Cause, outputs: Path) -> str:
     """Return `INC-YYYYMMDD-HHMM-<cause>` (UTC), with -2, -3, … where such a folder exists."""
     plain = f"INC-{at.astimezone(UTC):%Y%m%d-%H%M}-{cause.replace('_', '-')}"
     candidate, number = plain, 1
-    while os.path.lexists(outputs / candidate):
+    while os.path.lexists(outputs / candidate) or os.path.lexists(outputs / DRILLS / candidate):
         number += 1
         candidate = f"{plain}-{number}"
     return candidate
 
 
-def claim_incident(at: datetime, cause: Cause, outputs: Path) -> IncidentFolder:
+def claim_incident(at: datetime, cause: Cause, outputs: Path, *, drill: bool = False) -> IncidentFolder:
     """Make the folder of a new incident and return it; of two at the same moment each gets its own."""
     while True:
-        folder = IncidentFolder(outputs, new_incident_id(at, cause, outputs))
+        folder = IncidentFolder(outputs, new_incident_id(at, cause, outputs), drill=drill)
         try:
-            outputs.mkdir(parents=True, exist_ok=True)
-            _make(folder.path)
+            folder.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(folder.path)
         except FileExistsError:
             if folder.exists:  # somebody made it just now
                 continue
@@ -198,109 +246,13 @@ def claim_incident(at: datetime, cause: Cause, outputs: Path) -> IncidentFolder:
         return folder
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all, readable by its owner only, and wait until it is on the disk."""
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
-    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(handle, 0o600)
-            file.write(content)
-            file.flush()
-            os.fsync(handle)
-        partial.replace(path)
-    except BaseException as error:
-        partial.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            error.filename = error.filename or str(path)  # a full disk does not say where it is full
-        raise
-    _sync_folder(path.parent)
-
-
-def append_lines(path: Path, lines: Sequence[bytes], kind: type[Record]) -> None:
-    """Append lines in one write, under a lock, and wait until they are on the disk.
-
-    A torn end that a crash left is first moved to `<name>.torn`, so that no line ever grows out of two. Where the
-    disk is full, what was written of these lines is taken back; raises OSError.
-    """
-    with _locked(path, fcntl.LOCK_EX, os.O_RDWR | os.O_APPEND | os.O_CREAT) as handle:
-        _mend(path, handle, kind)
-        whole = os.fstat(handle).st_size
-        try:
-            _write_all(handle, b"".join(line + b"\n" for line in lines))
-            os.fsync(handle)
-        except OSError:
-            os.ftruncate(handle, whole)
-            raise
-        if whole == 0:
-            _sync_folder(path.parent)
-
-
-def _mend(path: Path, handle: int, kind: type[Record]) -> None:
-    """End a whole last line that lost its newline; set a torn one aside."""
-    size = os.fstat(handle).st_size
-    if not size or os.pread(handle, 1, size - 1) == b"\n":
-        return
-    tail = os.pread(handle, size, 0).rpartition(b"\n")[2]
-    if _is_record(kind, tail):
-        _write_all(handle, b"\n")
-        return
-    with _locked(path.with_suffix(".torn"), fcntl.LOCK_EX, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as aside:
-        _write_all(aside, tail + b"\n")
-        os.fsync(aside)
-    os.ftruncate(handle, size - len(tail))
-
-
-@contextmanager
-def _locked(path: Path, lock: int, flags: int) -> Iterator[int]:
-    handle = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, lock)
-        if flags & os.O_CREAT and not os.fstat(handle).st_size:
-            os.fchmod(handle, 0o600)  # whatever the umask took away
-        yield handle
-    finally:
-        os.close(handle)
-
-
-def _read_locked(path: Path) -> bytes:
-    """Return a file's bytes while nobody is writing it; none when it is not there."""
-    with (
-        suppress(FileNotFoundError),
-        _locked(path, fcntl.LOCK_SH, os.O_RDONLY) as handle,
-        os.fdopen(handle, "rb", closefd=False) as file,
-    ):
-        return file.read()
-    return b""
-
-
-def _write_all(handle: int, content: bytes) -> None:
-    view = memoryview(content)
-    while view:
-        view = view[os.write(handle, view) :]
-
-
 def _make_private(folder: Path) -> None:
     if folder.is_symlink():
         raise IncidentError(f"{folder} is a symbolic link, which could lead out of outputs. Replace it.")
     with suppress(FileExistsError):
-        _make(folder)
+        make_folder(folder)
     if not folder.is_dir():
         raise IncidentError(f"{folder} is in the way: it is no folder. Move it, or choose another incident id.")
-
-
-def _make(folder: Path) -> None:
-    folder.mkdir(mode=0o700)
-    folder.chmod(0o700)  # whatever the umask took away
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _is_record(kind: type[Record], line: bytes) -> bool:

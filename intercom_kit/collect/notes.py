@@ -19,7 +19,7 @@ from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import InputError
 from intercom_kit.records import Event, EventKind
 from intercom_kit.redaction import Redactor
-from intercom_kit.text import parse_time
+from intercom_kit.text import check_observed, parse_dated, parse_time
 
 NOTED_KINDS: tuple[EventKind, ...] = tuple(kind for kind in get_args(EventKind) if kind != "gap")
 NOTE_LIMIT = 2000  # characters of one event's text
@@ -35,7 +35,6 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "kind": ("kind", "type", "category"),
     "by": ("by", "user", "author", "who", "username", "name"),
 }
-_DATED = re.compile(r"\d{4}-\d{2}-\d{2}")
 _NOISE = ("channel_join", "channel_leave", "channel_topic", "channel_purpose", "channel_name", "pinned_item")
 
 Row = Mapping[str, object]
@@ -60,7 +59,7 @@ def add_note(
     """
     folder.require()
     now = now or datetime.now(UTC)
-    moment = parse_time(at, now)
+    moment = check_observed(parse_time(at, now), now)
     if moment > now + SKEW:
         raise InputError(f"{at!r} is {moment:%Y-%m-%d %H:%M} UTC, and it is only {now:%Y-%m-%d %H:%M}. Check the date.")
     event = _event(moment, kind, text, by or _whoever(), redactor or Redactor())
@@ -113,14 +112,18 @@ def import_events(
             reasons += [f"{place}: {error}"] if len(reasons) < SAMPLE else []
     if rejected and not events:
         raise InputError(f"No row of {path.name} can be read as an event. " + " ".join(reasons))
-    present = folder.evidence_ids()  # chat may name ids of other incidents: they are words here
-    events = [e.model_copy(update={"cites": tuple(one for one in e.cites if one in present)}) for e in events]
     inside = [e for e in events if (since is None or since <= e.at) and (until is None or e.at < until)]
-    known = {_key(event) for event in folder.events()}
-    fresh = {_key(event): event for event in inside if _key(event) not in known}
-    for event in sorted(fresh.values(), key=lambda event: event.at):
-        folder.add_event(event)
+    with folder.locked():  # of several imports of one file at once, each event is added by one
+        present = folder.evidence_ids()
+        known = {_key(event) for event in folder.events()}
+        fresh = {_key(event): _of_this(event, present) for event in inside if _key(event) not in known}
+        folder.add_events(sorted(fresh.values(), key=lambda event: event.at))
     return Imported(len(fresh), len(inside) - len(fresh), len(events) - len(inside), rejected, tuple(reasons))
+
+
+def _of_this(event: Event, present: set[str]) -> Event:
+    """Return an event as it is imported: ids of other incidents that chat may name are words here."""
+    return event.model_copy(update={"cites": tuple(one for one in event.cites if one in present), "imported": True})
 
 
 def _event(at: datetime, kind: str, text: str, by: str, redactor: Redactor) -> Event:
@@ -162,20 +165,16 @@ def _row_time(value: object, zone: str) -> datetime:
     text = str(value if value is not None else "").strip()
     if not text:
         raise InputError("It has no time. Name the column at, time, timestamp or ts.")
+    now = datetime.now(UTC)
     try:
         seconds = float(text)
     except ValueError:
-        return _dated_time(text, zone)
+        return parse_dated(text, now, zone)
     try:
-        return datetime.fromtimestamp(seconds / 1000 if abs(seconds) >= 1e11 else seconds, UTC)
+        at = datetime.fromtimestamp(seconds / 1000 if abs(seconds) >= 1e11 else seconds, UTC)
     except (ValueError, OverflowError, OSError):
         raise InputError(f"{text[:40]!r} is not a Unix time.") from None
-
-
-def _dated_time(text: str, zone: str) -> datetime:
-    if not _DATED.match(text):
-        raise InputError(f"{text[:40]!r} has no date. Write 2026-11-24T03:12Z, or Unix seconds.")
-    return parse_time(text, datetime.now(UTC), zone)
+    return check_observed(at, now)
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Row]]:

@@ -14,8 +14,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
 from intercom_kit import __version__
+from intercom_kit.collect.files import write_atomic
 from intercom_kit.collect.impact import add_count, count_conversations
-from intercom_kit.collect.incident_folder import write_atomic
 from intercom_kit.decide import decide
 from intercom_kit.display import charts_log
 from intercom_kit.display.charts import Chart

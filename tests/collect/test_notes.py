@@ -70,9 +70,9 @@ def test_a_note_that_cannot_be_right_is_refused(
     assert folder.events() == ()
 
 
-def test_a_note_to_no_incident_says_how_to_start_one(tmp_path: Path) -> None:
+def test_a_note_to_no_incident_makes_none(tmp_path: Path) -> None:
     """A wrong id makes no new folder."""
-    with pytest.raises(IncidentError, match="intercom-kit triage --incident INC-9"):
+    with pytest.raises(IncidentError, match="There is no incident INC-9"):
         add_note(IncidentFolder(tmp_path, "INC-9"), "x", now=NOW)
     assert list(tmp_path.iterdir()) == []
 

@@ -14,7 +14,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from intercom_kit.analyze.engines import read_parquet
-from intercom_kit.collect.fields import set_facts
+from intercom_kit.collect.facts import set_facts
 from intercom_kit.collect.impact import state_impact
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.collect.notes import add_note

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from intercom_kit.collect.fields import set_facts
+from intercom_kit.collect.facts import set_facts
 from intercom_kit.collect.impact import state_impact
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.drill.night import Night

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from intercom_kit.collect.fields import set_facts
+from intercom_kit.collect.facts import set_facts
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.drill.night import play_night
 from intercom_kit.incident.incident import open_incident

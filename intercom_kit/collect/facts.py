@@ -1,4 +1,4 @@
-r"""The facts of incident.json set from a command line, so that nobody needs to know JSON.
+r"""The facts of incident.json, declared by a command line or by a notebook's parameters; nobody needs to know JSON.
 
     title=Syncs stall                       a text or a date replaces what was there; empty clears it
     went_well+=The alert came in a minute   a list grows by one
@@ -13,17 +13,17 @@ A `|` inside of a text is written `\|`.
 
 import difflib
 import re
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime
 from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.errors import InputError
-from intercom_kit.records import ActionItem, Correction, IncidentFacts, Record, State
+from intercom_kit.errors import InputError, ParameterError
+from intercom_kit.records import ActionItem, Correction, IncidentFacts, Record, Severity, State
 from intercom_kit.redaction import Redactor
-from intercom_kit.text import parse_time
+from intercom_kit.text import check_observed, check_planned, parse_dated, parse_time
 
 FACT_LIMIT = 4000  # characters of one text
 
@@ -36,10 +36,16 @@ ALIASES = {
     "question": "open_questions",
     "surprise": "surprises",
     "correction": "corrections",
+    "start": "started_at",
+    "end": "ended_at",
+    "request_id": "request_ids",
     "acronym": "acronyms",
     "review": "review_date",
 }
-FIXED = ("id", "drill", "created_at")  # written by the kit
+FIXED = ("id", "drill", "created_at", "origins")  # written by the kit
+TIMES = ("started_at", "ended_at")
+# Facts that a notebook takes as parameters, and those whose origin is kept.
+DECLARED = ("title", "severity", *TIMES, "commander", "summary", "request_ids")
 FIELDS = tuple(name for name in IncidentFacts.model_fields if name not in FIXED)
 # The parts of an item; what stands before the first `|` is the first of them.
 ITEMS: dict[str, type[Record]] = {"action_items": ActionItem, "corrections": Correction}
@@ -56,11 +62,51 @@ def set_facts(folder: IncidentFolder, assignments: Iterable[str], redactor: Reda
     when there is no such incident, or its incident.json is broken.
     """
     folder.require()
-    facts = folder.facts()
-    for assignment in assignments:
-        facts = assign(facts, assignment, redactor or Redactor())
-    folder.write_facts(facts)
-    return facts
+    clean = redactor or Redactor()
+
+    def change(facts: IncidentFacts) -> IncidentFacts:
+        for assignment in assignments:
+            facts = assign(facts, assignment, clean)
+        return facts
+
+    return folder.change_facts(change)
+
+
+def declared(given: Mapping[str, object], redactor: Redactor, now: datetime) -> dict[str, object]:
+    """Return the facts that a notebook's parameters declare, by field, read and scrubbed; empty ones are left out.
+
+    Raises ParameterError, naming the parameter, for a value of another type than text and for one that cannot be read.
+    """
+    facts = IncidentFacts(id="INC-0")
+    for name in DECLARED:
+        value = given.get(name, "")
+        if not isinstance(value, str):
+            raise ParameterError(
+                f"Parameter {name!r} must be text, but {type(value).__name__} was given. "
+                f"Write it in quotes, or pass it with papermill's -r: -r {name} …"
+            )
+        if not value.strip():
+            continue
+        try:
+            if name == "request_ids":
+                ids = [_request_id(one, redactor) for one in re.split(r"[,\s]+", value.strip()) if one]
+                facts = facts.model_copy(update={name: tuple(ids)})
+            else:
+                facts = _assigned(facts, name, redactor.text(value, FACT_LIMIT), now)
+        except InputError as error:
+            raise ParameterError(f"Parameter {name!r}: {error}") from None
+    return {name: value for name in DECLARED if (value := getattr(facts, name))}
+
+
+def declare(folder: IncidentFolder, values: Mapping[str, object], origin: str) -> IncidentFacts:
+    """Write declared facts with their origin into incident.json, each once, and return the facts as they are now."""
+
+    def change(facts: IncidentFacts) -> IncidentFacts:
+        fresh = {name: value for name, value in values.items() if getattr(facts, name) != value}
+        origins = facts.origins | dict.fromkeys(fresh, origin)
+        return _in_order(facts.model_copy(update=fresh | {"origins": origins}))
+
+    return folder.change_facts(change)
 
 
 def assign(facts: IncidentFacts, assignment: str, redactor: Redactor) -> IncidentFacts:
@@ -71,15 +117,43 @@ def assign(facts: IncidentFacts, assignment: str, redactor: Redactor) -> Inciden
     field = ALIASES.get(match["field"], match["field"])
     if field not in FIELDS:
         raise InputError(f"There is no field {field[:40]!r} to set. {_near(field)}Fields: {', '.join(FIELDS)}.")
-    value = redactor.text(match["value"], FACT_LIMIT)
-    now = getattr(facts, field)
-    if isinstance(now, tuple):
-        new: object = _changed_list(field, list(now), match, value)
+    value, now = redactor.text(match["value"], FACT_LIMIT), datetime.now(UTC)
+    known = getattr(facts, field)
+    if isinstance(known, tuple):
+        if field == "request_ids" and value and match["sign"] != "-=":
+            value = _request_id(value, redactor)
+        changed = _checked(facts, field, _changed_list(field, list(known), match, value))
     elif match["sign"] != "=" or match["number"] or match["part"]:
         raise InputError(f"{field} holds one value. Write {field}=…")
     else:
-        new = value or type(facts).model_fields[field].default
-    return _checked(facts, field, new)
+        changed = _assigned(facts, field, value, now)
+    if field in DECLARED:
+        changed = changed.model_copy(update={"origins": changed.origins | {field: "set"}})
+    return changed
+
+
+def _assigned(facts: IncidentFacts, field: str, value: str, now: datetime) -> IncidentFacts:
+    """Return the facts after a field of one value was set, or emptied."""
+    new: object = value or type(facts).model_fields[field].default
+    if value and field in TIMES:
+        new = parse_dated(value, now)
+    return _in_order(_checked(facts, field, new))
+
+
+def _in_order(facts: IncidentFacts) -> IncidentFacts:
+    if facts.started_at and facts.ended_at and facts.ended_at <= facts.started_at:
+        raise InputError(
+            f"It would end at {facts.ended_at:%Y-%m-%d %H:%M} UTC, and begin at {facts.started_at:%Y-%m-%d %H:%M} UTC. "
+            "Check both."
+        )
+    return facts
+
+
+def _request_id(text: str, redactor: Redactor) -> str:
+    known = redactor.identifier(text.strip())
+    if known is None:
+        raise InputError(f"{text[:40]!r} is no request id: those are letters, digits, - and _.")
+    return known
 
 
 def _changed_list(field: str, items: list[Any], match: re.Match[str], value: str) -> list[Any]:
@@ -135,7 +209,8 @@ def _named(field: str, part: str, value: str) -> dict[str, object]:
     if part in ("done", "drop"):
         return {part: value.lower() in _YES}
     if part == "at":
-        return {part: parse_time(value, datetime.now(UTC))}
+        now = datetime.now(UTC)
+        return {part: check_observed(parse_time(value, now), now)}
     return {part: value or ITEMS[field].model_fields[part].default}
 
 
@@ -147,16 +222,22 @@ def _form(field: str) -> str:
 
 def _checked(facts: IncidentFacts, field: str, value: object) -> IncidentFacts:
     try:
-        return IncidentFacts.model_validate(facts.model_dump() | {field: value})
+        changed = IncidentFacts.model_validate(facts.model_dump() | {field: value})
+        for day in (changed.review_date, *(item.due for item in changed.action_items)):
+            if isinstance(day, date):
+                check_planned(day, datetime.now(UTC))
     except ValidationError as error:
         detail = error.errors()[0]
         name = ".".join(str(part + 1 if isinstance(part, int) else part) for part in detail["loc"])
         raise InputError(f"{name} is refused: {_advice(name, str(detail['msg']))}.") from None
+    return changed
 
 
 def _advice(name: str, message: str) -> str:
     if name.endswith(("due", "review_date")):
         return "it is a date, written 2026-12-01"
+    if name == "severity":
+        return f"it is one of {', '.join(get_args(Severity))}"
     if name == "state":
         return f"it is one of {', '.join(get_args(State))}"
     return message[:1].lower() + message[1:]

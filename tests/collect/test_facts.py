@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from intercom_kit.collect.fields import set_facts
+from intercom_kit.collect.facts import set_facts
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import IncidentError, InputError
 from intercom_kit.records import ActionItem, IncidentFacts

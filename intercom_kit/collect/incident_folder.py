@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,12 +43,19 @@ class IncidentFolder:
         if not os.path.lexists(self.path) and (drill or (outputs / DRILLS / self.incident_id).is_dir()):
             self.path = outputs / DRILLS / self.incident_id
         self.outputs = outputs
-        self._lock = FileLock(self.path / ".evidence.lock", mode=0o600)
         self.evidence_path = self.path / "evidence"
         self.facts_path = self.path / "incident.json"
 
     def __repr__(self) -> str:
         return f"IncidentFolder({str(self.path)!r})"
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the lock behind where a folder is sent to another process."""
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    @cached_property
+    def _lock(self) -> FileLock:
+        return FileLock(self.path / ".evidence.lock", mode=0o600)
 
     @property
     def exists(self) -> bool:

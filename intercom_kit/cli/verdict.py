@@ -14,7 +14,8 @@ from rich.console import Console
 from intercom_kit.archive.notebooks import TRIAGE
 from intercom_kit.cli.app import COULD_NOT, AsJson, app, complete_incident, complete_scenario, err, out
 from intercom_kit.cli.report import make, make_all
-from intercom_kit.records import check_incident_id
+from intercom_kit.errors import InputError
+from intercom_kit.records import CAUSES, check_incident_id
 from intercom_kit.settings import Settings, load_settings
 from intercom_kit.text import parse_duration
 
@@ -59,6 +60,29 @@ def triage(
         show_past(out, same_before(settings, found.folder.incident_id, found.decision, found.checks)[:3])
     complete = no_report or _make_triage(settings, found)
     raise typer.Exit(COULD_NOT if not complete else int(found.decision.verdict != "healthy"))
+
+
+@app.command(rich_help_panel="In an incident")
+def runbook(
+    cause: Annotated[str, typer.Argument(help="A cause, such as token_invalid; all of them when left out.")] = "",
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print it as Markdown, for a wiki.")] = False,
+    script: Annotated[
+        bool, typer.Option("--script", help="Print the five questions as a shell script, for a host without Python.")
+    ] = False,
+) -> None:
+    """Show the decision tree and what to do about each cause, its commands filled from your settings."""
+    from intercom_kit.decide.manual import entry, manual
+    from intercom_kit.decide.script import script as shell_script
+
+    known = next((known for known in CAUSES if known == cause.replace("-", "_")), None)
+    if cause and (known is None or script):
+        raise InputError(f"There is no cause {cause[:60]!r}. Choose one of: {', '.join(CAUSES)}.")
+    settings = load_settings()
+    if script:
+        text = shell_script(settings)
+    else:
+        text = entry(known, settings, markdown=markdown) if known else manual(settings, markdown=markdown)
+    out.print(text, end="", soft_wrap=True)
 
 
 @app.command(rich_help_panel="Practice and set-up")

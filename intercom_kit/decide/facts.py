@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 
-from intercom_kit.decide.page import Page, region_of
+from intercom_kit.decide.page import Page
 from intercom_kit.decide.symptoms import CALLS, Call, Family, Symptom, own, symptom
+from intercom_kit.protocol import region_of
 from intercom_kit.records import Cause, CheckName, CheckRecord, RateLimit
 from intercom_kit.settings import Settings
 

@@ -2,8 +2,12 @@
 
 import re
 from datetime import datetime, timedelta
+from typing import get_args
 
+from intercom_kit.protocol import region_of, regions_in
 from intercom_kit.records import CheckRecord, Component, VendorIncident
+from intercom_kit.settings import Region
+from intercom_kit.text import duration
 
 # What an incident is about, as its name tells. Words, not component ids: the page has been rebuilt and renamed before,
 # and the compatible layer often lists no components at all.
@@ -26,12 +30,7 @@ OTHER_APIS = re.compile(
 API_COMPONENTS = frozenset(
     ["api", "rest api", "public api", "web api", "core api", "developer api", "rest", "all services", "all systems"]
 )
-# The compatible layer is not split by region, but titles such as "REST API errors in Australia" name one.
-REGIONS: dict[str, str] = {
-    "us": r"\bUSA?\b|\bU\.S\.|United States|North America",
-    "eu": r"\bEU\b|Europe|Ireland|Dublin",
-    "au": r"\bAU\b|Australia|Sydney",
-}
+REGIONS = get_args(Region)
 WORST_INDICATORS = ("major", "critical")
 SHOWN = 3  # incidents that are named in a sentence
 
@@ -121,20 +120,8 @@ def regions_of(incident: VendorIncident) -> set[str]:
     """Return the regions an incident is about: as the page's regional form told, else as named, else every one."""
     if incident.region:
         return {region_of(incident.region) or incident.region.lower()}
-    named = set(incident.regions) & set(REGIONS)
-    return named or regions_in(" | ".join((incident.name, *incident.components))) or set(REGIONS)
-
-
-def regions_in(text: str) -> set[str]:
-    """Return the regions (us, eu, au) that a text names in words; empty when it names none."""
-    return {region for region, pattern in REGIONS.items() if re.search(pattern, text)}
-
-
-def region_of(word: str | None) -> str | None:
-    """Return us, eu or au for the word that the API uses for a region (`US`, `Europe`, `AU`); None for no such word."""
-    text = (word or "").strip()
-    found = regions_in(text) or regions_in(text.title()) or regions_in(text.upper())
-    return found.pop() if len(found) == 1 else None
+    named = set(incident.regions) or set(regions_in("; ".join((incident.name, *incident.components))))
+    return named or set(REGIONS)
 
 
 def subjects_of(incident: VendorIncident) -> set[str]:
@@ -186,5 +173,4 @@ def _told_part(part: Component) -> str:
 
 
 def _ago(passed: timedelta) -> str:
-    minutes = max(round(passed.total_seconds() / 60), 0)
-    return f"{minutes} {'minute' if minutes == 1 else 'minutes'} ago"
+    return f"{duration(max(round(passed.total_seconds() / 60), 0) * 60, long=True)} ago"

@@ -14,16 +14,12 @@ from collections.abc import Callable
 
 from intercom_kit.decide.facts import Facts
 from intercom_kit.decide.symptoms import CALLS, SYMPTOMS, Family
-from intercom_kit.decide.tree import Branch, Ending, Question
+from intercom_kit.decide.tree import Branch, Ending, Question, otherwise, reported
 from intercom_kit.decide.words import CAUSES
 from intercom_kit.records import Cause, CheckName
 
 ASKED: tuple[CheckName, ...] = tuple(CALLS)
 START = "api"
-
-
-def _otherwise(_: Facts) -> bool:
-    return True
 
 
 def _fails(*families: Family) -> Callable[[Facts], bool]:
@@ -32,37 +28,6 @@ def _fails(*families: Family) -> Callable[[Facts], bool]:
 
 def _points_to(cause: Cause) -> Callable[[Facts], bool]:
     return lambda f: f.symptom is not None and f.symptom.cause == cause
-
-
-def _reported(explains: Callable[[Facts], bool], acknowledged: Cause, then: str | Ending) -> Question:
-    """Ask whether Intercom reported what we see; a maintenance under way is its own cause, beside no incident."""
-    return Question(
-        "Has Intercom reported an incident that explains it?",
-        ("status_page",),
-        (
-            Branch("yes", explains, Ending("vendor_acknowledged", acknowledged)),
-            Branch(
-                "yes, a maintenance that should have ended",
-                lambda f: f.page.maintenance and f.page.overdue,
-                Ending("vendor_acknowledged", "maintenance", ("maintenance", "vendor_errors")),
-            ),
-            Branch(
-                "yes, a maintenance is under way",
-                lambda f: f.page.maintenance,
-                Ending("vendor_acknowledged", "maintenance"),
-            ),
-            Branch("unknown: the status page could not be read", lambda f: not f.page.readable, then),
-            Branch("no longer: it was resolved, and we still see it", lambda f: bool(f.page.resolved), then),
-            Branch("no, only something that does not", lambda f: bool(f.page.reported), then),
-            Branch("no, which is weak evidence, as the page lags", _otherwise, then),
-        ),
-        detail=_told_page,
-    )
-
-
-def _told_page(f: Facts) -> str:
-    resolved = f"resolved {f.page.told_resolved}" if f.page.resolved else ""
-    return "; ".join(part for part in (f.page.reported, resolved) if part)
 
 
 def _api_reported(f: Facts) -> bool:
@@ -89,10 +54,6 @@ def _told_calls(f: Facts) -> str:
     return "; ".join(f.told(call.name) for call in (f.failing[0], *f.beside))
 
 
-def _is_gateways(f: Facts) -> bool:
-    return f.lead is not None and (f.lead.check.answered_by == "gateway" or f.lead.check.http_status == 407)
-
-
 REFUSALS = tuple(dict.fromkeys(row.cause for row in SYMPTOMS if row.family == "refused"))
 BOTH: tuple[Cause, ...] = ("network", "vendor_errors")
 QUESTIONS: dict[str, Question] = {
@@ -110,7 +71,7 @@ QUESTIONS: dict[str, Question] = {
             Branch("yes, and not in a documented form", _fails("broken"), "broken_reported"),
             Branch("unknown", lambda f: not f.tried, "blind"),
             Branch("no, but it is slow", lambda f: f.slow("api") or f.slow("conversations"), "slow_reported"),
-            Branch("no", _otherwise, "search"),
+            Branch("no", otherwise, "search"),
         ),
         detail=_told_calls,
     ),
@@ -126,7 +87,7 @@ QUESTIONS: dict[str, Question] = {
             Branch("no, it alone fails", lambda f: bool(f.failing), "search_reported"),
             Branch("yes, but it alone is slow", lambda f: f.slow("search"), "search_reported"),
             Branch("yes", lambda f: f.is_("ok", "search"), "conversations"),
-            Branch("unknown", _otherwise, "conversations"),
+            Branch("unknown", otherwise, "conversations"),
         ),
         detail=lambda f: f.told("search"),
     ),
@@ -136,7 +97,7 @@ QUESTIONS: dict[str, Question] = {
         (
             Branch("yes", lambda f: f.is_("ok", "conversations"), "network"),
             Branch("unknown: our token may not read them", lambda f: f.out_of_scope, "network"),
-            Branch("unknown", _otherwise, "network"),
+            Branch("unknown", otherwise, "network"),
         ),
         detail=lambda f: f.told("conversations"),
         skip=lambda f: f.check("conversations") is None,  # evidence of before this check
@@ -166,7 +127,7 @@ QUESTIONS: dict[str, Question] = {
                 Ending("ours", "token_lacks_permission"),
             ),
             *(Branch(CAUSES[cause].clause, _points_to(cause), Ending("ours", cause)) for cause in REFUSALS),
-            Branch("it does not say", _otherwise, Ending("undetermined", "unknown")),
+            Branch("it does not say", otherwise, Ending("undetermined", "unknown")),
         ),
         detail=lambda f: f.told_symptom,
     ),
@@ -174,18 +135,22 @@ QUESTIONS: dict[str, Question] = {
         "Whose answer is it?",
         ASKED,
         (
-            Branch("unknown: nothing in it tells", lambda f: not _is_gateways(f), "whose_reported"),
+            Branch(
+                "unknown: nothing in it tells",
+                lambda f: f.lead is not None and not f.lead.is_gateways,
+                "whose_reported",
+            ),
             Branch(
                 "that of a proxy or gateway, which may not reach Intercom",
                 lambda f: f.lead is not None and f.lead.check.http_status in (500, 502, 503, 504),
                 "gateway_reported",
             ),
-            Branch("that of a proxy, gateway or filter before Intercom", _otherwise, Ending("ours", "gateway")),
+            Branch("that of a proxy, gateway or filter before Intercom", otherwise, Ending("ours", "gateway")),
         ),
         detail=lambda f: f.told_symptom,
     ),
-    "whose_reported": _reported(_api_reported, "vendor_errors", Ending("undetermined", "gateway")),
-    "gateway_reported": _reported(
+    "whose_reported": reported(_api_reported, "vendor_errors", Ending("undetermined", "gateway")),
+    "gateway_reported": reported(
         _api_reported, "vendor_errors", Ending("undetermined", "gateway", ("gateway", "vendor_errors"))
     ),
     "limited": Question(
@@ -201,30 +166,30 @@ QUESTIONS: dict[str, Question] = {
                 _points_to("workspace_rate_limit"),
                 Ending("ours", "workspace_rate_limit"),
             ),
-            Branch("unknown: no rate-limit headers came with it", _otherwise, "limit_reported"),
+            Branch("unknown: no rate-limit headers came with it", otherwise, "limit_reported"),
         ),
         detail=lambda f: f.told_limit,
     ),
-    "overload_reported": _reported(_api_reported, "server_overload", Ending("vendor_suspected", "server_overload")),
-    "limit_reported": _reported(
+    "overload_reported": reported(_api_reported, "server_overload", Ending("vendor_suspected", "server_overload")),
+    "limit_reported": reported(
         _api_reported,
         "server_overload",
         Ending("undetermined", "unknown", ("app_rate_limit", "workspace_rate_limit", "server_overload")),
     ),
-    "errors_reported": _reported(_api_reported, "vendor_errors", Ending("vendor_suspected", "vendor_errors")),
-    "slow_reported": _reported(_api_reported, "vendor_slow", Ending("vendor_suspected", "vendor_slow")),
-    "broken_reported": _reported(_api_reported, "vendor_errors", Ending("undetermined", "unknown")),
+    "errors_reported": reported(_api_reported, "vendor_errors", Ending("vendor_suspected", "vendor_errors")),
+    "slow_reported": reported(_api_reported, "vendor_slow", Ending("vendor_suspected", "vendor_slow")),
+    "broken_reported": reported(_api_reported, "vendor_errors", Ending("undetermined", "unknown")),
     "certificate": Question(
         "Is the certificate Intercom's, and valid?",
         ("network", *ASKED),
         (
             Branch("no, it is another's", lambda f: f.foreign_tls, Ending("ours", "network")),
             Branch("it is Intercom's own, and has expired", lambda f: f.expired_tls, "expired_reported"),
-            Branch("nothing speaks against it", _otherwise, "connect"),
+            Branch("nothing speaks against it", otherwise, "connect"),
         ),
         detail=lambda f: f.told_connection,
     ),
-    "expired_reported": _reported(_api_reported, "vendor_errors", Ending("vendor_suspected", "network", BOTH)),
+    "expired_reported": reported(_api_reported, "vendor_errors", Ending("vendor_suspected", "network", BOTH)),
     "connect": Question(
         "Can the API's host be connected to?",
         ("network", *ASKED),
@@ -236,29 +201,28 @@ QUESTIONS: dict[str, Question] = {
                 lambda f: f.connects is False and bool(f.sign_of_ours),
                 "network_reported",
             ),
-            Branch("no, though our way out works", lambda f: f.connects is False and f.page.reached, "lost_reported"),
             Branch("no", lambda f: f.connects is False, "lost_reported"),
-            Branch("unknown", _otherwise, "unseen_reported"),
+            Branch("unknown", otherwise, "unseen_reported"),
         ),
         detail=lambda f: "; ".join(
             part for part in (f.told("network"), f.connects is False and f.sign_of_ours) if part
         ),
     ),
-    "network_reported": _reported(_api_reported, "vendor_errors", Ending("ours", "network")),
-    "lost_reported": _reported(_api_reported, "vendor_errors", Ending("undetermined", "network", BOTH)),
-    "flaky_reported": _reported(_api_reported, "vendor_errors", Ending("undetermined", "network", BOTH)),
-    "unseen_reported": _reported(_api_reported, "vendor_errors", Ending("undetermined", "unknown", BOTH)),
-    "search_reported": _reported(_search_reported, "search_degraded", Ending("vendor_suspected", "search_degraded")),
+    "network_reported": reported(_api_reported, "vendor_errors", Ending("ours", "network")),
+    "lost_reported": reported(_api_reported, "vendor_errors", Ending("undetermined", "network", BOTH)),
+    "flaky_reported": reported(_api_reported, "vendor_errors", Ending("undetermined", "network", BOTH)),
+    "unseen_reported": reported(_api_reported, "vendor_errors", Ending("undetermined", "unknown", BOTH)),
+    "search_reported": reported(_search_reported, "search_degraded", Ending("vendor_suspected", "search_degraded")),
     "version": Question(
         "Does the API version that we pin have search?",
         ("search",),
         (
             Branch("no, it is older", lambda f: f.lacks_version, Ending("ours", "version_invalid")),
-            Branch("yes", _otherwise, "search_broken_reported"),
+            Branch("yes", otherwise, "search_broken_reported"),
         ),
         detail=lambda f: f"we send Intercom-Version {f.settings.api_version}",
     ),
-    "search_broken_reported": _reported(
+    "search_broken_reported": reported(
         _search_reported, "search_degraded", Ending("undetermined", "search_degraded", ("search_degraded", "unknown"))
     ),
     "network": Question(
@@ -267,7 +231,7 @@ QUESTIONS: dict[str, Question] = {
         (
             Branch("no, though other calls got through", lambda f: f.is_("failed", "network"), "flaky_reported"),
             Branch("yes", lambda f: f.is_("ok", "network"), "health"),
-            Branch("unknown, but other calls got through", _otherwise, "health"),
+            Branch("unknown, but other calls got through", otherwise, "health"),
         ),
         detail=lambda f: f.told("network"),
     ),
@@ -278,7 +242,7 @@ QUESTIONS: dict[str, Question] = {
             Branch("it serves stale or cached data", lambda f: f.has_stale_health, "webhooks"),
             Branch("no", lambda f: f.is_("failed", "health"), "unhealthy_reported"),
             Branch("yes", lambda f: f.is_("ok", "health"), "webhooks"),
-            Branch("unknown", _otherwise, "webhooks"),
+            Branch("unknown", otherwise, "webhooks"),
         ),
         detail=lambda f: f.told("health"),
     ),
@@ -292,7 +256,7 @@ QUESTIONS: dict[str, Question] = {
                 lambda f: not f.page.readable,
                 Ending("ours", "app_unhealthy"),
             ),
-            Branch("no", _otherwise, Ending("ours", "app_unhealthy")),
+            Branch("no", otherwise, Ending("ours", "app_unhealthy")),
         ),
         detail=lambda f: f.page.reported,
     ),
@@ -307,7 +271,7 @@ QUESTIONS: dict[str, Question] = {
                 "stale",
             ),
             Branch("no", lambda f: f.page.readable, "stale"),
-            Branch("unknown: the status page could not be read", _otherwise, "stale"),
+            Branch("unknown: the status page could not be read", otherwise, "stale"),
         ),
         detail=lambda f: f.page.reported,
     ),
@@ -326,7 +290,7 @@ QUESTIONS: dict[str, Question] = {
                 Ending("vendor_acknowledged", "maintenance"),
             ),
             Branch("no, stale or cached data", lambda f: f.has_stale_health, Ending("ours", "stale_cache")),
-            Branch("yes, as far as it says", _otherwise, "seen"),
+            Branch("yes, as far as it says", otherwise, "seen"),
         ),
     ),
     "seen": Question(
@@ -340,7 +304,7 @@ QUESTIONS: dict[str, Question] = {
                 lambda f: f.out_of_scope,
                 Ending("healthy", "none"),
             ),
-            Branch("yes", _otherwise, Ending("healthy", "none")),
+            Branch("yes", otherwise, Ending("healthy", "none")),
         ),
         detail=lambda f: "; ".join(f.unseen),
     ),
@@ -352,7 +316,7 @@ QUESTIONS: dict[str, Question] = {
             Branch(
                 "Intercom reports an incident of its API", _api_reported, Ending("vendor_acknowledged", "vendor_errors")
             ),
-            Branch("nothing that decides it", _otherwise, Ending("undetermined", "unknown")),
+            Branch("nothing that decides it", otherwise, Ending("undetermined", "unknown")),
         ),
         detail=lambda f: f.told("network"),
     ),

@@ -222,6 +222,11 @@ class Call:
         return self.symptom.cause == "token_invalid" and self.check.error_code in (None, "unauthorized")
 
     @property
+    def is_gateways(self) -> bool:
+        """Something before Intercom answered, as the answer itself shows."""
+        return self.check.answered_by == "gateway" or self.check.http_status == 407
+
+    @property
     def said(self) -> str:
         """The HTTP status and error code, and what they mean."""
         seen = (self.check.http_status, self.check.error_code or self.check.error_type)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from intercom_kit.decide.facts import Facts
 from intercom_kit.records import Cause, CheckName, Step, Verdict
 
+REPORTED = "Has Intercom reported an incident that explains it?"
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -43,6 +45,42 @@ class Question:
     branches: tuple[Branch, ...]
     detail: Callable[[Facts], str] = lambda _: ""
     skip: Callable[[Facts], bool] = lambda _: False
+
+
+def otherwise(_: Facts) -> bool:
+    """Hold always: the last branch of a question."""
+    return True
+
+
+def reported(explains: Callable[[Facts], bool], acknowledged: Cause, then: str | Ending) -> Question:
+    """Ask whether Intercom reported what we see; a maintenance under way is its own cause, beside no incident."""
+    return Question(
+        REPORTED,
+        ("status_page",),
+        (
+            Branch("yes", explains, Ending("vendor_acknowledged", acknowledged)),
+            Branch(
+                "yes, a maintenance that should have ended",
+                lambda f: f.page.maintenance and f.page.overdue,
+                Ending("vendor_acknowledged", "maintenance", ("maintenance", "vendor_errors")),
+            ),
+            Branch(
+                "yes, a maintenance is under way",
+                lambda f: f.page.maintenance,
+                Ending("vendor_acknowledged", "maintenance"),
+            ),
+            Branch("unknown: the status page could not be read", lambda f: not f.page.readable, then),
+            Branch("no longer: it was resolved, and we still see it", lambda f: bool(f.page.resolved), then),
+            Branch("no, only something that does not", lambda f: bool(f.page.reported), then),
+            Branch("no, which is weak evidence, as the page lags", otherwise, then),
+        ),
+        detail=_told_page,
+    )
+
+
+def _told_page(f: Facts) -> str:
+    resolved = f"resolved {f.page.told_resolved}" if f.page.resolved else ""
+    return "; ".join(part for part in (f.page.reported, resolved) if part)
 
 
 def walk(f: Facts, questions: Mapping[str, Question], start: str) -> tuple[tuple[Step, ...], Ending]:

@@ -1,6 +1,6 @@
 """What the fallback costs a call while all is well, and what the breaker saves while calls hang.
 
-    python tests/benchmarks/bench_fallback.py [calls] [timeout_s]
+    python benchmarks/bench_fallback.py [calls] [timeout_s]
 
 Prints medians in microseconds a call for a transport that answers at once (the fallback's own cost), then what calls
 wait for in an outage in which nothing answers, from eight threads, with the breaker and without.

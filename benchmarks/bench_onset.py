@@ -1,6 +1,6 @@
 """How well onset and recovery are found in generated logs whose truth is known.
 
-Run: python tests/benchmarks/bench_onset.py [--logs 220] [--others 80] [--healthy 400] [--seed N]
+Run: python benchmarks/bench_onset.py [--logs 220] [--others 80] [--healthy 400] [--seed N]
 
 Each log is made afresh (3 to 24 hours, 1 to 60 calls a second, ending at any time of day), written as Parquet, counted
 by the rollup and judged. The seed is drawn and printed, so that a run can be repeated. Goals: the first bad moment lies

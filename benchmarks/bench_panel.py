@@ -1,6 +1,6 @@
 """How long the what-if panel takes to redraw, for logs of any size.
 
-Run: python tests/benchmarks/bench_panel.py [--moves 21]
+Run: python benchmarks/bench_panel.py [--moves 21]
 
 A redraw is everything that happens in the kernel after a control moved: the replay, the picture and its SVG. The log is
 generated for each span; its rollup is made before and not counted. Prints, for every policy, the median and the 95th

@@ -1,6 +1,6 @@
 """What recording costs a call: the same calls with and without the recorder, in alternation, in one process.
 
-    python tests/benchmarks/bench_recorder.py [calls]
+    python benchmarks/bench_recorder.py [calls]
 
 Prints medians and their difference in microseconds a call, for a transport that answers at once (the recorder's own
 cost) and for real HTTP on loopback (what it adds to a call as fast as calls get).

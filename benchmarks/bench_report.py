@@ -1,6 +1,6 @@
 """Time of `intercom-kit report`: against the commands one would type otherwise, and against a script without a kernel.
 
-Run: python tests/benchmarks/bench_report.py [--runs 5]
+Run: python benchmarks/bench_report.py [--runs 5]
 
 All work on the same incident, a night of a rate limit with a request log of hours, and write the same views: three
 reports with their analysis and pictures.

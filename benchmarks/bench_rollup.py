@@ -1,6 +1,6 @@
 """What a rollup costs: the kit, the same aggregation hand-written in DuckDB SQL, and pandas, side by side.
 
-    python tests/benchmarks/bench_rollup.py [--rows 20e6] [--runs 5] [--scale 5e6 10e6 20e6 50e6] [--folder DIR]
+    python benchmarks/bench_rollup.py [--rows 20e6] [--runs 5] [--scale 5e6 10e6 20e6 50e6] [--folder DIR]
 
 Each measurement is a process of its own, in turn. Seconds are of reading and counting, without the imports; CPU is of
 all threads, which other work on the machine disturbs least; megabytes are the process's peak. `--scale` counts logs of

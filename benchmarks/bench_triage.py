@@ -1,6 +1,6 @@
 """Time to verdict: `intercom-kit triage --no-report` against the runbook's five questions asked by curl, one by one.
 
-Run: python tests/benchmarks/bench_triage.py [--runs 9] [--delay-ms 150]
+Run: python benchmarks/bench_triage.py [--runs 9] [--delay-ms 150]
 
 Both ask the same loopback Intercom, which adds the delay to every response; interpreter start is included. The runs
 alternate, so that a busy machine slows both. Prints the medians and their ratio (goal: at most 0.6).

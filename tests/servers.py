@@ -47,6 +47,13 @@ def read_request(connection: socket.socket) -> bytes:
     return seen
 
 
+def hang(connection: socket.socket, _: bytes = b"") -> None:
+    """Answer nothing until the other side gives up, however long that takes."""
+    connection.settimeout(600)
+    while connection.recv(65536):
+        pass
+
+
 def reset(connection: socket.socket) -> None:
     """Close a connection so that the other side gets a reset."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

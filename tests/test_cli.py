@@ -13,7 +13,7 @@ import pytest
 from intercom_kit.drill.scenarios import SCENARIOS
 from intercom_kit.drill.timeline import truth_at
 from intercom_kit.settings import Settings
-from tests.conftest import Kit, Play
+from tests.conftest import PATIENCE_S, Kit, Play
 
 HEAVY = ("pandas", "matplotlib", "numpy", "nbconvert", "nbformat", "jupyter", "papermill", "duckdb", "starlette")
 TRIAGE_KEYS = [
@@ -222,18 +222,20 @@ def test_simulate_prints_what_triage_needs(kit: Kit, tmp_path: Path, scenario: s
             assert (found["verdict"], found["cause"], found["severity"]) == (truth.verdict, truth.cause, truth.severity)
         finally:
             server.send_signal(signal.SIGINT)
-            assert server.wait(10) == 0
+            assert server.wait(PATIENCE_S) == 0
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_triage_exits_2(play: Play, tmp_path: Path, how: signal.Signals) -> None:
     """Ctrl-C and SIGTERM during the checks end the command with 2, not with `an incident`."""
-    environment = os.environ | play("search-timeouts").environment | {"INTERCOM_KIT_TIMEOUT": "30"}
+    loopback = play("search-timeouts")
+    environment = os.environ | loopback.environment | {"INTERCOM_KIT_TIMEOUT": "120"}
     command = [sys.executable, "-m", "intercom_kit", "triage", "--no-report"]
     with subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        time.sleep(1.5)
+        while not any(seen.route.endswith("/search") for seen in loopback.requests_seen):
+            time.sleep(0.05)
         process.send_signal(how)
-        _, complaint = process.communicate(timeout=10)
+        _, complaint = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
     assert "Interrupted" in complaint
     assert "Traceback" not in complaint

@@ -18,6 +18,7 @@ from intercom_kit.drill.server import serve
 from intercom_kit.drill.traffic import generate, write_log
 from intercom_kit.drill.webhooks import generate_deliveries
 from intercom_kit.settings import Settings, load_settings
+from tests.conftest import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -98,13 +99,13 @@ def test_a_command_of_the_readme_runs(workplace: tuple[Path, dict[str, str]], co
         subprocess.Popen(words, cwd=folder, env=environment, stdout=out, stderr=out, start_new_session=True) as process,
     ):
         try:
-            until = time.monotonic() + 60
+            until = time.monotonic() + PATIENCE_S
             while said and said not in log.read_text():
                 assert time.monotonic() < until, log.read_text()
                 time.sleep(0.1)
             if said:
                 process.send_signal(signal.SIGINT)
-            process.wait(timeout=150)
+            process.wait(timeout=4 * PATIENCE_S)
         finally:
             process.kill()  # where it did not end, the test has failed already
     stopped = {-signal.SIGINT} if words[1] == "lab" else set()  # the process is Jupyter's own by then

@@ -4,12 +4,14 @@ The checks go over real HTTP to the loopback Intercom, whose clock is set to eac
 their times too. So hours are played in seconds, and leave the evidence of such a night.
 """
 
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
 
 import pandas as pd
 
@@ -31,7 +33,6 @@ from intercom_kit.settings import Settings
 BEFORE_S, AFTER_S = 600.0, 300.0  # the first and the last checks: before the onset, after the recovery
 ALERTED_S, MITIGATED_AFTER_S, RESOLVED_AFTER_S = 240.0, 480.0, 600.0
 LOG_BEFORE_S, LOG_AFTER_S = 7200.0, 2400.0
-SETTLE_S = 0.1  # the loopback Intercom opens and closes its port a moment after its clock is set
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,21 @@ def _moments(played: Scenario) -> list[float]:
 def _run(loopback: Loopback, settings: Settings, at_s: float) -> _Run:
     """Run the checks at a moment of the scenario."""
     loopback.move_to(at_s)
-    time.sleep(SETTLE_S)
+    _wait_for_port(loopback)
     given = loopback.settings(outputs=settings.outputs, timeout_s=settings.timeout_s, slow_s=settings.slow_s)
     checks = run_checks(given, clock=loopback.now)
     return _Run(at_s, checks, decide(checks, given))
+
+
+def _wait_for_port(loopback: Loopback) -> None:
+    """Wait until the API's port is closed or open, as the scenario wants it: a moment after the clock was set."""
+    address = urlsplit(loopback.api_url)
+    while True:
+        with socket.socket() as probe:
+            refused = probe.connect_ex((address.hostname, address.port)) != 0
+        if refused == loopback.refuses:
+            return
+        time.sleep(0.01)
 
 
 def _events(played: Scenario, onset: datetime, runs: Sequence[_Run]) -> Iterator[Event]:

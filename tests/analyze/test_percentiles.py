@@ -62,7 +62,7 @@ def test_every_percentile_is_within_one_percent(shape: str) -> None:
     assert RELATIVE_ERROR < 0.01
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.floats(0.01, 1e9), min_size=1, max_size=50), st.floats(0.001, 1))
 def test_the_bound_holds_for_every_log(durations: list[float], q: float) -> None:
     """However few or strange the durations: the error is at most that of half a bucket."""

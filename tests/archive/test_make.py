@@ -25,6 +25,7 @@ from intercom_kit.drill.server import serve
 from intercom_kit.errors import NotebookError, ParameterError
 from intercom_kit.incident.triage import run_triage
 from intercom_kit.settings import Settings
+from tests.conftest import PATIENCE_S
 
 CANARY = "tok-canary-" + "archive"
 SCRIPT = """
@@ -182,7 +183,7 @@ def test_a_second_run_waits_and_says_so(settings: Settings, folder: IncidentFold
         assert not (folder.path / "01-triage.ipynb").exists()
         assert not (folder.path / UNFINISHED).exists()
         lock.close()
-        assert process.communicate(timeout=60) == ("complete\n", "")
+        assert process.communicate(timeout=4 * PATIENCE_S) == ("complete\n", "")
     assert verify(folder) == []
 
 
@@ -196,7 +197,7 @@ def starter(tmp_path: Path) -> "Iterator[subprocess.Popen[str]]":
         assert process.stdin
         yield process
         process.stdin.close()
-        process.wait(60)
+        process.wait(PATIENCE_S)
 
 
 @pytest.mark.slow
@@ -222,7 +223,7 @@ def test_killed_at_any_moment_the_archive_is_explained_and_completed(
         return ending
 
     began = time.monotonic()
-    assert report(kill_after_s=60) == "complete\n"
+    assert report(kill_after_s=PATIENCE_S) == "complete\n"
     took = time.monotonic() - began
     seen, kills = set(), 0
     while kills < 50 and time.monotonic() < began + 160:  # a busy machine gets through fewer
@@ -235,5 +236,5 @@ def test_killed_at_any_moment_the_archive_is_explained_and_completed(
         assert not kinds or "unfinished" in kinds
     assert kills >= 20
     assert {"unfinished", "killed\n"} <= seen
-    assert report(kill_after_s=60) == "complete\n"
+    assert report(kill_after_s=PATIENCE_S) == "complete\n"
     assert verify(folder) == []

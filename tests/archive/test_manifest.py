@@ -231,7 +231,7 @@ def test_a_summary_is_sealed(folder: IncidentFolder) -> None:
     assert manifest.summary == Summary(verdict="ours", cause="network", severity="P1")
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_flipped_bit_is_found(folder: IncidentFolder, data: st.DataObject) -> None:
     """Whichever byte of whichever sealed file is changed, verify names that file."""

@@ -18,6 +18,7 @@ from intercom_kit.drill.scenarios import SCENARIOS
 from intercom_kit.errors import EvidenceError
 from intercom_kit.records import Event
 from intercom_kit.settings import Settings, load_settings
+from tests.conftest import PATIENCE_S
 
 VIEWS = (".html", ".md", ".svg", ".txt")
 
@@ -62,7 +63,12 @@ def test_neither_time_zone_nor_environment_nor_hashes_show(settings: Settings) -
     other = {"TZ": "Asia/Kolkata", "PYTHONHASHSEED": "7", "LC_ALL": "C", "INTERCOM_BASE_URL": "https://else.example"}
     environment = os.environ | other | {"INTERCOM_KIT_OUTPUTS": str(settings.outputs)}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=4 * PATIENCE_S,
     )
     assert (done.stdout, done.stderr) == ("[]\n", "")
 

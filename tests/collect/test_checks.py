@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -16,8 +16,8 @@ from intercom_kit.decide import decide
 from intercom_kit.errors import SettingsError
 from intercom_kit.records import CHECK_NAMES, CheckRecord
 from intercom_kit.settings import load_settings
-from tests.conftest import Play
-from tests.servers import EMAIL, TOKEN, Misbehave, answer
+from tests.conftest import PATIENCE_S, Play
+from tests.servers import EMAIL, TOKEN, Misbehave, answer, hang
 
 OLD_ID = "b2i3mhcboc6pcbe33q80"
 
@@ -46,36 +46,31 @@ def test_a_healthy_world_is_told_in_five_records_of_one_run(play: Play) -> None:
 
 
 def test_the_whole_takes_as_long_as_the_slowest(play: Play) -> None:
-    """With 300 ms added to every answer, seven answers take far less than the sum of two seconds."""
-    settings = play("healthy", extra_delay_ms=300).settings()
-    start = time.perf_counter()
-    checks = run_checks(settings)
-    took_ms = (time.perf_counter() - start) * 1000
+    """With a second added to every answer, all questions are on their way before the first answer comes."""
+    checks = run_checks(play("healthy", extra_delay_ms=1000).settings(timeout_s=PATIENCE_S))
     assert {check.outcome for check in checks} == {"ok"}
-    assert 300 <= took_ms < 900
+    asking = [check for check in checks if check.name != "network"]  # which only connects
+    ends = [check.started_at + timedelta(milliseconds=check.duration_ms) for check in asking]
+    assert max(check.started_at for check in asking) < min(ends)
 
 
 def test_one_hanging_check_leaves_the_others_in_time(play: Play) -> None:
-    """When only the search hangs, the others are told at once and the search at its deadline."""
-    seen: list[tuple[str, float]] = []
-    start = time.perf_counter()
-    checks = run_checks(
-        play("search-timeouts").settings(timeout_s=1),
-        on_done=lambda check: seen.append((check.name, time.perf_counter() - start)),
-    )
-    took_s = dict(seen)
-    assert list(took_s)[-1] == "search"
-    assert max(spent for name, spent in seen if name != "search") < 0.9
-    assert 1 <= took_s["search"] < 1.9
-    search = _by_name(checks)["search"]
+    """When only the search hangs, the others are told before it, and the search at its deadline."""
+    seen: list[CheckRecord] = []
+    run_checks(play("search-timeouts").settings(timeout_s=3), on_done=seen.append)
+    *others, search = seen
+    assert {(check.name, check.error_type) for check in others} == {
+        (name, None) for name in CHECK_NAMES if name != "search"
+    }
     assert (search.outcome, search.error_type, search.slow) == ("failed", "timeout", False)
-    assert "within 1 s" in search.observed
+    assert search.duration_ms > 2500
+    assert "within 3 s" in search.observed
 
 
 def test_the_status_page_tells_which_region_it_was_asked_about(play: Play) -> None:
     """The evidence keeps the region, so that whoever reads it with other settings comes to the same verdict."""
     played = play("regional-outage")
-    checks = run_checks(played.settings(timeout_s=1))
+    checks = run_checks(played.settings(timeout_s=3))
     assert _by_name(checks)["status_page"].region == "au"
     assert decide(checks, load_settings(None)).verdict == "vendor_acknowledged"
 
@@ -222,7 +217,7 @@ def test_every_form_of_error_body_is_read(
 
 HANGING_DNS = """
 import socket, sys, time
-socket.getaddrinfo = lambda *a, **k: time.sleep(60)
+socket.getaddrinfo = lambda *a, **k: time.sleep(6000)
 from intercom_kit.collect.checks import run_checks
 from intercom_kit.settings import load_settings
 settings = load_settings(None, token="tok-fake", base_url_override="https://api.example.test", timeout_s=0.5,
@@ -234,9 +229,8 @@ for check in run_checks(settings):
 
 def test_a_hanging_resolver_holds_neither_the_checks_nor_the_process() -> None:
     """A getaddrinfo that never returns is a timeout, the network check says of what, and the process ends."""
-    start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", HANGING_DNS], capture_output=True, text=True, check=True, timeout=30)
-    assert time.perf_counter() - start < 3
+    command = [sys.executable, "-c", HANGING_DNS]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     lines = dict(line.split("|", 1) for line in done.stdout.splitlines())
     for name in ("api", "search", "network"):
         assert lines[name].startswith("failed|timeout|")
@@ -251,13 +245,14 @@ import sys
 from intercom_kit.collect.checks import run_checks
 from intercom_kit.settings import load_settings
 print("asking", flush=True)
-run_checks(load_settings(None, token=sys.argv[2], base_url_override=sys.argv[1], status_url=sys.argv[1], timeout_s=60))
+url, token = sys.argv[1:]
+run_checks(load_settings(None, token=token, base_url_override=url, status_url=url, timeout_s=120))
 """
 
 
 def test_an_interrupt_ends_the_waiting_at_once(misbehave: Misbehave) -> None:
     """Ctrl-C during a hanging check ends the process as an interrupt, and the traceback holds no token."""
-    server = misbehave(lambda _connection, _request: time.sleep(5))
+    server = misbehave(hang)
     command = [sys.executable, "-c", WAITING, server.url, TOKEN]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -265,11 +260,9 @@ def test_an_interrupt_ends_the_waiting_at_once(misbehave: Misbehave) -> None:
         process.stdout.readline()
         while len(server.requests) < 4:
             time.sleep(0.01)
-        start = time.perf_counter()
         os.kill(process.pid, signal.SIGINT)
         error = process.stderr.read()
-        assert process.wait(5) == -signal.SIGINT
-    assert time.perf_counter() - start < 2
+        assert process.wait(PATIENCE_S) == -signal.SIGINT
     assert "KeyboardInterrupt" in error
     assert TOKEN not in error
 

@@ -16,10 +16,11 @@ import pytest
 from pydantic import SecretStr
 
 from intercom_kit.collect.http import Answer, ask, reach, tls_context
-from tests.servers import TOKEN, Misbehave, Server, answer, read_request
+from tests.conftest import PATIENCE_S
+from tests.servers import TOKEN, Misbehave, Server, answer, hang, read_request
 
 
-def _ask(url: str, *, timeout_s: float = 2, follow: bool = False, token: str = "") -> Answer:
+def _ask(url: str, *, timeout_s: float = PATIENCE_S, follow: bool = False, token: str = "") -> Answer:
     async def one() -> Answer:
         deadline = asyncio.get_running_loop().time() + timeout_s
         return await ask("GET", url, deadline=deadline, follow=follow, token=SecretStr(token) if token else None)
@@ -27,7 +28,7 @@ def _ask(url: str, *, timeout_s: float = 2, follow: bool = False, token: str = "
     return asyncio.run(one())
 
 
-def _reach(url: str, timeout_s: float = 2) -> Answer:
+def _reach(url: str, timeout_s: float = PATIENCE_S) -> Answer:
     async def one() -> Answer:
         return await reach(url, deadline=asyncio.get_running_loop().time() + timeout_s)
 
@@ -109,7 +110,7 @@ def test_nothing_of_a_question_is_logged(misbehave: Misbehave, caplog: pytest.Lo
     url = misbehave(answer("{}", x_echo=TOKEN)).url
 
     async def both() -> None:
-        deadline = asyncio.get_running_loop().time() + 2
+        deadline = asyncio.get_running_loop().time() + PATIENCE_S
         assert (await ask("GET", f"{url}/services/{TOKEN}", deadline=deadline)).headers["x-echo"] == TOKEN
         assert TOKEN not in caplog.text
         async with httpx.AsyncClient() as client:
@@ -120,7 +121,7 @@ def test_nothing_of_a_question_is_logged(misbehave: Misbehave, caplog: pytest.Lo
 
 
 def _await_requests(server: Server, number: int) -> None:
-    end = time.monotonic() + 5
+    end = time.monotonic() + PATIENCE_S
     while len(server.requests) < number and time.monotonic() < end:
         time.sleep(0.01)
 
@@ -243,13 +244,13 @@ def test_a_port_that_does_not_speak_tls_is_told(sent: bytes | None, error_type: 
             with connection:
                 connection.recv(65536)
                 if sent is None:
-                    time.sleep(0.6)
+                    hang(connection)
                 else:
                     connection.sendall(sent)
 
         thread = threading.Thread(target=serve)
         thread.start()
-        got = _reach(f"https://127.0.0.1:{listener.getsockname()[1]}", timeout_s=0.4)
+        got = _reach(f"https://127.0.0.1:{listener.getsockname()[1]}", timeout_s=2 if sent is None else PATIENCE_S)
         thread.join()
     assert (got.status, got.error_type) == (None, error_type)
     assert "TLS handshake" in got.detail
@@ -332,13 +333,9 @@ def test_a_proxy_that_refuses_is_a_failure_to_connect(misbehave: Misbehave, monk
 
 def test_a_proxy_that_hangs_is_no_connection_to_the_host(misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy that takes the connection and says nothing is told as no connection to what lies behind it."""
-
-    def hang(connection: socket.socket, _: bytes) -> None:
-        connection.recv(1)  # until the other side hangs up
-
     proxy = misbehave(hang)
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-    got = _ask("https://api.example.test/me", timeout_s=0.3)
+    got = _ask("https://api.example.test/me", timeout_s=1)
     assert (got.error_type, got.detail) == ("timeout", "no connection to api.example.test")
 
 

@@ -19,6 +19,7 @@ from intercom_kit.collect.files import write_atomic
 from intercom_kit.collect.incident_folder import IncidentFolder, new_incident_id
 from intercom_kit.errors import EvidenceError, IncidentError, IncidentIdError
 from intercom_kit.records import ActionItem, CheckRecord, Event, IncidentFacts
+from tests.conftest import PATIENCE_S
 
 AT = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 
@@ -164,7 +165,7 @@ def test_a_broken_line_elsewhere_is_an_error_that_names_it(broken: bytes, folder
     assert path.read_bytes().startswith(content)
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(texts=st.lists(st.text(max_size=30), min_size=1, max_size=4), cut=st.integers(0, 400))
 def test_a_file_cut_anywhere_keeps_every_whole_line(texts: list[str], cut: int, tmp_path: Path) -> None:
     """Cut the file after any byte: the lines before come back, later ones can be added, at most one line is torn."""
@@ -207,7 +208,7 @@ def test_several_processes_add_at_once(tmp_path: Path) -> None:
     """Four processes that create and append together lose nothing and tear nothing."""
     writers = [_writer(tmp_path, str(number), 25) for number in range(4)]
     for writer in writers:
-        writer.communicate(timeout=60)
+        writer.communicate(timeout=PATIENCE_S)
         assert writer.returncode == 0
     incident = IncidentFolder(tmp_path, "INC-1")
     names = sorted(event.text.split()[0] for event in incident.events())
@@ -260,7 +261,7 @@ def test_a_full_disk_is_told_and_takes_nothing_with_it(folder: IncidentFolder) -
     folder.add_event(_event("before"))
     folder.write_facts(IncidentFacts(id="INC-1", title="kept"))
     command = [sys.executable, "-c", FULL, str(folder.path.parent)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     first, second, third = done.stdout.splitlines()
     assert first.startswith("EvidenceError")
     assert second.startswith("IncidentError")

@@ -13,6 +13,7 @@ from intercom_kit.collect.status_page import Reading, combine, read_compatible, 
 from intercom_kit.records import CheckRecord
 from intercom_kit.redaction import STATUS_KEYS, Redactor
 from intercom_kit.settings import Settings, load_settings
+from tests.conftest import PATIENCE_S
 from tests.servers import Behaviour, Misbehave, answer
 
 clean = Redactor().text
@@ -320,7 +321,7 @@ def _page(routes: dict[str, object]) -> Behaviour:
 
 def _settings(status_url: str, **overrides: str) -> Settings:
     urls = {"base_url_override": "http://127.0.0.1:9", "status_url": status_url}
-    return load_settings(None, **({"token": "tok-fake", "timeout_s": 2} | urls | overrides))
+    return load_settings(None, **({"token": "tok-fake", "timeout_s": PATIENCE_S} | urls | overrides))
 
 
 def _status(settings: Settings) -> CheckRecord:

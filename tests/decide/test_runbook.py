@@ -19,6 +19,7 @@ from intercom_kit.decide.tree import Ending
 from intercom_kit.decide.words import CAUSES as WORDS
 from intercom_kit.records import CAUSES, Action, Cause, CheckRecord
 from intercom_kit.settings import Settings
+from tests.conftest import PATIENCE_S
 
 CANARY = "tok-canary-7f3a"
 NEW = "tok-canary-new"
@@ -88,7 +89,7 @@ def run(command: str, tmp_path: Path, stdin: str = "") -> subprocess.CompletedPr
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         check=False,
     )
 

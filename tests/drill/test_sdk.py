@@ -9,7 +9,7 @@ import pytest
 from intercom.core.api_error import ApiError
 
 from intercom_kit.drill import objects
-from tests.conftest import Play
+from tests.conftest import PATIENCE_S, Play
 
 Connect = Callable[..., intercom.Intercom]
 
@@ -17,7 +17,7 @@ Connect = Callable[..., intercom.Intercom]
 @pytest.fixture
 def connect(play: Play) -> Iterator[Connect]:
     """Return a function that plays a scenario and connects the SDK to it."""
-    with httpx.Client(timeout=5) as client:
+    with httpx.Client(timeout=PATIENCE_S) as client:
 
         def connected(scenario: str, token: str = objects.CANARY_TOKEN, **options: object) -> intercom.Intercom:
             loopback = play(scenario, **options)

@@ -16,7 +16,7 @@ from rich.console import Console
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.incident.watch import sparkline, watch, watch_view
 from intercom_kit.records import latest_run
-from tests.conftest import Play
+from tests.conftest import PATIENCE_S, Play
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def test_a_stopped_watch_exits_by_its_last_verdict(play: Play, tmp_path: Path, h
     with watching(tmp_path, play("token-revoked").environment) as process:
         lines_of(process, 2)
         process.send_signal(how)
-        assert process.wait(10) == 1
+        assert process.wait(PATIENCE_S) == 1
 
 
 def test_nothing_that_was_shown_is_lost_to_kill_9(play: Play, tmp_path: Path) -> None:

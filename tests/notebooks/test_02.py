@@ -19,6 +19,7 @@ from intercom_kit.analyze.study import Study, study
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.traffic import generate, write_log
 from intercom_kit.drill.webhooks import fault_of, generate_deliveries
+from tests.conftest import PATIENCE_S
 
 SOURCE = Path(__file__).parents[2] / "notebooks" / "02-rate-limit-and-latency.ipynb"
 END = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -29,7 +30,7 @@ def papermill(folder: Path, *parameters: str) -> NotebookNode:
     """Run the notebook by papermill's own command, in a folder of its own; parameters: name=value."""
     options = [word for parameter in parameters for word in ("-r", *parameter.split("=", 1))]
     command = [sys.executable, "-m", "papermill", str(SOURCE), "out.ipynb", "--cwd", str(folder), *options]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=150)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=4 * PATIENCE_S)
     assert done.returncode == 0, done.stderr[-3000:]
     return nbformat.read(folder / "out.ipynb", as_version=4)
 

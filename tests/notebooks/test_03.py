@@ -18,6 +18,7 @@ from intercom_kit.archive.render import safe_html
 from intercom_kit.drill.night import play_night
 from intercom_kit.postmortem.lint import lint
 from intercom_kit.settings import Settings, load_settings
+from tests.conftest import PATIENCE_S
 
 SOURCE = Path(__file__).parents[2] / "notebooks" / "03-postmortem.ipynb"
 SECTIONS = ["head", "timeline", "impact", "detection", "review", "rules", "evidence"]
@@ -37,7 +38,7 @@ def papermill(folder: Path, outputs: Path, *parameters: str) -> NotebookNode:
     command = [sys.executable, "-m", "papermill", str(SOURCE), "out.ipynb", "--cwd", str(folder), *options]
     environment = os.environ | {"INTERCOM_KIT_OUTPUTS": str(outputs)}
     done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=170
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=4 * PATIENCE_S
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return nbformat.read(folder / "out.ipynb", as_version=4)

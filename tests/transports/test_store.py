@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from intercom_kit.errors import CacheError, InputError
 from intercom_kit.transports.store import Cache
+from tests.conftest import PATIENCE_S
 from tests.servers import EMAIL
 
 FOREVER = 1e9
@@ -58,7 +59,7 @@ def _bytes(path: Path) -> bytes:
     return b"".join(file.read_bytes() for file in path.parent.iterdir())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 8)), max_size=60), st.integers(1, 5))
 def test_the_least_recently_used_goes_first(uses: list[tuple[bool, int]], bound: int) -> None:
     """Whatever is kept and served in whatever order, the cache holds what an ordered dictionary would."""
@@ -149,19 +150,19 @@ def test_a_file_is_its_owners_only(path: Path) -> None:
 def test_answers_survive_a_restart(path: Path) -> None:
     """What one process kept, the next one serves."""
     writer = _writer(path, "a", 3)
-    assert writer.communicate(timeout=60)[0].split() == ["a-0", "a-1", "a-2"]
+    assert writer.communicate(timeout=PATIENCE_S)[0].split() == ["a-0", "a-1", "a-2"]
     cache = Cache(path)
     kept = cache.get(b"a-2", FOREVER)
     assert kept is not None
     assert kept.body == '{"id":"a-2"}'
-    assert 0 < kept.age_s < 60
+    assert 0 < kept.age_s < PATIENCE_S
 
 
 def test_processes_that_start_at_once_share_a_file(path: Path) -> None:
     """Several processes make the same file at the same moment and all write to it; nothing is lost."""
     writers = [_writer(path, name, 150) for name in "abcd"]
     cache = Cache(path)
-    assert [len(writer.communicate(timeout=120)[0].split()) for writer in writers] == [150] * 4
+    assert [len(writer.communicate(timeout=PATIENCE_S)[0].split()) for writer in writers] == [150] * 4
     assert [writer.returncode for writer in writers] == [0] * 4
     assert len(cache) == 600
 

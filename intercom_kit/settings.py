@@ -169,6 +169,11 @@ class Settings(BaseModel):
         return self.base_url_override or self.api_hosts[self.region]
 
     @property
+    def is_loopback(self) -> bool:
+        """Whether the API that is asked is on this machine: a drill's, and not the real one."""
+        return urlsplit(self.base_url).hostname in LOOPBACK
+
+    @property
     def status_pages(self) -> tuple[str, ...]:
         """The status page's URL, then its other addresses, unless another page is set without any."""
         other_page = "status_url" in self.model_fields_set and "status_aliases" not in self.model_fields_set

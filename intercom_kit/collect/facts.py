@@ -146,6 +146,8 @@ def _in_order(facts: IncidentFacts) -> IncidentFacts:
             f"It would end at {facts.ended_at:%Y-%m-%d %H:%M} UTC, and begin at {facts.started_at:%Y-%m-%d %H:%M} UTC. "
             "Check both."
         )
+    if facts.ended_at and facts.state in ("open", "mitigated"):
+        return facts.model_copy(update={"state": "resolved"})
     return facts
 
 

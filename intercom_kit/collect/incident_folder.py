@@ -210,6 +210,12 @@ def incident_ids(outputs: Path) -> list[str]:
     return [path.name for path in _incident_paths(outputs)]
 
 
+def recent_ids(outputs: Path, since: datetime) -> list[str]:
+    """Return the ids of the incidents, drills left out, whose checks were added to since then."""
+    files = outputs.glob("[!.]*/evidence/checks.jsonl")
+    return sorted(file.parents[1].name for file in files if file.stat().st_mtime >= since.timestamp())
+
+
 def _incident_paths(outputs: Path) -> list[Path]:
     found = [path for place in (outputs, outputs / DRILLS) for path in sorted(place.glob("[!.]*"))]
     return [path for path in found if (path / "evidence").is_dir() or (path / "incident.json").is_file()]

@@ -145,7 +145,8 @@ class Evidence:
     @cached_property
     def as_of(self) -> datetime | None:
         """The time of the last evidence, UTC: what a report made from it is as of."""
-        return max([event.at for event in self.events] + ([self.span.end] if self.span else []), default=None)
+        moments = [event.at for event in self.events] + ([self.span.end] if self.span else [])
+        return max(moments, default=self.facts.ended_at or self.facts.started_at)
 
 
 def _plain(moment: datetime) -> datetime:

@@ -104,7 +104,8 @@ def internal_update(decision: Decision, facts: IncidentFacts, now: datetime | No
         "Next update": _next_update(decision, facts, now or decision.at) or "none planned",
         "Commander": f"@{facts.commander.removeprefix('@')}" if facts.commander else "nobody yet",
     }
-    what = f"[{decision.severity}] INCIDENT" if decision.severity else "[OK] NO INCIDENT"
+    none = "[OK] NO INCIDENT" if decision.verdict == "healthy" else "[severity unknown] INCIDENT"
+    what = f"[{decision.severity}] INCIDENT" if decision.severity else none
     head = f"{what}: Intercom Integration{drill}"
     return "\n".join([_one_line(head), *(f"{name}: {_one_line(value)}" for name, value in fields.items())])
 
@@ -125,7 +126,8 @@ def impact(decision: Decision, facts: IncidentFacts) -> str:
     if facts.customer_impact:
         return facts.customer_impact
     if decision.cause in IMPACT_BY_CAUSE or decision.severity is None:
-        return IMPACT_BY_CAUSE.get(decision.cause, "None.")
+        unknown = "None." if decision.verdict == "healthy" else "Unknown: nobody has told, and no check saw it."
+        return IMPACT_BY_CAUSE.get(decision.cause, unknown)
     return IMPACT_BY_SEVERITY[decision.severity]
 
 
@@ -142,7 +144,7 @@ def external_update(
     decision: of the incident at its worst. since, until: of the incident, UTC, where known; now: when it is sent.
     The impact is the one that people wrote, unless it holds what `unfit_for_customers` finds.
     """
-    if decision.severity in (None, "P4") and not facts.customer_impact:
+    if (decision.severity == "P4" or decision.verdict == "healthy") and not facts.customer_impact:
         return "No message to customers is needed: they notice nothing."
     over = facts.state in ("resolved", "reviewed")
     words = BY_CAUSE.get(decision.cause, EVERYTHING if decision.severity == "P1" else SOME)

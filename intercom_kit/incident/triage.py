@@ -1,32 +1,44 @@
 """One triage as a whole: the checks of a run with what follows from them, and the archive it lies in."""
 
 import json
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from filelock import FileLock
+
 from intercom_kit.collect.checks import run_checks
-from intercom_kit.collect.incident_folder import IncidentFolder, claim_incident, new_incident_id
+from intercom_kit.collect.facts import declare
+from intercom_kit.collect.files import locked
+from intercom_kit.collect.incident_folder import IncidentFolder, claim_incident, new_incident_id, recent_ids
 from intercom_kit.decide import decide
-from intercom_kit.errors import EvidenceError, IncidentError
+from intercom_kit.errors import EvidenceError, IncidentError, KitError
+from intercom_kit.incident.incident import as_declared, open_incident
 from intercom_kit.incident.messages import internal_update
 from intercom_kit.records import CheckRecord, Decision, Event, IncidentFacts, latest_run
 from intercom_kit.settings import LOOPBACK, Settings
 
 TITLE_LIMIT = 200  # characters
+JOINED_WITHIN = timedelta(hours=1)
 TITLES = {"none": "no incident found", "unknown": "cause not known yet"}
 
 
 @dataclass(frozen=True)
 class Triage:
-    """A run of checks, the decision that follows from it, and the incident's folder that holds the evidence."""
+    """A run of checks, the decision that follows from it, and the incident's folder that holds the evidence.
+
+    decision: with what people declared in place of what was computed. joined: whether it joined an open incident.
+    """
 
     folder: IncidentFolder
     facts: IncidentFacts
     checks: tuple[CheckRecord, ...]
     decision: Decision
+    joined: bool = False
 
     @property
     def update(self) -> str:
@@ -52,55 +64,107 @@ def run_triage(
     title: str = "",
     drill: str | None = None,
     asked: Future[tuple[CheckRecord, ...]] | None = None,
+    *,
+    new: bool = False,
+    facts: Mapping[str, object] | None = None,
+    origin: str = "triage",
 ) -> Triage:
-    """Ask the world, decide, and write the evidence down before anything is shown.
+    """Run the checks, decide, and write the evidence down before anything is shown.
 
-    asked: checks that `start_checks` has under way already. An empty `incident_id` makes one from the time and the
-    cause; a known one has this run appended to its evidence.
-    Raises SettingsError without a token, IncidentIdError for an id that is not a plain name, IncidentError where the
-    incident is a drill and these checks would be real, and NotArchivedError,
-    which holds the triage, when the archive cannot be written: a full disk must not keep the verdict back.
+    asked: checks that `start_checks` has under way already. Without `incident_id` the triage joins an open incident
+    (see open_alike) unless it is to be a `new` one, and else makes one, named for its time and cause. facts: what
+    people declare (see collect.facts.declared), with its origin.
+    Raises SettingsError without a token, unless an incident is named: then what needs none is asked; IncidentIdError
+    for an id that is not a plain name, IncidentError where evidence of a drill and of the real API would be mixed, and
+    NotArchivedError, which holds the triage, when the archive cannot be written: a full disk must not keep the verdict
+    back.
     """
-    settings.require_token()
     title = settings.redactor.text(title, TITLE_LIMIT)
-    known = IncidentFolder(settings.outputs, incident_id) if incident_id else None
-    if known and drill is None:
-        _refuse_drill(known, settings)
+    given = dict(facts or {}) | ({"title": title} if title else {})
+    known = IncidentFolder(settings.outputs, incident_id, drill=bool(drill)) if incident_id else None
+    if known:
+        _refuse_mixing(known, settings, drill)
+    else:
+        settings.require_token()
     checks = asked.result() if asked else run_checks(settings)
     decision = decide(checks, settings)
-    made = decision.at, decision.cause, settings.outputs
     try:
-        folder = known or claim_incident(*made)
-        return Triage(folder, _archive(folder, checks, decision, title, drill), checks, decision)
+        with _alone(settings.outputs) if known is None and not drill else nullcontext():
+            folder = known or (None if new or drill else open_alike(settings, decision))
+            joined = folder is not None and known is None
+            folder = folder or claim_incident(decision.at, decision.cause, settings.outputs, drill=bool(drill))
+            written = _archive(folder, checks, decision, given, origin, drill)
+        return Triage(folder, written, checks, as_declared(decision, written), joined)
     except (IncidentError, EvidenceError) as error:
-        folder = known or IncidentFolder(settings.outputs, new_incident_id(*made))
-        facts = _first_facts(folder, decision, title, drill)
-        raise NotArchivedError(str(error), Triage(folder, facts, checks, decision)) from error
+        folder = known or IncidentFolder(
+            settings.outputs, new_incident_id(decision.at, decision.cause, settings.outputs), drill=bool(drill)
+        )
+        first = _first_facts(folder.incident_id, decision, drill).model_copy(update=given)
+        raise NotArchivedError(str(error), Triage(folder, first, checks, as_declared(decision, first))) from error
 
 
-def _refuse_drill(folder: IncidentFolder, settings: Settings) -> None:
-    """Keep real checks out of a drill, whose reports all say that it is no real incident."""
-    scenario = None
-    if folder.has_facts and urlsplit(settings.base_url).hostname not in LOOPBACK:
-        with suppress(IncidentError):  # a broken record is told when something is written to it
-            scenario = folder.facts().drill
-    if scenario:
+def _alone(outputs: Path) -> AbstractContextManager[None]:
+    """Let one triage at a time look for an incident to join: of two at once, the second joins the first's."""
+    outputs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return locked(FileLock(outputs / ".triage.lock", mode=0o600))
+
+
+def open_alike(settings: Settings, decision: Decision) -> IncidentFolder | None:
+    """Return the open incident that a decision belongs to: one of the same cause, seen within the hour, and no drill.
+
+    Of several the one that was seen last; None when there is none, and for a healthy decision.
+    """
+    found: list[tuple[datetime, IncidentFolder]] = []
+    if decision.verdict == "healthy":
+        return None
+    for incident_id in recent_ids(settings.outputs, decision.at - JOINED_WITHIN):
+        with suppress(KitError):  # a broken record is told by what opens it
+            seen = open_incident(settings, incident_id)
+            same = [run.at for run in seen.runs if run.decision.cause == decision.cause]
+            is_open = seen.facts.state in ("open", "mitigated") and not (seen.facts.drill or seen.facts.ended_at)
+            near = bool(same) and abs(decision.at - max(same)) <= JOINED_WITHIN
+            if is_open and near and _asks_loopback(seen.checks) in (None, settings.is_loopback):
+                found.append((max(same), seen.folder))
+    return max(found, key=lambda one: one[0])[1] if found else None
+
+
+def _refuse_mixing(folder: IncidentFolder, settings: Settings, drill: str | None) -> None:
+    """Keep evidence of the real API and of a drill out of each other's folders."""
+    known = checks = None
+    with suppress(IncidentError, EvidenceError):  # a broken record is told when something is written to it
+        known = folder.facts() if folder.has_facts else None
+        checks = folder.checks() if folder.exists else ()
+    was_loopback = _asks_loopback(checks or ())
+    if known and known.drill and not settings.is_loopback:
         raise IncidentError(
-            f"{folder.incident_id} is a drill ({scenario}), and what it would ask is real. "
+            f"{folder.incident_id} is a drill ({known.drill}), and what it would ask is real. "
             "Start an incident of its own: intercom-kit triage"
         )
+    if drill and known and not known.drill:
+        raise IncidentError(f"{folder.incident_id} is no drill, so no drill is written to it. Leave the id out.")
+    if was_loopback is not None and was_loopback != settings.is_loopback:
+        was, now = ("a loopback Intercom", "the real one") if was_loopback else ("the real API", "a loopback Intercom")
+        raise IncidentError(
+            f"The evidence of {folder.incident_id} is from {was}, and {now} would be asked now. Give another id."
+        )
+
+
+def _asks_loopback(checks: Sequence[CheckRecord]) -> bool | None:
+    """Tell whether checks asked a loopback Intercom; None when the API was not asked."""
+    hosts = [urlsplit(check.target.rpartition(" ")[2]).hostname for check in checks if check.name == "api"]
+    return next((host in LOOPBACK for host in hosts if host), None)
 
 
 def load_triage(settings: Settings, incident_id: str, run: str = "") -> Triage:
     """Read a run of checks from an incident's evidence, the last unless named; EvidenceError when there is none."""
     folder = IncidentFolder(settings.outputs, incident_id)
-    known = folder.checks() if folder.exists else ()
-    checks = latest_run(check for check in known if run in ("", check.run))
-    if not checks:
+    seen = open_incident(settings, incident_id) if folder.exists else None
+    runs = [one for one in seen.runs if run in ("", one.name)] if seen else []
+    if seen is None or not runs:
         raise EvidenceError(
             f"{incident_id} has no evidence of a triage. Run: intercom-kit triage --incident {incident_id}"
         )
-    return Triage(folder, folder.facts(), checks, decide(checks, settings))
+    return Triage(seen.folder, seen.facts, latest_run(runs[-1].checks), as_declared(runs[-1].decision, seen.facts))
 
 
 def has_evidence(outputs: Path, incident_id: str) -> bool:
@@ -110,27 +174,26 @@ def has_evidence(outputs: Path, incident_id: str) -> bool:
 
 
 def _archive(
-    folder: IncidentFolder, checks: tuple[CheckRecord, ...], decision: Decision, title: str, drill: str | None
+    folder: IncidentFolder,
+    checks: tuple[CheckRecord, ...],
+    decision: Decision,
+    given: Mapping[str, object],
+    origin: str,
+    drill: str | None,
 ) -> IncidentFacts:
     """Write down the evidence, then the facts where they are new; return the facts."""
     folder.create()
-    folder.add_checks(checks)
-    folder.add_event(triage_event(decision, checks))
-    facts = _first_facts(folder, decision, title, drill)
-    if folder.has_facts:
-        known = folder.facts()
-        facts = known.model_copy(update={"title": title or known.title})
-        if facts == known:
-            return known
-    folder.write_facts(facts)
-    return facts
+    with folder.locked():
+        folder.add_checks(checks)
+        folder.add_event(triage_event(decision, checks))
+        if not folder.has_facts:
+            folder.write_facts(_first_facts(folder.incident_id, decision, drill))
+        return declare(folder, given, origin)
 
 
-def _first_facts(folder: IncidentFolder, decision: Decision, title: str, drill: str | None) -> IncidentFacts:
+def _first_facts(incident_id: str, decision: Decision, drill: str | None) -> IncidentFacts:
     words = TITLES.get(decision.cause, decision.cause.replace("_", " "))
-    return IncidentFacts(
-        id=folder.incident_id, title=title or f"Intercom: {words}", drill=drill, created_at=decision.at
-    )
+    return IncidentFacts(id=incident_id, title=f"Intercom: {words}", drill=drill, created_at=decision.at)
 
 
 def triage_event(decision: Decision, checks: tuple[CheckRecord, ...]) -> Event:

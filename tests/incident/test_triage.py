@@ -2,16 +2,21 @@
 
 import json
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from intercom_kit.collect.checks import run_checks
+from intercom_kit.collect.facts import set_facts
+from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import EvidenceError, IncidentError, IncidentIdError, SettingsError
 from intercom_kit.incident.triage import NotArchivedError, has_evidence, load_triage, run_triage
 from intercom_kit.records import CHECK_NAMES, CheckRecord
 from intercom_kit.settings import load_settings
 from tests.conftest import Play
+
+START = datetime(2026, 11, 20, 9, tzinfo=UTC)
 
 
 def test_evidence_gives_the_same_triage_again(play: Play, tmp_path: Path) -> None:
@@ -34,11 +39,24 @@ def test_the_triage_notes_itself_on_the_timeline(play: Play, tmp_path: Path) -> 
 
 
 def test_a_made_id_tells_time_and_cause(play: Play, tmp_path: Path) -> None:
-    """Without an id the incident is named for its minute and cause, and a second one gets a name of its own."""
+    """Without an id the incident is named for its minute and cause, and another one gets a name of its own."""
     settings = play("token-revoked").settings(outputs=tmp_path)
-    first, second = run_triage(settings), run_triage(settings)
+    first, second = run_triage(settings), run_triage(settings, new=True)
     assert first.folder.incident_id.startswith(f"INC-{first.decision.at:%Y%m%d-%H%M}-token-invalid")
     assert first.folder.incident_id != second.folder.incident_id
+
+
+def test_a_triage_joins_an_open_incident_of_the_same_cause(play: Play, tmp_path: Path) -> None:
+    """Within the hour, the same cause and no drill: the run is added, and it says so; anything else makes a new one."""
+    settings = play("token-revoked").settings(outputs=tmp_path)
+    run_triage(settings, drill="token-revoked")
+    first = run_triage(settings)
+    second = run_triage(settings)
+    assert (first.joined, second.joined) == (False, True)
+    assert second.folder.incident_id == first.folder.incident_id
+    assert not run_triage(play("vendor-outage").settings(outputs=tmp_path)).joined
+    set_facts(first.folder, ["state=resolved"])
+    assert not run_triage(settings).joined
 
 
 def test_a_new_title_replaces_the_old_and_nothing_else(play: Play, tmp_path: Path) -> None:
@@ -62,6 +80,12 @@ def test_real_checks_stay_out_of_a_drill(play: Play, tmp_path: Path) -> None:
     real = load_settings(dotenv=None, outputs=tmp_path, **elsewhere)
     with pytest.raises(IncidentError, match=r"INC-1 is a drill \(token-revoked\).*intercom-kit triage$"):
         run_triage(real, "INC-1")
+    IncidentFolder(tmp_path, "INC-2").change_facts(lambda facts: facts)
+    with pytest.raises(IncidentError, match="INC-2 is no drill"):
+        run_triage(settings, "INC-2", drill="token-revoked")
+    run_triage(settings, "INC-3")
+    with pytest.raises(IncidentError, match="evidence of INC-3 is from a loopback Intercom"):
+        run_triage(real, "INC-3")
     assert len(load_triage(settings, "INC-1").folder.checks()) == before
 
 
@@ -96,8 +120,8 @@ def test_outputs_are_made_where_there_are_none(play: Play, tmp_path: Path) -> No
     assert triage.folder.path.stat().st_mode & 0o777 == 0o700
 
 
-def test_two_triages_at_once_are_two_incidents(play: Play, tmp_path: Path) -> None:
-    """Two made at the same moment for the same cause get a folder each."""
+def test_triages_at_once_are_one_incident(play: Play, tmp_path: Path) -> None:
+    """Of several made at the same moment for the same cause, one makes the folder and the others join it."""
     settings = play("token-revoked").settings(outputs=tmp_path)
     asked: list[Future[tuple[CheckRecord, ...]]] = [Future() for _ in range(6)]
     with ThreadPoolExecutor(len(asked)) as pool:
@@ -106,8 +130,8 @@ def test_two_triages_at_once_are_two_incidents(play: Play, tmp_path: Path) -> No
         for each in asked:
             each.set_result(checks)
         folders = {each.result().folder for each in made}
-    assert len({folder.path for folder in folders}) == len(asked)
-    assert all(len(folder.checks()) == len(CHECK_NAMES) for folder in folders)
+    (path,) = {folder.path for folder in folders}
+    assert len(IncidentFolder(tmp_path, path.name).checks()) == len(asked) * len(checks)
 
 
 def test_a_title_holds_no_secret(play: Play, tmp_path: Path) -> None:
@@ -129,6 +153,30 @@ def test_an_id_that_is_a_path_is_refused(tmp_path: Path, incident_id: str) -> No
     """No incident id leads out of outputs."""
     with pytest.raises(IncidentIdError):
         load_triage(load_settings(outputs=tmp_path), incident_id)
+
+
+def test_a_write_up_of_a_past_incident_is_never_told_as_none(play: Play, tmp_path: Path) -> None:
+    """All is well now, and the incident that ended yesterday has its declared severity, or an unknown one."""
+    settings = play("healthy").settings(outputs=tmp_path)
+    given: dict[str, object] = {"started_at": START, "ended_at": START + timedelta(minutes=90)}
+    unrated = run_triage(settings, "INC-1", facts=given)
+    rated = run_triage(settings, "INC-2", facts=given | {"severity": "P2"})
+    assert [one.facts.state for one in (unrated, rated)] == ["resolved", "resolved"]
+    assert unrated.update.startswith("[severity unknown] INCIDENT")
+    assert rated.update.startswith("[P2] INCIDENT")
+    for text in (unrated.update, rated.update):
+        assert "NO INCIDENT" not in text
+        assert "2026-11-20 09:00 UTC until 2026-11-20 10:30 UTC (declared)" in text
+
+
+def test_without_a_token_a_named_incident_asks_what_needs_none(play: Play, tmp_path: Path) -> None:
+    """The API's checks say that they were not made, and no drill is played instead."""
+    loopback = play("healthy").settings()
+    bare = load_settings(None, outputs=tmp_path, base_url_override=loopback.base_url, status_url=loopback.status_url)
+    triage = run_triage(bare, "INC-2042")
+    assert {check.name for check in triage.checks if check.skipped} == {"api", "search", "conversations"}
+    assert triage.facts.drill is None
+    assert "no token is set" in triage.decision.summary
 
 
 def test_an_incident_without_checks_says_what_to_run(tmp_path: Path) -> None:

@@ -201,8 +201,8 @@ class Settings(BaseModel):
         """
         path = urlsplit(self.slack_webhook_url.get_secret_value()).path if self.slack_webhook_url else ""
         own = [self.token.get_secret_value() if self.token else "", path.strip("/")]
-        others = [os.environ.get(name, "") for name in OTHER_SECRETS]
-        return tuple(dict.fromkeys(secret for secret in (*own, *others, *_proxy_passwords()) if secret))
+        others = (secret for secret in _other_secrets() if len(secret) >= 8)  # a short one would blot out plain words
+        return tuple(dict.fromkeys(secret for secret in (*own, *others) if secret))
 
     @property
     def redactor(self) -> Redactor:
@@ -235,12 +235,13 @@ def _alias(name: str) -> str:
     return (field and field.alias) or name
 
 
-def _proxy_passwords() -> Iterator[str]:
-    """Yield the passwords in the environment's proxy URLs; a very short one would blot out ordinary words."""
+def _other_secrets() -> Iterator[str]:
+    """Yield the AWS keys of the environment, and the passwords in its proxies' URLs."""
     for name, value in os.environ.items():
-        if name.lower().endswith("_proxy") and "@" in value:
-            password = unquote(value.rpartition("@")[0].rpartition("/")[2].partition(":")[2])
-            yield from [password] if len(password) >= 8 else []
+        if name in OTHER_SECRETS:
+            yield value
+        elif name.lower().endswith("_proxy") and "@" in value:
+            yield unquote(value.rpartition("@")[0].rpartition("/")[2].partition(":")[2])
 
 
 def load_settings(dotenv: Path | None = Path(".env"), **overrides: object) -> Settings:

@@ -60,7 +60,7 @@ def rotate(
 
     The new token is read from a prompt, or from standard input. Exit status: 0 done or planned, 1 a step failed.
     """
-    from intercom_kit.collect.secret_manager import SecretManager
+    from intercom_kit.collect.secret_store import SecretManager
     from intercom_kit.collect.token import rotate_token
 
     settings = load_settings()

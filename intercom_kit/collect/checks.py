@@ -1,24 +1,27 @@
-"""The checks, asked at once, each within its own deadline; the whole takes as long as the slowest.
+"""The checks, made at once, each within its own deadline; the whole takes as long as the slowest.
 
-To add one, add its name to records.CheckName, its question below, and that to collect_checks.
+To add one, add its name to records.CheckName, its function below (or its call of the API to CALLS), and that to
+collect_checks.
 """
 
 import asyncio
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from time import perf_counter
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from intercom_kit.collect.apart import start_apart
-from intercom_kit.collect.api import SEARCH, ask_api, error_of, rate_limit
+from intercom_kit.collect.api import SEARCH, answered_by, ask_api, error_of, first_line, parsed, rate_limit
+from intercom_kit.collect.check_run import CheckRun
 from intercom_kit.collect.http import Answer, Clock, ask, reach, utc_now
-from intercom_kit.collect.status_page import combine, read_compatible, read_native
-from intercom_kit.records import CheckName, CheckRecord, ErrorType, Outcome, RateLimit, RawResponse
-from intercom_kit.redaction import API_KEYS, STATUS_KEYS, Redactor
+from intercom_kit.collect.network import in_background
+from intercom_kit.collect.status_page import check_status_page
+from intercom_kit.protocol import ApiError, is_error_body, region_of
+from intercom_kit.records import CHECK_NAMES, CheckName, CheckRecord, Outcome, RateLimit
+from intercom_kit.redaction import API_KEYS
 from intercom_kit.settings import Settings
+from intercom_kit.text import milliseconds
 
 HEALTHY = frozenset(
     [
@@ -26,296 +29,255 @@ HEALTHY = frozenset(
         *("operational", "pass", "passed", "passing", "ready", "running", "success", "true", "up"),
     ]
 )
+REPEATS = 4  # further calls of the cheap GETs where one sample may be luck
+REPEATS_IF_ALL_FAIL = 2
+SPACING_S = 0.1
+NO_TOKEN = "no token"  # noqa: S105 - why a check was skipped
+_OFF_THE_WAY = ("dns", "connect", "tls")  # the call did not reach anybody: no server of Intercom's comes and goes
+_ID_CODE = 40  # characters of a workspace's id, which has a few letters and digits
 
-UNASKED = "Not asked: INTERCOM_ACCESS_TOKEN is not set."
 
-OnDone = Callable[[CheckRecord], None]
-_PageAnswer = tuple[object, ErrorType | None, str]  # the body or None, why there is none, and why in words
+class Call(NamedTuple):
+    """A call of the API; title: as it is shown, without a query."""
+
+    method: str
+    path: str
+    title: str
+    body: object = None
 
 
-async def collect_checks(
-    settings: Settings, *, on_done: OnDone | None = None, clock: Clock = utc_now
-) -> tuple[CheckRecord, ...]:
-    """Ask all at once and return their records in the order of CHECK_NAMES.
+CALLS: dict[CheckName, Call] = {
+    "api": Call("GET", "/me", "GET /me"),
+    "search": Call("POST", "/contacts/search", "POST /contacts/search", SEARCH),
+    "conversations": Call("GET", "/conversations?per_page=1", "GET /conversations"),
+}
+LISTS: dict[CheckName, str] = {"search": "data", "conversations": "conversations"}  # where an answer has its list
+WRONG: dict[CheckName, str] = {
+    "api": "not as an admin: this is no answer of the API to an access token",
+    "search": "without a list of contacts",
+    "conversations": "without a list of conversations",
+}
 
-    Takes settings.timeout_s seconds at most. on_done is called with each record as it comes. clock: gives the time
-    that the records tell, UTC. Whatever happens is a record; without a token those of the API say so.
-    In a loop of the caller's own, a name that never resolves can hold that loop's end; run_checks is held by nothing.
+
+async def collect_checks(settings: Settings, *, clock: Clock = utc_now) -> tuple[CheckRecord, ...]:
+    """Make all checks at once and return their records in the order of CHECK_NAMES.
+
+    Takes settings.timeout_s seconds at most. clock: gives the time of the records, UTC. Without a token the calls of
+    the API are recorded as skipped. Whatever fails outside is a record, never an exception. In a loop of the caller's
+    own, a name that never resolves can hold that loop's end; run_checks is held by nothing.
     """
-    run = f"{clock():%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-    deadline = asyncio.get_running_loop().time() + settings.timeout_s
-    this = Round(settings, settings.redactor, run, deadline, clock)
-
-    async def told(check: Awaitable[CheckRecord]) -> CheckRecord:
-        record = await check
-        if on_done:
-            on_done(record)
-        return record
-
-    api = (check_api(this), check_status_page(this), check_search(this), check_conversations(this))
-    checks = (*api, check_health(this), check_network(this))
-    return tuple(await asyncio.gather(*(told(check) for check in checks)))
+    run = start_run(settings, f"{clock():%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}", clock=clock)
+    beside = [asyncio.ensure_future(check(run)) for check in (check_status_page, check_health, check_network)]
+    found = [*await _check_calls(run, beside), *await asyncio.gather(*beside)]
+    return tuple(sorted(found, key=lambda record: CHECK_NAMES.index(record.name)))
 
 
-def start_checks(
-    settings: Settings, *, on_done: OnDone | None = None, clock: Clock = utc_now
-) -> Future[tuple[CheckRecord, ...]]:
-    """Start collect_checks in a thread of its own, which also calls on_done, and return at once.
-
-    Whoever has something else to do meanwhile, such as importing, loses no time by it.
-    """
-    return start_apart(lambda: collect_checks(settings, on_done=on_done, clock=clock))
+def start_run(settings: Settings, run_id: str, *, time_limits: float = 1, clock: Clock = utc_now) -> CheckRun:
+    """Begin a run of checks on the running loop; time_limits: how many times settings.timeout_s it may take."""
+    deadline = asyncio.get_running_loop().time() + time_limits * settings.timeout_s
+    return CheckRun(settings, settings.redactor, run_id, deadline, clock)
 
 
-def run_checks(settings: Settings, *, on_done: OnDone | None = None, clock: Clock = utc_now) -> tuple[CheckRecord, ...]:
+def start_checks(settings: Settings, *, clock: Clock = utc_now) -> Future[tuple[CheckRecord, ...]]:
+    """Start collect_checks in a background thread and return at once, so that imports can go on meanwhile."""
+    return in_background(lambda: collect_checks(settings, clock=clock))
+
+
+def run_checks(settings: Settings, *, clock: Clock = utc_now) -> tuple[CheckRecord, ...]:
     """Do what collect_checks does, for callers that are not asynchronous or that a loop runs already (a notebook).
 
     An interrupt ends the waiting at once.
     """
-    return start_checks(settings, on_done=on_done, clock=clock).result()
+    return start_checks(settings, clock=clock).result()
 
 
-@dataclass(frozen=True)
-class Round:
-    """One run of the checks.
-
-    run: its name. deadline: when every check gives up, on the running loop's clock. clock: gives the records' times.
-    """
-
-    settings: Settings
-    redactor: Redactor
-    run: str
-    deadline: float
-    clock: Clock = utc_now
-
-    def record(self, name: CheckName, answer: Answer, outcome: Outcome, observed: str, **found: object) -> CheckRecord:
-        """Make the record of a check from its answer; `found` holds further fields, and wins."""
-        answered = answer.status is not None and not answer.error_type
-        fields: dict[str, object] = {
-            "run": self.run,
-            "name": name,
-            "outcome": outcome,
-            "observed": observed,
-            "started_at": answer.started_at,
-            "duration_ms": answer.duration_ms,
-            "http_status": answer.status,
-            "error_type": answer.error_type,
-            "slow": answered and answer.duration_ms > self.settings.slow_s * 1000,
-            "phases": answer.phases,
-        }
-        return CheckRecord.model_validate(fields | found)
-
-    def not_asked(self, name: CheckName, why: str, skipped: str = "") -> CheckRecord:
-        """Make the record of a check that had nothing to ask, or not what it takes to ask; why: in words."""
-        told = {"run": self.run, "name": name, "outcome": "unknown", "observed": why, "skipped": skipped}
-        return CheckRecord.model_validate({**told, "started_at": self.clock(), "duration_ms": 0, "configured": False})
-
-    def raw(self, answer: Answer, allowed: frozenset[str]) -> tuple[RawResponse, ...]:
-        """Return the redacted answer as evidence; nothing where none came."""
-        try:
-            body, cut = self.redactor.body(answer.json(), allowed) if answer.body else ("", False)
-        except ValueError:
-            body, cut = self.redactor.page(answer.body), False
-        return self.evidence(answer, body, cut=cut)
-
-    def evidence(self, answer: Answer, body: str, *, cut: bool = False) -> tuple[RawResponse, ...]:
-        """Return an answer with an already redacted body as evidence; nothing where none came."""
-        if answer.status is None:
-            return ()
-        url, headers = self.redactor.url(answer.url), self.redactor.headers(answer.headers)
-        cut = cut or answer.error_type == "body_too_large"
-        return (RawResponse(url=url, status=answer.status, headers=headers, body=body, truncated=cut),)
-
-    def why_not(self, answer: Answer) -> str:
-        """Return in plain words why an answer is none or not whole; empty when it is whole."""
-        within = f" within {self.settings.timeout_s:g} s" if answer.error_type == "timeout" else ""
-        return self.redactor.text(answer.detail + within)
+async def _check_calls(run: CheckRun, beside: Sequence[asyncio.Future[CheckRecord]]) -> list[CheckRecord]:
+    """Make the calls of the API; where they disagree, or may have been lucky, repeat the cheap ones."""
+    if run.settings.token is None:
+        said = "INTERCOM_ACCESS_TOKEN is not set. Export it to have Intercom's API checked."
+        return [run.not_asked(name, said, skipped=NO_TOKEN) for name in CALLS]
+    started = {name: asyncio.create_task(_call(run, call)) for name, call in CALLS.items()}
+    await asyncio.wait(started.values(), timeout=run.left_s / 2)
+    first = {name: task.result() for name, task in started.items() if task.done()}
+    times = await _repeats(run, first, beside)
+    cheap = [name for name in first if CALLS[name].method == "GET"]
+    more = await asyncio.gather(*(_repeat(run, CALLS[name], times) for name in cheap))
+    repeated = dict(zip(cheap, more, strict=True))
+    return [await _called(run, name, [await task, *repeated.get(name, [])]) for name, task in started.items()]
 
 
-async def check_api(this: Round) -> CheckRecord:
-    """Ask who we are (GET /me); the same answer tells the rate limit."""
-    if this.settings.token is None:
-        return this.not_asked("api", UNASKED, "no token")
-    answer = await ask_api(this.settings, "GET", "/me", deadline=this.deadline, clock=this.clock)
-    return _called(this, "api", "GET /me", answer)
+async def _call(run: CheckRun, call: Call) -> Answer:
+    return await ask_api(run.settings, call.method, call.path, body=call.body, deadline=run.deadline, clock=run.clock)
 
 
-async def check_search(this: Round) -> CheckRecord:
-    """Search contacts for one result; nothing of the contact is kept."""
-    path = "/contacts/search"
-    if this.settings.token is None:
-        return this.not_asked("search", UNASKED, "no token")
-    answer = await ask_api(this.settings, "POST", path, body=SEARCH, deadline=this.deadline, clock=this.clock)
-    return _called(this, "search", f"POST {path}", answer)
+async def _repeats(
+    run: CheckRun, first: Mapping[CheckName, Answer], beside: Sequence[asyncio.Future[CheckRecord]]
+) -> int:
+    """Return how often to repeat the cheap calls: not when all is clear, and never after a 429."""
+    answers = list(first.values())
+    failed = [answer for answer in answers if _may_flap(answer)]
+    if any(answer.status == 429 for answer in answers):
+        return 0
+    if failed and len(failed) == len(CALLS):
+        return 0 if all(answer.error_type in _OFF_THE_WAY for answer in failed) else REPEATS_IF_ALL_FAIL
+    if failed or len(first) < len(CALLS):
+        return REPEATS if any(answer.status == 200 for answer in answers) else 0
+    if all(answer.status == 200 for answer in answers):
+        await asyncio.wait(beside, timeout=run.left_s / 2)
+        return REPEATS if any(task.done() and task.result().outcome == "failed" for task in beside) else 0
+    return 0
 
 
-async def check_conversations(this: Round) -> CheckRecord:
-    """List one conversation, what users live on; nothing of it is kept."""
-    path = "/conversations?per_page=1"
-    if this.settings.token is None:
-        return this.not_asked("conversations", UNASKED, "no token")
-    answer = await ask_api(this.settings, "GET", path, deadline=this.deadline, clock=this.clock)
-    return _called(this, "conversations", "GET /conversations", answer)
+def _may_flap(answer: Answer) -> bool:
+    """Tell whether the same call could succeed a moment later: a 5xx, or no whole answer."""
+    return answer.status is None or answer.status >= 500 or answer.status == 408 or answer.error_type == "reset"
 
 
-def _called(this: Round, name: CheckName, asked: str, answer: Answer) -> CheckRecord:
+async def _repeat(run: CheckRun, call: Call, times: int) -> list[Answer]:
+    """Repeat a call; the deadline or a 429 end it, and neither counts as a sample."""
+    answers: list[Answer] = []
+    for _ in range(times):
+        await asyncio.sleep(SPACING_S)
+        answer = await _call(run, call)
+        if answer.error_type == "timeout" or answer.status == 429:
+            break
+        answers.append(answer)
+    return answers
+
+
+async def _called(run: CheckRun, name: CheckName, answers: Sequence[Answer]) -> CheckRecord:
+    """Make the record of a call from all its samples: that of the first failed one, else of the first."""
+    works = [_works(name, answer) for answer in answers]
+    record = await call_record(run, name, answers[works.index(False) if False in works else 0])
+    samples, failed = len(works), works.count(False)
+    if samples == 1:
+        return record
+    said = f" Of {samples} such calls {failed} failed." if failed else f" All {samples} such calls succeeded."
+    return record.model_copy(update={"samples": samples, "samples_failed": failed, "observed": record.observed + said})
+
+
+def _works(name: CheckName, answer: Answer) -> bool:
+    """Tell whether an answer is the one that the call is documented to give."""
     body, error_type = parsed(answer)
-    code, message, request_id = error_of(body, this.redactor)
-    limit = rate_limit(answer.headers)
+    if answer.status != 200 or error_type or is_error_body(body) or not isinstance(body, dict):
+        return False
+    return body.get("type") == "admin" if name == "api" else isinstance(body.get(LISTS[name]), list)
+
+
+async def check_api(run: CheckRun) -> CheckRecord:
+    """Ask who we are (GET /me); the same answer tells the rate limit."""
+    return await call_record(run, "api", await _call(run, CALLS["api"]))
+
+
+async def call_record(run: CheckRun, name: CheckName, answer: Answer) -> CheckRecord:
+    """Make the record of one call of the API; of contacts and conversations nothing is kept."""
+    call, (body, error_type) = CALLS[name], parsed(answer)
+    error, limit, whose = error_of(body, run.redactor), rate_limit(answer.headers), answered_by(answer, body)
+    foreign = run.redactor.text(first_line(answer), 120) if whose in ("gateway", "edge") else ""
     found: dict[str, object] = {
-        "target": f"{asked.partition(' ')[0]} {this.redactor.url(answer.url)}",
-        "request_id": this.redactor.identifier(answer.headers.get("x-request-id")) or request_id,
+        "target": f"{call.method} {run.redactor.url(answer.url)}",
+        "request_id": run.redactor.identifier(answer.headers.get("x-request-id")) or error.request_id,
         "rate_limit": limit,
-        "responses": this.raw(answer, API_KEYS),
+        "responses": run.raw(answer, API_KEYS),
+        "answered_by": whose,
+        "first_line": foreign,
     }
-    if answer.status != 200 or error_type:
-        if answer.status == 200:
-            found["error_type"] = error_type
-        observed = _call_failed(this, asked, answer, code, message)
-        found |= {"error_code": code, "error_message": message}
-        return this.record(name, answer, "failed", f"{observed} {_limit_words(answer, limit)}".strip(), **found)
-    right, seen, more = _me(this, body) if name == "api" else _listed(name, body)
-    if right:
-        observed = f"{asked} answered 200 in {in_time(answer.duration_ms)}{seen}. {_limit_words(answer, limit)}"
-        return this.record(name, answer, "ok", observed.strip(), **found, **more)
-    return this.record(name, answer, "failed", f"{asked} answered 200, but {seen}.", **found, error_type="wrong_shape")
+    quota = _limit_words(answer, limit)
+    if _works(name, answer):
+        seen, more = _me(run, body) if name == "api" else ("", {})
+        said = f"{call.title} answered 200 in {milliseconds(answer.duration_ms)}{seen}. {quota}"
+        return await run.record(name, answer, "ok", said.strip(), **found, **more)
+    if answer.status == 200 and not error_type and not is_error_body(body):
+        found["error_type"] = "wrong_shape"
+        return await run.record(name, answer, "failed", f"{call.title} answered 200, but {WRONG[name]}.", **found)
+    why = error_type if answer.status == 200 else answer.error_type
+    found |= {"error_code": error.code, "error_message": error.message, "error_type": why}
+    said = f"{call.title} {_failure(run, answer, error, foreign)} {quota}".strip()
+    return await run.record(name, answer, "failed", said, **found)
 
 
-def _call_failed(this: Round, asked: str, answer: Answer, code: str | None, message: str | None) -> str:
-    """Say how a call failed."""
+def _failure(run: CheckRun, answer: Answer, error: ApiError, foreign: str) -> str:
+    """Say how a call failed; foreign: the first line of an answer that is not Intercom's."""
     if answer.status is None:
-        return f"{asked} got no answer: {this.why_not(answer)}."
+        return f"got no answer: {run.why_not(answer)}."
+    answered = f"answered {answer.status}"
     if answer.error_type == "redirect":
-        why = "It was not followed: the token goes to the API host only."
-        return f"{asked} answered {answer.status}, a redirect. {why}"
+        where = run.redactor.url(answer.headers.get("location", "")) or "elsewhere"
+        return f"{answered}, a redirect to {where}. It was not followed: the token goes to the API host only."
     if answer.error_type:
-        return f"{asked} answered {answer.status}, but {this.why_not(answer)}."
-    if code or message:
-        said = f" {code}" * bool(code) + f": {message}" * bool(message)
-        return f"{asked} answered {answer.status}{said}".rstrip(".") + "."
+        return f"{answered}, but {run.why_not(answer)}."
+    version = f" Intercom-Version was {run.settings.api_version}." if answer.status in (400, 404, 410) else ""
+    return f"{answered}{_error_words(run, answer, error, foreign)}.{version}"
+
+
+def _error_words(run: CheckRun, answer: Answer, error: ApiError, foreign: str) -> str:
+    if error.code or error.message:
+        return (f" {error.code}" * bool(error.code) + f": {error.message}" * bool(error.message)).rstrip(".")
+    if foreign:
+        return f", not as Intercom's API does: “{foreign}”"
     if not answer.body:
-        return f"{asked} answered {answer.status} with an empty body."
-    title = json.loads(this.redactor.page(answer.body)).get("title")
-    what = f"a page titled “{title}”, not with" if title else "something else than"
-    return f"{asked} answered {answer.status} with {what} an error of the API."
+        return " with an empty body"
+    title = json.loads(run.redactor.page(answer.body)).get("title")
+    return f" with {f'a page titled “{title}”, not with' if title else 'something else than'} an error of the API"
 
 
 def _limit_words(answer: Answer, limit: RateLimit | None) -> str:
     """Say what is known of the rate limit."""
     if limit and limit.limit is not None and limit.remaining is not None:
         until = f" until {limit.reset_at:%H:%M:%S} UTC" if limit.reset_at else ""
-        return f"{limit.remaining:,} of {limit.limit:,} requests are left in this window{until}."
+        return f"{max(limit.remaining, 0):,} of {limit.limit:,} requests are left in this window{until}."
     if answer.status in (401, 403):
         return "The rate limit is unknown without valid credentials."
-    return "The answer told no rate limit." if answer.status == 200 else ""
+    return "The answer has no rate-limit headers." if answer.status == 200 else ""
 
 
-def _me(this: Round, body: object) -> tuple[bool, str, dict[str, object]]:
-    """Read /me: whether it is as expected, what to say of it, and the fields it fills."""
+def _me(run: CheckRun, body: object) -> tuple[str, dict[str, object]]:
+    """Read the answer of /me: what to say of it, and the fields it fills."""
     app = body.get("app") if isinstance(body, dict) else None
-    if not isinstance(body, dict) or body.get("type") != "admin":
-        return False, "not as an admin: this is no answer of the API to an access token", {}
-    workspace = this.redactor.identifier(app.get("id_code")) if isinstance(app, dict) else None
-    region = app.get("region") if isinstance(app, dict) else None
-    region = this.redactor.text(region, 20).lower() if isinstance(region, str) else None
-    seen = f" as an admin{f' of workspace {workspace}' if workspace else ''}{f' in {region}' if region else ''}"
-    if region and region != this.settings.region:
-        seen += f" (INTERCOM_REGION says {this.settings.region})"
-    return True, seen, {"workspace": workspace, "region": region}
+    id_code, word = (app.get("id_code"), app.get("region")) if isinstance(app, dict) else (None, None)
+    workspace = run.redactor.text(id_code, _ID_CODE) if isinstance(id_code, str) else None
+    said = run.redactor.text(word, 20) if isinstance(word, str) else None
+    region = region_of(said) or (said.lower() if said else None)
+    seen = f" as an admin{f' of workspace {workspace}' if workspace else ''}{f' in {said}' if said else ''}"
+    if region and region != run.settings.region:
+        seen += f" (INTERCOM_REGION says {run.settings.region})"
+    return ". ".join((seen, *run.settings.warnings())).rstrip("."), {"workspace": workspace, "region": region}
 
 
-def _listed(name: CheckName, body: object) -> tuple[bool, str, dict[str, object]]:
-    """Read the answer to a search or a list, as _me does."""
-    key, what = ("data", "contacts") if name == "search" else ("conversations", "conversations")
-    right = isinstance(body, dict) and isinstance(body.get(key), list)
-    return right, "" if right else f"without a list of {what}", {}
-
-
-async def check_status_page(this: Round) -> CheckRecord:
-    """Ask the page's compatible and regional forms at once. The token is never sent there."""
-    base, region, clean = this.settings.status_url, this.settings.region, this.redactor.text
-    native, slug = f"/proxy/{urlsplit(base).netloc}", f"?subpage_slug={region}-hosting"
-    paths = ("/api/v2/summary.json", "/api/v2/incidents.json", native, f"{native}/incidents")
-    start = perf_counter()
-    urls = [base + path + (slug if native in path else "") for path in paths]
-    asked = (ask("GET", url, deadline=this.deadline, clock=this.clock, follow=True) for url in urls)
-    answers = await asyncio.gather(*asked)
-    read = [_page(this, answer, path) for answer, path in zip(answers, paths, strict=True)]
-    summary, incidents, page, listed = (body for body, _, _ in read)
-    reading = combine(read_compatible(summary, incidents, clean), read_native(page, listed, region, clean), region)
-    observed, error_type = reading.observed, None
-    if reading.outcome == "unknown":
-        error_type, why = _why_unread(paths, read)
-        observed = f"The status page could not be read ({why}). That does not mean that there is no incident."
-    found: dict[str, object] = {
-        "target": f"GET {this.redactor.url(base)}",
-        "duration_ms": round((perf_counter() - start) * 1000, 1),
-        "error_type": error_type,
-        "region": region,
-        "indicator": reading.indicator,
-        "vendor_incidents": reading.incidents,
-        "responses": tuple(raw for answer in answers for raw in this.raw(answer, STATUS_KEYS)),
-    }
-    return this.record("status_page", answers[0], reading.outcome, observed, **found)
-
-
-def _page(this: Round, answer: Answer, path: str) -> _PageAnswer:
-    """Judge one of the status page's answers."""
-    if answer.error_type:
-        return None, answer.error_type, this.why_not(answer)
-    if urlsplit(answer.url).path.rpartition("/")[2] != path.rpartition("/")[2]:
-        return None, "redirect", f"it redirects to {this.redactor.url(answer.url)}, which is another page"
-    if answer.status != 200:
-        return None, None, f"it answered {answer.status}"
-    body, error_type = parsed(answer)
-    if error_type:
-        return None, error_type, "it answered with something that is not JSON"
-    return body, None, ""
-
-
-def _why_unread(paths: Sequence[str], read: Sequence[_PageAnswer]) -> tuple[ErrorType | None, str]:
-    """Say why the page was not read: the compatible form's trouble counts, as every page has that one."""
-    for path, (_, error_type, why) in zip(paths[:2], read[:2], strict=True):
-        if why:
-            return error_type, f"{path}: {why}"
-    return "wrong_shape", "its JSON lacks the indicator, or a list of incidents that can be read"
-
-
-async def check_health(this: Round) -> CheckRecord:
+async def check_health(run: CheckRun) -> CheckRecord:
     """Ask our own health endpoint; without one there is nothing to ask, and the record says so."""
-    url, path = this.settings.health_url, this.settings.health_path
+    url, path = run.settings.health_url, run.settings.health_path
     if not url:
-        why = "Not asked: no health endpoint is configured. Set INTERCOM_HEALTH_URL to have it checked."
-        return this.not_asked("health", why)
-    answer = await ask("GET", url, deadline=this.deadline, clock=this.clock)
+        return run.not_asked("health", "no health endpoint is configured. Set INTERCOM_HEALTH_URL to have it checked.")
+    answer = await ask("GET", url, deadline=run.deadline, clock=run.clock)
     found, value = _health_value(answer, path)
-    shown = this.redactor.text(value, 80) if found else None
-    body = json.dumps({path: shown}, ensure_ascii=False) if found else this.redactor.page(answer.body)
-    outcome, observed = _health_judged(this, answer, shown, path)
+    shown = run.redactor.text(value, 80) if found else None
+    body = json.dumps({path: shown}, ensure_ascii=False) if found else run.redactor.page(answer.body)
+    outcome, observed = _health_judged(run, answer, shown, path)
     more: dict[str, object] = {
-        "target": f"GET {this.redactor.url(url)}",
+        "target": f"GET {run.redactor.url(url)}",
         "health_value": shown,
-        "responses": this.evidence(answer, body),
+        "responses": run.evidence(answer, body),
     }
     if not found and answer.status == 200 and not answer.error_type:
         more["error_type"] = "not_json" if value == "not_json" else "wrong_shape"
-    return this.record("health", answer, outcome, observed, **more)
+    return await run.record("health", answer, outcome, observed, **more)
 
 
-def _health_judged(this: Round, answer: Answer, value: str | None, path: str) -> tuple[Outcome, str]:
+def _health_judged(run: CheckRun, answer: Answer, value: str | None, path: str) -> tuple[Outcome, str]:
     """Say whether our service is well, and why we think so."""
     if answer.status is None:
-        return "failed", f"Our service's health endpoint gives no answer: {this.why_not(answer)}."
+        return "failed", f"Our service's health endpoint gives no answer: {run.why_not(answer)}."
     says = f"Our service says {path} = {value}"
     if answer.status >= 500:
         return "failed", f"Our service's health endpoint answered {answer.status}." + (f" {says}." if value else "")
     if answer.error_type:
-        return "unknown", f"Our service's health endpoint answered {answer.status}, but {this.why_not(answer)}."
+        return "unknown", f"Our service's health endpoint answered {answer.status}, but {run.why_not(answer)}."
     if answer.status >= 400:
         return "unknown", f"Our service's health endpoint answered {answer.status}. Check INTERCOM_HEALTH_URL."
     if value is None:
         return "unknown", f"Our service's health endpoint has nothing at {path}. Check INTERCOM_HEALTH_PATH."
-    return ("ok" if value.lower() in HEALTHY else "failed"), f"{says}, in {in_time(answer.duration_ms)}."
+    return ("ok" if value.lower() in HEALTHY else "failed"), f"{says}, in {milliseconds(answer.duration_ms)}."
 
 
 def _health_value(answer: Answer, path: str) -> tuple[bool, str]:
@@ -336,29 +298,17 @@ def _health_value(answer: Answer, path: str) -> tuple[bool, str]:
     return (True, str(value)) if plain else (False, "wrong_shape")
 
 
-async def check_network(this: Round) -> CheckRecord:
-    """Resolve, connect and shake hands with the API's host, without credentials, and send nothing."""
-    url = this.settings.base_url
-    answer = await reach(url, deadline=this.deadline, clock=this.clock)
+async def check_network(run: CheckRun) -> CheckRecord:
+    """Resolve, connect and do the TLS handshake with the API's host, without credentials, and send nothing."""
+    url = run.settings.base_url
+    answer = await reach(url, deadline=run.deadline, clock=run.clock)
     host, phases = urlsplit(url).hostname, answer.phases
-    target = this.redactor.url(url)
+    found: dict[str, object] = {
+        "target": run.redactor.url(url),
+        "answered_by": "proxy" if answer.proxy_status else None,
+    }
     if answer.error_type:
-        return this.record("network", answer, "failed", f"Cannot reach the API: {this.why_not(answer)}.", target=target)
+        return await run.record("network", answer, "failed", f"Cannot reach the API: {run.why_not(answer)}.", **found)
     spent = (("resolved", phases.dns_ms), ("connected", phases.connect_ms), ("TLS", phases.tls_ms))
-    steps = ", ".join(f"{word} in {in_time(ms)}" for word, ms in spent if ms is not None)
-    return this.record("network", answer, "ok", f"{host} can be reached: {steps}.", target=target)
-
-
-def parsed(answer: Answer) -> tuple[object, ErrorType | None]:
-    """Return the parsed body of an answer, or None and why there is none."""
-    if answer.error_type:
-        return None, answer.error_type
-    try:
-        return answer.json(), None
-    except ValueError:
-        return None, "not_json"
-
-
-def in_time(duration_ms: float) -> str:
-    """Return a duration as people say it: 152 ms, 2.3 s."""
-    return f"{duration_ms:.0f} ms" if duration_ms < 1000 else f"{duration_ms / 1000:.1f} s"
+    steps = ", ".join(f"{word} in {milliseconds(ms)}" for word, ms in spent if ms is not None)
+    return await run.record("network", answer, "ok", f"{host} can be reached: {steps}.", **found)

@@ -1,10 +1,10 @@
-"""One question to the world: asked within a deadline, answered within bounds, and whatever happens is an answer."""
+"""The HTTP client of the checks: one request within a deadline and bounds, whose failures are answers too."""
 
 import asyncio
 import ipaddress
 import json
 import logging
-import os
+import re
 import socket
 import ssl
 import sys
@@ -14,7 +14,6 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
 from time import perf_counter
 from typing import Any, Literal
 from urllib.parse import urljoin
@@ -22,7 +21,8 @@ from urllib.parse import urljoin
 from pydantic import SecretStr
 
 from intercom_kit import __version__
-from intercom_kit.records import ErrorType, Phases
+from intercom_kit.collect.network import is_private, no_verification, reason_of, root_of, tls_context, tls_problem
+from intercom_kit.records import ErrorType, Phases, TlsProblem
 from intercom_kit.settings import LOOPBACK
 
 # httpx does without its own command line where that cannot be imported; it would take as long as the rest of httpx.
@@ -43,10 +43,11 @@ _WAITED: dict[Stage, str] = {
     "first_byte": "connected to {host}, but nothing came back",
     "body": "{host} began to answer, but did not end",
 }
-_ASKING = ContextVar("_ASKING", default=False)
+_PROXY_STATUS = re.compile(r"([1-5]\d\d)(?!\d)")
+_LOGS_NOTHING = ContextVar("_LOGS_NOTHING", default=False)
 
 for _name in ("httpx", "httpcore.http11"):  # a webhook's URL is a secret, and an answer may repeat the token
-    logging.getLogger(_name).addFilter(lambda _: not _ASKING.get())
+    logging.getLogger(_name).addFilter(lambda _: not _LOGS_NOTHING.get())
 
 
 def utc_now() -> datetime:
@@ -56,11 +57,12 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one question.
+    """What came of one request.
 
     url: the one that answered, after redirects. started_at: UTC; duration_ms: until the body was read or given up.
     status: None when no answer came. headers: lower-case names. body: decompressed, at most BODY_LIMIT bytes; that of
     a redirect is not read. error_type: why the answer is none or not whole; detail: the same in plain words.
+    tls_problem: why the certificate was refused. proxy_status: what a proxy answered to CONNECT when it refused.
     """
 
     url: str
@@ -72,6 +74,8 @@ class Answer:
     body: bytes = field(default=b"", repr=False)
     error_type: ErrorType | None = None
     detail: str = ""
+    tls_problem: TlsProblem | None = None
+    proxy_status: int | None = None
 
     def json(self) -> object:
         """Return the parsed body; raises ValueError when it is not JSON, or nested too deep to be meant."""
@@ -93,7 +97,7 @@ async def ask(
     follow: bool = False,
     clock: Clock = utc_now,
 ) -> Answer:
-    """Ask one question; always returns an answer, at the latest at `deadline` (on the running loop's clock, seconds).
+    """Send one request; always returns an answer, at the latest at `deadline` (on the running loop's clock, seconds).
 
     token: sent as a bearer token, and then redirects are never followed; follow: follow redirects, at most five.
     """
@@ -107,7 +111,7 @@ async def ask(
         await hop.send(method, sent, content, deadline)
         if hop.status not in REDIRECTS:
             break
-        onward = hop.onward() if follow and not token else None
+        onward = await hop.onward(deadline) if follow and not token else None
         if onward is None or not redirects_left:
             hop.error = "redirect", f"{hop.host} redirects {'elsewhere' if redirects_left else 'without end'}"
             break
@@ -116,31 +120,41 @@ async def ask(
 
 
 async def reach(url: str, *, deadline: float, clock: Clock = utc_now) -> Answer:
-    """Resolve, connect and shake hands with a URL's host, and send nothing; always returns an answer."""
+    """Resolve, connect and do the TLS handshake with a URL's host, and send nothing; always returns an answer."""
     started_at, start = clock(), perf_counter()
     hop = _Hop(url, connect_only=True)
-    with suppress(_ReachedError):
+    with suppress(_ConnectedError):
         await hop.send("HEAD", {}, b"", deadline)
     return hop.answer(started_at, start)
 
 
-class _ReachedError(Exception):
-    """The connection stands: nothing more was asked."""
+async def peer_certificate(url: str, *, deadline: float) -> bytes | None:
+    """Return the certificate (DER) that a URL's host presents, trusted or not; sends nothing. None without one."""
+    hop = _Hop(url, connect_only=True, verify=False)
+    with suppress(_ConnectedError):
+        await hop.send("HEAD", {}, b"", deadline)
+    return hop.certificate
+
+
+class _ConnectedError(Exception):
+    """The connection is made: nothing more was to be done."""
 
 
 class _Hop:
     """One request without its redirects, and how far it got."""
 
-    def __init__(self, url: str, *, connect_only: bool = False) -> None:
+    def __init__(self, url: str, *, connect_only: bool = False, verify: bool = True) -> None:
         self.url = url
+        self.certificate: bytes | None = None
         self.status: int | None = None
         self.headers: dict[str, str] = {}
         self.body = bytearray()
         self.error: tuple[ErrorType, str] | None = None
-        self._connect_only = connect_only
+        self._connect_only, self._verify = connect_only, verify
         self._peer = ""  # what is connected to: the host, or its proxy
         self._socket: Any = None
         self._root: BaseException | None = None
+        self._proxy_status: int | None = None
         self._stage: Stage | None = None
         self._since = 0.0
         self._spent: dict[str, float] = {}
@@ -150,7 +164,7 @@ class _Hop:
         return httpx.URL(self.url).host
 
     async def send(self, method: str, headers: Mapping[str, str], content: bytes, deadline: float) -> None:
-        """Send the request and read the answer; a failure is noted, not raised."""
+        """Send the request and read the answer; a failure is kept, not raised."""
         try:
             with _unlogged():
                 async with asyncio.timeout_at(deadline):
@@ -164,15 +178,18 @@ class _Hop:
         finally:
             self._enter(None)
 
-    def onward(self) -> str | None:
-        """Return where a redirect leads, or None where it may not be followed: out of https, or nowhere."""
+    async def onward(self, deadline: float) -> str | None:
+        """Return where a redirect leads, or None where it may not be followed: out of https, or to a private host."""
         try:
             url = httpx.URL(urljoin(self.url, self.headers["location"]))
         except (KeyError, ValueError, httpx.InvalidURL):
             return None
         stays_open = self.url.startswith("http:") and url.scheme == "http" and url.host in LOOPBACK
-        safe = url.scheme == "https" or stays_open
-        return str(url) if safe and url.host and not url.userinfo else None
+        if not (url.scheme == "https" or stays_open) or not url.host or url.userinfo:
+            return None
+        if url.host != self.host and await is_private(url.host, deadline) and not await is_private(self.host, deadline):
+            return None
+        return str(url)
 
     def answer(self, started_at: datetime, start: float) -> Answer:
         """Return what came of it; start: when it was begun, on perf_counter's clock."""
@@ -187,6 +204,8 @@ class _Hop:
             body=bytes(self.body[:BODY_LIMIT]),
             error_type=error_type,
             detail=detail,
+            tls_problem=tls_problem(self._root) if error_type == "tls" else None,
+            proxy_status=self._proxy_status,
         )
 
     async def _exchange(self, method: str, headers: Mapping[str, str], content: bytes) -> None:
@@ -205,10 +224,10 @@ class _Hop:
     def _client(self) -> httpx.AsyncClient:
         """Return a client for this request alone; loopback never goes through the environment's proxy."""
         outside = self.host not in LOOPBACK
-        context = tls_context() if self.url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        hooks = {"response": [self._note]}
+        context = tls_context() if self._verify and self.url.startswith("https:") else no_verification()
+        hooks = {"response": [self._keep_head]}
         try:
-            return httpx.AsyncClient(verify=context, trust_env=outside, timeout=None, event_hooks=hooks)  # noqa: S113  # the deadline stands above
+            return httpx.AsyncClient(verify=context, trust_env=outside, timeout=None, event_hooks=hooks)  # noqa: S113  # `send` sets the deadline
         except (ImportError, ValueError, httpx.InvalidURL):
             self.error = "connect", "the environment names a proxy that cannot be used. Check HTTPS_PROXY and ALL_PROXY"
             raise httpx.ProxyError("unusable") from None
@@ -217,7 +236,7 @@ class _Hop:
         """Follow the steps of a request; a request to a proxy, for a connection through it, is part of connecting."""
         exception, step = info.get("exception"), event.partition(".")[2]
         if isinstance(exception, BaseException):  # the cause is dropped on the way up
-            self._root = self._root or _root(exception)
+            self._root = self._root or root_of(exception)
         if step == "connect_tcp.started":
             self._peer = str(info["host"])
             if self._connect_only:
@@ -227,24 +246,26 @@ class _Hop:
             self._socket = info["return_value"]
         elif step == "start_tls.started":
             self._enter("tls")
+        elif step == "start_tls.complete" and not self._verify:
+            self.certificate = info["return_value"].get_extra_info("ssl_object").getpeercert(binary_form=True)
         elif step == "send_request_headers.started":
             if info["request"].method == b"CONNECT":
                 self._peer = self.host
                 return
             self._enter(None if self._connect_only else "first_byte")
             if self._connect_only:
-                raise _ReachedError
+                raise _ConnectedError
 
     async def _resolve(self, port: int) -> None:
-        """Resolve a name before connecting does so again, to see the time of it apart."""
+        """Resolve a name before connecting does so again, to measure it by itself."""
         with suppress(ValueError):
             ipaddress.ip_address(self._peer)
             return
         self._enter("dns")
         await asyncio.get_running_loop().getaddrinfo(self._peer.encode(), port, type=socket.SOCK_STREAM)
 
-    async def _note(self, response: httpx.Response) -> None:
-        """Note what came before the body: httpx itself fails on a redirect to what is no URL."""
+    async def _keep_head(self, response: httpx.Response) -> None:
+        """Keep what came before the body: httpx itself fails on a redirect to what is no URL."""
         self._enter("body")
         self.status = response.status_code
         self.headers = dict(response.headers.items())
@@ -284,16 +305,18 @@ class _Hop:
 
     def _explain(self, error: Exception) -> tuple[ErrorType, str]:
         """Tell a failure by the stage it came in; texts of exceptions stay out unless they are known to be harmless."""
-        host, root = self.host, self._root or _root(error)
+        host, root = self.host, self._root or root_of(error)
         if isinstance(error, httpx.ProxyError):
-            return "connect", f"the proxy refused to connect to {host}"
+            status = _PROXY_STATUS.match(str(error))
+            self._proxy_status = int(status[1]) if status else None
+            return "connect", f"the proxy refused to connect to {host}{f' ({status[1]})' if status else ''}"
         if isinstance(root, socket.gaierror):
-            return "dns", f"the name {self._peer} does not resolve ({_reason(root)})"
+            return "dns", f"the name {self._peer} does not resolve ({reason_of(root)})"
         if self._stage in ("connect", None):
-            return "connect", f"no connection to {self._peer} ({_reason(root)})"
+            return "connect", f"no connection to {self._peer} ({reason_of(root)})"
         if self._stage == "tls" or isinstance(root, ssl.SSLError):
             what = "handshake with" if self._stage == "tls" else "connection to"
-            return "tls", f"the TLS {what} {host} failed ({_reason(root)})"
+            return "tls", f"the TLS {what} {host} failed ({reason_of(root)})"
         closed = "disconnected" in str(error) or "peer closed" in str(error)
         if closed or not isinstance(error, httpx.ProtocolError):
             when = "before it answered" if self._stage == "first_byte" else "in the middle of the answer"
@@ -301,40 +324,10 @@ class _Hop:
         return "protocol", f"{host} answered with something that is not HTTP"
 
 
-@cache
-def tls_context() -> ssl.SSLContext:
-    """Return the one TLS context: the system's certificates (SSL_CERT_FILE counts), httpx's where it has none."""
-    context = ssl.create_default_context()
-    if not context.cert_store_stats()["x509_ca"]:
-        context = httpx.create_ssl_context(trust_env=False)
-        context.load_default_certs()  # a folder of certificates is read only when one of them is needed
-    return context
-
-
 @contextmanager
 def _unlogged() -> Iterator[None]:
-    before = _ASKING.set(True)
+    before = _LOGS_NOTHING.set(True)
     try:
         yield
     finally:
-        _ASKING.reset(before)
-
-
-def _root(error: BaseException) -> BaseException:
-    """Return the exception at the bottom of a chain of causes; of several addresses, what the first one said."""
-    while cause := error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__:
-        error = cause
-    return error
-
-
-def _reason(root: BaseException) -> str:
-    """Return what the system said, of the kinds of exception whose texts are its own."""
-    if isinstance(root, ssl.SSLCertVerificationError):
-        return root.verify_message
-    if isinstance(root, ssl.SSLError):
-        return (root.reason or "not TLS").replace("_", " ").lower()
-    if isinstance(root, socket.gaierror):
-        return (root.strerror or "no address").lower()
-    if isinstance(root, OSError) and root.errno:
-        return os.strerror(root.errno).lower()
-    return "the other side closed it"
+        _LOGS_NOTHING.reset(before)

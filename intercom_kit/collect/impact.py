@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from intercom_kit.collect.apart import start_apart
 from intercom_kit.collect.api import ask_api, rate_limit
 from intercom_kit.collect.http import Answer, utc_now
 from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.collect.network import in_background
 from intercom_kit.collect.notes import NOTE_LIMIT
 from intercom_kit.errors import EvidenceError, InputError
 from intercom_kit.protocol import WINDOW_S
@@ -54,7 +54,7 @@ def count_conversations(settings: Settings, since: datetime, until: datetime, *,
     settings.require_token()
     if since >= until:
         raise InputError(f"The span ends before it begins: {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC.")
-    return start_apart(lambda: _count(settings, since, until, sleep)).result()
+    return in_background(lambda: _count(settings, since, until, sleep)).result()
 
 
 def add_count(

@@ -12,19 +12,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from intercom_kit.collect.apart import start_apart
-from intercom_kit.collect.api import SEARCH, ask_api, error_of
-from intercom_kit.collect.checks import Round, check_api, check_health, parsed
+from intercom_kit.collect.api import SEARCH, ask_api, error_of, parsed
+from intercom_kit.collect.check_run import CheckRun
+from intercom_kit.collect.checks import check_api, check_health, start_run
 from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.collect.rollout import kubectl, run_command, shown
-from intercom_kit.collect.secret_manager import Held, SecretManager, same
+from intercom_kit.collect.network import in_background
+from intercom_kit.collect.secret_store import Held, SecretManager, kubectl, run_command, same, shown
 from intercom_kit.errors import SecretError
 from intercom_kit.records import CheckRecord, Event, EventKind, Record, UtcTime
 from intercom_kit.redaction import Redactor
-from intercom_kit.settings import Settings, is_plain
+from intercom_kit.settings import LOOPBACK, Settings, is_plain
 
 StepName = Literal["token", "workspace", "scopes", "secret", "rollout", "health"]
 StepOutcome = Literal["ok", "failed", "unknown", "planned"]
@@ -42,6 +43,7 @@ PROBES: tuple[tuple[str, str, str, dict[str, object] | None], ...] = (
     ("list conversations", "GET", "/conversations?per_page=1", None),
     ("search conversations", "POST", "/conversations/search", SEARCH),
 )
+READS = ("allowed", "refused", "unclear")
 HEALTHY_IN_A_ROW = 2  # a rolling restart may answer from a new and from an old pod in turn
 PATIENCE_S = 300.0
 EVERY_S = 1.0
@@ -69,13 +71,15 @@ Agree = Callable[[TokenStep], bool]
 class _Look:
     """What the API tells of a token.
 
-    me: GET /me; allowed, refused, untold: the reads of PROBES by what came of them, none where the token is nobody's.
+    me: GET /me; elsewhere: what other regions know of a refused token, in words. allowed, refused, unclear: the reads
+    of PROBES by what came of them, none where the token is nobody's.
     """
 
     me: CheckRecord
+    elsewhere: str = ""
     allowed: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
-    untold: tuple[str, ...] = ()
+    unclear: tuple[str, ...] = ()
 
     @property
     def valid(self) -> bool:
@@ -145,7 +149,12 @@ def rotate_token(
     if not steps.failed:
         stored = _store(steps, manager or SecretManager(settings.secret_id), settings, new, agree)
     if not steps.failed:
-        rolled_out = _roll_out(steps, rollout or kubectl(settings.deployment), new, agree if stored else _never)
+        rolled_out = _roll_out(
+            steps,
+            rollout or kubectl(settings.deployment),
+            Redactor(new, *settings.secrets()),
+            agree if stored else _never,
+        )
     if not steps.failed:
         _await_health(steps, settings, patience_s if rolled_out else 0.0)
     return tuple(steps.taken)
@@ -166,7 +175,7 @@ def _verify(steps: _Steps, settings: Settings, new: SecretStr | None, folder: In
         steps.add("token", "failed", text)
         return
     seen, *rest = _look_at(settings, token, *([old] if old else []))
-    steps.add("token", "ok" if seen.valid else "failed", seen.me.observed)
+    steps.add("token", "ok" if seen.valid else "failed", f"{seen.me.observed} {seen.elsewhere}".strip())
     if seen.valid:
         before = next((look for look in rest if look.valid), None)
         known = before.me.workspace if before else _workspace_of(folder)
@@ -180,39 +189,51 @@ def _look_at(settings: Settings, *tokens: SecretStr) -> tuple[_Look, ...]:
     async def looks() -> tuple[_Look, ...]:
         return tuple(await asyncio.gather(*(_look(settings, token) for token in tokens)))
 
-    return start_apart(looks).result()
+    return in_background(looks).result()
 
 
 async def _look(settings: Settings, token: SecretStr) -> _Look:
-    """Ask who a token is and, if it is anybody, what it may read."""
-    this = Round(
-        settings.model_copy(update={"token": token}),
-        Redactor(token),
-        f"token-{secrets.token_hex(3)}",
-        asyncio.get_running_loop().time() + 2 * settings.timeout_s,
-    )
-    me = await check_api(this)
+    """Ask who a token is and, if it is anybody, what it may read; after a 401, which other region knows it."""
+    mine = settings.model_copy(update={"token": token})
+    run = start_run(mine, f"token-{secrets.token_hex(3)}", time_limits=2)
+    me = await check_api(run)
     if me.outcome != "ok":
-        return _Look(me)
-    told = await asyncio.gather(*(_probe(this, *probe[1:]) for probe in PROBES))
-    by_answer = {word: tuple(p[0] for p, t in zip(PROBES, told, strict=True) if t == word) for word in set(told)}
-    return _Look(me, **by_answer)
+        return _Look(me, elsewhere=await _elsewhere(run) if me.http_status == 401 else "")
+    told = await asyncio.gather(*(_probe(run, *probe[1:]) for probe in PROBES))
+    by_answer = {word: tuple(p[0] for p, t in zip(PROBES, told, strict=True) if t == word) for word in READS}
+    return _Look(me, "", *by_answer.values())
 
 
-async def _probe(this: Round, method: str, path: str, body: dict[str, object] | None) -> str:
-    """Tell whether a read is allowed, refused, or neither can be told."""
-    answer = await ask_api(this.settings, method, path, body=body, deadline=this.deadline)
+async def _elsewhere(run: CheckRun) -> str:
+    """Ask the other regions' API about a refused token, and say what they know; a drill's stays on this machine."""
+    settings = run.settings
+    private = urlsplit(settings.base_url).hostname in LOOPBACK
+    others = {region: url for region, url in settings.api_hosts.items() if region != settings.region}
+    others = {region: url for region, url in others.items() if urlsplit(url).hostname in LOOPBACK or not private}
+    there = (settings.model_copy(update={"base_url_override": url}) for url in others.values())
+    answers = await asyncio.gather(*(ask_api(other, "GET", "/me", deadline=run.deadline) for other in there))
+    statuses = dict(zip(others, (answer.status for answer in answers), strict=True))
+    if home := next((region for region, status in statuses.items() if status == 200), None):
+        return f"But region {home} knows this token. Set INTERCOM_REGION={home}; a new token would not help."
+    if statuses and set(statuses.values()) == {401}:
+        return f"The other regions ({', '.join(statuses)}) do not know it either."
+    return f"A token of another region than {settings.region} looks the same: check INTERCOM_REGION."
+
+
+async def _probe(run: CheckRun, method: str, path: str, body: dict[str, object] | None) -> str:
+    """Tell whether a read is allowed, refused, or neither is clear."""
+    answer = await ask_api(run.settings, method, path, body=body, deadline=run.deadline)
     if answer.status == 200 and not answer.error_type:
         return "allowed"
-    lacks = answer.status == 403 or error_of(parsed(answer)[0], this.redactor)[0] == "token_unauthorized"
-    return "refused" if lacks else "untold"
+    lacks = answer.status == 403 or error_of(parsed(answer)[0], run.redactor).code == "token_unauthorized"
+    return "refused" if lacks else "unclear"
 
 
 def _compare_workspace(steps: _Steps, settings: Settings, seen: _Look, known: str | None, *, is_new: bool) -> None:
     """Compare with the workspace that is known, of the old token or the incident's checks, and with the region."""
     me = seen.me
-    where = f"workspace {me.workspace or 'without an id'} in {me.region or 'an untold region'}"
-    if me.region and me.region != settings.region:
+    where = f"workspace {me.workspace or 'without an id'} in {me.region or 'an unknown region'}"
+    if me.region in settings.api_hosts and me.region != settings.region:
         steps.add("workspace", "failed", f"The token is for {where}, but INTERCOM_REGION says {settings.region}.")
     elif known and known != me.workspace:
         steps.add("workspace", "failed", f"The token is for {where}, but until now it was workspace {known}.")
@@ -231,16 +252,13 @@ def _workspace_of(folder: IncidentFolder | None) -> str | None:
 
 def _compare_scopes(steps: _Steps, seen: _Look, before: _Look | None) -> None:
     """Tell what the token may read; the API tells no scope but by refusing."""
-    told = "; ".join(
-        f"{word}: {', '.join(names)}"
-        for word, names in (("allowed", seen.allowed), ("refused", seen.refused), ("could not be told", seen.untold))
-        if names
-    )
+    by_answer = zip(READS, (seen.allowed, seen.refused, seen.unclear), strict=True)
+    told = "; ".join(f"{word}: {', '.join(names)}" for word, names in by_answer if names)
     lost = [name for name in seen.refused if before and name in before.allowed]
     if lost:
         fix = "Add the scope in the Developer Hub, and regenerate the token"
         steps.add("scopes", "failed", f"The old token may {' and '.join(lost)}, the new one may not. {fix}.")
-    elif seen.refused or seen.untold:
+    elif seen.refused or seen.unclear:
         steps.add("scopes", "unknown", f"Reads, {told}. Does the app need what is refused?")
     else:
         steps.add("scopes", "ok", f"Reads, {told}. Scopes for writing cannot be told without writing.")
@@ -260,7 +278,7 @@ def _store(steps: _Steps, manager: SecretManager, settings: Settings, new: Secre
     except SecretError as error:
         steps.add("secret", "failed", str(error))
         return False
-    text = f"The new token stands in the secret {manager.secret_id}, version {version}; read back and equal."
+    text = f"The new token is in the secret {manager.secret_id}, version {version}; read back and equal."
     steps.add("secret", "ok", text)
     return True
 
@@ -278,16 +296,17 @@ def _plan_to_store(steps: _Steps, manager: SecretManager, held: Held, settings: 
     return steps.add("secret", "planned", text, "" if held.key else by_hand)
 
 
-def _roll_out(steps: _Steps, commands: Sequence[Sequence[str]], new: SecretStr, agree: Agree) -> bool:
+def _roll_out(steps: _Steps, commands: Sequence[Sequence[str]], clean: Redactor, agree: Agree) -> bool:
     """Run the rollout's commands; tell whether all succeeded."""
-    line = shown(commands)
+    line = clean.without_secrets(shown(commands))
     if not agree(steps.add("rollout", "planned", "The app restarts, so that it picks the new token up.", line)):
         return False
     for command in commands:
         ok, said = run_command(command)
-        said = Redactor(new).text(said).rstrip(".")
+        said = clean.text(said).rstrip(".")
         if not ok:
-            text = f"{shlex.join(command)} failed: {said}. The new token is stored, but the app may not use it yet."
+            failed = clean.without_secrets(shlex.join(command))
+            text = f"{failed} failed: {said}. The new token is stored, but the app may not use it yet."
             steps.add("rollout", "failed", text, line)
             return False
     steps.add("rollout", "ok", f"The app was restarted: {said}.", line)
@@ -303,15 +322,14 @@ def _await_health(steps: _Steps, settings: Settings, patience_s: float) -> None:
     if not patience_s:
         steps.add("health", "planned", f"Our service is asked until it says that {settings.health_path} is healthy.")
         return
-    outcome, observed = start_apart(lambda: _healthy(settings, patience_s)).result()
+    outcome, observed = in_background(lambda: _healthy(settings, patience_s)).result()
     steps.add("health", outcome, observed)
 
 
 async def _healthy(settings: Settings, patience_s: float) -> tuple[StepOutcome, str]:
     started, in_a_row = time.monotonic(), 0
     while True:
-        deadline = asyncio.get_running_loop().time() + settings.timeout_s
-        check = await check_health(Round(settings, settings.redactor, "token", deadline))
+        check = await check_health(start_run(settings, "token"))
         in_a_row = in_a_row + 1 if check.outcome == "ok" else 0
         waited_s = time.monotonic() - started
         if in_a_row == HEALTHY_IN_A_ROW:

@@ -57,7 +57,7 @@ def admin(region: Region) -> Json:
             "secure": False,
             "identity_verification": False,
             "timezone": "Etc/UTC",
-            "region": region.upper(),
+            "region": {"us": "US", "eu": "Europe", "au": "AU"}[region],  # words, as seen
         },
         "avatar": {"type": "avatar", "image_url": "https://static.example.com/avatars/128.png"},
         "has_inbox_seat": True,

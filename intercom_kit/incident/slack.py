@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from pydantic import SecretStr
 
-from intercom_kit.collect.apart import start_apart
 from intercom_kit.collect.http import Answer, ask
+from intercom_kit.collect.network import in_background
 from intercom_kit.errors import SendError
 
 ATTEMPTS = 5
@@ -56,7 +56,7 @@ def send_update(webhook_url: SecretStr, text: str, blocks: Sequence[dict[str, ob
     Raises SendError naming what Slack said and the next step.
     """
     message = json.dumps({"text": escape(text), "blocks": list(blocks)} if blocks else {"text": escape(text)})
-    start_apart(lambda: _post(webhook_url, message.encode())).result()
+    in_background(lambda: _post(webhook_url, message.encode())).result()
 
 
 async def _post(webhook_url: SecretStr, message: bytes) -> None:

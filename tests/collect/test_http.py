@@ -15,7 +15,8 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from intercom_kit.collect.http import Answer, ask, reach, tls_context
+from intercom_kit.collect.http import Answer, ask, reach
+from intercom_kit.collect.network import tls_context
 from tests.conftest import PATIENCE_S
 from tests.servers import TOKEN, Misbehave, Server, answer, hang, read_request
 
@@ -328,7 +329,7 @@ def test_a_proxy_that_refuses_is_a_failure_to_connect(misbehave: Misbehave, monk
     proxy = misbehave(answer("", "407 Proxy Authentication Required"))
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
     got = _ask("https://api.example.test/me")
-    assert (got.error_type, got.detail) == ("connect", "the proxy refused to connect to api.example.test")
+    assert (got.error_type, got.detail) == ("connect", "the proxy refused to connect to api.example.test (407)")
 
 
 def test_a_proxy_that_hangs_is_no_connection_to_the_host(misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from intercom_kit.collect.signature import verify_signature
+from intercom_kit.collect.api import verify_signature
 from intercom_kit.errors import InputError
 
 # RFC 2202, test case 2 for HMAC-SHA-1.

@@ -2,15 +2,16 @@
 
 import json
 import socket
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from intercom_kit.collect.checks import run_checks
-from intercom_kit.collect.status_page import Reading, combine, read_compatible, read_native
-from intercom_kit.records import CheckRecord
+from intercom_kit.collect.page_forms import read_compatible, read_native, read_widget
+from intercom_kit.collect.status_page import KEPT_KEYS, Reading, combine
+from intercom_kit.records import CheckRecord, Component
 from intercom_kit.redaction import STATUS_KEYS, Redactor
 from intercom_kit.settings import Settings, load_settings
 from tests.conftest import PATIENCE_S
@@ -79,10 +80,34 @@ NATIVE_LIST = {
 }
 
 
+WIDGET = {  # incident.io's documented widget form
+    "ongoing_incidents": [
+        {
+            "id": "01I",
+            "name": "REST API errors",
+            "status": "identified",
+            "last_update_at": "2026-09-10T00:58:00Z",
+            "last_update_message": "We are rolling back.",
+            "current_worst_impact": "full_outage",
+            "affected_components": [{"id": "01A", "name": "REST API", "current_status": "full_outage"}],
+        }
+    ],
+    "in_progress_maintenances": [],
+    "scheduled_maintenances": [{"id": "m", "name": "Later", "status": "maintenance_scheduled"}],
+}
+NOW = datetime(2026, 9, 10, 1, 0, tzinfo=UTC)
+
+
 def _read(
-    summary: object = None, incidents: object = None, page: object = None, listed: object = None, region: str = "us"
+    summary: object = None,
+    incidents: object = None,
+    page: object = None,
+    listed: object = None,
+    widget: object = None,
+    region: str = "us",
 ) -> Reading:
-    return combine(read_compatible(summary, incidents, clean), read_native(page, listed, region, clean), region)
+    forms = read_compatible(summary, incidents, clean, NOW), read_native(page, listed, region, clean, NOW)
+    return combine(*forms, read_widget(widget, clean, NOW), region)
 
 
 def test_an_unresolved_incident_is_told_with_all_that_is_known() -> None:
@@ -211,7 +236,8 @@ def test_the_regional_form_tells_its_region() -> None:
     assert incident.components == ("REST API",)
     assert incident.since == datetime(2026, 4, 27, 11, 37, tzinfo=UTC)
     assert "for us “REST API errors”" in reading.observed
-    assert "REST API: full outage" in reading.observed
+    assert reading.components == (Component(name="REST API", status="major_outage", regions=("us",)),)
+    assert "REST API: major outage" in reading.observed
 
 
 def test_the_regional_form_is_filled_from_the_other() -> None:
@@ -265,6 +291,106 @@ def test_words_of_the_page_are_scrubbed() -> None:
     assert "\x1b" not in reading.observed
 
 
+@pytest.mark.parametrize(
+    ("forms", "regions"),
+    [
+        ({"summary": QUIET | {"components": [{"name": "REST API", "status": "major_outage"}], "incidents": []}}, ()),
+        ({"page": NATIVE_QUIET | {"summary": NATIVE_LOUD["summary"] | {"ongoing_incidents": []}}}, ("us",)),
+        ({"widget": {"ongoing_incidents": [WIDGET["ongoing_incidents"][0] | {"status": "monitoring"}]}}, ()),  # type: ignore[index]
+    ],
+    ids=["compatible", "native", "widget"],
+)
+def test_a_component_in_outage_is_read_in_every_form(forms: dict[str, object], regions: tuple[str, ...]) -> None:
+    """Each form's components that are not operational are given with Statuspage's word for their status."""
+    reading = _read(**forms)  # type: ignore[arg-type]
+    assert reading.outcome == "failed"
+    assert reading.components == (Component(name="REST API", status="major_outage", regions=regions),)
+
+
+@pytest.mark.parametrize(
+    ("name", "group", "regions"),
+    [
+        ("REST API (EU)", None, ("eu",)),
+        ("REST API", "Australia hosting", ("au",)),
+        ("REST API", "US hosting", ("us",)),
+        ("REST API", "Developer", ()),
+    ],
+)
+def test_a_component_is_of_the_region_that_it_or_its_group_names(
+    name: str, group: str | None, regions: tuple[str, ...]
+) -> None:
+    """Pages that list a component for each region say so in its name, or in that of its group."""
+    listed = [{"id": "g", "name": group, "group": True, "status": "partial_outage"}] if group else []
+    part = {"id": "c", "name": name, "status": "partial_outage", "group_id": "g" if group else None}
+    (component,) = _read(QUIET | {"components": [*listed, part], "incidents": []}).components
+    assert component.regions == regions
+
+
+def test_the_widgets_form_alone_is_enough() -> None:
+    """A page that serves no other form is read by its widget: its incident, update and rating, or its quiet."""
+    reading = _read(widget=WIDGET)
+    assert (reading.outcome, reading.indicator) == ("failed", "critical")
+    (incident,) = reading.incidents
+    assert (incident.name, incident.impact, incident.components) == ("REST API errors", "critical", ("REST API",))
+    assert (incident.latest_update, incident.updated_at) == ("We are rolling back.", NOW - timedelta(minutes=2))
+    assert _read(widget={"ongoing_incidents": []}).outcome == "ok"
+    assert _read(LOUD, widget=WIDGET | {"ongoing_incidents": []}).outcome == "failed"
+
+
+@pytest.mark.parametrize(
+    ("key", "form"),
+    [("scheduled_until", "summary"), ("ends_at", "page"), ("scheduled_end_at", "widget")],
+)
+def test_the_announced_end_of_a_maintenance_is_read(key: str, form: str) -> None:
+    """Each form has a word of its own for it; it is shown."""
+    begun = {"id": "m", "name": "Database", "status": "maintenance_in_progress", key: "2026-09-10T00:40:00Z"}
+    bodies = {
+        "summary": QUIET | {"incidents": [], "scheduled_maintenances": [begun]},
+        "page": {"summary": {"affected_components": [], "ongoing_incidents": [], "scheduled_maintenances": [begun]}},
+        "widget": {"ongoing_incidents": [], "in_progress_maintenances": [begun]},
+    }
+    reading = _read(**{form: bodies[form]})  # type: ignore[arg-type]
+    (maintenance,) = reading.incidents
+    assert (maintenance.kind, maintenance.until) == ("maintenance", NOW - timedelta(minutes=20))
+    assert "announced until 2026-09-10 00:40 UTC" in reading.observed
+
+
+@pytest.mark.parametrize(("ago_min", "is_told"), [(2, True), (59, True), (61, False), (60 * 24, False)])
+def test_what_was_resolved_within_the_hour_is_told(ago_min: int, is_told: bool) -> None:
+    """An incident that was resolved lately is no open one, and is given with its time; an older one is not."""
+    when = (NOW - timedelta(minutes=ago_min)).isoformat()
+    over = INCIDENT | {"status": "resolved", "resolved_at": when}
+    impacts = [{"component_id": "01A", "status": "full_outage", "end_at": when}]
+    native = {"id": "01I", "name": "Elevated errors", "status": "resolved", "component_impacts": impacts}
+    for reading in (_read(QUIET, {"incidents": [over]}), _read(page=NATIVE_QUIET, listed={"incidents": [native]})):
+        assert (reading.outcome, reading.incidents) == ("ok", ())
+        assert [one.name for one in reading.resolved] == ["Elevated errors"] * is_told
+        assert [one.resolved_at for one in reading.resolved] == [NOW - timedelta(minutes=ago_min)] * is_told
+        assert ("Resolved" in reading.observed) == is_told
+
+
+@pytest.mark.parametrize(
+    ("name", "update", "regions"),
+    [
+        ("Errors on the REST API in Europe", "", ("eu",)),
+        ("REST API errors for EU hosted workspaces", "", ("eu",)),
+        ("European customers see delays", "", ("eu",)),
+        ("US only: API errors", "", ("us",)),
+        ("API errors (US hosting)", "", ("us",)),
+        ("Elevated errors in Australia", "", ("au",)),
+        ("Errors in all regions", "", ("au", "eu", "us")),
+        ("Elevated errors", "Workspaces hosted in the US and the EU are affected.", ("eu", "us")),
+        ("Elevated errors", "Please contact us if you need help; we know what hit us.", ()),
+        ("Errors in the EU", "The US is not affected.", ("eu",)),
+    ],
+)
+def test_the_regions_of_an_incident_are_read_from_its_words(name: str, update: str, regions: tuple[str, ...]) -> None:
+    """The name counts first, then its components, then the latest update; no word of a region means none is named."""
+    updates = [{"body": update, "created_at": "2026-09-10T00:58:00Z"}]
+    (incident,) = _read(LOUD | {"incidents": [INCIDENT | {"name": name, "incident_updates": updates}]}).incidents
+    assert incident.regions == regions
+
+
 json_values = st.recursive(
     st.none()
     | st.booleans()
@@ -274,16 +400,16 @@ json_values = st.recursive(
     | st.sampled_from(["resolved", "none"]),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(sorted(STATUS_KEYS)) | st.text(max_size=4), inner, max_size=5)
+        | st.dictionaries(st.sampled_from(sorted(KEPT_KEYS)) | st.text(max_size=4), inner, max_size=5)
     ),
     max_leaves=30,
 )
 
 
-@given(json_values, json_values, json_values, json_values)
-def test_json_of_any_shape_is_read_without_an_error(a: object, b: object, c: object, d: object) -> None:
-    """Whatever the four answers hold, there is a reading, and it can be written down."""
-    reading = _read(a, b, c, d)
+@given(json_values, json_values, json_values, json_values, json_values)
+def test_json_of_any_shape_is_read_without_an_error(a: object, b: object, c: object, d: object, e: object) -> None:
+    """Whatever the five answers hold, there is a reading, and it can be written down."""
+    reading = _read(a, b, c, d, e)
     record = CheckRecord(
         run="r",
         name="status_page",
@@ -293,6 +419,8 @@ def test_json_of_any_shape_is_read_without_an_error(a: object, b: object, c: obj
         duration_ms=1,
         indicator=reading.indicator,
         vendor_incidents=reading.incidents,
+        components=reading.components,
+        resolved=reading.resolved,
     )
     assert CheckRecord.from_line(record.line()) == record
     json.loads(Redactor().body([a, b, c, d], STATUS_KEYS)[0])
@@ -341,6 +469,17 @@ def test_the_page_is_read_over_a_redirect_of_its_host(misbehave: Misbehave) -> N
     assert (check.outcome, check.indicator) == ("ok", "none")
     assert any(b"subpage_slug=eu-hosting" in request for request in old.requests)
     assert all(raw.url.startswith(new.url) for raw in check.responses)
+
+
+def test_the_pages_other_addresses_are_asked_when_it_gives_no_answer(misbehave: Misbehave) -> None:
+    """A page that has moved is found by an address that redirects to it; the record tells which one answered."""
+    new = misbehave(_page({"/api/v2/summary.json": QUIET, "/api/v2/incidents.json": {"incidents": []}}))
+    gone = misbehave(answer("gone", "410 Gone"))
+    check = _status(_settings(gone.url, status_aliases=new.url))
+    assert (check.outcome, check.target) == ("ok", f"GET {new.url}")
+    check = _status(_settings(gone.url, status_aliases="http://127.0.0.1:9"))
+    assert (check.outcome, check.target) == ("unknown", f"GET {gone.url}")
+    assert "it answered 410" in check.observed
 
 
 def test_a_redirect_that_drops_the_path_is_unknown(misbehave: Misbehave) -> None:

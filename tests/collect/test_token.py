@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.collect.rollout import kubectl, run_command
+from intercom_kit.collect.secret_store import kubectl, run_command
 from intercom_kit.collect.token import TokenStep, rotate_token, verify_token
 from intercom_kit.drill import objects
 from intercom_kit.errors import InputError, SettingsError
@@ -62,7 +62,7 @@ def test_the_set_token_is_verified(play: Play) -> None:
     """Of the token that is set it is told whose it is, where its workspace lives, and what it may read."""
     steps = verify_token(play("regional-outage", at_s=-600).settings())
     assert [(step.name, step.outcome) for step in steps] == [("token", "ok"), ("workspace", "ok"), ("scopes", "ok")]
-    assert "as an admin of workspace drill0ws in au" in steps[0].observed
+    assert "as an admin of workspace drill0ws in AU" in steps[0].observed
     assert "allowed: search contacts, list conversations, search conversations" in steps[2].observed
     assert objects.CANARY_EMAIL not in str(steps)
 

@@ -13,7 +13,7 @@ from moto.server import ThreadedMotoServer
 from pydantic import SecretStr
 
 from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.collect.secret_manager import SecretManager
+from intercom_kit.collect.secret_store import SecretManager
 from intercom_kit.collect.token import TokenStep, rotate_token
 from intercom_kit.errors import SecretError
 from intercom_kit.settings import Settings, load_settings

@@ -1,21 +1,32 @@
-"""AWS Secrets Manager: looks at the secret that holds the token, and puts a new token in its place.
+"""Where a token lives: the secret in AWS Secrets Manager, and the commands that make the app read it again.
 
-Needs the extra `aws`. Region, profile and credentials are found as every AWS tool finds them.
+The secret needs the extra `aws`; region, profile and credentials are found as every AWS tool finds them. The commands
+run without a shell, and without the kit's secrets.
 """
 
 import hmac
 import json
-from collections.abc import Iterator
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import SecretStr
 
-from intercom_kit.errors import SecretError
+from intercom_kit.errors import InputError, SecretError
 from intercom_kit.redaction import Redactor
+from intercom_kit.settings import SECRET_VARIABLES
 
 KEYS = ("INTERCOM_ACCESS_TOKEN", "INTERCOM_TOKEN", "ACCESS_TOKEN", "TOKEN")  # usual names in a JSON secret, in capitals
+
+TIMEOUT_S = 330.0
+_DEPLOYMENT = re.compile(r"[a-z][a-z0-9./-]{0,252}")
+
+Commands = tuple[tuple[str, ...], ...]
 
 _STEPS = {
     "ResourceNotFoundException": "There is no such secret. Set INTERCOM_SECRET_ID, or AWS_REGION and AWS_PROFILE",
@@ -31,7 +42,7 @@ _STEPS = {
 class Held:
     """What a secret holds now.
 
-    key: where the token stands in a JSON secret, None when the secret is the token itself. version: of the secret.
+    key: where the token is in a JSON secret, None when the secret is the token itself. version: of the secret.
     """
 
     key: str | None
@@ -40,11 +51,11 @@ class Held:
 
     @property
     def form(self) -> str:
-        """Where the token stands, in words."""
+        """Where the token is, in words."""
         return f"the key {self.key!r} of a JSON document" if self.key else "the whole secret"
 
     def holds(self, token: SecretStr | None) -> bool:
-        """Tell whether this token stands there."""
+        """Tell whether this token is there."""
         held = str(json.loads(self.text)[self.key]) if self.key else self.text
         return token is not None and same(held, token)
 
@@ -52,7 +63,7 @@ class Held:
 class SecretManager:
     """One secret of AWS Secrets Manager.
 
-    secret_id: its name or ARN. key: where the token stands in a JSON secret; found when it is plain to see.
+    secret_id: its name or ARN. key: where the token is in a JSON secret; found when it is plain to see.
     Methods raise SecretError naming the next step.
     """
 
@@ -61,7 +72,7 @@ class SecretManager:
         self._client: Any = None
 
     def look(self, old: SecretStr | None = None) -> Held:
-        """Return what the secret holds; old: the token that may stand in it, to find its key by."""
+        """Return what the secret holds; old: the token that may be in it, to find its key by."""
         with self._asking() as client:
             answer = client.get_secret_value(SecretId=self.secret_id)
         text = answer.get("SecretString")
@@ -81,7 +92,7 @@ class SecretManager:
         return version
 
     def _where(self, text: str, old: SecretStr | None) -> str | None:
-        """Return the key of a JSON secret under which the token stands, None when the secret is no JSON document."""
+        """Return the key of a JSON secret that holds the token, None when the secret is no JSON document."""
         try:
             body = json.loads(text)
         except ValueError:
@@ -124,3 +135,43 @@ class SecretManager:
 def same(text: str, secret: SecretStr) -> bool:
     """Tell whether a text is the secret, in constant time."""
     return hmac.compare_digest(text.encode(), secret.get_secret_value().encode())
+
+
+def kubectl(deployment: str) -> Commands:
+    """Return the commands that restart a deployment and wait until it runs; raises InputError for no such name."""
+    if not _DEPLOYMENT.fullmatch(deployment):
+        raise InputError(f"{deployment[:80]!r} is no deployment. Set INTERCOM_DEPLOYMENT, as deployment/your-service.")
+    return (
+        ("kubectl", "rollout", "restart", deployment),
+        ("kubectl", "rollout", "status", deployment, "--timeout=5m"),
+    )
+
+
+def shown(commands: Sequence[Sequence[str]]) -> str:
+    """Return the commands as one line for a shell."""
+    return " && ".join(shlex.join(command) for command in commands)
+
+
+def run_command(command: Sequence[str], timeout_s: float = TIMEOUT_S) -> tuple[bool, str]:
+    """Run one command; return whether it succeeded, and the last line it printed, or why it did not run."""
+    environment = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
+    try:
+        done = subprocess.run(  # noqa: S603 - the user's own command, in words, without a shell
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=timeout_s,
+            check=False,
+            text=True,
+            errors="replace",
+        )
+    except FileNotFoundError:
+        return False, f"{command[0]} is not installed here"
+    except subprocess.TimeoutExpired:
+        return False, f"it did not end within {timeout_s:g} s"
+    except OSError as error:
+        return False, f"it could not be started: {error.strerror}"
+    last = (done.stdout.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+    return done.returncode == 0, last

@@ -110,7 +110,8 @@ def told(night: Night) -> list[str]:
 @pytest.fixture(scope="session")
 def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Night, Settings]:
     """A night of a rate limit, with what people tell of it."""
-    settings = load_settings(dotenv=None, outputs=tmp_path_factory.mktemp("night"))
+    patient = {"timeout_s": PATIENCE_S, "slow_s": PATIENCE_S}  # the machine's slowness is none of the vendor's
+    settings = load_settings(dotenv=None, outputs=tmp_path_factory.mktemp("night"), **patient)
     night = play_night(settings, "rate-limited", "INC-1")
     set_facts(night.folder, told(night))
     return night, settings

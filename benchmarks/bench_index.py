@@ -1,0 +1,45 @@
+"""How much processor time the index of all incidents takes.
+
+Run: python benchmarks/bench_index.py [--incidents 10000]
+
+One drill's sealed archive is copied under many ids; then the index is made twice. Prints the processor time of both, of
+which a busy machine stretches little (goal: at most 3 s for 10,000 incidents, and less than half of that again).
+"""
+
+import argparse
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from intercom_kit.archive.index import update_index
+from intercom_kit.archive.manifest import seal
+from intercom_kit.archive.summary import summarize
+from intercom_kit.drill.night import play_night
+from intercom_kit.settings import load_settings
+
+FILES = ("incident.json", "manifest.json", "evidence/checks.jsonl", "evidence/events.jsonl")
+
+
+def main() -> None:
+    """Make the incidents and print how long their index takes, the first time and again."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--incidents", type=int, default=10_000)
+    number = parser.parse_args().incidents
+    with TemporaryDirectory() as outputs:
+        settings = load_settings(dotenv=None, outputs=Path(outputs))
+        played = play_night(settings, "token-revoked", "INC-0", with_log=False).folder
+        seal(played, clock=lambda: datetime.now(UTC), summary=summarize(played, settings))
+        for copy in range(1, number):
+            folder = settings.outputs / f"INC-{copy}"
+            (folder / "evidence").mkdir(parents=True)
+            for name in FILES:
+                (folder / name).write_text((played.path / name).read_text().replace("INC-0", folder.name))
+        for words in ("first", "again"):
+            start = time.process_time()
+            update_index(settings, datetime.now(UTC).date())
+            print(f"{words}: {time.process_time() - start:.2f} s of processor time for {number:,} incidents")
+
+
+if __name__ == "__main__":
+    main()

@@ -36,7 +36,9 @@ HOSTILE = "<script>alert(1)</script> | `x` **b** [l](javascript:alert(1)) ![i](h
 PEOPLE = {"E1", "E7", "E16", "W14", "W15"}  # rules that only people can close
 TOLERANCE = timedelta(seconds=10)
 AFTERMATH = timedelta(seconds=20)  # the quota window in which a flood ends stays used up, and retries crowd the next
-DATED = [each.name for each in SCENARIOS.values() if each.recovery_s and each.truths[0].start_s > -FOREVER]
+DATED = [
+    each.name for each in SCENARIOS.values() if each.recovery_s and each.truths and each.truths[0].start_s > -FOREVER
+]
 
 
 def _log(night: Night) -> pd.DataFrame:

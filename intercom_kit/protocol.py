@@ -41,7 +41,7 @@ teams ticket_states ticket_types tickets transcript unarchive users visitors wor
 """
 WORDS = frozenset(_SEGMENTS.split())
 _PLACEHOLDER = re.compile(r"/(?:\{[^/]*\}|:[^/]+|<[^/]*>)(?=/|$)")  # as frameworks write it
-_IDENTIFIER = re.compile(r"/(?!v\d+(?:/|$))[^/{:<]*[\d@%][^/]*")
+_SEGMENT = re.compile(r"(?<=/)[^/]+")
 
 _HEADER_NUMBER = re.compile(r"(-)?([0-9]{1,10})")
 _CODE = re.compile(r"[a-zA-Z]{1,24}(?:[_.-][a-zA-Z0-9]{1,24}){0,7}")
@@ -71,14 +71,19 @@ def route_of(url: str) -> str:
 def tidy_route(route: str) -> str:
     """Return a template that somebody else wrote in our form: `/contacts/{id}` for `/contacts/:contact_id`.
 
-    A segment that holds a digit, '@' or '%' is taken for an identifier that was left in by mistake.
+    A segment that the vendor's API does not spell is taken for an identifier or a name that was left in by mistake.
     """
-    return _IDENTIFIER.sub("/{id}", _PLACEHOLDER.sub("/{id}", route))
+    return _SEGMENT.sub(lambda match: match[0] if _is_word(match[0]) else "{id}", _PLACEHOLDER.sub("/{id}", route))
 
 
 def holds_identifier(route: str) -> bool:
     """Whether what should be a template looks like a raw path."""
-    return bool(_IDENTIFIER.search(route))
+    template = _PLACEHOLDER.sub("/{id}", route)
+    return any(segment != "{id}" and not _is_word(segment) for segment in _SEGMENT.findall(template))
+
+
+def _is_word(segment: str) -> bool:
+    return segment in WORDS or bool(re.fullmatch(r"v\d+", segment))
 
 
 class Quota(NamedTuple):

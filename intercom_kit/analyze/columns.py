@@ -1,54 +1,70 @@
 """Which column of a log is which of ours: by the user's word, by a good guess, or refused with the question asked.
 
-Only names that stand in the log (or plain dotted paths) and numbers ever reach the SQL, each quoted: a column mapping
-cannot carry anything else.
+A guess looks at names and at the first values: a column whose values do not fit is not taken for what it is called.
+Only names that are in the log and numbers ever reach the SQL, each quoted: a mapping cannot carry anything else.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from functools import cache
 
 from intercom_kit.errors import RequestLogError
 from intercom_kit.protocol import REQUEST_COLUMNS
 
-# What else a log may tell, beside the columns of a request log.
-EXTRA = ("path", "host", "end")  # a raw path or URL, the server asked, and when the call ended
-MAPPABLE = (*REQUEST_COLUMNS, *EXTRA)
+# What else a log may tell, beside the columns of a request log: a raw path or URL, the server that was called, when the
+# call ended, the kind of a span, the text of a log line; and the clock and the day where they are two columns.
+EXTRA = ("path", "host", "end", "kind", "message", "clock", "day")
+MAPPABLE = (*REQUEST_COLUMNS, "path", "host", "end")
 
 # Names of columns, most telling first, as `_normal` writes them: OpenTelemetry's, then those that logs often use.
-_NAMES: dict[str, tuple[str, ...]] = {
+_NAMES: dict[str, str] = {
     "timestamp": (
-        *("timestamp", "start_time_unix_nano", "start_time", "started_at", "ts", "time", "datetime", "event_time"),
-        *("timestamp_ms", "timestamp_us", "timestamp_ns", "ts_ms", "ts_us", "ts_ns", "time_unix_nano", "epoch"),
-        *("epoch_ms", "logged_at", "created_at", "date"),
+        "timestamp start_time_unix_nano start_time started_at started_date_time ts time datetime date_time event_time "
+        "request_time_epoch request_time timestamp_ms timestamp_us timestamp_ns ts_ms ts_us ts_ns time_unix_nano epoch "
+        "epoch_ms time_local time_iso8601 asctime logged_at created_at timegenerated time_generated date t"
     ),
-    "app": ("app", "service_name", "application", "app_name", "service", "client_name"),
-    "method": ("method", "http_request_method", "http_method", "request_method", "verb"),
-    "route": ("route", "http_route", "url_template", "path_template"),
-    "path": ("path", "url_path", "url_full", "url", "uri", "request_path", "http_target", "http_url", "endpoint"),
+    "app": "app service_name application app_name service client_name",
+    "method": "method http_request_method http_method request_method verb cs_method",
+    "route": "route http_route url_template path_template",
+    "path": (
+        "path url_path url_full url uri request_path http_target http_url endpoint request_url request_uri full_url "
+        "cs_uri_stem http_path original_path resource_path target http_request request request_line message"
+    ),
     "status_code": (
-        *("http_response_status_code", "http_status_code", "status_code", "http_status", "response_status_code"),
-        *("status", "response_status", "response_code", "code"),  # a span's own status.code is no HTTP status: last
+        "http_response_status_code http_status_code status_code http_status response_status_code sc_status "
+        "status response_status response_code http_code elb_status_code code http_response"
+    ),  # a span's own status.code is no HTTP status: late, and its values do not fit
+    "error_type": (
+        "error_type error_code exception_type err_code err_type error_name exception error err error_message "
+        "failure_message response_flags"
     ),
-    "error_type": ("error_type", "error_code", "exception_type", "error"),
-    "duration_ms": (),  # by its unit, see _DURATIONS
-    "request_id": ("request_id", "x_request_id", "http_response_header_x_request_id"),
+    "duration_ms": "",  # by its unit, see _DURATIONS
+    "request_id": "request_id x_request_id http_response_header_x_request_id",
     **{
-        f"ratelimit_{part}": tuple(
+        f"ratelimit_{part}": " ".join(
             f"{before}{middle}_{part}"
             for middle in ("ratelimit", "rate_limit")
             for before in ("", "x_", "http_response_header_x_")
         )
         for part in ("limit", "remaining", "reset")
     },
-    "contact": ("contact", "contact_id"),
-    "conversation": ("conversation", "conversation_id"),
-    "host": ("server_address", "net_peer_name", "http_host", "url_domain"),
-    "end": ("end_time_unix_nano", "end_time", "ended_at"),
+    "contact": "contact contact_id",
+    "conversation": "conversation conversation_id",
+    "host": (
+        "server_address net_peer_name http_host url_domain authority upstream_host server_name domain remote_host "
+        "target_host request_host cs_host host hostname server peer_service"
+    ),
+    "end": "end_time_unix_nano end_time ended_at",
+    "kind": "kind span_kind",
+    "message": "message msg event log_message",
+    "clock": "time time_utc clock",
+    "day": "date day",
 }
 _DURATIONS = (
-    *("duration", "latency", "elapsed", "elapsed_time", "response_time", "request_time", "request_duration", "took"),
-    *("time_taken", "total_time", "http_client_request_duration"),
+    *("duration", "elapsed", "latency", "elapsed_time", "response_time", "request_time", "request_duration", "took"),
+    *("time_taken", "total_time", "http_client_request_duration", "response_latency", "runtime", "service"),
 )
 _UNITS = {
     **dict.fromkeys(("ms", "msec", "millis", "milliseconds"), ""),
@@ -56,24 +72,58 @@ _UNITS = {
     **dict.fromkeys(("us", "usec", "micros", "microseconds"), "/ 1000"),
     **dict.fromkeys(("ns", "nsec", "nano", "nanos", "nanoseconds"), "/ 1000000"),
 }
+_UNIT_WORDS = {"": "ms", "* 1000": "s", "/ 1000": "µs", "/ 1000000": "ns"}
 _CONTAINER = re.compile(r"^(?:(?:span_|resource_)?attributes|resource|attrs|fields|labels|tags)_(?=.)")
-_MAPPING = re.compile(r"\s*([A-Za-z_@$][\w@$-]*(?:\.[\w@$-]+)*)\s*(?:([*/])\s*(\d+(?:\.\d+)?))?\s*")
+_MAPPING = re.compile(r"\s*([^\s*/'\";()][^*/'\";()]*?)\s*(?:([*/])\s*(\d+(?:\.\d+)?))?\s*")
+_PLAIN_PARTS = ("status_code", "path", "host", "method")  # told by the last part of a dotted name too: res.statusCode
+
+BLANKS = ("", "-", "n/a", "na", "nan", "none", "null", "nil", "undefined", "(null)", "\\n")
+CODE = r"(?:HTTP(?:/\d(?:\.\d)?)? )?[\[\" ]*([1-5]\d\d)(?:\.0+)?[\]\" ]*(?: [A-Za-z][A-Za-z '-]*)?"
+NO_ANSWER = (
+    r"(?i)0+(?:\.0+)?|-1(?:\.0+)?|999|E[A-Z_]{4,}|UND_ERR\w*|(?:net::)?ERR_\w+|error|failed|failure|ko|"
+    r".*(?:time[ds]?[ _-]?out|reset|refused|aborted|cancel|no[ _-]?(?:response|answer|status)|network|unreachable|"
+    r"connect(?:ion)?\b|socket|\bdns\b|hang ?up|broken pipe|non http response|exception|\(failed\)).*"
+)
+TIMED = r"\d{1,2}:\d{2}|^\d{14,17}$|^\d{8}T\d{6}|^-?\d{9,19}(?:\.\d+)?$|^\d(?:\.\d+)?E\+?\d{1,2}$"
+CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?:\s?[AP]M)?"
+DAY = r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}|(?:19|20)\d{6}"
+WITH_UNIT = (
+    r"(?i)(?:pt)?(?:\d+(?:\.\d+)?\s?(?:ns|nsec|us|µs|μs|ms|msec|millis\w*|s|secs?|seconds?|m|min|minutes?|h)\s?)+"
+)
+_KINDS = ("client", "server", "internal", "producer", "consumer")
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column as it stands in the log.
+    """A column of the log.
 
-    sql: reads it, only ever made of quoted names; type: DuckDB's name of its type; factor: '' or '* 1000', what makes
-    it ours.
+    name: as the log writes it. sql: reads it, only ever made of quoted names; type: DuckDB's name of its type.
+    factor: '' or '* 1000', what makes it ours. document, path: where it is inside of a JSON document, instead of sql.
+    values: the first of them, as text; '' where a row has none.
     """
 
+    name: str
     sql: str
-    type: str
+    type: str = "VARCHAR"
     factor: str = ""
+    document: str = ""
+    path: str = ""
+    values: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
+    @property
+    def is_text(self) -> bool:
+        """Whether its values are text, to be parsed."""
+        return self.type in ("VARCHAR", "JSON", "UUID") or self.type.startswith("ENUM")
 
-Lookup = Callable[[str], Column | None]
+    @property
+    def is_naive(self) -> bool:
+        """Whether its type is a date and time without a zone, so that the zone has to be given."""
+        return self.type.startswith("TIMESTAMP") and "TIME ZONE" not in self.type
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The first values that are not blank."""
+        return tuple(value.strip() for value in self.values if value.strip().lower() not in BLANKS)
 
 
 def quoted(text: str) -> str:
@@ -86,56 +136,75 @@ def named(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def parse_columns(assignments: Sequence[str]) -> dict[str, str]:
-    """Return {'duration_ms': 'latency_s*1000'} for ['duration_ms=latency_s*1000']; raises RequestLogError."""
+def parse_columns(assignments: Sequence[str], ours: Sequence[str] = MAPPABLE) -> dict[str, str]:
+    """Return {'duration_ms': 'latency_s*1000'} for ['duration_ms=latency_s*1000']; raises RequestLogError.
+
+    A column of a file without a header is named by its position, on either side: 3=status_code, status_code=3.
+    """
     pairs = [assignment.partition("=") for assignment in assignments]
-    for ours, equals, theirs in pairs:
-        if not equals or not theirs.strip() or ours.strip() not in MAPPABLE:
+    pairs = [
+        (theirs, equals, name) if name.strip().isdigit() else (name, equals, theirs) for name, equals, theirs in pairs
+    ]
+    for name, equals, theirs in pairs:
+        if not equals or not theirs.strip() or name.strip() not in ours:
             raise RequestLogError(
-                f"{ours}{equals}{theirs} maps no column. Write OURS=THEIRS, such as status_code=http.status or "
-                f"duration_ms=latency_s*1000. Ours are: {', '.join(MAPPABLE)}."
+                f"{name}{equals}{theirs} maps no column. Write OURS=THEIRS, such as status_code=http.status or "
+                f"duration_ms=latency_s*1000. Ours are: {', '.join(ours)}."
             )
-    return {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
+    return {name.strip(): theirs.strip() for name, _, theirs in pairs}
 
 
-def choose(found: Mapping[str, Column], mapping: Mapping[str, str], lookup: Lookup | None = None) -> dict[str, Column]:
-    """Return which column of the log is which of ours, by our names.
+def choose(found: Mapping[str, Column], mapping: Mapping[str, str], hosts: Sequence[str] = ()) -> dict[str, Column]:
+    """Return which column of the log is which of ours, by our names and those of EXTRA.
 
     found: the log's columns by name (dotted where nested). mapping: ours to theirs, from the user; it wins over every
-    guess. lookup: finds a column that `found` does not list, where a log has no fixed columns.
+    guess. hosts: those that are looked for: a column called `host` may as well name our own machine.
     Raises RequestLogError when a name is unknown, a unit is missing, or there is no timestamp or status code.
     """
-    parse_columns([f"{ours}={theirs}" for ours, theirs in mapping.items()])
-    chosen = {ours: _mapped(ours, theirs, found, lookup) for ours, theirs in mapping.items()}
-    names = {_normal(name): column for name, column in reversed(list(found.items()))}
+    chosen = {ours: mapped(ours, theirs, found) for ours, theirs in mapping.items()}
+    names = _by_normal_name(found)
     for ours, candidates in _NAMES.items():
-        theirs = next((name for name in candidates if name in names), None)
-        if ours not in chosen and theirs:
-            chosen[ours] = names[theirs]
+        if ours not in chosen and (column := _guess(ours, candidates.split(), names, hosts)):
+            chosen[ours] = column
     if "duration_ms" not in chosen and (duration := _duration(names, has_end="end" in chosen)):
         chosen["duration_ms"] = duration
+    chosen = _whole_time(chosen)
     for needed in ("timestamp", "status_code"):
         if needed not in chosen:
-            raise RequestLogError(
-                f"Which column holds the {needed}? Found: {_listed(found)}. Say it with: --column {needed}=NAME"
-            )
+            raise RequestLogError(_question(needed, found, names))
     return chosen
 
 
-def _mapped(ours: str, theirs: str, found: Mapping[str, Column], lookup: Lookup | None) -> Column:
+def mapped(ours: str, theirs: str, found: Mapping[str, Column]) -> Column:
+    """Return the column that a mapping names; raises RequestLogError with the nearest name when there is none."""
     if theirs in found:
         return found[theirs]
     match = _MAPPING.fullmatch(theirs)
     if not match or (match[3] and float(match[3]) == 0):
         raise RequestLogError(f"{ours}={theirs} is no column mapping. Write a name, or a name * or / a number.")
-    column = found.get(match[1]) or (lookup(match[1]) if lookup else None)
-    if column is None:
-        raise RequestLogError(f"The log has no column {match[1]!r} for {ours}. Found: {_listed(found)}.")
-    return replace(column, factor=f"{match[2]} {match[3]}" if match[2] else "")
+    name = match[1] if match[1] in found else match[1].removeprefix("attributes.")
+    if name not in found:
+        raise RequestLogError(no_column(match[1], ours, found))
+    return replace(found[name], factor=f"{match[2]} {match[3]}" if match[2] else "")
 
 
+def no_column(name: str, ours: str, found: Mapping[str, Column]) -> str:
+    """Return the refusal of a name that the log does not have, with the nearest that it has."""
+    by_small = {theirs.lower(): theirs for theirs in found}
+    near = get_close_matches(name.lower(), by_small, 1, 0.6)
+    hint = f" Is {by_small[near[0]]} meant?" if near else ""
+    return f"The log has no column {name!r} for {ours}.{hint} Found: {_listed(found)}."
+
+
+def used(ours: str, column: Column) -> str:
+    """Return a choice in words: `duration_ms ← responseTime (ms)`."""
+    unit = f" ({_UNIT_WORDS.get(column.factor, column.factor)})" if ours == "duration_ms" else ""
+    return f"{ours} ← {column.name}{unit or (f' {column.factor}' if column.factor else '')}"
+
+
+@cache
 def _normal(name: str) -> str:
-    """Write a column's name in small letters and underscores, without the container that it stands in."""
+    """Write a column's name in small letters and underscores, without the container that it is in."""
     words = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower()
     normal = re.sub(r"[^a-z0-9]+", "_", words).strip("_")
     while (bare := _CONTAINER.sub("", normal)) != normal:
@@ -143,23 +212,138 @@ def _normal(name: str) -> str:
     return normal
 
 
-def _duration(names: Mapping[str, Column], *, has_end: bool) -> Column | None:
-    """Find the duration by a name that tells its unit, or ask for the unit; None when the log has no duration."""
+def _by_normal_name(found: Mapping[str, Column]) -> dict[str, list[Column]]:
+    """Return the columns by their normal names, then by the last part of a dotted one, each first one first."""
+    names: dict[str, list[Column]] = {}
+    for name, column in found.items():
+        names.setdefault(_normal(name), []).append(column)
+    for name, column in found.items():
+        if "." in name and column not in names.setdefault(_normal(name.rpartition(".")[2]), []):
+            names[_normal(name.rpartition(".")[2])].append(column)
+    return names
+
+
+def _guess(
+    ours: str, candidates: Sequence[str], names: Mapping[str, list[Column]], hosts: Sequence[str]
+) -> Column | None:
+    """Return the first candidate whose values fit, else the first that is blank so far."""
+    fits = _FITS.get(ours, _fits_always)
+    blank: list[Column] = []
+    for name in candidates:
+        for column in names.get(name, ()):
+            if "." in column.name and _normal(column.name) != name and ours not in _PLAIN_PARTS and ours != "timestamp":
+                continue
+            if ours == "host" and name in _OWN_MACHINE and not _is_server(column, hosts):
+                continue
+            if not column.values and ours not in ("clock", "day"):
+                return column  # of a table that is not looked into: by its name
+            if not column.known:
+                blank.append(column)
+            elif not column.is_text or fits(column):
+                return column
+    return blank[0] if blank and ours not in ("host", "kind", "clock", "day") else None
+
+
+def _fits_always(_: Column) -> bool:
+    return True
+
+
+def _share(column: Column, pattern: str) -> float:
+    fitting = sum(bool(re.search(pattern, value)) for value in column.known)
+    return fitting / len(column.known)
+
+
+def _full(pattern: str) -> str:
+    flags = "(?i)" if pattern.startswith("(?i)") else ""
+    return f"{flags}^(?:{pattern.removeprefix('(?i)')})$"
+
+
+def _is_status(column: Column) -> bool:
+    whole = _share(column, _full(CODE))
+    numbers = {value for value in column.known if re.fullmatch(r"\d{1,2}", value)}
+    weak = _normal(column.name).rpartition("_")[2] == "code" and "status" not in column.name.lower()
+    return whole > 0 or (not numbers - {"0"} and not weak and _share(column, _full(NO_ANSWER)) > 0.5)
+
+
+def _is_server(column: Column, hosts: Sequence[str]) -> bool:
+    """Whether a column that may name our own machine names servers: one of those looked for, or another API."""
+    ends = tuple(host.lower() for host in hosts)
+    return any(value.lower().split(":")[0].endswith(ends) or value.lower().startswith("api.") for value in column.known)
+
+
+_OWN_MACHINE = ("host", "hostname", "server", "remote_host", "server_name", "upstream_host", "domain")
+_FITS: dict[str, Callable[[Column], bool]] = {
+    "timestamp": lambda column: _share(column, TIMED) > 0.5 or _share(column, _full(DAY)) > 0.5,
+    "status_code": _is_status,
+    "path": lambda column: _share(column, r"^(?:[A-Z]+ )?(?:[A-Za-z]+://|/)|^[\w.-]+\.[a-z]{2,}(?:[:/]|$)") > 0.5,
+    "app": lambda column: _share(column, _full(WITH_UNIT)) < 0.5,
+    "error_type": lambda column: _share(column, r"^[\[{]") < 0.5,
+    "kind": lambda column: _share(column, rf"(?i)^(?:SPAN_KIND_)?(?:{'|'.join(_KINDS)})$|^[0-5]$") > 0.5,
+    "clock": lambda column: _share(column, _full(CLOCK)) > 0.5,
+    "day": lambda column: _share(column, _full(DAY)) > 0.5,
+    "end": lambda column: _share(column, TIMED) > 0.5,
+    "host": lambda column: _share(column, r"[.:]") > 0.5,
+}
+
+
+def _duration(names: Mapping[str, list[Column]], *, has_end: bool) -> Column | None:
+    """Find the duration by a name or values that tell its unit, or ask for it; None when the log has no duration."""
     for stem in (*_DURATIONS, "time"):
         for unit, factor in _UNITS.items():
             if f"{stem}_{unit}" in names and not (stem == "time" and unit not in ("ms", "s")):
-                return replace(names[f"{stem}_{unit}"], factor=factor)
+                return replace(names[f"{stem}_{unit}"][0], factor=factor)
     if "http_client_request_duration" in names:  # seconds, by OpenTelemetry's conventions
-        return replace(names["http_client_request_duration"], factor="* 1000")
-    bare = next((stem for stem in _DURATIONS if stem in names), None)
+        return replace(names["http_client_request_duration"][0], factor="* 1000")
+    bare = [column for stem in _DURATIONS for column in names.get(stem, ()) if _is_duration(column)]
+    for column in bare:
+        if column.type == "INTERVAL" or (column.known and _share(column, rf"{_full(WITH_UNIT)}|\d:\d\d") > 0.5):
+            return column
     if bare and ("start_time_unix_nano" in names or {"span_id", "span_name"} <= names.keys()):
-        return replace(names[bare], factor="/ 1000000")
-    if bare is None or has_end:
+        return replace(bare[0], factor="/ 1000000")
+    if not bare or has_end:
         return None
+    first, others = bare[0].name, ", ".join(sorted({column.name for column in bare[1:]} - {bare[0].name}))
     raise RequestLogError(
-        f"In which unit is the column {bare!r}? Say it with --column duration_ms={bare} for milliseconds, "
-        f"duration_ms={bare}*1000 for seconds, or duration_ms={bare}/1000000 for nanoseconds."
+        f"In which unit is the column {first!r}{f' (or {others})' if others else ''}? Say it with "
+        f"--column duration_ms={first} for milliseconds, duration_ms={first}*1000 for seconds, or "
+        f"duration_ms={first}/1000000 for nanoseconds."
     )
+
+
+def _is_duration(column: Column) -> bool:
+    return not column.is_text or not column.known or _share(column, r"^-?[\d.,]+|[Tt]ime|^PT\d") > 0.5
+
+
+def _whole_time(chosen: dict[str, Column]) -> dict[str, Column]:
+    """Put the day and the clock together where they are two columns; raises RequestLogError for days alone."""
+    at, clock, day = chosen.get("timestamp"), chosen.pop("clock", None), chosen.pop("day", None)
+    if at is None or not at.known:
+        return chosen
+    if _share(at, _full(DAY)) > 0.5 or at.type == "DATE":
+        day, clock = at, clock or None
+    elif _share(at, _full(CLOCK)) > 0.5 or at.type == "TIME":
+        clock = at
+    else:
+        return chosen
+    if day is None or clock is None or day == clock:
+        what = "days without a time of day" if clock is None else "times of day without a day"
+        raise RequestLogError(
+            f"The column {at.name!r} holds {what}, such as {at.known[0][:20]!r}. Which column tells when a call "
+            "started? Say it with: --column timestamp=NAME"
+        )
+    values = tuple(f"{a} {b}" for a, b in zip(day.values, clock.values, strict=False))
+    return chosen | {
+        "timestamp": Column(f"{day.name} {clock.name}", "", "PAIR", values=values),
+        "day": day,
+        "clock": clock,
+    }
+
+
+def _question(needed: str, found: Mapping[str, Column], names: Mapping[str, list[Column]]) -> str:
+    """Return the question which column is the one needed, with what the likely ones hold instead."""
+    likely = [column for name in _NAMES[needed].split() for column in names.get(name, ()) if column.known]
+    holds = f" {likely[0].name} holds {likely[0].known[0][:40]!r}." if likely else ""
+    return f"Which column holds the {needed}?{holds} Found: {_listed(found)}. Say it with: --column {needed}=NAME"
 
 
 def _listed(found: Mapping[str, Column]) -> str:

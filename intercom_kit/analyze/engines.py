@@ -1,19 +1,55 @@
-"""Where the rollup's SQL runs: in DuckDB by default, in any other engine through Ibis, which translates it."""
+"""Where a log is counted: in DuckDB, from files, or in any engine that Ibis speaks, from a table that lies there.
+
+The statements are rollup.sql's own. Text is parsed once, into Parquet in a private folder that is gone afterwards; no
+log is held in memory; Parquet is read where it lies. Of another engine's table only counts come back: its columns are
+chosen like a file's, but nothing is done to them that engines do differently.
+"""
 
 import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import reduce
 from glob import escape
+from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from intercom_kit.analyze.columns import Column, choose, quoted, used
+from intercom_kit.analyze.normalize import NAIVE, NO_CALLS, OTHER_HOST, candidates, checked_zone, macros, moment
+from intercom_kit.analyze.read import (
+    MOST_SHARE,
+    NO_HOSTS,
+    RELATION,
+    ZONE_QUESTION,
+    Chooser,
+    Options,
+    Rows,
+    Source,
+    call_columns,
+    columns_used,
+    open_sources,
+    scrubbed,
+)
+from intercom_kit.errors import RequestLogError
+from intercom_kit.protocol import REQUEST_COLUMNS, holds_identifier
+
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+    from ibis.expr.types import Table, Value
 
 # What DuckDB may hold before it spills to the private folder; the next one for files of which a single piece (a row
 # group of Parquet, a line of JSON) is larger.
 MEMORY_LIMITS = ("256MB", "1GB", "4GB", "16GB")
 THREADS = 8  # more of them hold more at once than the memory limit has room for
+MISDATED = "far from all other rows in time"
+_FAR = timedelta(days=30)  # from the bulk of the rows, or ten times as long as that lasts, whichever is longer
+_VECTORS = 32  # of 2048 rows, fetched at a time: all at once, the text of a million rows takes 300 MB
+_PEEK = 1_000  # rows that tell whether the timestamps have a zone
 
 
 def connect(folder: Path) -> "DuckDBPyConnection":
@@ -63,3 +99,354 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
     with connect(path.parent) as connection:
         connection.register("frame", plain)
         connection.execute("COPY frame TO $path (FORMAT parquet, COMPRESSION zstd)", {"path": str(path)})
+
+
+@contextmanager
+def opened(
+    paths: Sequence[str | Path], choosing: Chooser
+) -> Iterator[tuple["DuckDBPyConnection", list[Source], tuple[str, ...], Path]]:
+    """Open files as sources in a DuckDB of their own; raises RequestLogError with the next step.
+
+    What has to be parsed first goes to a folder that only this user can read, and that is removed at the end.
+    """
+    import duckdb
+
+    with tempfile.TemporaryDirectory(prefix="intercom-kit-") as folder, connect(Path(folder)) as connection:
+        try:
+            for statement in macros():
+                connection.execute(statement)
+            yield connection, *open_sources(paths, connection, Path(folder), choosing), Path(folder)
+        except duckdb.Error as error:
+            raise RequestLogError(f"The log cannot be read. {str(error).splitlines()[0]}") from error
+
+
+@contextmanager
+def open_log(paths: Sequence[str | Path], options: Options) -> Iterator["OpenLog"]:
+    """Open the logs behind files, globs, folders and URLs as one; raises RequestLogError with the next step."""
+    with opened(paths, call_columns(options)) as (connection, sources, skipped, folder):
+        yield OpenLog(connection, sources, skipped, folder, options)
+
+
+class OpenLog:
+    """Files opened for counting: the relation RELATION has their calls, in the columns of a request log."""
+
+    def __init__(
+        self,
+        connection: "DuckDBPyConnection",
+        sources: Sequence[Source],
+        skipped: tuple[str, ...],
+        folder: Path,
+        options: Options,
+    ) -> None:
+        self._connection, self._sources, self._options = connection, sources, options
+        parts = {self._part(source, folder / f"part-{i}.parquet") for i, source in enumerate(sources)}
+        union = " UNION ALL ".join(sorted(parts)) or _EMPTY
+        bounds = [f"timestamp >= {moment(options.since)}"] if options.since else []
+        bounds += [f"timestamp < {moment(options.until)}"] if options.until else []
+        kept = f"WHERE timestamp IS NULL OR {' AND '.join(bounds)}" if bounds else ""
+        connection.execute(f"CREATE VIEW all_rows AS SELECT * FROM ({union}) {kept}")
+        self._set_misdated_aside()
+        self.rows = replace(self._rows(), skipped=skipped)
+        columns = ", ".join(REQUEST_COLUMNS)
+        others = self.rows.rejected or self.rows.ignored or self.rows.aside
+        readable = "WHERE reason IS NULL" if others else ""  # it costs a third
+        connection.execute(f"CREATE VIEW {RELATION} AS SELECT {columns} FROM looked_at {readable}")
+
+    def query(self, sql: str) -> pd.DataFrame:
+        """Run one statement in DuckDB's dialect; times come without a zone, in UTC."""
+        result = execute(self._connection, sql)
+        parts = [result.fetch_df_chunk(_VECTORS)]
+        while len(part := result.fetch_df_chunk(_VECTORS)):
+            parts.append(part)
+        return pd.concat(parts, ignore_index=True)
+
+    def _part(self, source: Source, file: Path) -> str:
+        """Return a query for the source's candidates; text is parsed now, into `file`, and never again.
+
+        Text gives the same query for every source: one over all that was parsed.
+        """
+        zone = checked_zone(self._options.timezone) if self._options.timezone else None
+        zone = zone or (source.layout.tool.zone if source.layout.tool else "") or None
+        query = self._checked(source, zone)
+        if not source.layout.is_text:
+            return query
+        execute(self._connection, f"COPY ({query}) TO {quoted(str(file))} (FORMAT parquet)")
+        return f"SELECT * FROM read_parquet({quoted(escape(str(file.parent)) + '/part-*.parquet')})"  # all of them
+
+    def _checked(self, source: Source, zone: str | None) -> str:
+        """Look at the first rows: ask about times without a zone, and make routes of paths that pose as routes."""
+        query = candidates(source, self._options, zone)
+        peek = f"SELECT DISTINCT reason, route FROM (SELECT reason, route FROM ({query}) LIMIT {_PEEK})"
+        reasons, routes = zip(*execute(self._connection, peek).fetchall() or [(None, "")], strict=True)
+        if zone is None and (source.columns["timestamp"].is_naive or NAIVE in reasons):
+            raise RequestLogError(ZONE_QUESTION)
+        if "route" in source.columns and any(map(holds_identifier, routes)):
+            columns = {name: column for name, column in source.columns.items() if name != "route"}
+            return candidates(replace(source, columns=columns | {"path": source.columns["route"]}), self._options, zone)
+        return query
+
+    def _one(self, query: str) -> tuple[Any, ...]:
+        row: tuple[Any, ...] = execute(self._connection, query).fetchall()[0]
+        return row
+
+    def _set_misdated_aside(self) -> None:
+        """Make the view of all rows in which those that are far from the bulk have that for their reason."""
+        first, last = self._one("SELECT min(timestamp), max(timestamp) FROM all_rows WHERE reason IS NULL")
+        far = "FALSE"
+        if first is not None and last - first > _FAR:
+            low, high = self._one(
+                "SELECT approx_quantile(timestamp, 0.25), approx_quantile(timestamp, 0.75) FROM all_rows "
+                "WHERE reason IS NULL"
+            )
+            margin = max(_FAR, 10 * (high - low))
+            far = f"timestamp < {_literal(low - margin)} OR timestamp > {_literal(high + margin)}"
+        reason = f"coalesce(reason, CASE WHEN {far} THEN '{MISDATED}' END) AS reason" if far != "FALSE" else "reason"
+        told = f"CASE WHEN reason IS NULL AND ({far}) THEN timestamp::VARCHAR ELSE sample END AS sample"
+        columns = ", ".join(REQUEST_COLUMNS)
+        sample = told if far != "FALSE" else "sample"
+        self._connection.execute(f"CREATE VIEW looked_at AS SELECT {columns}, {reason}, {sample} FROM all_rows")
+
+    def _rows(self) -> Rows:
+        """Tell what was read; raises RequestLogError when too little of it could be."""
+        total, other, unsigned = self._one(
+            "SELECT count(*), count(reason), "
+            "count(*) FILTER (reason IS NULL AND status_code IS NULL AND error_type IS NULL) FROM looked_at"
+        )
+        counts = broken_lines(self._connection, self._sources) | (self._others() if other else {})
+        samples = tuple(f"{reason}: {text}" for reason, (_, text) in counts.items() if text)
+        ignored = counts.pop(OTHER_HOST, (0, ""))[0]
+        aside = {reason: number for reason, (number, _) in counts.items() if reason in NO_CALLS}
+        reasons = {reason: number for reason, (number, _) in counts.items() if reason not in NO_CALLS}
+        rejected = sum(reasons.values())
+        rows = Rows(total - other + rejected, rejected, ignored, reasons, samples, aside)
+        _refuse_unreadable(rows, total - other, unsigned, self._options, self._status_names())
+        return replace(
+            rows,
+            columns=columns_used(self._sources),
+            assumptions=self._assumptions(),
+            sampled=self._options.sampled,
+        )
+
+    def _status_names(self) -> str:
+        return " or ".join(sorted({source.columns["status_code"].name for source in self._sources}))
+
+    def _assumptions(self) -> tuple[str, ...]:
+        """Say what is taken for granted: that all calls are Intercom's, where nothing tells the server."""
+        told = []
+        for source in self._sources:
+            path = source.columns.get("path")
+            has_url = path is not None and any(
+                "://" in value or not value.startswith(("/", "G", "P")) for value in path.known
+            )
+            own = set(REQUEST_COLUMNS) <= source.layout.columns.keys()  # the recorder's, of a client of Intercom's
+            if self._options.hosts and "host" not in source.columns and not has_url and not own:
+                told.append(NO_HOSTS)
+        return tuple(told)
+
+    def _others(self) -> dict[str, tuple[int, str]]:
+        query = "SELECT reason, count(*), min(sample) FROM looked_at WHERE reason IS NOT NULL GROUP BY reason"
+        rows = execute(self._connection, query).fetchall()
+        return {reason: (number, scrubbed(text or "")) for reason, number, text in rows}
+
+
+def broken_lines(connection: "DuckDBPyConnection", sources: Sequence[Source]) -> dict[str, tuple[int, str]]:
+    """Return how many lines of CSV did not have the columns of their header, with the first, by the reason."""
+    tables = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reject_errors'").fetchall()
+    if tables == [(0,)]:
+        return {}
+    lines = connection.execute(
+        "SELECT DISTINCT ON (file_path, line) file_path, line, error_message FROM reject_errors "
+        "JOIN reject_scans USING (scan_id, file_id) ORDER BY file_path, line, error_message"
+    ).fetchall()
+    names = {file.path: file.name for source in sources for file in source.files}
+    if not lines:
+        return {}
+    path, line, text = lines[0]
+    sample = f"{Path(names.get(path, path)).name} line {line}, {scrubbed(text, 80)}"
+    return {"line of CSV not readable": (len(lines), sample)}
+
+
+_EMPTY = "SELECT {}, NULL::VARCHAR AS reason, NULL::VARCHAR AS sample WHERE FALSE".format(
+    ", ".join(f"NULL::{kind.removesuffix(' WITH TIME ZONE')} AS {name}" for name, kind in REQUEST_COLUMNS.items())
+)
+
+
+def _literal(at: datetime) -> str:
+    return f"TIMESTAMP {quoted(at.isoformat(' '))}"
+
+
+def _refuse_unreadable(rows: Rows, calls: int, unsigned: int, options: Options, status: str) -> None:
+    """Raise RequestLogError where none or few of the rows are calls that could be read, or most tell no status."""
+    if not rows.read and rows.ignored:
+        raise RequestLogError(f"None of the log's {rows.ignored} calls went to {' or '.join(options.hosts)}.")
+    if not rows.read and rows.aside:
+        raise RequestLogError(f"None of the log's {sum(rows.aside.values())} rows is a call. {' '.join(rows.words())}")
+    told = "; ".join(rows.samples[:3]) or ", ".join(rows.reasons)
+    if rows.rejected and rows.rejected == rows.read:
+        raise RequestLogError(
+            f"None of the log's {rows.rejected} rows could be read: {told}. "
+            "Name the right columns with --column OURS=THEIRS."
+        )
+    if rows.rejected_share > MOST_SHARE and not options.accept_partial:
+        raise RequestLogError(
+            f"{rows.rejected} of the log's {rows.read} rows could not be read: {told}. Name the right columns with "
+            "--column OURS=THEIRS, or count the rest all the same with --accept-partial."
+        )
+    if unsigned > MOST_SHARE * calls and not options.accept_partial:
+        raise RequestLogError(
+            f"{unsigned} of {calls} calls have no status code: {status} is empty there, and no error says why. "
+            "Name the column that has it with --column status_code=NAME; if those calls got no answer, say so with "
+            "--accept-partial."
+        )
+
+
+# Other engines --------------------------------------------------------------------------------------------------------
+
+_TYPES = {"VARCHAR": "string", "INTEGER": "int32", "BIGINT": "int64", "DOUBLE": "float64"}
+_UNKNOWN = ("app", "method", "route")  # text that is never null in a rollup
+
+
+class RemoteLog:
+    """A table of another engine, opened for counting: `query` knows its readable rows as RELATION."""
+
+    def __init__(self, table: "Table", options: Options) -> None:
+        log, chosen, ignored = _request_log(table, options)
+        log = _dated(log.mutate(reason=_reason))
+        unsigned = (log["reason"] == "") & log["status_code"].isnull() & log["error_type"].isnull()
+        counts = log.group_by("reason").aggregate(requests=log.count(), unsigned=unsigned.sum()).execute()
+        by_reason = {str(reason): int(number) for reason, number, _ in counts.itertuples(index=False)}
+        readable = by_reason.pop("", 0)
+        rejected = sum(by_reason.values())
+        columns = tuple(used(ours, column) for ours, column in chosen.items() if ours in (*REQUEST_COLUMNS, "host"))
+        rows = Rows(readable + rejected, rejected, ignored, by_reason, columns=columns, sampled=options.sampled)
+        _refuse_unreadable(rows, readable, int(counts["unsigned"].sum()), options, chosen["status_code"].name)
+        self.rows = rows if "host" in chosen or not options.hosts else replace(rows, assumptions=(NO_HOSTS,))
+        self._readable = log.filter(log["reason"] == "").alias(RELATION)
+
+    def query(self, sql: str) -> pd.DataFrame:
+        """Run one statement in DuckDB's dialect; times come in UTC."""
+        frame: pd.DataFrame = self._readable.sql(sql, dialect="duckdb").execute()
+        return frame.rename(columns=str.lower)  # Snowflake's names come back in capitals
+
+
+def open_remote(url: str, table: str, options: Options) -> RemoteLog:
+    """Open a table of the engine behind an Ibis URL; raises RequestLogError with the next step.
+
+    table: its name, with dots where it stands in a catalog or a database; or, where a slash is in it, the Parquet files
+    that the engine is to read itself.
+    """
+    try:
+        import ibis
+    except ImportError:
+        raise RequestLogError(
+            "Ibis is not installed. Add it with the engine's own package, such as: pip install 'intercom-kit[spark]'"
+        ) from None
+    *places, name = table.split(".")
+    try:
+        backend: Any = ibis.connect(url)
+        if "/" in table:
+            return RemoteLog(backend.read_parquet(table), options)
+        return RemoteLog(backend.table(name, database=tuple(places) or None), options)
+    except RequestLogError:
+        raise
+    except Exception as error:  # every engine has errors of its own
+        told = str(error).strip().splitlines() or [type(error).__name__]
+        raise RequestLogError(f"{url.partition(':')[0]} cannot count the table {table!r}: {told[0]}") from error
+
+
+def _request_log(table: "Table", options: Options) -> tuple["Table", dict[str, Column], int]:
+    """Return the table with the columns of a request log, of calls to our hosts between since and until.
+
+    With it the columns chosen, and how many calls went to other hosts.
+    """
+    if options.where:
+        table = table.alias("log_as_it_is").sql(f"SELECT * FROM log_as_it_is WHERE {options.where}", dialect="duckdb")
+    values = {name: value for top in table.columns for name, value in _parts(top, table[top]).items()}
+    found = {name: Column(name, name, _kind(value)) for name, value in values.items()}
+    chosen = choose(found, options.columns, options.hosts)
+    ignored = 0
+    _refuse(chosen, options)
+    if "host" in chosen and options.hosts:
+        host = values[chosen["host"].sql]
+        ours = reduce(or_, [(host == name) | host.endswith(f".{name}") for name in options.hosts])
+        ignored = int(table.filter(~ours.fill_null(True)).count().execute())
+        table = table.filter(ours.fill_null(True))
+    log = table.select(**{name: _ours(name, kind, chosen, values) for name, kind in REQUEST_COLUMNS.items()})
+    naive = chosen["timestamp"].type == "TIMESTAMP"
+    if options.since:
+        log = log.filter(log["timestamp"].isnull() | (log["timestamp"] >= _moment(options.since, naive=naive)))
+    if options.until:
+        log = log.filter(log["timestamp"].isnull() | (log["timestamp"] < _moment(options.until, naive=naive)))
+    return log, chosen, ignored
+
+
+def _dated(log: "Table") -> "Table":
+    """Give rows that are far from the bulk in time that for their reason."""
+    import ibis
+
+    at: Any = log["timestamp"].epoch_seconds()
+    first, last = log.aggregate(first=at.min(), last=at.max()).execute().iloc[0]
+    if pd.isna(first) or last - first <= _FAR.total_seconds():
+        return log
+    low, high = log.aggregate(low=at.quantile(0.25), high=at.quantile(0.75)).execute().iloc[0]
+    margin = max(_FAR.total_seconds(), 10 * (high - low))
+    far = (log["reason"] == "") & ((at < low - margin) | (at > high + margin))
+    return log.mutate(reason=ibis.cases((far.fill_null(False), MISDATED), else_=log["reason"]))
+
+
+def _parts(name: str, value: "Value") -> dict[str, "Value"]:
+    """Return a column by its name or, of a struct, its parts by their dotted names."""
+    if not value.type().is_struct():
+        return {name: value}
+    return {n: v for part in value.names for n, v in _parts(f"{name}.{part}", value[part]).items()}
+
+
+def _kind(value: "Value") -> str:
+    kind: Any = value.type()
+    if not kind.is_timestamp():
+        return str(kind)
+    return "TIMESTAMP WITH TIME ZONE" if kind.timezone else "TIMESTAMP"
+
+
+def _refuse(chosen: Mapping[str, Column], options: Options) -> None:
+    """Raise RequestLogError for what would have to be worked out row by row: that is a view's task."""
+    kind = chosen["timestamp"].type
+    if kind == "TIMESTAMP" and options.timezone is None:
+        raise RequestLogError(ZONE_QUESTION)
+    if not kind.startswith("TIMESTAMP") or (kind == "TIMESTAMP" and options.timezone != "UTC"):
+        raise RequestLogError("The table's times are no timestamps in UTC. Make a view that has them, and name it.")
+    for needed, instead in {"route": "path", "duration_ms": "end"}.items():
+        if needed not in chosen and instead in chosen:
+            raise RequestLogError(
+                f"The table tells the {chosen[instead].sql} and no {needed}. Make a view that has it, and name that."
+            )
+
+
+def _ours(name: str, kind: str, chosen: Mapping[str, Column], values: Mapping[str, "Value"]) -> "Value":
+    import ibis
+
+    if name not in chosen:
+        return ibis.literal("unknown") if name in _UNKNOWN else ibis.null(_TYPES[kind])
+    value: Any = values[chosen[name].sql]
+    if name == "timestamp":
+        return value
+    operator, _, number = chosen[name].factor.partition(" ")
+    if operator:
+        value = value * float(number) if operator == "*" else value / float(number)
+    value = value.cast(_TYPES[kind])
+    if name == "status_code":
+        return value.nullif(0).nullif(-1).nullif(999)
+    if name == "duration_ms":
+        return ibis.cases((value >= 0, value))
+    return value.fill_null("unknown") if name in _UNKNOWN else value
+
+
+def _moment(at: datetime, *, naive: bool) -> datetime:
+    return at.astimezone(UTC).replace(tzinfo=None if naive else UTC)
+
+
+def _reason(log: "Table") -> "Value":
+    import ibis
+
+    no_such = ~log["status_code"].between(100, 599) & ~log["status_code"].isin((0, -1, 999))
+    return ibis.cases((log["timestamp"].isnull(), "no timestamp"), (no_such, "no such status code"), else_="")

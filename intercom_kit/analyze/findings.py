@@ -1,7 +1,7 @@
 """The findings: what `intercom-kit analyze --json` prints, and the same in sentences, the bottom line first."""
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 from pydantic import ConfigDict, Field
@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 from intercom_kit.analyze.latency import QS, errors, with_unmeasured
 from intercom_kit.analyze.percentiles import percentiles
 from intercom_kit.analyze.ratelimit import UNATTRIBUTED
+from intercom_kit.analyze.read import Rows
 from intercom_kit.analyze.readings import readings
 from intercom_kit.analyze.rollup import Rollup
 from intercom_kit.analyze.study import Study, study
@@ -20,10 +21,36 @@ class _Part(Record):
 
 
 class RowCount(_Part):
-    """Rows of the request log that were looked at, and those of them that could not be read."""
+    """What was read of the log, and what was not; see read.Rows. warning heads the findings where it is not empty.
+
+    set_aside: rows that are no calls to Intercom, by reason; not_readable: those that may be calls, by reason.
+    """
 
     read: int
     rejected: int
+    rejected_share: float = 0.0
+    not_readable: dict[str, int] = Field(default_factory=dict)
+    set_aside: dict[str, int] = Field(default_factory=dict)
+    samples: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    files_skipped: tuple[str, ...] = ()
+    assumptions: tuple[str, ...] = ()
+    sampled: int = 1
+    warning: str = ""
+    words: tuple[str, ...] = Field((), exclude=True)
+
+    @classmethod
+    def of(cls, rows: Rows) -> Self:
+        """Return the counts of what was read."""
+        same = ("read", "rejected", "samples", "columns", "assumptions", "sampled", "warning")
+        return cls(
+            **{name: getattr(rows, name) for name in same},
+            rejected_share=round(rows.rejected_share, 6),
+            not_readable=dict(rows.reasons),
+            set_aside=rows.no_calls,
+            files_skipped=rows.skipped,
+            words=rows.words(),
+        )
 
 
 class Span(_Part):
@@ -126,7 +153,7 @@ def findings_of(seen: Study) -> Findings:
     """Return the findings of a study, which are computed once."""
     detected = seen.detected
     return Findings(
-        rows=RowCount(read=seen.rollup.rows.read, rejected=seen.rollup.rows.rejected),
+        rows=RowCount.of(seen.rollup.rows),
         span=_span(*seen.span),
         onset=Onset(**_fields(detected.onset, Onset)) if detected.onset else None,
         recovery=Recovery(**_fields(detected.recovery, Recovery)) if detected.recovery else None,

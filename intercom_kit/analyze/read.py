@@ -1,27 +1,19 @@
-"""Request logs as a team has them: Parquet, CSV or JSON lines, in files, globs or folders, compressed or not.
+"""How a request log is to be read, and what came of it: which columns, which files, and which rows were set aside."""
 
-Parquet is read where it lies. Text is read once, into Parquet in a private folder that is gone afterwards. No log is
-held in memory, and what cannot be read is counted, by reason.
-"""
-
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from glob import escape
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from intercom_kit.analyze.columns import Column, quoted
-from intercom_kit.analyze.convert import IGNORED, NAIVE, candidates, checked_zone, is_naive, moment
-from intercom_kit.analyze.engines import connect, execute
-from intercom_kit.analyze.sources import Source, find_files, open_sources
+from intercom_kit.analyze.columns import Column, choose, quoted, used
+from intercom_kit.analyze.documents import HEADERS, Layout
+from intercom_kit.analyze.files import DEEP, File, NotALogError, begin, find
+from intercom_kit.analyze.formats import recognise, signature
 from intercom_kit.errors import RequestLogError
-from intercom_kit.protocol import REQUEST_COLUMNS, holds_identifier
+from intercom_kit.protocol import REQUEST_COLUMNS
+from intercom_kit.redaction import Redactor
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -31,10 +23,10 @@ ZONE_QUESTION = (
     "In which time zone are the log's timestamps? They do not tell. "
     "Say it with --timezone UTC, or a name such as Europe/Dublin."
 )
-_SAMPLES = 10
-_VECTORS = 32  # of 2048 rows, fetched at a time: all at once, the text of a million rows takes 300 MB
-_PEEK = 1_000  # rows that tell whether the timestamps have a zone
-_Counts = dict[str, tuple[int, list[str]]]  # by reason: how many rows, and a few samples
+WARN_SHARE, MOST_SHARE = 0.05, 0.5  # of rows that could not be read: findings are headed by it; refused
+NO_HOSTS = "No column names the server that was called: all calls are taken for calls to Intercom."
+_SAMPLES, _SKIPPED = 10, 20
+_RARE = ("error_type", *HEADERS, "contact", "conversation")
 
 
 @dataclass(frozen=True)
@@ -46,6 +38,9 @@ class Options:
         gives twice, or skips, cannot be read.
     since, until: only calls started at or after, and before; with a time zone.
     hosts: where the log names the server, only calls to these hosts and those below them count; none: all calls do.
+    where: a condition in SQL on the log's own columns; other rows are no calls.
+    accept_partial: whether a log of which most rows cannot be read, or tell no status, is counted all the same.
+    sampled: the log holds one in so many calls.
     engine, table: an Ibis URL and the table there that is the log, instead of files.
     """
 
@@ -54,15 +49,21 @@ class Options:
     since: datetime | None = None
     until: datetime | None = None
     hosts: tuple[str, ...] = ("intercom.io",)
+    where: str = ""
+    accept_partial: bool = False
+    sampled: int = 1
     engine: str = ""
     table: str = ""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What was read. Rows that could not be read are counted by reason, with a few samples, never dropped unsaid.
+    """What was read, and what was not. Nothing is left out unsaid.
 
-    read: rows looked at, the rejected ones included; ignored: calls to other hosts than Intercom's, not in `read`.
+    read: rows that are calls to Intercom or may be, the rejected ones included. rejected, reasons: those of them that
+    could not be read, by reason. ignored: calls to other hosts. aside: rows that are no calls, by reason. samples: a
+    reason and what such a row holds, scrubbed. columns: ours and theirs (`duration_ms ← responseTime (ms)`). skipped:
+    files that were not read, with the reason. assumptions: sentences. sampled: the log holds one in so many calls.
     """
 
     read: int = 0
@@ -70,128 +71,233 @@ class Rows:
     ignored: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
     samples: tuple[str, ...] = ()
+    aside: Mapping[str, int] = field(default_factory=dict)
+    columns: tuple[str, ...] = field(default=(), compare=False)
+    skipped: tuple[str, ...] = field(default=(), compare=False)
+    assumptions: tuple[str, ...] = field(default=(), compare=False)
+    sampled: int = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "reasons", dict(sorted(self.reasons.items())))
-        object.__setattr__(self, "samples", tuple(sorted(set(self.samples))[:_SAMPLES]))
+        for name in ("reasons", "aside"):
+            object.__setattr__(self, name, dict(sorted(getattr(self, name).items())))
+        object.__setattr__(self, "samples", _one_each(self.samples))
+        for name in ("columns", "skipped", "assumptions"):
+            object.__setattr__(self, name, tuple(sorted(set(getattr(self, name)))))
 
     @property
     def rejected_share(self) -> float:
         """The rejected part of the rows, 0 to 1."""
         return self.rejected / self.read if self.read else 0.0
 
+    @property
+    def no_calls(self) -> dict[str, int]:
+        """How many rows are no calls to Intercom, by reason; those to other hosts are one."""
+        return dict(self.aside) | ({"other host": self.ignored} if self.ignored else {})
+
+    @property
+    def warning(self) -> str:
+        """What has to head the findings when many rows could not be read, else ''."""
+        if self.rejected_share <= WARN_SHARE:
+            return ""
+        return (
+            f"TAKE CARE: {self.rejected:,} of {self.read:,} rows ({self.rejected_share:.1%}) could not be read "
+            f"({_counts(self.reasons)}). The figures are of the others."
+        )
+
+    def words(self) -> tuple[str, ...]:
+        """Return sentences on rows set aside, files skipped, assumptions and columns, each with its numbers."""
+        total = self.read + sum(self.no_calls.values())
+        others = self.no_calls
+        told = []
+        if self.rejected:
+            told.append(f"Not readable: {self.rejected:,} of {total:,} rows ({_counts(self.reasons)}).")
+        if others:
+            told.append(f"No calls to Intercom: {sum(others.values()):,} of {total:,} rows ({_counts(others)}).")
+        if self.samples:
+            told.append(f"Such as: {'; '.join(self.samples)}.")
+        if self.skipped:
+            told.append(f"Files not read: {'; '.join(self.skipped)}.")
+        if self.sampled > 1:
+            told.append(f"The log holds one in {self.sampled} calls, as was said.")
+        told += self.assumptions
+        if self.columns:
+            told.append(f"Columns: {', '.join(self.columns)}.")
+        return tuple(told)
+
     def __add__(self, other: "Rows") -> "Rows":
-        names = {*self.reasons, *other.reasons}
-        return Rows(
-            self.read + other.read,
-            self.rejected + other.rejected,
-            self.ignored + other.ignored,
-            {name: self.reasons.get(name, 0) + other.reasons.get(name, 0) for name in names},
-            (*self.samples, *other.samples),
-        )
+        both: dict[str, Any] = {}
+        for name in (each.name for each in fields(self)):
+            a, b = getattr(self, name), getattr(other, name)
+            both[name] = {k: a.get(k, 0) + b.get(k, 0) for k in {*a, *b}} if isinstance(a, dict) else a + b
+        return Rows(**both | {"sampled": max(self.sampled, other.sampled)})
 
 
-class OpenLog:
-    """A log opened for counting: the relation RELATION has its readable rows, in the columns of a request log."""
-
-    def __init__(
-        self, connection: "DuckDBPyConnection", sources: Sequence[Source], folder: Path, options: Options
-    ) -> None:
-        self._connection, self._hosts = connection, options.hosts
-        parts = {self._part(source, folder / f"part-{i}.parquet", options) for i, source in enumerate(sources)}
-        bounds = [f"timestamp >= {moment(options.since)}"] if options.since else []
-        bounds += [f"timestamp < {moment(options.until)}"] if options.until else []
-        kept = f"WHERE timestamp IS NULL OR {' AND '.join(bounds)}" if bounds else ""
-        columns = ", ".join(REQUEST_COLUMNS)
-        connection.execute(f"CREATE VIEW looked_at AS SELECT * FROM ({' UNION ALL '.join(sorted(parts))}) {kept}")
-        self.rows = self._rows()
-        readable = "WHERE reason IS NULL" if self.rows.rejected or self.rows.ignored else ""  # it costs a third
-        connection.execute(f"CREATE VIEW {RELATION} AS SELECT {columns} FROM looked_at {readable}")
-
-    def _part(self, source: Source, file: Path, options: Options) -> str:
-        """Return a query for the source's candidates; text is parsed now, into `file`, and never again.
-
-        Text gives the same query for every source: one over all that was parsed.
-        """
-        zone = checked_zone(options.timezone) if options.timezone else None
-        query = self._checked(candidates(source, zone, options.hosts), source, zone, options)
-        if not source.text:
-            return query
-        execute(self._connection, f"COPY ({query}) TO {quoted(str(file))} (FORMAT parquet)")
-        return f"SELECT * FROM read_parquet({quoted(escape(str(file.parent)) + '/part-*.parquet')})"  # all of them
-
-    def _checked(self, query: str, source: Source, zone: str | None, options: Options) -> str:
-        """Look at the first rows: ask about times without a zone, and make routes of paths that pose as routes."""
-        peek = f"SELECT DISTINCT reason, route FROM (SELECT reason, route FROM ({query}) LIMIT {_PEEK})"
-        reasons, routes = zip(*execute(self._connection, peek).fetchall() or [(None, "")], strict=True)
-        if zone is None and (is_naive(source.columns["timestamp"]) or NAIVE in reasons):
-            raise RequestLogError(ZONE_QUESTION)
-        if "route" in source.columns and any(map(holds_identifier, routes)):
-            columns = {**source.columns, "path": source.columns["route"], "route": Column("NULL", "VARCHAR")}
-            return candidates(replace(source, columns=columns), zone, options.hosts)
-        return query
-
-    def _one(self, query: str) -> Sequence[int]:
-        row: tuple[int, ...] = execute(self._connection, query).fetchall()[0]
-        return row
-
-    def query(self, sql: str) -> pd.DataFrame:
-        """Run one statement in DuckDB's dialect; times come without a zone, in UTC."""
-        result = execute(self._connection, sql)
-        parts = [result.fetch_df_chunk(_VECTORS)]
-        while len(part := result.fetch_df_chunk(_VECTORS)):
-            parts.append(part)
-        return pd.concat(parts, ignore_index=True)
-
-    def _rows(self) -> Rows:
-        """Tell what was read; raises RequestLogError when none of it could be."""
-        total, unreadable = self._one("SELECT count(*), count(reason) FROM looked_at")
-        counts = self._torn() | (self._unreadable() if unreadable else {})
-        ignored, _ = counts.pop(IGNORED, (0, []))
-        rejected = sum(number for number, _ in counts.values())
-        samples = tuple(
-            f"{reason}: {text}" if text else reason for reason, (_, some) in counts.items() for text in some
-        )
-        reasons = {reason: number for reason, (number, _) in counts.items()}
-        rows = Rows(total - unreadable + rejected, rejected, ignored, reasons, samples)
-        if ignored and not rows.read:
-            raise RequestLogError(f"None of the log's {ignored} calls went to {' or '.join(self._hosts)}.")
-        if rejected and rejected == rows.read:
-            raise RequestLogError(
-                f"None of the log's {rejected} rows could be read: {'; '.join(rows.samples[:3])}. "
-                "Name the right columns with --column OURS=THEIRS."
-            )
-        return rows
-
-    def _unreadable(self) -> _Counts:
-        query = f"""SELECT reason, count(*), min(coalesce(sample, ''), {_SAMPLES}) FROM looked_at
-            WHERE reason IS NOT NULL GROUP BY reason"""
-        return {reason: (number, some) for reason, number, some in execute(self._connection, query).fetchall()}
-
-    def _torn(self) -> _Counts:
-        """Return the lines of CSV that did not have the columns of their header."""
-        if self._one("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reject_errors'") == (0,):
-            return {}
-        lines = self._connection.execute(
-            "SELECT DISTINCT ON (file_path, line) line, error_message FROM reject_errors JOIN reject_scans "
-            "USING (scan_id, file_id) ORDER BY line, error_message"
-        ).fetchall()
-        samples = [f"line {line}, {message}" for line, message in lines[:_SAMPLES]]
-        return {"line of CSV not readable": (len(lines), samples)} if lines else {}
+def _counts(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason}: {number:,}" for reason, number in sorted(reasons.items(), key=lambda r: (-r[1], r[0])))
 
 
-@contextmanager
-def open_log(paths: Sequence[str | Path], options: Options) -> Iterator[OpenLog]:
-    """Open the logs behind files, globs and folders as one; raises RequestLogError with the next step.
+def _one_each(samples: Sequence[str]) -> tuple[str, ...]:
+    """Return one sample a reason, the smallest: what is kept does not depend on the order in which logs are added."""
+    first: dict[str, str] = {}
+    for sample in sorted(set(samples)):
+        first.setdefault(sample.partition(":")[0], sample)
+    return tuple(first.values())[:_SAMPLES]
 
-    What has to be parsed first goes to a folder that only this user can read, and that is removed at the end.
+
+def scrubbed(text: str, limit: int = 40) -> str:
+    """Return what may be shown of a log's own text."""
+    return Redactor().text(text, limit)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files of one layout, and which of their columns are which of ours."""
+
+    layout: Layout
+    files: tuple[File, ...]
+    columns: Mapping[str, Column]
+
+    @property
+    def relation(self) -> str:
+        """The SQL to select from."""
+        return self.layout.over(self.files)
+
+
+Chooser = Callable[[Layout], dict[str, Column]]
+
+
+def open_sources(
+    paths: Sequence[str | Path], connection: "DuckDBPyConnection", folder: Path, choosing: Chooser
+) -> tuple[list[Source], tuple[str, ...]]:
+    """Return the files as sources, and those that were skipped, with the reasons.
+
+    choosing: tells a layout's columns, or raises RequestLogError. A file that the user named is never skipped.
+    Raises RequestLogError when nothing is left, and for what is damaged.
     """
-    import duckdb
-
-    files = find_files(paths)
-    with tempfile.TemporaryDirectory(prefix="intercom-kit-") as folder, connect(Path(folder)) as connection:
+    reader = _Reader(connection, folder, choosing)
+    skipped: dict[str, str] = {}
+    for file in find(paths, connection):
         try:
-            sources = [open_sources(connection, form, some, options.columns) for form, some in files.items()]
-            yield OpenLog(connection, [*chain(*sources)], Path(folder), options)
+            reader.add(file)
+        except (NotALogError, RequestLogError) as error:
+            if isinstance(error, NotALogError) and "empty" in str(error) and file.named:
+                continue
+            if file.named:
+                raise RequestLogError(_told(file, error)) from error
+            skipped[file.name] = _told(file, error)
+    if not reader.sources and skipped:
+        kinds = sorted(skipped.values(), key=lambda reason: "no format" in reason or "is empty" in reason)
+        raise RequestLogError(f"None of the {len(skipped)} files could be read. {kinds[0]}")
+    names = list(skipped.values())
+    more = [f"and {len(names) - _SKIPPED} more"] if len(names) > _SKIPPED else []
+    return reader.sources, (*names[:_SKIPPED], *more)
+
+
+def _told(file: File, error: Exception) -> str:
+    if isinstance(error, RequestLogError):
+        return f"{file.name}: {error}"
+    damaged = str(error).startswith("it cannot be read")
+    return f"{file.name} cannot be read: {str(error).partition(': ')[2]}" if damaged else f"{file.name}: {error}"
+
+
+class _Reader:
+    """Recognises files one by one; those of one signature are looked at once, and those of one layout read together."""
+
+    def __init__(self, connection: "DuckDBPyConnection", folder: Path, choosing: Chooser) -> None:
+        self._connection, self._folder, self._choosing = connection, folder, choosing
+        self._seen: dict[object, int] = {}
+        self.sources: list[Source] = []
+
+    def add(self, file: File) -> None:
+        """Add a file; raises NotALogError, RequestLogError."""
+        file = begin(file, self._connection, self._folder)
+        alike = signature(file) if file.packed != "parquet" else None
+        if alike in self._seen:
+            place = self._seen[alike]
+            self.sources[place] = replace(self.sources[place], files=(*self.sources[place].files, file))
+            return
+        try:
+            source = self._source(file)
+        except RequestLogError:
+            if file.is_whole or file.packed == "parquet":
+                raise
+            source = self._source(begin(file, self._connection, self._folder, DEEP))
+        place = self._place(source)
+        if alike and source.files[0].path == file.path:
+            self._seen[alike] = place
+
+    def _source(self, file: File) -> Source:
+        import duckdb
+
+        try:
+            file, layout = recognise(file, self._connection, self._folder)
+            return Source(layout, (file,), self._choosing(layout))
         except duckdb.Error as error:
-            raise RequestLogError(f"The log cannot be read. {str(error).splitlines()[0]}") from error
+            raise NotALogError(f"it cannot be read: {str(error).splitlines()[0]}") from error
+
+    def _place(self, source: Source) -> int:
+        """Put a source to one of an equal layout whose columns agree, else behind the others; return its place."""
+        for place, other in enumerate(self.sources):
+            both = {**other.columns, **source.columns}
+            agree = all(other.columns.get(n, c) == c and source.columns.get(n, c) == c for n, c in both.items())
+            same = other.files[0].packed == source.files[0].packed and _is_same(other.layout, source.layout)
+            if same and agree:
+                self.sources[place] = Source(other.layout, (*other.files, *source.files), both)
+                return place
+        self.sources.append(source)
+        return len(self.sources) - 1
+
+
+def _is_same(a: Layout, b: Layout) -> bool:
+    return (a.format, a.relation, a.tool, a.is_text) == (b.format, b.relation, b.tool, b.is_text)
+
+
+def call_columns(options: Options) -> Chooser:
+    """Return what tells which of a layout's columns are a request log's."""
+
+    def choosing(layout: Layout) -> dict[str, Column]:
+        known = layout.tool.columns if layout.tool else {}
+        usable = {ours: theirs for ours, theirs in known.items() if ours not in options.columns}
+        chosen = choose(layout.columns, usable | dict(options.columns), options.hosts)
+        return _rare(chosen) | chosen
+
+    return choosing
+
+
+def _rare(chosen: Mapping[str, Column]) -> dict[str, Column]:
+    """Return where the columns that only failed or limited calls have would be, as the first lines may lack them."""
+    status = chosen["status_code"]
+    parent, _, key = status.path.removesuffix('"').rpartition('."')
+    if not status.document:
+        return {}
+    names = {"error_type": "error.type", **HEADERS} if key == "http.response.status_code" else {n: n for n in _RARE}
+    return {ours: Column(name, "", document=status.document, path=f'{parent}."{name}"') for ours, name in names.items()}
+
+
+def columns_used(sources: Sequence[Source]) -> tuple[str, ...]:
+    """Return the columns used, in words; those that the log may have and did not show are left out."""
+    return tuple(
+        used(ours, column)
+        for source in sources
+        for ours, column in source.columns.items()
+        if ours in (*REQUEST_COLUMNS, "path", "host", "end")
+        and (column.name in source.layout.columns or column.type == "PAIR")
+    )
+
+
+def condition(text: str, columns: Mapping[str, Column]) -> str:
+    """Return a condition on a log's own columns as SQL over its relation; raises RequestLogError for an unknown one."""
+    if ";" in text or "--" in text:
+        raise RequestLogError(f"--where takes one condition, such as kind = 'CLIENT', and not {text!r}.")
+    names = sorted(columns, key=len, reverse=True)
+    listed = "|".join(f'"{re.escape(name)}"|(?<![\\w.$"]){re.escape(name)}(?![\\w."(])' for name in names)
+    parts = re.split(r"('(?:[^']|'')*')", text)
+    parts[::2] = [re.sub(listed, lambda match: extracted(columns[match[0].strip('"')]), part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def extracted(column: Column) -> str:
+    """Return SQL that reads a column by itself, inside of a JSON document too."""
+    if not column.document:
+        return column.sql
+    return f"json_extract_string({column.document}, {quoted(column.path)})"

@@ -26,7 +26,6 @@ def readings(seen: Study) -> Iterator[str]:
     yield bottom_line(seen)
     yield from others(seen)
     yield from detection_gap(seen)
-    yield from rows(seen)
     yield headroom(seen)
     if len(seen.pressed) < len(seen.headroom):
         yield used_by_app(seen)
@@ -118,13 +117,6 @@ def _limit_part(seen: Study) -> str:
         )
     worst = str(during.groupby("quota")["throttled"].sum().idxmax())
     return f"{'Our apps' if worst == SHARED else f'App {worst}'} used up its own quota."
-
-
-def rows(seen: Study) -> Iterator[str]:
-    """Say how many rows could not be read, when it is over 1 %."""
-    read = seen.rollup.rows
-    if read.rejected_share > 0.01:
-        yield f"{read.rejected:,} of {read.read:,} rows ({share(read.rejected_share)}) could not be read: take care."
 
 
 def headroom(seen: Study) -> str:

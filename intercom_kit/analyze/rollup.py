@@ -15,9 +15,8 @@ from typing import Any, Self
 
 import pandas as pd
 
-from intercom_kit.analyze.engines import read_parquet, write_parquet
-from intercom_kit.analyze.read import RELATION, Options, Rows, open_log
-from intercom_kit.analyze.remote import open_remote
+from intercom_kit.analyze.engines import open_log, open_remote, read_parquet, write_parquet
+from intercom_kit.analyze.read import RELATION, Options, Rows, scrubbed
 from intercom_kit.errors import EvidenceError
 from intercom_kit.protocol import NORMAL_4XX, WINDOW_S, tidy_route
 
@@ -187,10 +186,10 @@ def _utc(frame: pd.DataFrame) -> pd.DataFrame:
 def _tidied(frame: pd.DataFrame) -> pd.DataFrame:
     """Write methods in capitals, routes as templates, and blanks as what they mean: once a group, not once a row."""
     tidy: dict[str, Callable[[str], str | None]] = {
-        "app": lambda text: text or "unknown",
+        "app": lambda text: scrubbed(text, 80) or "unknown",
         "method": str.upper,
-        "route": tidy_route,
-        "error_type": lambda text: text or None,
+        "route": lambda text: scrubbed(tidy_route(text), 200),
+        "error_type": lambda text: scrubbed(text, 64) or None,
     }
     tables = {c: {v: tidy[c](v) for v in frame[c].dropna().unique()} for c in frame.columns if c in tidy}
     changed = {c: table for c, table in tables.items() if any(k != v for k, v in table.items())}

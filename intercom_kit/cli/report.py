@@ -21,7 +21,7 @@ Requests = Annotated[
     typer.Option(
         "--requests",
         "-r",
-        help="Request log: file, folder or glob of Parquet, CSV, NDJSON (also .gz, .zst). Repeatable.",
+        help="Request log: file, folder, glob or URL (s3://, gs://, az://, https://), compressed or not. Repeatable.",
     ),
 ]
 Column = Annotated[
@@ -32,6 +32,11 @@ Zone = Annotated[str, typer.Option("--timezone", help="Time zone of times that n
 Host = Annotated[
     list[str] | None, typer.Option(help="Where the log names servers: only calls to this host count. Repeatable.")
 ]
+Where = Annotated[str, typer.Option(help="Condition in SQL on the log's own columns: kind = 'CLIENT'.")]
+Partial = Annotated[
+    bool, typer.Option("--accept-partial", help="Count the rest where most rows cannot be read, or tell no status.")
+]
+Sampled = Annotated[int, typer.Option(min=1, help="The log holds one in so many calls.")]
 Engine = Annotated[
     str, typer.Option(help="Count in another engine instead: an Ibis URL, such as pyspark://… Needs --table.")
 ]
@@ -48,6 +53,9 @@ def analyze(
     column: Column = None,
     timezone: Zone = "",
     host: Host = None,
+    where: Where = "",
+    accept_partial: Partial = False,
+    sampled: Sampled = 1,
     since: Since = "",
     until: Until = "",
     engine: Engine = "",
@@ -63,14 +71,15 @@ def analyze(
     from intercom_kit.incident.log import open_study
 
     settings = load_settings()
-    options = _options(column, timezone, host, engine, table)
+    asked = _options(column, timezone, host)
+    options = replace(asked, where=where, accept_partial=accept_partial, sampled=sampled, engine=engine, table=table)
     with err.status("Reading the request log …"):
         study = open_study(settings, incident_id, requests or (), since=since, until=until, options=options)
         found = findings_of(study)
     if as_json:
         print(found.model_dump_json(indent=2, by_alias=True), flush=True)  # noqa: T201 - for a program: unstyled and never wrapped
     else:
-        for line in found.readings:
+        for line in filter(None, (found.rows.warning, *found.readings, *found.rows.words)):
             out.print(line)
     complete = no_report or make(settings, incident_id, {ANALYSIS: {"since": since, "until": until}})
     raise typer.Exit(0 if complete else COULD_NOT)
@@ -168,11 +177,9 @@ def _told(folder: "IncidentFolder", runs: "tuple[Run, ...]") -> bool:
     return all(run.complete for run in runs)
 
 
-def _options(
-    column: list[str] | None, timezone: str, host: list[str] | None, engine: str = "", table: str = ""
-) -> "Options":
+def _options(column: list[str] | None, timezone: str, host: list[str] | None) -> "Options":
     from intercom_kit.analyze.columns import parse_columns
     from intercom_kit.analyze.read import Options
 
-    options = Options(parse_columns(column or ()), timezone or None, engine=engine, table=table)
+    options = Options(parse_columns(column or ()), timezone or None)
     return replace(options, hosts=tuple(host)) if host else options

@@ -62,9 +62,10 @@ def open_study(
         rollup = make_remote_rollup(chosen.engine, chosen.table, chosen, salt=salt)
     else:
         rollup = make_rollup(requests, chosen, salt=salt)
+    seen = study(rollup, since=since, until=until, events=events, pressure=pressure, slo=slo, bucket_rate=bucket_rate)
     if folder:
-        keep(rollup, folder)
-    return study(rollup, since=since, until=until, events=events, pressure=pressure, slo=slo, bucket_rate=bucket_rate)
+        keep(rollup, folder)  # only now: what cannot be studied would break the next report
+    return seen
 
 
 def has_log(folder: IncidentFolder) -> bool:
@@ -103,9 +104,11 @@ def keep(rollup: Rollup, folder: IncidentFolder) -> None:
 
 def findings_card(found: Findings) -> View:
     """Return the bottom line, then the other readings."""
-    rest = Markup("").join(Markup("<li>{}</li>").format(line) for line in found.readings[1:])
+    lines = (*found.readings[1:], *found.rows.words)
+    rest = Markup("").join(Markup("<li>{}</li>").format(line) for line in lines)
+    first = " ".join(filter(None, (found.rows.warning, found.bottom_line)))
     card = Markup('<div class="ik-card"><p class="ik-line"><strong>{}</strong></p><ul>{}</ul></div>')
-    return View(card.format(found.bottom_line, rest), "\n".join((found.bottom_line, *found.readings[1:])))
+    return View(card.format(first, rest), "\n".join((first, *lines)))
 
 
 def comparison_table(seen: Study) -> View:

@@ -1,0 +1,319 @@
+"""The formats of logs: how each is recognised by its beginning, how DuckDB reads it, and which columns it has.
+
+To add a format: one of lines to PATTERNS, one of JSON documents to DOCUMENTS in documents.py, a tool's own columns and
+units to TOOLS.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from intercom_kit.analyze.columns import TIMED, Column, named, quoted
+from intercom_kit.analyze.documents import ATTRIBUTES, SAMPLE, Layout, Tool, json_columns, json_layout
+from intercom_kit.analyze.files import LINES, File, NotALogError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_Found = dict[str, Column]
+
+
+TOOLS = (
+    Tool(
+        "k6 (CSV)",
+        ("metric_name", "metric_value"),
+        {"duration_ms": "metric_value"},
+        "metric_name = 'http_req_duration'",
+    ),
+    Tool(
+        "k6 (JSON)",
+        ("metric", "data.value"),
+        {"timestamp": "data.time", "duration_ms": "data.value", "status_code": "data.tags.status"},
+        "metric = 'http_req_duration' AND type = 'Point'",
+    ),
+    Tool(
+        "JMeter",
+        ("timeStamp", "elapsed", "label", "responseCode"),
+        {"timestamp": "timeStamp", "duration_ms": "elapsed", "status_code": "responseCode"},
+        "coalesce(responseMessage, '') NOT LIKE 'Number of samples in transaction%'",
+    ),
+    Tool("HAR", ("startedDateTime", "time", "status"), {"duration_ms": "time"}),
+    Tool("Jaeger", ("startTime", "duration", "operationName"), {"duration_ms": "duration/1000"}),
+    Tool("Zipkin", ("traceId", "duration", "timestamp"), {"duration_ms": "duration/1000"}),
+    Tool("pino", ("level", "responseTime"), {"duration_ms": "responseTime"}),
+    Tool("Envoy", ("response_flags", "duration"), {"duration_ms": "duration"}),
+    Tool("API Gateway", ("requestId", "responseLatency"), {"duration_ms": "responseLatency"}),
+    Tool("nginx", ("remote_addr", "request_time"), {"duration_ms": "request_time*1000"}),
+    Tool("CloudFront", ("x-edge-location", "time-taken"), {"duration_ms": "time-taken*1000"}, zone="UTC"),
+    Tool("IIS", ("sc-win32-status", "time-taken"), {"duration_ms": "time-taken"}, zone="UTC"),
+    Tool("IIS", ("cs-method", "sc-status"), {}, zone="UTC"),
+    Tool("vegeta", ("attack", "seq", "latency"), {"duration_ms": "latency/1000000"}),
+    Tool("Heroku router", ("dyno", "service", "connect"), {"duration_ms": "service"}),
+    Tool("ECS", ("event.duration",), {"duration_ms": "event.duration/1000000"}),
+    Tool("ALB", ("target_processing_time", "response_processing_time"), {"duration_ms": "target_processing_time*1000"}),
+)
+_QUOTED = r'"((?:[^"\\]|\\.)*)"'
+# Logs of one line a call. Expressions that RE2 (in DuckDB) and Python both know; every group is a column.
+PATTERNS = {
+    "ALB": (
+        r"^(?P<type>https?|h2|wss?|grpcs?) (?P<timestamp>\d{4}-\d\d-\d\dT\S+) \S+ \S+ \S+ "
+        r"(?P<request_processing_time>[-\d.]+) (?P<target_processing_time>[-\d.]+) "
+        r"(?P<response_processing_time>[-\d.]+) "
+        r'(?P<elb_status_code>\d{3}|-) (?P<target_status_code>\d{3}|-) \S+ \S+ "(?P<request>[^"]*)"'
+    ),
+    "Envoy": (
+        r'^\[(?P<start_time>\d{4}-\d\d-\d\dT[^\]]+)\] "(?P<request>[^"]*)" (?P<status>\d+) (?P<response_flags>\S+) .*?'
+        r"(?P<duration>\d+) (?P<upstream_time>\d+|-) " + r'"[^"]*" "[^"]*" "[^"]*" "(?P<authority>[^"]*)"'
+    ),
+    "HAProxy": (
+        r"^.*?\[(?P<timestamp>\d{2}/\w{3}/\d{4}:[\d:.]+)\] \S+ \S+ [-\d]+/[-\d]+/[-\d]+/[-\d]+/\+?(?P<time_ms>\d+) "
+        r'(?P<status>-?\d+) .*"(?P<request>[A-Z]+ [^"]*)"'
+    ),
+    "Squid": (
+        r"^(?P<end_time>\d{10}\.\d{3})\s+(?P<elapsed_ms>\d+) \S+ (?P<result>\w+)/(?P<status>\d{3}) \d+ "
+        r"(?P<method>[A-Z]+) (?P<url>\S+)"
+    ),
+    "access log": (
+        r"^(?:(?P<server_address>[\w.-]+:\d+) )?[\w.:-]+ \S+ .*?"
+        r"\[(?P<timestamp>\d{2}/\w{3}/\d{4}[^\]]*|\d{4}-[^\]]*)\] "
+        r'"(?P<request>[^"]*)" (?P<status>\d{3}|-) \S+(?: "[^"]*" "[^"]*")?(?:.*?\b(?:rt|request_time)[=:]"?'
+        r"(?P<request_time_s>[\d.]+))?(?: (?P<time_s>\d+\.\d{3})\b)?(?: (?P<elapsed>\d+)\b)?"
+    ),
+}
+_PAIR = re.compile(r'(?:^|\s)([A-Za-z_@][\w.@-]*)=("(?:[^"\\]|\\.)*"|[^\s"]*)')
+_STAMP = r"^[^\d]{0,40}(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[^\s\]]*)"
+
+
+def signature(file: File) -> object:
+    """Return what files of one layout have in common, so that only the first of many alike is looked at closely."""
+    first = next(iter(file.lines), "")
+    if first.lstrip().startswith("{"):
+        try:
+            return file.packed, tuple(sorted(json.loads(first)))
+        except ValueError:
+            return file.path
+    return (file.packed, first) if _is_header(_cells(first)) else file.path
+
+
+def recognise(file: File, connection: "DuckDBPyConnection", folder: Path) -> tuple[File, Layout]:
+    """Return a file's layout, and the file that has it: a document's rows are first written out as lines of JSON.
+
+    Raises NotALogError where it is none that is known, and duckdb.Error for damaged Parquet.
+    """
+    if file.packed == "parquet":
+        return file, _with_tool(table_layout(connection, f"read_parquet([{file.sql}], union_by_name = true)"))
+    start = file.head.lstrip()[:1]
+    if not start:
+        raise NotALogError("it is empty" if not file.head else "it holds no line")
+    if start in "[{" and (found := json_layout(file, folder)):
+        return found[0], _with_tool(_expanded(found[1]))
+    lines = file.lines[:SAMPLE]
+    for read in (_w3c, _csv, _text):
+        if layout := read(lines, file):
+            return file, _with_tool(layout)
+    raise NotALogError("no format of a log that is known")
+
+
+def _with_tool(layout: Layout) -> Layout:
+    tool = next((tool for tool in TOOLS if all(name in layout.columns for name in tool.needs)), None)
+    return replace(layout, tool=tool)
+
+
+# Tables ---------------------------------------------------------------------------------------------------------------
+
+
+def table_layout(connection: "DuckDBPyConnection", relation: str) -> Layout:
+    """Return a relation with typed columns, nested ones included; of text that may need parsing the first values."""
+    described = connection.sql(f"SELECT * FROM {relation} LIMIT 0")
+    found: _Found = {}
+    for name, kind in zip(described.columns, described.types, strict=True):
+        if name != "data" or "topic" not in described.columns:
+            found |= _flat(name, named(name), kind)
+    texts = {name: column for name, column in found.items() if column.is_text and not _UNREAD.search(name)}
+    if texts:
+        listed = ", ".join(f"CAST({column.sql} AS VARCHAR)" for column in texts.values())
+        rows = connection.execute(f"SELECT {listed} FROM {relation} LIMIT {SAMPLE}").fetchall()
+        for (name, column), values in zip(texts.items(), zip(*rows, strict=True) if rows else (), strict=False):
+            found[name] = replace(column, values=tuple(value or "" for value in values))
+    return Layout(
+        "Parquet", relation.replace(relation.partition("[")[2].partition("]")[0], "{files}"), found, is_text=False
+    )
+
+
+_UNREAD = re.compile(r"(?i)request_?id|contact|conversation|body|trace|span_?id")
+
+
+def _flat(name: str, sql: str, kind: Any) -> _Found:  # noqa: ANN401 - a DuckDBPyType, annotated in part
+    """Return a typed column by its name, or, of a struct or a map, the parts of it by their dotted names."""
+    if kind.id == "struct":
+        names = [part for part, _ in kind.children]
+        parts = (
+            (part, f"struct_extract({sql}, {quoted(part)})", of)
+            for part, of in kind.children
+            if part != "data" or "topic" not in names  # what a webhook's notification has in `data` is somebody's
+        )
+    elif kind.id == "map":
+        of = kind.children[1][1]
+        parts = ((part, f"{sql}[{quoted(part)}]", of) for names in ATTRIBUTES.values() for part in names)
+    else:
+        return {name: Column(name, sql, str(kind))}
+    return {full: column for part, inner, of in parts for full, column in _flat(f"{name}.{part}", inner, of).items()}
+
+
+def _delimiter(lines: Sequence[str]) -> str:
+    """Return the delimiter that parts the lines into the same number of cells, the more the better."""
+
+    def evenness(delimiter: str) -> tuple[float, int]:
+        counts = [len(row) for row in csv.reader(lines[:20], delimiter=delimiter) if row] or [0]
+        return sum(count == counts[0] for count in counts) / len(counts) * (counts[0] > 1), counts[0]
+
+    return max(",;\t|", key=evenness)
+
+
+def _cells(line: str) -> list[str]:
+    return next(csv.reader([line], delimiter=_delimiter([line])), [])
+
+
+def _is_header(cells: Sequence[str]) -> bool:
+    """Whether the cells are names of columns, and no values."""
+    value = rf"^-?[\d.,]+$|{TIMED}|://|^/|^\{{|=\"|^\d{{4}}-\d\d-\d\d|^(?:GET|POST|PUT|DELETE|PATCH)$"
+    named_ones = [cell for cell in cells if cell.strip()]
+    return len(cells) > 1 and len(named_ones) >= len(cells) - 1 and not any(re.search(value, cell) for cell in cells)
+
+
+def _csv(lines: Sequence[str], file: File) -> Layout | None:
+    """Read text with delimiters: with a header, or with the columns 1, 2, 3 where the first line is no header."""
+    skip = int(bool(lines and re.fullmatch(r"sep=.", lines[0].strip().strip('"'))))
+    delimiter = lines[0].strip().strip('"')[-1] if skip else _delimiter(lines)
+    body = file.head if file.is_whole else file.head.rpartition("\n")[0]
+    rows = list(islice(csv.reader(body.splitlines(keepends=True)[skip:], delimiter=delimiter), SAMPLE + 1))
+    rows = [row for row in rows if row]
+    if not rows or (len(rows[0]) < 2 and "status" not in rows[0][0].lower()):
+        return None
+    has_header = _is_header(rows[0])
+    same = sum(len(row) == len(rows[0]) for row in rows)
+    if not has_header and (same < 0.9 * len(rows) or _line_kind(lines)):
+        return None
+    names = _unique(rows[0]) if has_header else [str(i) for i in range(1, len(rows[0]) + 1)]
+    if "<" in names[0] or "{" in "".join(names):
+        return None
+    return _delimited("CSV", names, rows[int(has_header) :], delimiter, skip, has_header=has_header)
+
+
+def _delimited(
+    kind: str, names: Sequence[str], rows: Iterable[Sequence[str]], delimiter: str, skip: int, *, has_header: bool,
+    comment: str = "",
+) -> Layout:  # fmt: skip
+    typed = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in names)
+    relation = (
+        f"read_csv([{{files}}], compression = '{{packed}}', auto_detect = false, header = {has_header}, skip = {skip}, "
+        f"delim = {quoted(delimiter)}, quote = '\"', escape = '\"', columns = {{{typed}}}, store_rejects = true"
+        f"{f', comment = {quoted(comment)}' if comment else ''})"
+    )
+    records = [dict(zip(names, row, strict=False)) for row in rows]
+    found = {name: Column(name, named(name), values=tuple(r.get(name, "") for r in records)) for name in names}
+    return _expanded(Layout(kind if has_header or comment else "CSV without a header", relation, found))
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    seen: dict[str, int] = {}
+    unique = []
+    for name in (name.strip() or f"column {place}" for place, name in enumerate(names, 1)):
+        seen[name.lower()] = seen.get(name.lower(), 0) + 1
+        unique.append(name if seen[name.lower()] == 1 else f"{name}_{seen[name.lower()] - 1}")
+    return unique
+
+
+def _w3c(lines: Sequence[str], _: File) -> Layout | None:
+    fields = next((line for line in lines if line.startswith("#Fields:")), "")
+    if not fields:
+        return None
+    names = fields.removeprefix("#Fields:").split()
+    rows = [line for line in lines if not line.startswith("#")]
+    delimiter = "\t" if rows and rows[0].count("\t") >= len(names) - 1 else " "
+    return _delimited("W3C", names, csv.reader(rows, delimiter=delimiter), delimiter, 0, has_header=False, comment="#")
+
+
+# Lines ----------------------------------------------------------------------------------------------------------------
+
+
+def _text(lines: Sequence[str], _: File) -> Layout | None:
+    if not _line_kind(lines):
+        return None
+    relation = f"read_csv([{{files}}], compression = '{{packed}}', ignore_errors = true, {LINES})"
+    found = _expanded(Layout("", relation, {"line": Column("line", "line", values=tuple(lines))}))
+    columns = {name: column for name, column in found.columns.items() if name != "line"}
+    return replace(found, format=_line_kind(lines), columns=columns)
+
+
+def _line_kind(values: Sequence[str], least: float = 0.2) -> str:
+    """Return which kind of line most of these texts are, '' when few are of any."""
+    some = [value for value in values if len(value) > 10][:60]
+    counts = {name: sum(bool(re.search(pattern, value)) for value in some) for name, pattern in PATTERNS.items()}
+    counts["JSON"] = sum(_inner(value) is not None for value in some)
+    counts["logfmt"] = sum(len(_PAIR.findall(value)) > 2 for value in some)
+    best = max(counts, key=lambda name: counts[name])
+    return best if some and counts[best] >= max(1, least * len(some)) else ""
+
+
+def _inner(text: str) -> dict[str, Any] | None:
+    """Return the JSON object that a line ends in, behind a prefix or not."""
+    begin = text.find("{")
+    try:
+        value = json.loads(text[begin:]) if begin >= 0 else None
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _expanded(layout: Layout, depth: int = 0) -> Layout:
+    """Add the columns inside of text columns that hold JSON, logfmt or an access log's line; they come first."""
+    for name, column in list(layout.columns.items()):
+        texts = [value for value in column.values if value]
+        if depth < 3 and column.is_text and (kind := _line_kind(texts, 0.2 if name == "line" else 0.5)):
+            layout = _opened(layout, name, column, kind, depth)
+    return layout
+
+
+def _opened(layout: Layout, name: str, column: Column, kind: str, depth: int) -> Layout:
+    text = f"json_extract_string({column.document}, {quoted(column.path)})" if column.document else column.sql
+    inner = f"inner_{depth}_{len(layout.columns)}"
+    prefix = "" if name == "line" else f"{name}."
+    found: _Found = {}
+    if kind == "JSON":
+        documents = [_inner(value) or {} for value in column.values]
+        relation = f"(SELECT *, read_object({text}) AS {inner} FROM {layout.relation})"
+        keys = f"json_keys({inner})::VARCHAR"
+        found = _expanded(Layout("", relation, json_columns(documents, inner, prefix), keys=keys), depth + 1)  # type: ignore[assignment]
+        layout, found = replace(layout, relation=found.relation, keys=keys), dict(found.columns)  # type: ignore[attr-defined]
+    elif kind == "logfmt":
+        rows = [{key: value.strip('"') for key, value in _PAIR.findall(line)} for line in column.values]
+        for key in dict.fromkeys(key for row in rows for key in row):
+            sql = f"trim(nullif(regexp_extract({text}, {quoted(_pair_of(key))}, 1), ''), '\"')"
+            found[prefix + key] = Column(prefix + key, sql, values=tuple(row.get(key, "") for row in rows))
+    else:
+        pattern = re.compile(PATTERNS[kind])
+        rows = [match.groupdict("") if (match := pattern.search(line)) else {} for line in column.values]
+        parts = ", ".join(map(quoted, pattern.groupindex))
+        sql = f"regexp_extract({text}, {quoted(PATTERNS[kind])}, [{parts}])"
+        layout = replace(layout, relation=f"(SELECT *, {sql} AS {inner} FROM {layout.relation})")
+        for key in pattern.groupindex:
+            values = tuple(row.get(key, "") for row in rows)
+            if any(values):
+                found[prefix + key] = Column(
+                    prefix + key, f"nullif(struct_extract({inner}, {quoted(key)}), '')", values=values
+                )
+    stamps = tuple(match[1] if (match := re.search(_STAMP, value)) else "" for value in column.values)
+    if kind in ("JSON", "logfmt") and any(stamps) and "time" not in found:
+        sql = f"nullif(regexp_extract({text}, {quoted(_STAMP)}, 1), '')"
+        found["time"] = Column("time", sql, values=stamps)
+    return replace(layout, columns=found | {k: c for k, c in layout.columns.items() if k not in found})
+
+
+def _pair_of(key: str) -> str:
+    return rf'(?:^|\s){re.escape(key)}=("(?:[^"\\]|\\.)*"|[^\s"]*)'

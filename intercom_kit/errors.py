@@ -12,6 +12,7 @@ KitError
 ├── SendError            a message could not be sent
 ├── PublishError         an archive cannot be copied elsewhere
 ├── CacheError           the fallback's cache cannot be used
+│   └── CacheBusyError   another process holds it at the moment
 ├── SecretError          the secret manager refused, or holds something unexpected
 └── ScenarioError        no such drill, or it cannot be played
 """
@@ -65,6 +66,10 @@ class SendError(KitError):
 
 class CacheError(KitError):
     """The fallback's cache cannot be used."""
+
+
+class CacheBusyError(CacheError):
+    """Another process holds the fallback's cache at the moment."""
 
 
 class PublishError(KitError):

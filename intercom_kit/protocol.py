@@ -25,6 +25,7 @@ REQUEST_COLUMNS: dict[str, str] = {
     "conversation": "VARCHAR",  # salted hash
 }
 WINDOW_S = 10  # Intercom deals its quota out in windows of ten seconds, aligned to the epoch
+LOOPBACK = ("127.0.0.1", "::1", "localhost")  # never asked through a proxy
 NORMAL_4XX = (400, 404, 409, 410, 422)  # part of the caller's normal business: nothing failed at Intercom
 
 # Every fixed segment of the paths of Intercom's API, 2.16 and older (its specification and its official SDK).
@@ -43,7 +44,7 @@ WORDS = frozenset(_SEGMENTS.split())
 _PLACEHOLDER = re.compile(r"/(?:\{[^/]*\}|:[^/]+|<[^/]*>)(?=/|$)")  # as frameworks write it
 _SEGMENT = re.compile(r"(?<=/)[^/]+")
 
-_HEADER_NUMBER = re.compile(r"(-)?([0-9]{1,10})")
+_HEADER_NUMBER = re.compile(r"(-)?([0-9]{1,11})")
 _CODE = re.compile(r"[a-zA-Z]{1,24}(?:[_.-][a-zA-Z0-9]{1,24}){0,7}")
 _REQUEST_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[a-z0-9]{20}", re.IGNORECASE)
 

@@ -175,6 +175,12 @@ class Redactor:
         return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
 
 
+def reflects(text: str, secret: str) -> bool:
+    """Tell whether a short text holds a piece of a secret, one that is known for a single call only."""
+    text, secret = _lower(text), _lower(secret)
+    return any(text[start : start + PIECE] in secret for start in range(len(text) - PIECE + 1))
+
+
 def safe(text: str, keep: str = "") -> str:
     """Return text from outside, safe to print on a terminal: no escape sequence, control or bidirectional character.
 

@@ -12,13 +12,13 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from intercom_kit.errors import SettingsError
+from intercom_kit.protocol import LOOPBACK
 from intercom_kit.redaction import Redactor
 
 Region = Literal["us", "eu", "au"]
 API_VERSIONS = ("1.0", "1.1", "1.2", "1.3", "1.4", *(f"2.{minor}" for minor in range(17)), "Preview", "Unstable")
 SECRET_VARIABLES = ("INTERCOM_ACCESS_TOKEN", "INTERCOM_SLACK_WEBHOOK_URL")
 OTHER_SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 DOTENV_LIMIT = 64 * 1024  # bytes
 
 

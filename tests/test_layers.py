@@ -40,10 +40,6 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PENDING: set[tuple[str, str]] = {
     ("display/displays.py", "incident"),
     ("display/terminal.py", "archive"),
-    ("transports/flow.py", "settings"),
-    ("transports/warm.py", "collect"),
-    ("transports/warm.py", "records"),
-    ("transports/warm.py", "settings"),
 }
 PENDING_CROWDED: set[str] = {"analyze", "archive", "drill"}
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intercom_kit.errors import SettingsError
-from intercom_kit.settings import LOOPBACK, Settings, load_settings
+from intercom_kit.protocol import LOOPBACK
+from intercom_kit.settings import Settings, load_settings
 
 noise = st.text(max_size=12)
 TOKEN = "tok-" + "canary-0a1B2c3D"  # plainly fake

@@ -95,25 +95,32 @@ def warm(
 ) -> None:
     """Fill the fallback's cache before it is needed, at a bounded rate; what is fresh is skipped.
 
-    Ctrl-C keeps what was fetched; the next run goes on from there.
+    Ctrl-C keeps what was fetched; the next run goes on from there. Exit status: 0 all is there, 1 some ids could not be
+    fetched, 2 it ended early.
     """
-    from intercom_kit.transports.store import Cache
+    from intercom_kit.transports.store import PATIENCE_S, Cache
     from intercom_kit.transports.warm import read_ids, warm
 
     settings = load_settings()
     if not (contacts or forget or older_than):
         raise InputError("Say what to do: --contacts FILE, --purge ID or --purge-older-than 90d.")
-    cache = Cache(settings.cache)
+    cache = Cache(settings.cache, busy_s=PATIENCE_S)
     if forget:
         out.print(f"{cache.forget(forget)} answers removed.")
     if older_than:
         out.print(f"{cache.purge(age_in_days(older_than) * 86400)} answers removed.")
     if contacts:
-        with progress("Warming the cache") as told:
-            done = warm(settings, read_ids(contacts), cache, share=share, version=version or None, on_progress=told)
-        words = ", ".join(f"{count} {name}" for name, count in done.model_dump(exclude={"stopped"}).items())
-        out.print(f"{words}. {done.stopped}".rstrip())
-        raise typer.Exit(COULD_NOT if done.stopped else 0)
+        import httpx
+
+        ids, headers = read_ids(contacts), {"Authorization": f"Bearer {settings.require_token()}"}
+        headers |= {"Intercom-Version": version} if version else {}
+        with (
+            progress("Warming the cache") as told,
+            httpx.Client(base_url=settings.base_url, headers=headers, timeout=settings.timeout_s) as client,
+        ):
+            done = warm(ids, cache, client, share=share, on_progress=told)
+        out.print(str(done), soft_wrap=True)
+        raise typer.Exit(COULD_NOT if done.stopped else int(bool(done.why)))
 
 
 @app.command(rich_help_panel=PANEL)

@@ -22,8 +22,8 @@ from pydantic import SecretStr
 
 from intercom_kit import __version__
 from intercom_kit.collect.network import is_private, no_verification, reason_of, root_of, tls_context, tls_problem
+from intercom_kit.protocol import LOOPBACK
 from intercom_kit.records import ErrorType, Phases, TlsProblem
-from intercom_kit.settings import LOOPBACK
 
 # httpx does without its own command line where that cannot be imported; it would take as long as the rest of httpx.
 sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # None blocks an import, as documented

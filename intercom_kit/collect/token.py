@@ -23,9 +23,10 @@ from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.collect.network import in_background
 from intercom_kit.collect.secret_store import Held, SecretManager, kubectl, run_command, same, shown
 from intercom_kit.errors import SecretError
+from intercom_kit.protocol import LOOPBACK
 from intercom_kit.records import CheckRecord, Event, EventKind, Record, UtcTime
 from intercom_kit.redaction import Redactor
-from intercom_kit.settings import LOOPBACK, Settings, is_plain
+from intercom_kit.settings import Settings, is_plain
 
 StepName = Literal["token", "workspace", "scopes", "secret", "rollout", "health"]
 StepOutcome = Literal["ok", "failed", "unknown", "planned"]

@@ -21,7 +21,7 @@ from intercom_kit.drill.server import serve
 from intercom_kit.drill.timeline import Scenario
 from intercom_kit.records import Record
 from intercom_kit.text import duration
-from intercom_kit.transports import last_good
+from intercom_kit.transports import fallback
 from intercom_kit.transports.fallback import FallbackTransport
 from intercom_kit.transports.store import Cache
 
@@ -89,11 +89,11 @@ def degrade_drill(scenario: Scenario, *, calls: int = CALLS, seed: int = 1) -> N
     """
     clock = _Clock()
     with serve(scenario, at_s=-BEFORE_S) as loopback, ExitStack() as stack:
-        log = logging.getLogger(last_good.__name__)  # its warnings stay off the screen: here the outage is no news
+        log = logging.getLogger(fallback.__name__)  # its warnings stay off the screen: here the outage is no news
         log.addFilter(_nothing)
         stack.callback(log.removeFilter, _nothing)
         loopback.clock = clock
-        fallback = FallbackTransport(Cache(clock=clock), breaker=last_good.Breaker(clock=clock))
+        degraded = FallbackTransport(Cache(clock=clock), breaker=fallback.Breaker(clock=clock))
         plain, kept = (
             stack.enter_context(
                 httpx.Client(
@@ -103,7 +103,7 @@ def degrade_drill(scenario: Scenario, *, calls: int = CALLS, seed: int = 1) -> N
                     timeout=TIMEOUT_S,
                 )
             )
-            for transport in (None, fallback)
+            for transport in (None, degraded)
         )
         rows = []
         for call in _workload(scenario, calls, random.Random(seed), clock()):  # noqa: S311  # the same for the same seed
@@ -158,7 +158,7 @@ def _outcome(client: httpx.Client, call: _Call) -> tuple[str, float | None]:
         response = client.request(call.route.split()[0], call.path, json=call.body)
     except httpx.TransportError:
         return "failed", None
-    if last_good.STALE_HEADER in response.headers:
+    if fallback.STALE_HEADER in response.headers:
         return "stale", float(response.json()["_stale_age_s"])
     return "answered" if response.is_success else "failed", None
 

@@ -21,7 +21,7 @@ from intercom_kit.errors import EvidenceError
 from intercom_kit.records import IncidentFacts
 from intercom_kit.settings import Settings
 from intercom_kit.text import milliseconds, share
-from intercom_kit.transports.request_log import kept_salt
+from intercom_kit.transports.recorder import kept_salt
 
 METRIC_WORDS = {"error_share": "share of calls that failed", "p50_ms": "p50", "p95_ms": "p95", "p99_ms": "p99"}
 

@@ -6,15 +6,19 @@ that says what is wrong (https://docs.slack.dev/messaging/sending-messages-using
 
 import asyncio
 import json
-import logging
+import random
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
 from intercom_kit.collect.http import Answer, ask
 from intercom_kit.collect.network import in_background
 from intercom_kit.errors import SendError
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 ATTEMPTS = 5
 ATTEMPT_S = 10.0  # seconds for one attempt
@@ -38,8 +42,6 @@ NEXT_STEPS: dict[str, str] = {
 }
 UNSENT = ("dns", "connect", "tls")  # nothing had been sent when these happened: trying again cannot post twice
 
-logging.getLogger("stamina").addHandler(logging.NullHandler())  # else retries are printed where nobody set up logging
-
 
 def escape(text: str, limit: int = TEXT_LIMIT) -> str:
     """Return text as Slack shows it, and nothing else: no mention, link or channel; at most `limit` characters."""
@@ -60,9 +62,14 @@ def send_update(webhook_url: SecretStr, text: str, blocks: Sequence[dict[str, ob
 
 
 async def _post(webhook_url: SecretStr, message: bytes) -> None:
-    import stamina  # it takes longer to import than a triage has
+    import tenacity  # where no message is sent, nothing waits for it
 
-    async for attempt in stamina.retry_context(on=_backoff, attempts=ATTEMPTS, timeout=PATIENCE_S):
+    async for attempt in tenacity.AsyncRetrying(
+        retry=tenacity.retry_if_exception(_may_help),
+        wait=_wait_s,
+        stop=tenacity.stop_after_attempt(ATTEMPTS) | tenacity.stop_before_delay(PATIENCE_S),
+        reraise=True,
+    ):
         with attempt:
             answer = await ask(
                 "POST",
@@ -82,13 +89,17 @@ class _TryAgainError(SendError):
         self.after_s = after_s
 
 
-def _backoff(error: Exception) -> bool | float:
-    """Tell stamina whether to try again, or after how many seconds."""
-    if not isinstance(error, _TryAgainError):
-        return False
-    if error.after_s is None:
-        return True
-    return error.after_s if error.after_s <= PATIENCE_S else False
+def _may_help(error: BaseException) -> bool:
+    """Tell whether to try again: not where Slack asks to wait for longer than anybody does."""
+    return isinstance(error, _TryAgainError) and (error.after_s or 0) <= PATIENCE_S
+
+
+def _wait_s(state: "RetryCallState") -> float:
+    """Return what Slack asks for, else a doubling wait with a random part, in seconds."""
+    error = state.outcome.exception() if state.outcome else None
+    after_s = error.after_s if isinstance(error, _TryAgainError) else None
+    jitter = random.random()  # noqa: S311  # it spreads calls, and keeps no secret
+    return after_s if after_s is not None else min(0.1 * 2 ** (state.attempt_number - 1), 5.0) + jitter
 
 
 def _accept(answer: Answer) -> None:

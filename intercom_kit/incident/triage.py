@@ -19,8 +19,9 @@ from intercom_kit.decide import decide
 from intercom_kit.errors import EvidenceError, IncidentError, KitError
 from intercom_kit.incident.incident import as_declared, open_incident
 from intercom_kit.incident.messages import internal_update
+from intercom_kit.protocol import LOOPBACK
 from intercom_kit.records import CheckRecord, Decision, Event, IncidentFacts, latest_run
-from intercom_kit.settings import LOOPBACK, Settings
+from intercom_kit.settings import Settings
 
 TITLE_LIMIT = 200  # characters
 JOINED_WITHIN = timedelta(hours=1)

@@ -1,69 +1,353 @@
-"""What carries the calls under a transport of ours, where none was given: as httpx makes it, proxies included.
+"""What the transports share: one flow for sync and async clients, of httpx and of httpx2, and the wrapped transport.
 
-An httpx client that is given a transport does not look for the environment's proxies any more.
+A transport's `flow` is a coroutine that awaits what `Io` offers. Under a sync client nothing of that ever suspends, so
+that one step runs it to its end; under an async client it is awaited. httpx's own way for auth, `Auth.auth_flow`, is
+the same idea with a generator.
 """
 
 import os
-from collections.abc import Callable
-from typing import Generic, TypeVar
+import sys
+import time
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from functools import cache
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import anyio
 import httpx
+from anyio import to_thread
 
-from intercom_kit.settings import LOOPBACK
+from intercom_kit.errors import InputError
+from intercom_kit.protocol import LOOPBACK, route_of
 
 T = TypeVar("T")
+Sleep = Callable[[float], Awaitable[None] | None]
 
 
-class Carriers(Generic[T]):
-    """The transports that carry the calls: the one given, else one for every proxy that the environment names."""
+class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
+    """A transport around another one, for a Client and an AsyncClient alike.
 
-    def __init__(self, given: T | None, make: Callable[[str | None], T]) -> None:
-        self._given, self._make = given, make
-        self._by_proxy: dict[str | None, T] = {}
-        self._by_host: dict[tuple[bytes, bytes], T] = {}
+    transport: makes the calls; unless given, one as the client would make it, through the environment's proxies (a
+    client that is given a transport does not look for these any more). Raises InputError at the first call where the
+    given one does not fit the client: httpx2's under httpx, or one for sync clients under an AsyncClient.
+    """
 
-    def carrier(self, request: httpx.Request) -> T:
-        """Return what carries this request."""
-        if self._given:
+    def __init__(self, transport: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None) -> None:
+        self._given = transport
+        self._io: dict[tuple[str, bool], Io] = {}
+
+    async def flow(self, request: httpx.Request, io: "Io") -> httpx.Response:
+        """Answer a request. io: what may be awaited."""
+        raise NotImplementedError
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer a request of a Client."""
+        return run(self.flow(request, self._io_for(request, Io)))
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer a request of an AsyncClient."""
+        return await self.flow(request, self._io_for(request, AsyncIo))
+
+    def close(self) -> None:
+        """Close what made the calls of a Client."""
+        for io in self._io.values():
+            if not isinstance(io, AsyncIo):
+                run(io.close_transports())
+
+    async def aclose(self) -> None:
+        """Close what made the calls of an AsyncClient."""
+        for io in self._io.values():
+            if isinstance(io, AsyncIo):
+                await io.close_transports()
+
+    def _io_for(self, request: httpx.Request, kind: "type[Io]") -> "Io":
+        library = _library(request)
+        key = (library, kind is AsyncIo)
+        if key not in self._io:
+            self._io.setdefault(key, kind(sys.modules[library], self._given))
+        return self._io[key]
+
+
+class Io:
+    """What a flow may await; this one does it at once, for a Client.
+
+    library: httpx or httpx2, whichever the client is of. no_answer: its exceptions for a call that got no answer,
+    whatever the reason; what is left out is the caller's own mistake.
+    """
+
+    handler, maker = "handle_request", "HTTPTransport"
+
+    def __init__(self, library: Any, given: object) -> None:  # noqa: ANN401  # a module that is httpx or looks like it
+        self.library = library
+        self.no_answer: tuple[type[Exception], ...] = (
+            library.TimeoutException,
+            library.NetworkError,
+            library.RemoteProtocolError,
+            library.ProxyError,
+        )
+        self._given = given
+        self._by_proxy: dict[str | None, Any] = {}
+        self._by_host: dict[tuple[bytes, bytes], Any] = {}
+        if given is not None:
+            self._check(given)
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        """Let the wrapped transport make the call."""
+        response: httpx.Response = self._wrapped(request).handle_request(request)
+        return response
+
+    async def read_request(self, request: httpx.Request) -> bytes:
+        """Read a request's body, so that it can be looked at and sent again."""
+        return request.read()
+
+    async def close(self, response: httpx.Response) -> None:
+        """Give an answer's connection back to its pool."""
+        response.close()
+
+    async def sleep(self, seconds: float, sleep: Sleep | None = None) -> None:
+        """Wait, by a function of the caller's own where there is one."""
+        if (waiting := (sleep or time.sleep)(seconds)) is not None:
+            await waiting
+
+    async def call(self, function: Callable[..., T], *arguments: Any) -> T:  # noqa: ANN401  # whatever it takes
+        """Call what may wait for a disk."""
+        return function(*arguments)
+
+    async def close_transports(self) -> None:
+        """Close the wrapped transports."""
+        for transport in self._transports():
+            transport.close()
+
+    async def load(self, response: httpx.Response, limit: int) -> tuple[httpx.Response, bytes | None]:
+        """Read an answer's body as it is on the wire; return the same answer unread, and the body.
+
+        A body of more than limit bytes is not held: None, and the answer gives all of it all the same.
+        Raises what the network raises: an answer that breaks off is none.
+        """
+        chunks, body = self._chunks(response.stream), bytearray()
+        try:
+            while (chunk := await self._next(chunks)) is not None:
+                body += chunk
+                if len(body) > limit:
+                    stream = body_of(self.library, response.stream, chunks, bytes(body))
+                    return self.rebuilt(response, stream), None
+        except BaseException:
+            await self.close(response)
+            raise
+        await self.close(response)
+        return self.rebuilt(response, self.library.ByteStream(bytes(body))), bytes(body)
+
+    def rebuilt(self, response: httpx.Response, stream: object) -> httpx.Response:
+        """Return an answer like this one with another body."""
+        made: httpx.Response = self.library.Response(
+            response.status_code, headers=response.headers, stream=stream, extensions=response.extensions
+        )
+        return made
+
+    def _chunks(self, stream: Any) -> Any:  # noqa: ANN401  # an iterator of either kind
+        return iter(stream)
+
+    async def _next(self, chunks: Any) -> bytes | None:  # noqa: ANN401
+        return next(chunks, None)
+
+    def _transports(self) -> list[Any]:
+        return [self._given] if self._given is not None else list(self._by_proxy.values())
+
+    def _wrapped(self, request: httpx.Request) -> Any:  # noqa: ANN401  # a transport of either library
+        if self._given is not None:
             return self._given
         host = (request.url.raw_scheme, request.url.raw_host)
         if host not in self._by_host:
             proxy = proxy_for(str(request.url))
             if proxy not in self._by_proxy:
-                self._by_proxy[proxy] = self._make(proxy)
+                self._by_proxy.setdefault(proxy, getattr(self.library, self.maker)(proxy=proxy))
             self._by_host[host] = self._by_proxy[proxy]
         return self._by_host[host]
 
-    def all(self) -> list[T]:
-        """Return what is to be closed."""
-        return [self._given] if self._given else list(self._by_proxy.values())
+    def _check(self, given: object) -> None:
+        """Refuse a transport that the client's library would fail on with a bare AssertionError."""
+        name, fit = self.library.__name__, f"{self.library.__name__}.{self.maker}"
+        bases = {cls.__module__.partition(".")[0] for cls in type(given).__mro__} & {"httpx", "httpx2"}
+        other = not isinstance(given, Transport) and bases and name not in bases
+        if other or not hasattr(given, self.handler):
+            raise InputError(
+                f"{type(given).__name__} cannot make the calls of this client of {name}. Give transport={fit}(…), "
+                "or leave it out."
+            )
 
 
-class CarriedTransport(httpx.BaseTransport):
-    """A transport of ours for an httpx.Client. transport: carries the calls; unless given, one as httpx makes it."""
+class AsyncIo(Io):
+    """The same for an AsyncClient; what may wait for a disk does so in a thread."""
 
-    def __init__(self, transport: httpx.BaseTransport | None) -> None:
-        make = Carriers[httpx.BaseTransport]
-        self._carriers = make(transport, lambda proxy: httpx.HTTPTransport(proxy=proxy))
+    handler, maker = "handle_async_request", "AsyncHTTPTransport"
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        """Let the wrapped transport make the call."""
+        response: httpx.Response = await self._wrapped(request).handle_async_request(request)
+        return response
+
+    async def read_request(self, request: httpx.Request) -> bytes:
+        """Read a request's body, so that it can be looked at and sent again."""
+        return await request.aread()
+
+    async def close(self, response: httpx.Response) -> None:
+        """Give an answer's connection back to its pool, when the call is cancelled too."""
+        with anyio.CancelScope(shield=True):
+            await response.aclose()
+
+    async def sleep(self, seconds: float, sleep: Sleep | None = None) -> None:
+        """Wait, by a function of the caller's own where there is one."""
+        if sleep is None:
+            await anyio.sleep(seconds)
+        elif (waiting := sleep(seconds)) is not None:
+            await waiting
+
+    async def call(self, function: Callable[..., T], *arguments: Any) -> T:  # noqa: ANN401  # whatever it takes
+        """Call what may wait for a disk."""
+        return await to_thread.run_sync(function, *arguments)
+
+    async def close_transports(self) -> None:
+        """Close the wrapped transports."""
+        for transport in self._transports():
+            await transport.aclose()
+
+    def _chunks(self, stream: Any) -> Any:  # noqa: ANN401  # an iterator of either kind
+        return aiter(stream)
+
+    async def _next(self, chunks: Any) -> bytes | None:  # noqa: ANN401
+        chunk: bytes | None = await anext(chunks, None)
+        return chunk
+
+
+class Watcher:
+    """What follows a body on its way: its chunks, and its one end."""
+
+    def see(self, chunk: bytes) -> None:
+        """A chunk passed."""
+
+    def fail(self, error: BaseException) -> None:
+        """The body broke off."""
+
+    def end(self) -> None:
+        """The body was read or closed."""
+
+
+class _Body:
+    """A response's body on its way. head: what was read of it before, chunks: what is left."""
+
+    def __init__(self, stream: Any, chunks: Any, head: bytes, watcher: Watcher) -> None:  # noqa: ANN401  # of either library
+        self._stream, self._chunks, self._head, self._watcher = stream, chunks, head, watcher
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            if self._head:
+                yield self._head
+            for chunk in self._stream if self._chunks is None else self._chunks:
+                self._watcher.see(chunk)
+                yield chunk
+        except GeneratorExit:  # the caller has read enough
+            raise
+        except BaseException as error:
+            self._watcher.fail(error)
+            raise
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            if self._head:
+                yield self._head
+            async for chunk in self._stream if self._chunks is None else self._chunks:
+                self._watcher.see(chunk)
+                yield chunk
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._watcher.fail(error)
+            raise
 
     def close(self) -> None:
-        """Close what carries the calls."""
-        for transport in self._carriers.all():
-            transport.close()
-
-
-class AsyncCarriedTransport(httpx.AsyncBaseTransport):
-    """The same for an httpx.AsyncClient."""
-
-    def __init__(self, transport: httpx.AsyncBaseTransport | None) -> None:
-        make = Carriers[httpx.AsyncBaseTransport]
-        self._carriers = make(transport, lambda proxy: httpx.AsyncHTTPTransport(proxy=proxy))
+        try:
+            self._stream.close()
+        finally:
+            self._watcher.end()
 
     async def aclose(self) -> None:
-        """Close what carries the calls."""
-        for transport in self._carriers.all():
-            await transport.aclose()
+        try:
+            await self._stream.aclose()
+        finally:
+            self._watcher.end()
+
+    def __del__(self) -> None:
+        self._watcher.end()  # a response that nobody closed ends all the same
+
+
+def body_of(
+    library: Any,  # noqa: ANN401  # httpx or httpx2
+    stream: object,
+    chunks: object = None,
+    head: bytes = b"",
+    watcher: Watcher | None = None,
+) -> Any:  # noqa: ANN401  # a stream of that library
+    """Return a body that is watched, or begun, in a form that the library's client takes."""
+    return _body_class(library)(stream, chunks, head, watcher or Watcher())
+
+
+@cache
+def _body_class(library: Any) -> Any:  # noqa: ANN401  # a class made for httpx or httpx2
+    return type("Body", (_Body, library.SyncByteStream, library.AsyncByteStream), {})
+
+
+def _library(request: object) -> str:
+    """Return the library that a request is of: httpx or httpx2."""
+    for cls in type(request).__mro__:
+        if (name := cls.__module__.partition(".")[0]) in ("httpx", "httpx2"):
+            return name
+    raise InputError(f"A request of {type(request).__module__} cannot be sent here. Use a client of httpx or httpx2.")
+
+
+def run(flow: Coroutine[Any, Any, T]) -> T:
+    """Run a flow whose awaits never suspend, and return its result."""
+    try:
+        flow.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    flow.close()
+    raise InputError(
+        "A function for an AsyncClient was given to a Client. Give one that needs no await, as time.sleep."
+    )
+
+
+def is_read(request: httpx.Request) -> bool:
+    """Tell whether a call only reads: searches do, although they are sent by POST."""
+    return request.method in ("GET", "HEAD", "OPTIONS") or (
+        request.method == "POST" and route_within(request).endswith("/search")
+    )
+
+
+def route_within(request: httpx.Request) -> str:
+    """Return the call's route, without what a base URL has before it."""
+    route = route_of(path_of(request))
+    while route.startswith("/{id}/"):
+        route = route.removeprefix("/{id}")
+    return route
+
+
+def path_of(request: httpx.Request) -> str:
+    """Return the call's path as it is sent, without the query."""
+    return request.url.raw_path.partition(b"?")[0].decode("ascii", "replace")
+
+
+def decoded(content: bytes, encoding: str, limit: int) -> bytes | None:
+    """Return a body decompressed, its first limit bytes at most; None where its encoding is broken or another one."""
+    if encoding.strip().lower() in ("", "identity"):
+        return content[:limit]
+    if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
+        return None
+    try:
+        return zlib.decompressobj(47).decompress(content, limit)
+    except zlib.error:
+        return None
 
 
 def proxy_for(url: str) -> str | None:

@@ -10,24 +10,33 @@ Paths are kept as route templates; query strings, bodies and other headers are n
 its code is. `contact` and `conversation` are the first 16 hex digits of HMAC-SHA256(salt, "contact:<id>"), with a salt
 from a file beside the log that only its owner can read: the same id gives the same hash in this log and in no other.
 Delete the salt, and nobody can tell any more whether a given id is in the log.
+
+Every line is one write to a file opened for appending and closed again, so the log can be moved away at any time, and a
+crash loses at most the line being written; what is written later begins on a line of its own.
 """
 
 import asyncio
+import errno
+import hmac
 import json
+import logging
+import os
 import re
+import secrets
 import socket
 import ssl
-import zlib
-from collections.abc import AsyncIterator, Iterator
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 
 import httpx
 
-from intercom_kit.protocol import REQUEST_COLUMNS, WORDS, route_of
-from intercom_kit.transports.flow import AsyncCarriedTransport, CarriedTransport
-from intercom_kit.transports.request_log import RequestLog
+from intercom_kit.protocol import REQUEST_COLUMNS, WORDS, api_error, is_request_id, rate_limit, route_of
+from intercom_kit.redaction import Redactor, reflects
+from intercom_kit.transports.flow import Io, Transport, Watcher, body_of, decoded, path_of
 
 _OWNERS = {
     "contacts": "contact",
@@ -37,32 +46,25 @@ _OWNERS = {
     "conversations": "conversation",
 }
 _SAMPLE_LIMIT = 8192  # bytes of an error's body in which its code is looked for
-_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_COUNT = re.compile(rb"[0-9]{1,9}")
-_HEADERS = {
-    b"x-request-id": ("request_id", re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")),
-    b"x-ratelimit-limit": ("ratelimit_limit", _COUNT),
-    b"x-ratelimit-remaining": ("ratelimit_remaining", _COUNT),
-    b"x-ratelimit-reset": ("ratelimit_reset", re.compile(rb"[0-9]{1,11}")),
-}
-
-_ERROR_TYPES: tuple[tuple[type[BaseException], str], ...] = (
-    (httpx.TimeoutException, "timeout"),
-    (httpx.ProxyError, "connect"),
-    (httpx.ProtocolError, "protocol"),
-    (httpx.NetworkError, "reset"),
-    (asyncio.CancelledError, "cancelled"),
-    (KeyboardInterrupt, "cancelled"),
-    (SystemExit, "cancelled"),
+_ERROR_TYPES = (  # the names of httpx's and of httpx2's exceptions
+    ("TimeoutException", "timeout"),
+    ("ProxyError", "connect"),
+    ("ProtocolError", "protocol"),
+    ("NetworkError", "reset"),
 )
+_CANCELLED = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+_log = logging.getLogger(__name__)
 
 
-class RecordingTransport(CarriedTransport):
-    """Records the calls of an httpx.Client.
+class RecordingTransport(Transport):
+    """Records the calls of an httpx.Client or AsyncClient.
 
     path: the request log, made if it is not there. app: which of our apps calls; the program's name unless given.
-    transport: carries the calls; unless given, one as httpx makes it, through the environment's proxies.
+    transport: makes the calls; unless given, one as httpx makes it, through the environment's proxies.
     salt: for the hashes of contacts and conversations; unless given, kept in `<path>.salt`.
+    secrets: what must never be written, besides the token of each call, which a server may reflect.
     """
 
     def __init__(
@@ -70,79 +72,49 @@ class RecordingTransport(CarriedTransport):
         path: str | Path,
         *,
         app: str | None = None,
-        transport: httpx.BaseTransport | None = None,
+        transport: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
         salt: bytes | None = None,
+        secrets: Iterable[str] = (),
     ) -> None:
-        self._log = RequestLog(Path(path), app, salt)
         super().__init__(transport)
+        self._log = RequestLog(Path(path), app, salt, Redactor(*secrets))
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
+    async def flow(self, request: httpx.Request, io: Io) -> httpx.Response:
         """Pass the call on; its row is written once the response is closed."""
         call = _Call(self._log, request)
         try:
-            response = self._carriers.carrier(request).handle_request(request)
+            response = await io.send(request)
         except BaseException as error:
             call.fail(error)
             raise
         call.answered(response)
         if response.is_closed:
             call.end()
-        elif isinstance(response.stream, httpx.SyncByteStream):
-            response.stream = _Stream(response.stream, call)
+        else:
+            response.stream = body_of(io.library, response.stream, watcher=call)
         return response
 
 
-class AsyncRecordingTransport(AsyncCarriedTransport):
-    """Records the calls of an httpx.AsyncClient; takes what RecordingTransport takes."""
-
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        app: str | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-        salt: bytes | None = None,
-    ) -> None:
-        self._log = RequestLog(Path(path), app, salt)
-        super().__init__(transport)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Pass the call on; its row is written once the response is closed."""
-        call = _Call(self._log, request)
-        try:
-            response = await self._carriers.carrier(request).handle_async_request(request)
-        except BaseException as error:
-            call.fail(error)
-            raise
-        call.answered(response)
-        if response.is_closed:
-            call.end()
-        elif isinstance(response.stream, httpx.AsyncByteStream):
-            response.stream = _AsyncStream(response.stream, call)
-        return response
-
-
-class _Call:
+class _Call(Watcher):
     """One call under way, and the one row it leaves."""
 
-    __slots__ = ("_log", "_response", "_row", "_start", "sample")
+    __slots__ = ("_log", "_request", "_response", "_row", "_sample", "_start")
 
-    def __init__(self, log: RequestLog, request: httpx.Request) -> None:
-        self._log = log
+    def __init__(self, log: "RequestLog", request: httpx.Request) -> None:
+        self._log, self._request = log, request
         self._response: httpx.Response | None = None
         self._row: dict[str, object] | None = dict.fromkeys(REQUEST_COLUMNS)
-        self.sample: bytearray | None = None
+        self._sample: bytearray | None = None
         self._start = perf_counter()
         try:
-            self._describe(request)
+            self._describe(self._row)
         except Exception as error:  # noqa: BLE001  # a log never breaks a call
             log.warn(error)
 
-    def _describe(self, request: httpx.Request) -> None:
-        path = request.url.raw_path.partition(b"?")[0].decode("ascii", "replace")
-        row = self._row or {}
+    def _describe(self, row: dict[str, object]) -> None:
+        path = path_of(self._request)
         row["timestamp"] = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        row["app"], row["method"], row["route"] = self._log.app, request.method, route_of(path)
+        row["app"], row["method"], row["route"] = self._log.app, self._request.method, route_of(path)
         before = ""
         for segment in path.split("/"):
             if before in _OWNERS and segment and segment not in WORDS:
@@ -153,7 +125,12 @@ class _Call:
         """Note the headers; of an error also look at the body as it passes, for its code."""
         self._response = response
         if response.status_code in range(400, 600):
-            self.sample = bytearray()
+            self._sample = bytearray()
+
+    def see(self, chunk: bytes) -> None:
+        """Keep the beginning of an error's body."""
+        if self._sample is not None and len(self._sample) < _SAMPLE_LIMIT:
+            self._sample += chunk[:_SAMPLE_LIMIT]
 
     def fail(self, error: BaseException) -> None:
         """Write the row of a call that got no answer, or not the whole of one."""
@@ -177,100 +154,45 @@ class _Call:
             self._log.warn(error)
 
     def _add_answer(self, row: dict[str, object], response: httpx.Response) -> None:
-        status, encoding = response.status_code, b""
+        status = response.status_code
         row["status_code"] = status if status >= 400 or not row["error_type"] else None
+        headers = {}
         for name, value in response.headers.raw:  # one pass: each lookup by name would be another
-            column, pattern = _HEADERS.get(name.lower(), (None, None))
-            if column and pattern and pattern.fullmatch(value):
-                text = value.decode("ascii")
-                row[column] = text if column == "request_id" else int(text)
-            elif name.lower() == b"content-encoding":
-                encoding = value.lower()
-        if self.sample:
-            row["error_type"] = _code(bytes(self.sample), encoding) or row["error_type"]
+            if (key := name.lower()).startswith(b"x-r") or key == b"content-encoding":
+                headers[key.decode("ascii", "replace")] = value.decode("ascii", "replace")
+        if quota := rate_limit(headers):
+            row["ratelimit_limit"], row["ratelimit_remaining"], row["ratelimit_reset"] = quota
+        request_id = headers.get("x-request-id", "")
+        row["request_id"] = request_id if is_request_id(request_id) and self._is_harmless(request_id) else None
+        code = _code(bytes(self._sample), headers.get("content-encoding", "")) if self._sample else ""
+        if code and self._is_harmless(code):
+            row["error_type"] = code
+
+    def _is_harmless(self, text: str) -> bool:
+        """Tell whether a text that a server sent holds neither the call's token nor another secret."""
+        token = self._request.headers.get("authorization", "")
+        return not (self._log.redactor.holds_secret(text) or (token and reflects(text, token)))
 
 
-class _Stream(httpx.SyncByteStream):
-    """A response's body on its way, whose end ends the call."""
-
-    def __init__(self, stream: httpx.SyncByteStream, call: _Call) -> None:
-        self._stream, self._call = stream, call
-
-    def __iter__(self) -> Iterator[bytes]:
-        try:
-            for chunk in self._stream:
-                _look_at(self._call, chunk)
-                yield chunk
-        except GeneratorExit:  # the caller has read enough
-            raise
-        except BaseException as error:
-            self._call.fail(error)
-            raise
-
-    def close(self) -> None:
-        try:
-            self._stream.close()
-        finally:
-            self._call.end()
-
-    def __del__(self) -> None:
-        self._call.end()  # a response that nobody closed is a call all the same
-
-
-class _AsyncStream(httpx.AsyncByteStream):
-    """As _Stream, for an AsyncClient."""
-
-    def __init__(self, stream: httpx.AsyncByteStream, call: _Call) -> None:
-        self._stream, self._call = stream, call
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            async for chunk in self._stream:
-                _look_at(self._call, chunk)
-                yield chunk
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            self._call.fail(error)
-            raise
-
-    async def aclose(self) -> None:
-        try:
-            await self._stream.aclose()
-        finally:
-            self._call.end()
-
-    def __del__(self) -> None:
-        self._call.end()
-
-
-def _look_at(call: _Call, chunk: bytes) -> None:
-    if call.sample is not None and len(call.sample) < _SAMPLE_LIMIT:
-        call.sample += chunk[:_SAMPLE_LIMIT]
-
-
-def _code(sample: bytes, encoding: bytes) -> str | None:
-    """Return the error code in the beginning of an error's body, or None."""
+def _code(sample: bytes, encoding: str) -> str:
+    """Return the error code in the beginning of an error's body, or nothing."""
     try:
-        if encoding in (b"gzip", b"deflate"):
-            sample = zlib.decompressobj(47).decompress(sample, _SAMPLE_LIMIT)
-        body = json.loads(sample)
-        first = body["errors"][0] if "errors" in body else body
-        code = first.get("code") or first.get("error_key")
-    except (ValueError, zlib.error, RecursionError, LookupError, TypeError, AttributeError):
-        return None
-    return code if isinstance(code, str) and _CODE.fullmatch(code) else None
+        return api_error(json.loads(decoded(sample, encoding, _SAMPLE_LIMIT) or b"")).code or ""
+    except (ValueError, RecursionError):
+        return ""
 
 
 def _error_type(error: BaseException) -> str:
     """Return why no answer came: the words of ErrorType where one fits, else cancelled, or the exception's name."""
-    causes = list(_causes(error))
-    if isinstance(error, httpx.ConnectError):
+    names, causes = {cls.__name__ for cls in type(error).__mro__}, list(_causes(error))
+    if "ConnectError" in names:
         known = ((socket.gaierror, "dns"), (ssl.SSLError, "tls"))
         return next((word for kind, word in known if any(isinstance(cause, kind) for cause in causes)), "connect")
-    if isinstance(error, httpx.RemoteProtocolError) and re.search("disconnected|peer closed", str(error)):
+    if "RemoteProtocolError" in names and re.search("disconnected|peer closed", str(error)):
         return "reset"
-    return next((word for kinds, word in _ERROR_TYPES if isinstance(error, kinds)), type(error).__name__)
+    if isinstance(error, _CANCELLED) or "Cancelled" in names:  # trio's
+        return "cancelled"
+    return next((word for name, word in _ERROR_TYPES if name in names), type(error).__name__)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -278,3 +200,78 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while seen:
         yield seen
         seen = seen.__cause__ or seen.__context__
+
+
+class RequestLog:
+    """Where rows go. What goes wrong here is one warning, never an exception: the calls matter more than their log."""
+
+    def __init__(self, path: Path, app: str | None, salt: bytes | None, redactor: Redactor) -> None:
+        self.redactor = redactor
+        self.app = redactor.text(app or Path(sys.argv[0]).stem or "python", 80)
+        self._path = str(path.absolute())  # the program may change its folder
+        self._truncated: bool | None = None  # whether a line was cut short before; None until looked at
+        self._warned = False
+        try:
+            self._salt = salt or kept_salt(path.with_name(path.name + ".salt"))
+        except OSError as error:
+            self._salt = secrets.token_bytes(32)
+            _log.warning("No salt in %s.salt: %s. Hashes will differ after a restart.", self._path, error.strerror)
+
+    def hash(self, kind: str, name: str) -> str:
+        """Return the salted hash that stands for an id: 16 hex digits, the same for the same id in this log only."""
+        return hmac.digest(self._salt, f"{kind}:{name}".encode(), "sha256").hex()[:16]
+
+    def write(self, row: Mapping[str, object]) -> None:
+        """Append one line; raises OSError, and then the next line begins after what may have been left of it."""
+        line = _encode(row).encode() + b"\n"
+        if self._truncated is None:
+            self._truncated = _ends_truncated(self._path)
+        handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+        try:
+            whole = b"\n" + line if self._truncated else line
+            self._truncated = os.write(handle, whole) < len(whole)
+            if self._truncated:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(handle)
+
+    def warn(self, error: Exception) -> None:
+        """Say once that calls are not recorded, and why."""
+        if not self._warned:
+            self._warned = True
+            reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+            _log.warning("Calls are not recorded in %s: %s. The calls themselves go on.", self._path, reason)
+
+
+def _ends_truncated(path: str) -> bool:
+    """Tell whether a log ends in the middle of a line, and still does a moment later: nobody is writing it now."""
+    for wait_s in (0, 0.001):
+        time.sleep(wait_s)
+        try:
+            with open(path, "rb", buffering=0) as file:  # noqa: PTH123  # the faster way
+                if not file.seek(0, os.SEEK_END):
+                    return False
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) in (b"\n", b""):  # one byte: what follows is another process's line
+                    return False
+        except OSError:  # not there yet, or not to be read: the write will tell
+            return False
+    return True
+
+
+def kept_salt(path: Path) -> bytes:
+    """Return the salt kept in a file, and make it if it is not there; of several makers one wins. Raises OSError."""
+    if not path.exists():
+        fresh = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32) + "\n")
+        try:
+            os.link(fresh, path)
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+    salt = path.read_bytes().strip()
+    if len(salt) < 16:
+        raise OSError(errno.EINVAL, "it is too short")
+    return salt

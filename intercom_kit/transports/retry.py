@@ -14,16 +14,14 @@ import random
 import re
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any
+from itertools import count
 
 import httpx
-import tenacity
 
-from intercom_kit.transports.fallback import NO_ANSWER
-from intercom_kit.transports.flow import AsyncCarriedTransport, CarriedTransport
-from intercom_kit.transports.last_good import is_read
+from intercom_kit.protocol import rate_limit
+from intercom_kit.transports.flow import Io, Sleep, Transport, is_read
 
 BUDGET = 0.1
 RESERVE = 10.0  # retries that may come before the share has earned them
@@ -31,159 +29,95 @@ PATIENCE_S = 20.0
 JITTER_S = 5.0
 TRIES_LIMITED, TRIES_FAILED = 3, 2  # of one call, when it is answered 429; when it fails otherwise
 
-_NUMBER = re.compile(r"\s*[0-9]{1,11}\s*")
+_SECONDS = re.compile(r"\s*[0-9]{1,11}\s*")
 
 
-class RetryTransport(CarriedTransport):
-    """Repeats the calls of an httpx.Client.
+class RetryTransport(Transport):
+    """Repeats the calls of an httpx.Client or AsyncClient.
 
-    transport: carries the calls; unless given, one as httpx makes it, through the environment's proxies. budget:
-    retries as a share of calls, 0 to 1. patience_s: the longest wait before a retry, seconds. sleep: takes seconds.
-    retries: how many there were.
+    transport: makes the calls; unless given, one as httpx makes it, through the environment's proxies. budget:
+    retries as a share of calls, 0 to 1. patience_s: the longest wait before a retry, seconds. sleep: takes seconds;
+    under an AsyncClient its result is awaited. retries: how many there were.
     """
 
     def __init__(
         self,
-        transport: httpx.BaseTransport | None = None,
+        transport: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
         *,
         budget: float = BUDGET,
         patience_s: float = PATIENCE_S,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Sleep | None = None,
     ) -> None:
         super().__init__(transport)
-        self._policy = _Policy(budget, patience_s)
-        self._sleep = sleep
-
-    @property
-    def retries(self) -> int:
-        """How many retries there were."""
-        return self._policy.retries
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Pass the call on, again where that is safe and may help; what the last attempt gave is given."""
-        carrier = self._carriers.carrier(request)
-        if not is_read(request):
-            return carrier.handle_request(request)
-        request.read()
-        retrying = tenacity.Retrying(**self._policy.arguments(), sleep=self._sleep, before_sleep=_discard)
-        return retrying(carrier.handle_request, request)
-
-
-class AsyncRetryTransport(AsyncCarriedTransport):
-    """Does in an httpx.AsyncClient what RetryTransport does."""
-
-    def __init__(
-        self,
-        transport: httpx.AsyncBaseTransport | None = None,
-        *,
-        budget: float = BUDGET,
-        patience_s: float = PATIENCE_S,
-        sleep: Callable[[float], Awaitable[None]] | None = None,
-    ) -> None:
-        super().__init__(transport)
-        self._policy = _Policy(budget, patience_s)
-        self._more: dict[str, Any] = {"sleep": sleep} if sleep else {}
-
-    @property
-    def retries(self) -> int:
-        """How many retries there were."""
-        return self._policy.retries
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Pass the call on, again where that is safe and may help; what the last attempt gave is given."""
-        carrier = self._carriers.carrier(request)
-        if not is_read(request):
-            return await carrier.handle_async_request(request)
-        await request.aread()
-        retrying = tenacity.AsyncRetrying(**self._policy.arguments(), before_sleep=_discard_async, **self._more)
-        return await retrying(carrier.handle_async_request, request)
-
-
-class _Policy:
-    """When to try again and how long to wait, with a budget shared by all calls of a transport."""
-
-    def __init__(self, budget: float, patience_s: float) -> None:
         self.retries = 0
-        self._budget, self._patience_s = budget, patience_s
+        self._budget, self._patience_s, self._sleep = budget, patience_s, sleep
         self._saved = RESERVE
         self._lock = threading.Lock()
 
-    def arguments(self) -> dict[str, Any]:
-        """Return tenacity's arguments for one call, which earns its share of a retry."""
+    async def flow(self, request: httpx.Request, io: Io) -> httpx.Response:
+        """Pass the call on, again where that is safe and may help; what the last attempt gave is given."""
+        if not is_read(request):
+            return await io.send(request)
+        await io.read_request(request)
         with self._lock:
             self._saved = min(self._saved + self._budget, RESERVE)
-        return {
-            "retry": _may_help,
-            "wait": _wait_s,
-            "stop": self._stop,
-            "retry_error_callback": lambda state: state.outcome.result(),
-        }
+        for attempt in count(1):
+            outcome = await _outcome(request, io)
+            wait_s = _wait_s(outcome, attempt)
+            if wait_s is None or wait_s > self._patience_s or not self._pay():
+                break
+            if not isinstance(outcome, Exception):  # nobody will read it: its connection goes back to the pool
+                await io.close(outcome)
+            await io.sleep(wait_s, self._sleep)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
-    def _stop(self, state: tenacity.RetryCallState) -> bool:
-        """Tell whether this attempt was the last one; if not, the retry is paid for."""
-        tries = TRIES_LIMITED if _status(state) == 429 else TRIES_FAILED
-        if state.attempt_number >= tries or state.upcoming_sleep > self._patience_s:
-            return True
+    def _pay(self) -> bool:
+        """Take a retry from what was saved, and tell whether there was one."""
         with self._lock:
             if self._saved < 1:
-                return True
+                return False
             self._saved -= 1
             self.retries += 1
-        return False
+            return True
 
 
-def _may_help(state: tenacity.RetryCallState) -> bool:
-    """Tell whether the same call could succeed a little later."""
-    error = state.outcome.exception() if state.outcome else None
-    if error:
-        return isinstance(error, NO_ANSWER)
-    status = _status(state)
-    return status in (408, 429) or status >= 500
+async def _outcome(request: httpx.Request, io: Io) -> httpx.Response | Exception:
+    try:
+        return await io.send(request)
+    except io.no_answer as error:
+        return error
 
 
-def _wait_s(state: tenacity.RetryCallState) -> float:
-    """Return how long to wait, in seconds, from what the answer says."""
-    luck = random.random()  # noqa: S311  # it spreads calls, and keeps no secret
-    status = _status(state)
-    headers = _response(state).headers if status else {}
-    asked_s = _retry_after_s(headers.get("retry-after", ""))
-    if asked_s is not None:
-        return asked_s + luck
+def _wait_s(outcome: httpx.Response | Exception, attempt: int) -> float | None:
+    """Return after how many seconds to try again, from what the answer says; None where that is of no use."""
+    jitter = random.random()  # noqa: S311  # it spreads calls, and keeps no secret
+    status, headers = (None, {}) if isinstance(outcome, Exception) else (outcome.status_code, outcome.headers)
+    if status is not None and status not in (408, 429) and status < 500:
+        return None
+    if attempt >= (TRIES_LIMITED if status == 429 else TRIES_FAILED):
+        return None
+    requested_s = retry_after_s(headers.get("retry-after", ""))
+    if requested_s is not None:
+        return requested_s + jitter
     if status != 429:
-        return 0.25 + luck / 2
-    reset = headers.get("x-ratelimit-reset", "")
-    if _NUMBER.fullmatch(reset):
-        return max(0.0, int(reset) - time.time()) + luck * JITTER_S
-    return float(2**state.attempt_number * (0.5 + luck))
+        return 0.25 + jitter / 2
+    quota = rate_limit(headers)
+    if quota and quota.reset is not None:
+        return max(0.0, quota.reset - time.time()) + jitter * JITTER_S
+    return float(2**attempt * (0.5 + jitter))
 
 
-def _retry_after_s(value: str) -> float | None:
-    """Return the seconds that a Retry-After header asks for, as a number or a date; None where it asks for nothing."""
-    if _NUMBER.fullmatch(value):
+def retry_after_s(value: str) -> float | None:
+    """Return the seconds that a Retry-After header asks for, as a number or a date; None where it asks for nothing.
+
+    A date is in GMT whatever zone it lacks or makes up (RFC 9110, 5.6.7).
+    """
+    if _SECONDS.fullmatch(value):
         return float(value)
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, TypeError):
+        date = parsedate_to_datetime(value)
+        return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - time.time())
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
-
-
-def _response(state: tenacity.RetryCallState) -> httpx.Response:
-    response: httpx.Response = state.outcome.result()  # type: ignore[union-attr]  # there is one after an attempt
-    return response
-
-
-def _status(state: tenacity.RetryCallState) -> int:
-    """Return the answer's status, 0 where none came."""
-    failed = state.outcome is None or state.outcome.failed
-    return 0 if failed else _response(state).status_code
-
-
-def _discard(state: tenacity.RetryCallState) -> None:
-    """Give the connection of an answer that nobody will read back to its pool."""
-    if _status(state):
-        _response(state).close()
-
-
-async def _discard_async(state: tenacity.RetryCallState) -> None:
-    if _status(state):
-        await _response(state).aclose()

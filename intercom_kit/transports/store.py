@@ -1,4 +1,4 @@
-"""The last good answers of the API, kept for the time when it fails: bounded, the least recently used go first.
+"""The stale-if-error cache: answers of the API for the time when it fails; the least recently used go first.
 
 One table of SQLite, in memory or in a file that workers share and that survives a restart and a kill. It holds personal
 data as the API sent it: so the file is its owner's only, what is removed is overwritten, and nothing stays for long.
@@ -9,6 +9,7 @@ import json
 import os
 import re
 import sqlite3
+import stat
 import threading
 import time
 import weakref
@@ -17,16 +18,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from intercom_kit.errors import CacheError, InputError
+from intercom_kit.errors import CacheBusyError, CacheError, InputError
 
 MAX_ENTRIES = 10_000
 MAX_BYTES = 256 * 2**20  # of bodies: an export that pages through everything must not fill the memory
 KEEP_S = 24 * 3600.0  # longer than any fallback should be old: it can be raised when an outage lasts
-_BUSY_S = 1.0  # how long one process waits for another; a write takes a tenth of a millisecond
+BUSY_S = 0.1  # how long a call waits for another process; a write takes a tenth of a millisecond
+PATIENCE_S = 1.0  # how long a person waits who has something removed
 _OURS = 0x696B6331  # SQLite's application_id: a file of somebody else's is not touched
 _SCHEMA = (
     """CREATE TABLE answers (
-        key BLOB PRIMARY KEY,      -- hash of who asked what, see last_good.py
+        key BLOB PRIMARY KEY,      -- hash of who asked what, see fallback.py
         about TEXT NOT NULL,       -- the object's id; empty for a search
         body TEXT NOT NULL,        -- JSON
         stored_at REAL NOT NULL,   -- Unix seconds
@@ -52,8 +54,8 @@ _NEXT_USE = "(SELECT coalesce(max(used), 0) + 1 FROM answers)"
 
 
 @dataclass(frozen=True)
-class Kept:
-    """An answer that was kept. body: JSON; age_s: seconds since it came."""
+class Entry:
+    """An answer in the cache. body: JSON; age_s: seconds since it came."""
 
     body: str = field(repr=False)
     age_s: float
@@ -64,8 +66,10 @@ class Cache:
 
     path: of the file, made if it is not there; without one the answers are in memory, and each process has its own.
     max_entries, max_bytes: bounds; bytes are those of the answers' bodies.
-    keep_s: answers older than this are removed when others come. clock: Unix seconds.
-    Raises CacheError where the file cannot be used; so does every method.
+    keep_s: answers older than this are removed when others come. busy_s: how long to wait for another process that
+    writes, seconds. clock: Unix seconds.
+    Raises CacheError where the file cannot be used; so does every method, and CacheBusyError, a kind of it, where the
+    file is locked. A file that is locked at the start is opened later.
     """
 
     def __init__(
@@ -75,15 +79,16 @@ class Cache:
         max_entries: int = MAX_ENTRIES,
         max_bytes: int = MAX_BYTES,
         keep_s: float = KEEP_S,
+        busy_s: float = BUSY_S,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._connection: sqlite3.Connection | None = None
         self.path = Path(path).expanduser() if path is not None else None
         self.max_entries, self.max_bytes = max_entries, max_bytes
-        self._keep_s, self._clock = keep_s, clock
+        self._keep_s, self._busy_s, self._clock = keep_s, busy_s, clock
         self._lock = threading.RLock()
         _CACHES.add(self)
-        with self._open():
+        with suppress(CacheBusyError), self._open():
             pass
 
     def __del__(self) -> None:
@@ -111,16 +116,19 @@ class Cache:
             ).fetchone():
                 connection.execute("DELETE FROM answers WHERE used = (SELECT min(used) FROM answers)")
 
-    def get(self, key: bytes, max_age_s: float) -> Kept | None:
+    def get(self, key: bytes, max_age_s: float) -> Entry | None:
         """Return the answer, which counts as a use, or None when there is none, or none as young as that."""
         with self._open() as connection:
             row = connection.execute("SELECT body, stored_at FROM answers WHERE key = ?", (key,)).fetchone()
             age_s = self._clock() - row[1] if row else 0.0
             if not row or age_s > max_age_s:
                 return None
-            with suppress(sqlite3.OperationalError):  # a full disk takes no note of the use, and the answer stands
+            with (
+                suppress(sqlite3.OperationalError),
+                self._waiting(connection, 0),
+            ):  # a full disk, or a lock: only the use is lost
                 connection.execute(f"UPDATE answers SET used = {_NEXT_USE} WHERE key = ?", (key,))  # noqa: S608
-            return Kept(row[0], max(age_s, 0.0))
+            return Entry(row[0], max(age_s, 0.0))
 
     def age_s(self, key: bytes) -> float | None:
         """Return how old the answer is, in seconds, without using it; None when there is none."""
@@ -138,7 +146,7 @@ class Cache:
         with self._open() as connection:
             connection.execute("DELETE FROM answers WHERE about = ? AND about <> ''", (about,))
 
-    def forget(self, identifier: str) -> int:
+    def forget(self, identifier: str, wait_s: float = PATIENCE_S) -> int:
         """Remove every answer that names this id, external id or e-mail address anywhere; return how many.
 
         For data-protection requests: nothing of the answers is left in the file. Reads the whole cache.
@@ -149,21 +157,21 @@ class Cache:
             raise InputError(f"{identifier!r} is too short to be an id. Give the whole id or e-mail address.")
         spelt = json.dumps(wanted, ensure_ascii=False)[1:-1].lower()
         named = re.compile(rf"(?<![^\W_]){re.escape(spelt)}(?![^\W_])")
-        with self._change() as connection:
+        with self._change(wait_s) as connection:
             rows = connection.execute("SELECT key, about, body FROM answers")
             found = (key for key, about, body in rows if about == wanted or _names(body.lower(), spelt, named))
             keys = [(key,) for key in found]
             connection.executemany("DELETE FROM answers WHERE key = ?", keys)
-        self._wipe()
+        self._wipe(wait_s)
         return len(keys)
 
     def purge(self, older_than_s: float) -> int:
         """Remove the answers older than this, in seconds, for good; 0 removes all. Return how many."""
-        with self._change() as connection:
+        with self._change(PATIENCE_S) as connection:
             deleted = connection.execute(
                 "DELETE FROM answers WHERE stored_at <= ?", (self._clock() - older_than_s,)
             ).rowcount
-        self._wipe()
+        self._wipe(PATIENCE_S)
         return deleted
 
     def close(self) -> None:
@@ -173,17 +181,18 @@ class Cache:
                 self._connection.close()
             self._connection = None
 
-    def _wipe(self) -> None:
-        """Empty the file's journal, where removed answers stand until then; removed rows are zeroed already."""
-        with self._open() as connection:
+    def _wipe(self, wait_s: float) -> None:
+        """Empty the file's journal, where removed answers are until then; removed rows are zeroed already."""
+        with self._open() as connection, self._waiting(connection, wait_s):
             if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
                 raise CacheError(f"{self.path} is in use, so its journal still holds what was removed. Run it again.")
 
     @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
+    def _change(self, wait_s: float | None = None) -> Iterator[sqlite3.Connection]:
         """Change several rows at once, or none."""
         with self._open() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+            with self._waiting(connection, self._busy_s if wait_s is None else wait_s):
+                connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
                 connection.execute("COMMIT")
@@ -193,6 +202,15 @@ class Cache:
                 raise
 
     @contextmanager
+    def _waiting(self, connection: sqlite3.Connection, wait_s: float) -> Iterator[None]:
+        """Wait this long for another process, and not as long as usual."""
+        connection.execute(f"PRAGMA busy_timeout = {int(wait_s * 1000)}")
+        try:
+            yield
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {int(self._busy_s * 1000)}")
+
+    @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         """Give the connection to one thread at a time; SQLite's failures come out as CacheError."""
         with self._lock:
@@ -200,12 +218,15 @@ class Cache:
                 self._connection = self._connection or self._connect()
                 yield self._connection
             except (sqlite3.Error, OSError) as error:
+                busy = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+                if busy:
+                    raise CacheBusyError(f"The cache {self.path} is in use by another process. Try again.") from error
                 raise CacheError(
                     f"The cache {self.path or 'in memory'} cannot be used: {error}. "
                     "Remove the file, or give another path."
                 ) from error
 
-    def _start_anew(self) -> None:
+    def _start_over(self) -> None:
         """Take nothing over from the process that this one was forked from: SQLite forbids it."""
         _INHERITED.append(self._connection)
         self._connection, self._lock = None, threading.RLock()
@@ -214,7 +235,7 @@ class Cache:
         if self.path:
             _make_private(self.path)
         connection = sqlite3.connect(
-            self.path or ":memory:", timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+            self.path or ":memory:", timeout=self._busy_s, isolation_level=None, check_same_thread=False
         )
         try:
             self._prepare(connection)
@@ -254,10 +275,11 @@ _INHERITED: list[
 
 def _after_fork() -> None:
     for cache in _CACHES:
-        cache._start_anew()
+        cache._start_over()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _make_private(path: Path) -> None:
@@ -266,8 +288,14 @@ def _make_private(path: Path) -> None:
     A file that is there is not opened: closing it again would end the locks that SQLite holds on it in this process.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.is_symlink():
-        raise CacheError(f"{path} is a symbolic link. Give the path of the file itself for the cache.")
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
     with suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-    path.chmod(0o600)
+        os.close(os.open(path, flags, 0o600))
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no regular file"
+        raise CacheError(f"{path} is {kind}. Give the path of the file itself for the cache, or another path.")
+    if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
+        raise CacheError(f"{path} belongs to somebody else. Give another path for the cache.")
+    if stat.S_IMODE(found.st_mode) != 0o600:
+        path.chmod(0o600)

@@ -1,30 +1,33 @@
 """Fill the fallback's cache before it is needed: an outage that finds it empty has nothing to serve.
 
-    warm(settings, read_ids(Path("ids.txt")), Cache(settings.cache), share=0.2)
+    client = httpx.Client(base_url="https://api.intercom.io", headers={"Authorization": f"Bearer {token}"}, timeout=5)
+    warm(read_ids(Path("ids.txt")), Cache("fallback.sqlite"), client, share=0.2)
 
 Asks for each contact (or conversation) once, at a steady rate that is a share of the rate limit, and steps aside when
 others use up the window. What is fresh is skipped, so a run that was interrupted goes on where it stopped, and a run on
-a schedule asks for what has aged. The cache must be the one that the app's FallbackTransport uses, the token its token.
+a schedule asks for what has aged. The cache must be the one that the app's FallbackTransport uses; host, token and
+Intercom-Version must be those that the app sends, too.
 """
 
 import random
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import httpx
 
-from intercom_kit.collect.api import rate_limit
 from intercom_kit.errors import InputError
-from intercom_kit.protocol import WINDOW_S
-from intercom_kit.records import RateLimit, Record
-from intercom_kit.settings import Settings
-from intercom_kit.transports.fallback import MAX_AGE_S, NO_ANSWER
-from intercom_kit.transports.last_good import ROUTES, LastGood, Read
+from intercom_kit.protocol import WINDOW_S, rate_limit
+from intercom_kit.text import count
+from intercom_kit.transports.fallback import BODY_LIMIT, MAX_AGE_S, Read, StaleCache
+from intercom_kit.transports.flow import decoded
 from intercom_kit.transports.store import Cache
 
 SHARE = 0.2  # of the window, for warming; the rest is the app's
@@ -34,17 +37,22 @@ WORKERS = 8  # calls under way at once: one after the other would take an hour f
 LOWEST_LIMIT = 83  # requests a window: the lowest on record, assumed until a header tells
 GIVE_UP = 10  # failures in a row
 TRIES = 3  # of one id, when it is answered 429
+DEADLINE_S = 3600.0
+PATIENCE = 4  # times the time limit of a single step, for all of one answer
+NO_ANSWER = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError)
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_MISSING = "Intercom has none"
 
 Kind = Literal["contacts", "conversations"]
 
 
-class Warmed(Record):
+@dataclass(frozen=True)
+class Warmed:
     """What came of a warming, in ids.
 
-    kept: asked for and kept; fresh: skipped; missing: Intercom has none; failed: no good answer; left: not reached.
-    stopped: why it ended early; empty when it did not.
+    kept: asked for and stored; fresh: skipped; missing: Intercom has none; failed: no good answer; left: not reached.
+    why: how many could not be fetched for which reason. stopped: why it ended early; empty when it did not.
     """
 
     kept: int = 0
@@ -52,7 +60,16 @@ class Warmed(Record):
     missing: int = 0
     failed: int = 0
     left: int = 0
+    why: dict[str, int] = field(default_factory=dict)
     stopped: str = ""
+
+    def __str__(self) -> str:
+        """Say it in a line or two."""
+        names = ("kept", "fresh", "missing", "failed", "left")
+        counts = ", ".join(f"{getattr(self, name):,} {name}" for name in names)
+        reasons = "; ".join(f"{number:,} × {reason}" for reason, number in self.why.items())
+        lost = f" {count(self.missing + self.failed, 'id')} could not be fetched: {reasons}." if self.why else ""
+        return f"{counts}.{lost} {self.stopped}".rstrip()
 
 
 def read_ids(path: Path) -> list[str]:
@@ -72,27 +89,24 @@ def read_ids(path: Path) -> list[str]:
 
 
 def warm(
-    settings: Settings,
     ids: Iterable[str],
     cache: Cache,
+    client: httpx.Client,
     *,
     kind: Kind = "contacts",
     share: float = SHARE,
-    version: str | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    deadline_s: float = DEADLINE_S,
+    on_progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Warmed:
-    """Ask for the ids and keep the answers; return what came of it.
+    """Ask for the ids and store the answers; return what came of it.
 
-    share: of the rate limit, over 0 to 1. version: the Intercom-Version that the app sends; none, as the official SDK,
-    unless given. on_progress: takes the ids that are done and all.
-    Raises SettingsError without a token, InputError for a wrong share, a wrong id or more ids than the cache holds,
-    CacheError. An interrupt is raised on; what was kept until then is kept.
+    client: with base URL, token, time limit and, where the app sends one, Intercom-Version; without our transports.
+    share: of the rate limit, over 0 to 1. deadline_s: of all. on_progress: takes the ids that are done and all.
+    Raises InputError for a wrong share, a wrong id or more ids than the cache holds, CacheError. An interrupt is raised
+    on; what was stored until then is stored.
     """
     todo = _checked(ids, share, cache)
-    headers = {"Authorization": f"Bearer {settings.require_token()}"}
-    headers |= {"Intercom-Version": version} if version else {}
-    with httpx.Client(base_url=settings.base_url, headers=headers, timeout=settings.timeout_s) as client:
-        return _run(_Warming(client, cache, kind, share), todo, on_progress or (lambda *_: None))
+    return _run(_Warming(client, cache, kind, share, deadline_s), todo, on_progress)
 
 
 def _checked(ids: Iterable[str], share: float, cache: Cache) -> list[str]:
@@ -111,36 +125,46 @@ def _checked(ids: Iterable[str], share: float, cache: Cache) -> list[str]:
 
 
 def _run(warming: "_Warming", todo: list[str], on_progress: Callable[[int, int], None]) -> Warmed:
-    counts, done = dict.fromkeys(("kept", "fresh", "missing", "failed"), 0), 0
-    ahead, under_way = iter(todo), set[Future[str]]()
+    counts, why, done = Counter[str](), Counter[str](), 0
+    ahead, under_way = iter(todo), set[Future[tuple[str, str]]]()
     pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="warm")
     try:
-        while not warming.stopped:
+        while not warming.is_over():
             while len(under_way) < warming.room and (name := next(ahead, None)) is not None:
                 under_way.add(pool.submit(warming.one, name))
             if not under_way:
                 break
-            finished, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+            finished, under_way = wait(under_way, timeout=1, return_when=FIRST_COMPLETED)
             for future in finished:
-                counts[future.result()] += 1
+                _count(future, counts, why)
             done += len(finished)
             on_progress(done, len(todo))
     finally:
         warming.stop.set()  # whoever sleeps wakes up; what is under way ends within its timeout
         pool.shutdown(cancel_futures=True)
     for future in under_way:
-        counts[future.result()] += 1
-    return Warmed(**counts, left=len(todo) - sum(counts.values()), stopped=warming.stopped)
+        if not future.cancelled():
+            _count(future, counts, why)
+    return Warmed(**counts, left=len(todo) - counts.total(), why=dict(why), stopped=warming.stopped)
+
+
+def _count(future: "Future[tuple[str, str]]", counts: Counter[str], why: Counter[str]) -> None:
+    became, reason = future.result()
+    if became:
+        counts[became] += 1
+    if reason:
+        why[reason] += 1
 
 
 class _Warming:
     """One warming: asks for an id at a time, in any thread."""
 
-    def __init__(self, client: httpx.Client, cache: Cache, kind: Kind, share: float) -> None:
+    def __init__(self, client: httpx.Client, cache: Cache, kind: Kind, share: float, deadline_s: float) -> None:
         self.stop, self.stopped = threading.Event(), ""
         self._client, self._cache, self._kind = client, cache, kind
-        self._last_good = LastGood(cache, MAX_AGE_S, ROUTES, None)
+        self._stale = StaleCache(cache)
         self._pace = _Pace(share, self.stop)
+        self._deadline_s, self._ends = deadline_s, time.monotonic() + deadline_s
         self._failures = 0
 
     @property
@@ -148,40 +172,58 @@ class _Warming:
         """How many calls may be under way: the first one goes alone, as it tells the limit."""
         return WORKERS if self._pace.told else 1
 
-    def one(self, name: str) -> str:
-        """Return what came of an id: kept, fresh, missing or failed."""
-        request = self._client.build_request("GET", f"/{self._kind}/{name}")
-        call = self._last_good.read_of(request)
+    def is_over(self) -> bool:
+        """Tell whether to stop early: the token is refused, Intercom fails, or the time is up."""
+        if not self.stopped and time.monotonic() >= self._ends:
+            self.stopped = f"The deadline of {self._deadline_s:g} s is over. Run it again: it goes on where it stopped."
+        return bool(self.stopped)
+
+    def one(self, name: str) -> tuple[str, str]:
+        """Return what came of an id (kept, fresh, missing, failed; empty: not asked any more) and why it was lost."""
+        request = self._client.build_request(
+            "GET", f"/{self._kind}/{name}", headers={"Accept-Encoding": "gzip, deflate"}
+        )
+        call = self._stale.read_of(request)
         if call is None:
             raise InputError(f"{name!r} is not an id. Give Intercom's own ids.")
         age_s = self._cache.age_s(call.key)
         if age_s is not None and age_s < FRESH_S:
-            return "fresh"
+            return "fresh", ""
+        status, body, problem = None, None, ""
         for _ in range(TRIES):
             self._pace.wait()
             if self.stop.is_set():
-                return "failed"
-            response = self._ask(request)
-            if response is None or response.status_code != 429:
+                return "", ""
+            status, body, problem = self._ask(request)
+            if status != 429:
                 break
-        return self._settle(call, response)
+        return self._settle(call, status, body, problem)
 
-    def _ask(self, request: httpx.Request) -> httpx.Response | None:
+    def _ask(self, request: httpx.Request) -> tuple[int | None, bytes | None, str]:
+        """Return status and body of an answer, and what is wrong with it; it takes neither for ever nor all memory."""
+        body, ends = bytearray(), time.monotonic() + PATIENCE * (self._client.timeout.read or 5.0)
         try:
-            response = self._client.send(request)
-        except NO_ANSWER:
-            return None
-        self._pace.learn(response)
-        return response
+            response = self._client.send(request, stream=True)
+            with closing(response):
+                self._pace.learn(response)
+                for chunk in response.iter_raw():
+                    body += chunk
+                    if len(body) > BODY_LIMIT:
+                        return response.status_code, None, "the answer is too large"
+                    if time.monotonic() > ends or self.stop.is_set():
+                        return None, None, "timeout"
+        except NO_ANSWER as error:
+            return None, None, "timeout" if isinstance(error, httpx.TimeoutException) else "no answer"
+        whole = decoded(bytes(body), response.headers.get("content-encoding", ""), BODY_LIMIT + 1)
+        return response.status_code, whole, "" if whole is not None else "the answer is compressed wrongly"
 
-    def _settle(self, call: Read, response: httpx.Response | None) -> str:
-        status = response.status_code if response else None
-        if response and status == 200 and self._last_good.keep(call, response.content):
+    def _settle(self, call: Read, status: int | None, body: bytes | None, problem: str) -> tuple[str, str]:
+        if status == 200 and self._stale.store(call, body):
             self._failures = 0
-            return "kept"
+            return "kept", ""
         if status in (404, 410):
             self._cache.drop(call.key)
-            return "missing"
+            return "missing", f"{status}, {_MISSING}"
         if status in (401, 403):
             self.stopped = f"Intercom refuses the call with {status}. See what to do: intercom-kit triage"
         self._failures += 1
@@ -190,7 +232,7 @@ class _Warming:
             self.stopped = (
                 f"Intercom {said}, {GIVE_UP} times in a row. Run it again later: it goes on where it stopped."
             )
-        return "failed"
+        return "failed", problem or (f"{status}, but not the object" if status == 200 else str(status))
 
 
 class _Pace:
@@ -214,11 +256,11 @@ class _Pace:
 
     def learn(self, response: httpx.Response) -> None:
         """Take the limit from the headers, and hold all calls until the reset when the window is nearly used up."""
-        told = rate_limit(response.headers) or RateLimit()
+        quota = rate_limit(response.headers)
+        limit, remaining, reset = quota or (None, None, None)
         with self._lock:
-            self.told, self._limit = True, told.limit or self._limit
-            full = told.remaining is not None and told.remaining < self._limit * RESERVE
+            self.told, self._limit = True, limit or self._limit
+            full = remaining is not None and remaining < self._limit * RESERVE
             if full or response.status_code == 429:
                 latest = time.time() + WINDOW_S
-                ends = min(told.reset_at.timestamp(), latest) if told.reset_at else latest
-                self._hold = ends + random.random()  # noqa: S311  # the first of the next window is the app's
+                self._hold = min(reset or latest, latest) + random.random()  # noqa: S311  # the window's first is the app's

@@ -26,7 +26,7 @@ from intercom import Intercom, SingleFilterSearchRequest
 from intercom.core.api_error import ApiError
 
 from intercom_kit.protocol import REQUEST_COLUMNS
-from intercom_kit.transports.recorder import AsyncRecordingTransport, RecordingTransport
+from intercom_kit.transports.recorder import RecordingTransport
 from tests.conftest import PATIENCE_S, Play
 from tests.servers import EMAIL, TOKEN, Behaviour, Misbehave, answer, hang, reset
 
@@ -124,7 +124,7 @@ def test_a_call_without_an_answer_has_its_row(
         client.get(f"{url}/me")
 
     async def same() -> None:
-        async with httpx.AsyncClient(transport=AsyncRecordingTransport(log), timeout=wait_s) as other:
+        async with httpx.AsyncClient(transport=RecordingTransport(log), timeout=wait_s) as other:
             await other.get(f"{url}/me")
 
     with pytest.raises(httpx.TransportError):
@@ -149,7 +149,7 @@ def test_a_cancelled_call_has_its_row(misbehave: Misbehave, log: Path) -> None:
     server = misbehave(hang)
 
     async def run() -> None:
-        async with httpx.AsyncClient(transport=AsyncRecordingTransport(log)) as client:
+        async with httpx.AsyncClient(transport=RecordingTransport(log)) as client:
             async with asyncio.timeout(0.1):
                 await client.get(server.url)
 

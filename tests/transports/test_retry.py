@@ -11,12 +11,13 @@ import httpx
 import pytest
 
 from intercom_kit.transports.fallback import FallbackTransport
-from intercom_kit.transports.retry import RESERVE, AsyncRetryTransport, RetryTransport
+from intercom_kit.transports.retry import RESERVE, RetryTransport
 from intercom_kit.transports.store import Cache
 from tests.servers import Behaviour, Misbehave, Server, answer, hang, reset
 
 PATH = "/contacts/63a07ddf05a32042dffac965"
-GOOD = answer(json.dumps({"type": "contact"}))
+CONTACT = {"type": "contact", "id": "63a07ddf05a32042dffac965"}
+GOOD = answer(json.dumps(CONTACT))
 LIMITED = '{"type":"error.list","errors":[{"code":"rate_limit_exceeded"}]}'
 FAILURES: dict[str, Behaviour] = {
     "500": answer("{}", "500 Server Error"),
@@ -185,7 +186,7 @@ def test_nobody_waits_where_there_is_something_to_serve(misbehave: Misbehave) ->
         client.get(PATH)
         assert client.get(PATH).json()["_stale"]
         assert slept == []
-        assert client.get(other).json() == {"type": "contact"}
+        assert client.get(other).json() == CONTACT
     assert transport.retries == len(slept) == 1
 
 
@@ -200,7 +201,7 @@ def test_the_async_transport_does_the_same(misbehave: Misbehave) -> None:
         limits = limited(x_ratelimit_reset=str(int(time.time()) + 14))
         server = in_turn(misbehave, limits, GOOD, FAILURES["reset"], GOOD, FAILURES["503, empty"], GOOD)
         carrier = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=1))
-        transport = AsyncRetryTransport(carrier, sleep=sleep)
+        transport = RetryTransport(carrier, sleep=sleep)
         async with httpx.AsyncClient(transport=transport, base_url=server.url, timeout=60) as client:
             return [
                 (await client.get(PATH)).status_code,

@@ -24,7 +24,7 @@ WRITER = """
 import sys
 from intercom_kit.transports.store import Cache
 path, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-cache = Cache(path)
+cache = Cache(path, busy_s=10)
 for number in range(count):
     key = f"{name}-{number}"
     cache.put(key.encode(), '{"id":"%s"}' % key, key)

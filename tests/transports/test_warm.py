@@ -1,7 +1,7 @@
 """Warming: a full cache before the outage, below a share of the rate limit, resumable, and stopped without loss."""
 
+import gzip
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -10,27 +10,35 @@ import threading
 import time
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from intercom import Intercom
 
 from intercom_kit.drill import objects
-from intercom_kit.errors import InputError, SettingsError
-from intercom_kit.settings import Settings, load_settings
+from intercom_kit.errors import InputError
 from intercom_kit.transports.fallback import FallbackTransport
 from intercom_kit.transports.store import Cache
 from intercom_kit.transports.warm import GIVE_UP, WORKERS, Warmed, read_ids, warm
-from tests.conftest import PATIENCE_S, Play
+from tests.conftest import PATIENCE_S, Kit, Play
 from tests.servers import TOKEN, Behaviour, Misbehave, Server, answer
 
 IDS = [objects.contact_id(number) for number in range(60)]
 RATE = {"x_ratelimit_limit": "2000", "x_ratelimit_remaining": "1500", "x_ratelimit_reset": "1800000000"}
 
 
-def settings_of(server: Server) -> Settings:
-    """Return settings that point at a server."""
-    return load_settings(dotenv=None, base_url_override=server.url, token=TOKEN, timeout_s=60.0)
+def client_of(server: Server | str, token: str = TOKEN, **headers: str) -> httpx.Client:
+    """Return a client of a server, as the app has it."""
+    url = server if isinstance(server, str) else server.url
+    return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"} | headers, timeout=60.0)
+
+
+def warm_from(server: Server, ids: list[str], cache: Cache | None = None, **options: Any) -> Warmed:  # noqa: ANN401
+    """Warm a cache from a server."""
+    options.setdefault("share", 1)
+    with client_of(server) as client:
+        return warm(ids, Cache() if cache is None else cache, client, **options)
 
 
 def contacts(seen: list[float] | None = None, **headers: str) -> Behaviour:
@@ -48,10 +56,11 @@ def contacts(seen: list[float] | None = None, **headers: str) -> Behaviour:
 def test_a_warm_cache_carries_the_sdk_through_an_outage(play: Play, tmp_path: Path) -> None:
     """Contacts and conversations that were never read before the outage are served in it, under the official SDK."""
     loopback = play("vendor-outage", at_s=-300)
-    settings, cache = loopback.settings(), Cache(tmp_path / "cache.sqlite")
     conversation = str(objects.conversations(time.time())[-1]["id"])
-    assert warm(settings, IDS[:20], cache, share=1) == Warmed(kept=20)
-    assert warm(settings, [conversation], cache, kind="conversations", share=1) == Warmed(kept=1)
+    with client_of(loopback.api_url, objects.CANARY_TOKEN) as client:
+        assert warm(IDS[:20], Cache(tmp_path / "cache.sqlite"), client, share=1) == Warmed(kept=20)
+        kept = warm([conversation], Cache(tmp_path / "cache.sqlite"), client, kind="conversations", share=1)
+    assert kept == Warmed(kept=1)
     loopback.onset -= 600
     with httpx.Client(transport=FallbackTransport(tmp_path / "cache.sqlite")) as http:
         client = Intercom(token=objects.CANARY_TOKEN, base_url=loopback.api_url, httpx_client=http)
@@ -62,7 +71,8 @@ def test_a_warm_cache_carries_the_sdk_through_an_outage(play: Play, tmp_path: Pa
 def test_an_app_that_pins_its_version_is_warmed_for_it(play: Play) -> None:
     """An answer is kept for the API version that the app sends, and serves no other."""
     loopback, cache = play("vendor-outage", at_s=-300), Cache()
-    warm(loopback.settings(), IDS[:1], cache, version="2.16", share=1)
+    with client_of(loopback.api_url, objects.CANARY_TOKEN, **{"Intercom-Version": "2.16"}) as client:
+        warm(IDS[:1], cache, client, share=1)
     loopback.onset -= 600
     authorization = {"Authorization": f"Bearer {objects.CANARY_TOKEN}"}
     with httpx.Client(transport=FallbackTransport(cache), base_url=loopback.api_url, headers=authorization) as client:
@@ -75,7 +85,7 @@ def test_the_rate_stays_below_its_share(misbehave: Misbehave) -> None:
     """With 2,000 requests a window and a share of 0.1, sixty calls take no less than three seconds."""
     server = misbehave(contacts())
     start = time.time()
-    assert warm(settings_of(server), IDS, Cache(), share=0.1).kept == 60
+    assert warm_from(server, IDS, Cache(), share=0.1).kept == 60
     assert time.time() - start >= 58 / 20 - 0.2
 
 
@@ -89,7 +99,7 @@ def test_several_calls_are_under_way_at_once(misbehave: Misbehave) -> None:
         first.clear()
         quick(connection, request)
 
-    assert warm(settings_of(misbehave(slow)), IDS[:16], Cache(), share=1).kept == 16
+    assert warm_from(misbehave(slow), IDS[:16], Cache(), share=1).kept == 16
 
 
 @pytest.mark.parametrize("status", ["200 OK", "429 Too Many Requests"])
@@ -108,7 +118,7 @@ def test_a_full_window_is_left_to_the_app(misbehave: Misbehave, status: str) -> 
         else:
             good(connection, request)
 
-    assert warm(settings_of(misbehave(behave)), IDS[:20], Cache(), share=0.1) == Warmed(kept=20)
+    assert warm_from(misbehave(behave), IDS[:20], Cache(), share=0.1) == Warmed(kept=20)
     assert not [at for at in seen[5:] if at < ends]  # one more may have been on its way
     assert len(seen) == (20 if status == "200 OK" else 21)
 
@@ -117,14 +127,14 @@ def test_a_second_run_goes_on_where_the_first_stopped(misbehave: Misbehave) -> N
     """What is fresh is not asked for again; what has aged, or was not reached, is."""
     now = [1_800_000_000.0]
     cache, server, done = Cache(clock=lambda: now[0]), misbehave(contacts()), list[tuple[int, int]]()
-    assert warm(settings_of(server), IDS[:10], cache, share=1).kept == 10
-    second = warm(settings_of(server), IDS[:15], cache, share=1, on_progress=lambda *seen: done.append(seen))
+    assert warm_from(server, IDS[:10], cache, share=1).kept == 10
+    second = warm_from(server, IDS[:15], cache, share=1, on_progress=lambda *seen: done.append(seen))
     assert second == Warmed(kept=5, fresh=10)
     assert len(server.requests) == 15
     assert done[-1] == (15, 15)
     assert [ready for ready, _ in done] == sorted(ready for ready, _ in done)
     now[0] += 1800
-    assert warm(settings_of(server), IDS[:15], cache, share=1) == Warmed(kept=15)
+    assert warm_from(server, IDS[:15], cache, share=1) == Warmed(kept=15)
 
 
 def test_what_is_gone_is_counted_and_removed(misbehave: Misbehave) -> None:
@@ -136,9 +146,9 @@ def test_what_is_gone_is_counted_and_removed(misbehave: Misbehave) -> None:
         (good if next(numbers) <= 2 else gone)(connection, request)
 
     server, cache = misbehave(behave), Cache(clock=lambda: now[0])
-    assert warm(settings_of(server), IDS[:2], cache, share=1) == Warmed(kept=2)
+    assert warm_from(server, IDS[:2], cache, share=1) == Warmed(kept=2)
     now[0] += 3000
-    assert warm(settings_of(server), IDS[1:4], cache, share=1) == Warmed(missing=3)
+    assert warm_from(server, IDS[1:4], cache, share=1) == Warmed(missing=3, why={"404, Intercom has none": 3})
     assert len(cache) == 1
 
 
@@ -146,7 +156,7 @@ def test_what_is_gone_is_counted_and_removed(misbehave: Misbehave) -> None:
 def test_a_refused_token_stops_it_at_once(misbehave: Misbehave, status: str, word: str) -> None:
     """A token that is refused is tried on no more ids than were under way, of thousands."""
     server = misbehave(answer('{"type":"error.list","errors":[{"code":"unauthorized"}]}', status))
-    warmed = warm(settings_of(server), IDS, Cache(), share=1)
+    warmed = warm_from(server, IDS, Cache(), share=1)
     assert warmed.kept == 0
     assert 1 <= warmed.failed <= WORKERS
     assert warmed.failed + warmed.left == len(IDS)
@@ -163,7 +173,7 @@ def test_an_outage_stops_it_after_some_tries(misbehave: Misbehave) -> None:
         (good if next(numbers) <= 5 else answer("", "503 Service Unavailable", **RATE))(connection, request)
 
     server, cache = misbehave(behave), Cache()
-    warmed = warm(settings_of(server), IDS, cache, share=1)
+    warmed = warm_from(server, IDS, cache, share=1)
     assert warmed.kept == len(cache) == 5
     assert GIVE_UP <= warmed.failed <= GIVE_UP + 8
     assert warmed.left == 60 - warmed.kept - warmed.failed
@@ -174,8 +184,8 @@ def test_silence_stops_it_too() -> None:
     """Where nothing listens it gives up as well, without an exception."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-    settings = load_settings(dotenv=None, base_url_override=url, token=TOKEN)
-    warmed = warm(settings, IDS[:12], Cache(), share=1)
+    with client_of(url) as client:
+        warmed = warm(IDS[:12], Cache(), client, share=1)
     assert warmed.failed == GIVE_UP
     assert "does not answer" in warmed.stopped
 
@@ -186,15 +196,13 @@ def test_an_interrupt_loses_nothing(misbehave: Misbehave, tmp_path: Path, number
     server = misbehave(contacts())
     path = tmp_path / "cache.sqlite"
     code = (
-        "import sys; from pathlib import Path; from intercom_kit.transports.store import Cache; "
-        "from intercom_kit.transports.warm import warm; from intercom_kit.settings import load_settings; "
-        f"warm(load_settings(), {IDS!r}, Cache(Path(sys.argv[1])), share=0.02, "
+        "import sys, httpx; from intercom_kit.transports import Cache; from intercom_kit.transports.warm import warm; "
+        f"client = httpx.Client(base_url={server.url!r}, headers={{'Authorization': 'Bearer {TOKEN}'}}); "
+        f"warm({IDS!r}, Cache(sys.argv[1]), client, share=0.02, "
         "on_progress=lambda done, total: print(done, flush=True))"
     )
-    environment = os.environ | {"INTERCOM_BASE_URL": server.url, "INTERCOM_ACCESS_TOKEN": TOKEN}
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(path)],
-        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -207,7 +215,7 @@ def test_an_interrupt_loses_nothing(misbehave: Misbehave, tmp_path: Path, number
     assert process.returncode in (-number, 1)
     kept = len(Cache(path))
     assert 6 <= kept < 60
-    assert warm(settings_of(server), IDS, Cache(path), share=1) == Warmed(kept=60 - kept, fresh=kept)
+    assert warm_from(server, IDS, Cache(path), share=1) == Warmed(kept=60 - kept, fresh=kept)
 
 
 def test_ids_are_read_from_a_file(tmp_path: Path) -> None:
@@ -223,17 +231,82 @@ def test_ids_are_read_from_a_file(tmp_path: Path) -> None:
 
 
 def test_what_cannot_work_is_refused_before_anything_is_asked(misbehave: Misbehave) -> None:
-    """A share that is none, an id that would lead to another path, more ids than fit, and no token are refused."""
+    """A share that is none, an id that would lead to another path, and more ids than fit are refused."""
     server = misbehave(contacts())
-    settings = settings_of(server)
     for share in (0, -1, 1.5, float("nan")):
         with pytest.raises(InputError, match="share"):
-            warm(settings, IDS, Cache(), share=share)
+            warm_from(server, IDS, share=share)
     for name in ("../me", "a/b", "", "x" * 65, "a?b"):
         with pytest.raises(InputError, match="not an id"):
-            warm(settings, [name], Cache())
+            warm_from(server, [name])
     with pytest.raises(InputError, match="60 ids and the cache holds 50"):
-        warm(settings, IDS, Cache(max_entries=50))
-    with pytest.raises(SettingsError, match="INTERCOM_ACCESS_TOKEN"):
-        warm(load_settings(dotenv=None, base_url_override=server.url), IDS, Cache())
+        warm_from(server, IDS, Cache(max_entries=50))
     assert server.requests == []
+
+
+def endless(connection: socket.socket, _: bytes) -> None:
+    """Answer without end, as fast as it is read."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+    while True:
+        connection.sendall(b" " * 65536)
+
+
+def dripping(connection: socket.socket, _: bytes) -> None:
+    """Answer a byte now and then, below every time limit of a single step."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n")
+    while True:
+        connection.sendall(b" ")
+        time.sleep(0.05)
+
+
+BOMB = gzip.compress(b'{"type":"contact","id":"' + b"0" * 200_000_000 + b'"}')
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "why"),
+    [
+        (endless, "the answer is too large"),
+        (dripping, "timeout"),
+        (answer(b"\x1f\x8b broken", content_encoding="gzip"), "the answer is compressed wrongly"),
+        (answer(BOMB, content_encoding="gzip"), "200, but not the object"),
+        (answer("<html>Sign in</html>"), "200, but not the object"),
+        (answer("", "503 Service Unavailable"), "503"),
+        (answer("", "429 Too Many", x_ratelimit_reset="1"), "429"),
+    ],
+    ids=["endless", "dripping", "broken", "bomb", "login", "503", "429"],
+)
+def test_an_answer_that_is_none_is_counted_with_its_reason(
+    misbehave: Misbehave, behaviour: Behaviour, why: str
+) -> None:
+    """Answers without end, broken or of something else take neither memory nor time, and their loss is explained."""
+    server, cache = misbehave(behaviour), Cache()
+    with client_of(server) as client:
+        client.timeout = httpx.Timeout(0.2)
+        result = warm(IDS[:1], cache, client, share=1)
+    assert result == Warmed(failed=1, why={why: 1})
+    assert str(result).endswith(f"1 id could not be fetched: 1 × {why}.")
+    assert len(cache) == 0
+
+
+def test_it_ends_at_its_deadline(misbehave: Misbehave) -> None:
+    """At the deadline it stops, whatever is under way, and says how to go on."""
+    result = warm_from(misbehave(contacts()), IDS, share=0.01, deadline_s=1)
+    assert "The deadline of 1 s is over" in result.stopped
+    assert result.kept + result.left == len(IDS)
+    assert result.left > 0
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [("200 OK", 0), ("404 Not Found", 1), ("503 Unavailable", 1), ("401 Unauthorized", 2)]
+)
+def test_the_command_exits_by_what_was_lost(
+    kit: Kit, misbehave: Misbehave, tmp_path: Path, status: str, code: int
+) -> None:
+    """0 when all is there, 1 when ids could not be fetched, with their number and the reason, 2 when it ended early."""
+    behave = contacts() if status == "200 OK" else answer("{}", status)
+    (tmp_path / "ids.txt").write_text("\n".join(IDS[:3]))
+    env = {"INTERCOM_BASE_URL": misbehave(behave).url, "INTERCOM_ACCESS_TOKEN": TOKEN}
+    done = kit("warm", "--contacts", "ids.txt", "--share", "1", env=env)
+    assert done.returncode == code, done.stderr
+    assert ("could not be fetched" in done.stdout) == (code > 0)
+    assert (f"3 × {status[:3]}" in done.stdout) == (code == 1)

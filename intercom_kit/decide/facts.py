@@ -296,12 +296,14 @@ def _rank(call: Call, failed: list[Call], working: tuple[CheckName, ...]) -> int
     """Return how early a failed call decides: what is clear and explains the other calls comes first.
 
     Our 429 or a plain 401 is not blamed while another route's servers fail; an answer that fits nothing decides last.
+    Where something before Intercom answers, a failing server that does not identify itself may be that, too.
     """
     row = call.symptom
-    doubtful = any(other.symptom.family == "foreign" for other in failed) and call.check.answered_by != "intercom"
+    named = call.check.answered_by == "intercom" or call.check.request_id is not None
+    doubtful = not named and any(other.symptom.family == "foreign" for other in failed)
     everybody = row.cause in OF_EVERY_CALL and not call.is_plain and not working and not call.comes_and_goes
     if row.family == "refused":
-        return 0 if everybody else 3
+        return 0 if everybody else 5 if call.is_plain else 3
     if row.family in ("server", "no_answer"):
         return 5 if doubtful else 1
     if row.family == "limited":

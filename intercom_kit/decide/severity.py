@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from intercom_kit.decide.facts import Facts
+from intercom_kit.decide.symptoms import Call
 from intercom_kit.decide.tree import Ending
 from intercom_kit.records import Severity
 
@@ -44,6 +45,11 @@ def _limit_unknown(f: Facts) -> bool:
 def _conversations_unseen(f: Facts) -> bool:
     """Nothing tells that conversations work, while the page reports an incident that may touch them."""
     return "conversations" not in f.working and f.page.explains_api
+
+
+def _no_answer_of_the_api(call: Call) -> bool:
+    """Something came back that the API is not documented to send: one call that got through proves little then."""
+    return call.symptom.family in ("foreign", "broken") or call.check.error_type in ("protocol", "body_too_large")
 
 
 LEVELS: tuple[Level, ...] = (
@@ -87,6 +93,13 @@ LEVELS: tuple[Level, ...] = (
         "P1",
         "no connection to the API's host can be made, so every API call would fail",
         lambda f, _: not f.tried and f.connects is False,
+    ),
+    Level(
+        "P1",
+        "only conversations can be listed: identity and search are answered with what is no answer of the API",
+        lambda f, _: (
+            f.working == ("conversations",) and len(f.failing) > 1 and all(map(_no_answer_of_the_api, f.failing))
+        ),
     ),
     Level("P2", "some API calls fail", lambda f, _: bool(f.failing)),
     Level(

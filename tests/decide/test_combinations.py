@@ -274,7 +274,10 @@ def test_each_kind_of_failure_is_named(decided: Decided) -> None:
     """Where routes fail in different ways, each is named in what is said."""
     wrong = []
     for name, run, decision in decided:
-        kinds = {"server" if (check.http_status or 500) >= 500 else check.http_status for check in failed(run)}
+        kinds = {
+            check.answered_by if check.answered_by == "gateway" else min(check.http_status or 500, 500)
+            for check in failed(run)
+        }
         if len(kinds) == len(failed(run)) > 1:
             wrong += [name for check in failed(run) if ROUTES[check.name] not in sentences(decision)]
     assert wrong[:3] == []

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from intercom_kit.collect.api import ask_api, rate_limit
+from intercom_kit.collect.api import ask_api, parsed, rate_limit
 from intercom_kit.collect.http import Answer, utc_now
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.collect.network import in_background
@@ -23,6 +23,10 @@ from intercom_kit.settings import Settings
 PER_PAGE = 50  # a page of 150 conversations can outgrow what the client reads
 PAGES_LIMIT = 2000
 RETRIES = 3  # of one page, when the rate limit refuses it
+HELP = {  # by status
+    401: "The token is refused. See why: intercom-kit token verify. Replace it: intercom-kit token rotate",
+    403: "The token may not search conversations. Add that scope in the Developer Hub, then regenerate it.",
+}
 PATIENCE = 6  # a page may take this many times as long as a check
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -140,17 +144,18 @@ def _wait_s(answer: Answer) -> float:
 
 def _read(answer: Answer) -> tuple[list[dict[str, object]], str | None]:
     """Return the conversations of a page and the cursor of the next one."""
-    trouble = answer.detail or f"it answered {answer.status}"
-    if answer.status != 200 or answer.error_type:
-        raise EvidenceError(f"Intercom could not be asked for conversations: {trouble}. Try again when it answers.")
-    try:
-        page = answer.json()
-        found = page["conversations"]  # type: ignore[index]  # what is no such page raises below
-        onward = page.get("pages") or {}  # type: ignore[attr-defined]
-        cursor = (onward.get("next") or {}).get("starting_after")
-        return [dict(one) for one in found], str(cursor) if cursor else None
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise EvidenceError("Intercom's answer holds no page of conversations. Check INTERCOM_BASE_URL.") from None
+    page, error_type = parsed(answer)
+    if answer.status != 200 or error_type:
+        trouble = answer.detail or f"it answered {answer.status}"
+        what = HELP.get(answer.status or 0, "Try again when it answers.")
+        raise EvidenceError(f"Intercom could not be asked for conversations: {trouble}. {what}")
+    found = page.get("conversations") if isinstance(page, dict) else None
+    if not isinstance(page, dict) or not isinstance(found, list):
+        raise EvidenceError("Intercom's answer holds no page of conversations. Check INTERCOM_BASE_URL.")
+    onward = page.get("pages")
+    following = onward.get("next") if isinstance(onward, dict) else None
+    cursor = following.get("starting_after") if isinstance(following, dict) else None
+    return [one for one in found if isinstance(one, dict)], str(cursor) if cursor else None
 
 
 def _created(conversation: dict[str, object]) -> float:

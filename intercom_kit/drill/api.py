@@ -1,4 +1,4 @@
-"""The ASGI app of the API: six operations behind the scenario's effects, authentication and the rate limiter."""
+"""The ASGI app of the API: seven operations behind the scenario's effects, authentication and the rate limiter."""
 
 import asyncio
 import json
@@ -27,6 +27,8 @@ _GOLDEN = 0.6180339887498949  # its multiples spread evenly over [0, 1): shares 
 _BUILD = sha1(b"loopback Intercom", usedforsecurity=False).hexdigest()  # X-Intercom-Version is a git SHA
 _NOT_FOUND = ApiError(404, "not_found", "Resource Not Found")
 
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
+
 Handler = Callable[[Request], Awaitable[Json]]
 
 
@@ -39,7 +41,7 @@ class _Hang(Response):
 
 
 class Api:
-    """The six operations of the API, behind the scenario's effects, authentication and the rate limiter."""
+    """The operations of the API, behind the scenario's effects, authentication and the rate limiter."""
 
     def __init__(self, loopback: Loopback) -> None:
         self._loopback = loopback
@@ -49,6 +51,7 @@ class Api:
         """The ASGI app."""
         operations: tuple[tuple[str, str, Handler], ...] = (
             ("GET", "/me", self._me),
+            ("GET", "/contacts", self._contacts),
             ("POST", "/contacts/search", self._contacts_search),
             ("GET", "/contacts/{id}", self._contact),
             ("GET", "/conversations", self._conversations),
@@ -58,8 +61,12 @@ class Api:
         known = [
             Route(route, self._endpoint(route, handler), methods=[method]) for method, route, handler in operations
         ]
-        anything = ["GET", "POST", "PUT", "DELETE"]
-        return Starlette(routes=[*known, Route("/{path:path}", self._endpoint("", self._nowhere), methods=anything)])
+        allowed = {path: [method for method, other, _ in operations if other == path] for _, path, _ in operations}
+        refusals = [
+            Route(path, self._endpoint(path, _refusing(methods)), methods=_METHODS) for path, methods in allowed.items()
+        ]
+        elsewhere = Route("/{path:path}", self._endpoint("", self._nowhere), methods=_METHODS)
+        return Starlette(routes=[*known, *refusals, elsewhere])
 
     def _endpoint(self, route: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
@@ -138,6 +145,11 @@ class Api:
             raise ApiError(404, "not_found", "User Not Found")
         return found
 
+    async def _contacts(self, request: Request) -> Json:
+        params = request.query_params
+        result = query.page(objects.contacts()[::-1], params.get("per_page", 50), params.get("starting_after"))
+        return {"type": "list", "data": result.pop("found"), **result}
+
     async def _contacts_search(self, request: Request) -> Json:
         result = query.search(objects.contacts(), await _body(request), per_page=50, whole_days=True)
         return {"type": "list", "data": result.pop("found"), **result}
@@ -163,6 +175,15 @@ class Api:
         raise _NOT_FOUND
 
 
+def _refusing(methods: list[str]) -> Handler:
+    """Return the handler of a known path for the methods that it does not have."""
+
+    async def refuse(_: Request) -> Json:
+        raise ApiError(405, "method_not_allowed", "Method not allowed", {"Allow": ", ".join(methods)})
+
+    return refuse
+
+
 def _authenticate(request: Request) -> str:
     """Return the app that the token belongs to, or raise ApiError with the documented code."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -183,7 +204,7 @@ def _check_version(request: Request) -> None:
 async def _body(request: Request) -> object:
     try:
         return json.loads(await request.body())
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ApiError(400, "bad_request", "The body is not JSON") from None
 
 

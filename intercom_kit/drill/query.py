@@ -1,6 +1,7 @@
 """Search and paging as the API does them: filters, sort order, cursors, and the documented refusals."""
 
 import operator
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from typing import Any
@@ -91,7 +92,15 @@ def _sorted(found: list[Json], sort: Json) -> list[Json]:
             400, "invalid_sort_order", f"Invalid sort order '{order}'. Must be one of: ascending, descending"
         )
     field = _field(sort.get("field", "created_at"))
-    return sorted(found, key=lambda one: (one.get(field) or 0, one["id"]), reverse=order == "descending")
+    by_field = sorted(found, key=lambda one: one["id"], reverse=order == "descending")
+    return sorted(by_field, key=lambda one: _rank(_values(one, field)[0]), reverse=order == "descending")
+
+
+def _rank(value: object) -> tuple[int, float, str]:
+    """Return what a value is sorted by: nothing first, then numbers, then texts."""
+    if isinstance(value, int | float):
+        return 1, value, ""
+    return (0, 0, "") if value is None else (2, 0, str(value))
 
 
 def _compile(query: object, whole_days: bool, level: int) -> Test:
@@ -185,7 +194,6 @@ def _values(one: Json, field: str) -> list[Any]:
 
 
 def _integer(value: object, name: str) -> int:
-    try:
-        return int(str(value))
-    except ValueError:
-        raise _invalid(f"{name} must be an integer") from None
+    if not re.fullmatch(r"-?[0-9]{1,15}", str(value)):
+        raise _invalid(f"{name} must be an integer")
+    return int(str(value))

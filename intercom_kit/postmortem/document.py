@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from intercom_kit import __version__
 from intercom_kit.collect.files import write_atomic
+from intercom_kit.collect.http import utc_now
 from intercom_kit.collect.impact import add_count, count_conversations
 from intercom_kit.decide import decide
 from intercom_kit.display import charts_log
@@ -246,8 +247,8 @@ def count_impact(settings: Settings, incident_id: str) -> Event:
     """
     case = open_incident(settings, incident_id)
     onset, recovery = case.lifecycle.onset, case.lifecycle.recovery
-    until = recovery.by if recovery else case.as_of
-    if onset is None or until is None:
+    until = recovery.by if recovery else utc_now()  # right after the first triage, the evidence ends where it begins
+    if onset is None:
         raise EvidenceError(f"{incident_id} has no onset yet. Run: intercom-kit triage --incident {incident_id}")
     return add_count(case.folder, count_conversations(settings, onset.by, until), onset.by, until)
 

@@ -47,6 +47,14 @@ def test_sdk_finds_a_contact(connect: Connect) -> None:
     assert contact.email == objects.contact(7)["email"]
 
 
+def test_sdk_lists_contacts(connect: Connect) -> None:
+    """The SDK's own pager goes through every contact, newest first, each exactly once."""
+    listed = list(connect("healthy").contacts.list(per_page=150))
+    expected = [one["id"] for one in objects.contacts()[::-1]]
+    assert [contact.id for contact in listed][:150] == expected[:150]
+    assert {contact.id for contact in listed} <= set(expected)
+
+
 def test_sdk_pages_through_a_search(connect: Connect) -> None:
     """Following the cursors leads to the last contact and meets each exactly once.
 

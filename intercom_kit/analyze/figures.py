@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
 
-from intercom_kit.analyze.onset import Detection, Episode
+from intercom_kit.analyze.detect import Detection, Episode
 from intercom_kit.analyze.rollup import FAILED, Rollup, load
 from intercom_kit.errors import EvidenceError
 from intercom_kit.protocol import WINDOW_S
@@ -22,7 +22,7 @@ ROLLUP = "evidence/rollup"
 FILES = tuple(f"{ROLLUP}/{name}" for name in ("affected.parquet", "latency.parquet", "rows.json", "windows.parquet"))
 NEAR = timedelta(minutes=15)  # trouble so near to an incident of the log is that incident
 REQUEST_IDS = 10  # printed in a postmortem; the vendor packet has more
-UPPER_BOUND = "Upper bound, as the log keeps the first and the last failed call of each"
+UPPER_BOUND = "Upper bound by a minute, as the rollup keeps the first and the last failed call of each minute"
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,10 @@ QUESTIONS: tuple[Question, ...] = (
         "SELECT coalesce(sum(requests), 0) FROM {file} WHERE {span} AND status_code IS NULL",
     ),
 )
-AFFECTED_SQL = "SELECT count(*) FROM {file} WHERE kind = '{kind}' AND last_failed >= {since} AND first_failed < {until}"
+AFFECTED_SQL = (
+    "SELECT count(DISTINCT hash) FROM {file} "
+    "WHERE kind = '{kind}' AND last_failed >= {since} AND first_failed < {until}"
+)
 REQUEST_IDS_SQL = (
     "SELECT arg_min(sample_request_id, (window_start, sample_request_id)) AS id FROM {file} WHERE {span} AND {failed} "
     "AND sample_request_id IS NOT NULL GROUP BY route, status_code ORDER BY sum(requests) DESC, id LIMIT {limit}"
@@ -181,7 +184,7 @@ class _Rollup:
 
         self._folder = folder
         self._connection = duckdb.connect(config={"threads": 2})
-        begin = since - timedelta(seconds=since.timestamp() % WINDOW_S)
+        begin = since - timedelta(seconds=since.timestamp() % WINDOW_S or WINDOW_S)  # an onset is by its window's end
         self._words = {
             "span": f"window_start >= {_literal(begin)} AND window_start < {_literal(until)}",
             "since": _literal(begin),

@@ -6,6 +6,8 @@ from typing import Any, Self
 import pandas as pd
 from pydantic import ConfigDict, Field
 
+from intercom_kit import records
+from intercom_kit.analyze.detect import Episode
 from intercom_kit.analyze.latency import QS, errors, with_unmeasured
 from intercom_kit.analyze.percentiles import percentiles
 from intercom_kit.analyze.ratelimit import UNATTRIBUTED
@@ -75,6 +77,38 @@ class Recovery(_Part):
     first_good: UtcTime
 
 
+class Scope(_Part):
+    """Where an incident is local; both empty when it is everywhere."""
+
+    apps: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
+
+
+class Level(_Part):
+    """The share of bad calls, 0 to 1, in a part of an incident; began: None for the first, which begins with it."""
+
+    began: records.Onset | None
+    share: float
+    calls: int
+
+
+class Incident(_Part):
+    """One incident of the log; the main one's onset and recovery stand at the top too.
+
+    bad, calls: of its signal and scope, between its edges. thin: why the data cannot tell more, None where they can.
+    """
+
+    onset: Onset
+    recovery: Recovery | None
+    signal: str
+    shape: str
+    scope: Scope
+    levels: tuple[Level, ...]
+    bad: int
+    calls: int
+    thin: str | None
+
+
 class RouteLatency(_Part):
     """Percentiles of one route's calls, milliseconds."""
 
@@ -131,6 +165,8 @@ class Findings(_Part):
     span: Span
     onset: Onset | None
     recovery: Recovery | None
+    episodes: tuple[Incident, ...]
+    thin: str | None
     latency: Latency
     errors: Errors
     rate_limit: RateLimitFindings
@@ -155,8 +191,10 @@ def findings_of(seen: Study) -> Findings:
     return Findings(
         rows=RowCount.of(seen.rollup.rows),
         span=_span(*seen.span),
-        onset=Onset(**_fields(detected.onset, Onset)) if detected.onset else None,
-        recovery=Recovery(**_fields(detected.recovery, Recovery)) if detected.recovery else None,
+        onset=_onset(detected.main) if detected.main else None,
+        recovery=_recovery(detected.main) if detected.main else None,
+        episodes=tuple(_incident(episode) for episode in detected.episodes),
+        thin=detected.thin,
         latency=_latency(seen),
         errors=_errors(seen.windows),
         rate_limit=_rate_limit(seen),
@@ -165,8 +203,26 @@ def findings_of(seen: Study) -> Findings:
     )
 
 
-def _fields(found: object, kind: type[_Part]) -> dict[str, Any]:
-    return {name: getattr(found, name) for name in kind.model_fields}
+def _onset(found: Episode) -> Onset:
+    return Onset(last_good=found.last_good, first_bad=found.first_bad, signal=found.onset.signal)
+
+
+def _recovery(found: Episode) -> Recovery | None:
+    return None if found.first_good is None else Recovery(last_bad=found.last_bad, first_good=found.first_good)
+
+
+def _incident(found: Episode) -> Incident:
+    return Incident(
+        onset=_onset(found),
+        recovery=_recovery(found),
+        signal=found.signal,
+        shape=found.shape,
+        scope=Scope(apps=found.apps, routes=found.routes),
+        levels=tuple(Level(share=level.share, calls=level.calls, began=level.began) for level in found.levels),
+        bad=found.bad,
+        calls=found.calls,
+        thin=found.thin,
+    )
 
 
 def _span(start: pd.Timestamp, end: pd.Timestamp) -> Span:

@@ -4,6 +4,7 @@ Input is a rollup's `latency` (a histogram by minute, route, status class) and `
 calls: one that timed out counts with the time it waited, and one whose wait nobody measured as the longest wait seen.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,20 +116,28 @@ def errors_over_time(windows: pd.DataFrame, freq: str, by: str = "status_class")
     return _regular(shares, freq).rename_axis(columns=None)
 
 
-def compare(windows: pd.DataFrame, latency: pd.DataFrame, baseline: Span, incident: Span) -> pd.DataFrame:
+def compare(
+    windows: pd.DataFrame, latency: pd.DataFrame, baseline: Span, incident: Span, *, without: Sequence[Span] = ()
+) -> pd.DataFrame:
     """Return how the incident differs from the baseline, with the confidence of the difference.
+
+    Minutes in one of the spans `without` belong to neither side, such as those of other incidents.
 
     Returns metric (error_share, p50_ms, p95_ms, p99_ms), baseline, incident, low, high: the 95 % interval of incident
     minus baseline, by a block bootstrap over minutes (percentile interval, 1,000 rounds, fixed seed; Efron and
     Tibshirani 1993, chapters 13 and 8.6): minutes are drawn and not calls, because failures come in clusters. An
     interval is NaN when either side has fewer than five minutes.
     """
+    for since, until in without:
+        windows = windows[~windows["window_start"].between(since, until, inclusive="left")]
     sides = [_minutes(windows, latency, span) for span in (baseline, incident)]
     low, high = np.full(len(METRICS), np.nan), np.full(len(METRICS), np.nan)
     if all(len(side.counts) >= MIN_MINUTES for side in sides):
         rng = np.random.default_rng(0)
         drawn = [side.resampled(rng).metrics() for side in sides]
-        low, high = np.nanpercentile(drawn[1] - drawn[0], [2.5, 97.5], axis=0)
+        change = drawn[1] - drawn[0]
+        known = ~np.isnan(change).all(axis=0)
+        low[known], high[known] = np.nanpercentile(change[:, known], [2.5, 97.5], axis=0)
     before, during = (side.summed().metrics()[0] for side in sides)
     rounding = RELATIVE_ERROR * (before + during) * [False, *(True for _ in QS)]  # a bucket is no sharper than this
     low, high = low - rounding, high + rounding

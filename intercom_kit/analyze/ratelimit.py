@@ -15,6 +15,28 @@ RECENT_WINDOWS = 30  # five minutes: what "at the present rate" rests on
 SHARED = "one shared token"
 UNATTRIBUTED = "unattributed"
 _WINDOW = pd.Timedelta(seconds=WINDOW_S)
+_ZERO, _FARTHEST = pd.Timedelta(0), pd.Timedelta(minutes=5)  # a reset farther away is no window's
+
+
+def by_quota(windows: pd.DataFrame) -> pd.DataFrame:
+    """File calls under the limiter's window that `ratelimit_reset` names, and add `quota`; see `with_quota`.
+
+    Where our clock and the limiter's differ, a window of ours holds calls of two of theirs; these lie at its border.
+    """
+    named = pd.to_datetime(windows["reset"].astype("Int64"), unit="s", utc=True) - _WINDOW
+    ahead = windows["window_start"] - named
+    moved = named.notna() & ahead.ne(_ZERO) & ahead.abs().le(_FARTHEST) & (windows["reset"] % WINDOW_S).eq(0)
+    moved = moved.fillna(value=False).astype(bool)
+    if not moved.any():
+        return with_quota(windows)
+    border = np.where(ahead[moved] > _ZERO, SECONDS[-1], SECONDS[0])
+    filed = windows.assign(window_start=windows["window_start"].mask(moved, named))
+    for prefix in ("s", "r"):
+        names = [f"{prefix}{second}" for second in range(WINDOW_S)]
+        filed.loc[moved, names] = filed.loc[moved, names].sum(axis=1).to_numpy()[:, None] * (
+            border[:, None] == np.array(SECONDS)
+        )
+    return with_quota(filed)
 
 
 def with_quota(windows: pd.DataFrame) -> pd.DataFrame:

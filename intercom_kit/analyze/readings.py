@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from intercom_kit.analyze import burn, latency
-from intercom_kit.analyze.onset import Episode
+from intercom_kit.analyze.detect import Episode
 from intercom_kit.analyze.ratelimit import SHARED, UNATTRIBUTED
 from intercom_kit.analyze.study import Study
 from intercom_kit.analyze.whatif import GIVE_UP_S, is_limited
@@ -39,7 +39,7 @@ def readings(seen: Study) -> Iterator[str]:
 
 def bottom_line(seen: Study) -> str:
     """Say whether something happened, when, how bad it was, and what the rate limit had to do with it."""
-    found = seen.detected.onset
+    found = seen.detected.main
     if found is None:
         calls, failed = int(seen.windows["requests"].sum()), share(seen.errors["share"].sum())
         span = f"between {moment(seen.span[0])} and {moment(seen.span[1])}"
@@ -55,7 +55,7 @@ def _when(found: Episode) -> str:
     where = f", only for {', '.join(places)}" if places else ""
     ended = "it had not ended when the log did"
     if found.first_good:
-        lasted = duration((found.first_good - found.first_bad).total_seconds())
+        lasted = duration((found.until - found.since).total_seconds())
         ended = f"it ended {interval(found.last_bad, found.first_good)}, after {lasted}"
     return f"{began}{kind}{where}; {ended}."
 

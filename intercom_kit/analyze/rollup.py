@@ -31,14 +31,15 @@ WINDOWS: dict[str, str] = {
     "route": _TEXT,
     "status_code": _NUMBER,
     "error_type": _TEXT,
+    "reset": _NUMBER,
     "requests": _COUNT,
     **{f"s{second}": _COUNT for second in range(10)},
+    **{f"r{second}": _COUNT for second in range(10)},
     "identified": _COUNT,
     "repeated_1s": _COUNT,
     "repeated_before_reset": _COUNT,
     "limit": _NUMBER,
     "remaining": _NUMBER,
-    "reset": _NUMBER,
     "sample_request_id": _TEXT,
     "first_at": _TIME,
     "last_at": _TIME,
@@ -53,20 +54,21 @@ LATENCY: dict[str, str] = {
 AFFECTED: dict[str, str] = {
     "kind": _TEXT,
     "hash": _TEXT,
+    "app": _TEXT,
+    "minute": _TIME,
     "failed": _COUNT,
     "first_failed": _TIME,
     "last_failed": _TIME,
 }
 _KEYS = {
-    "windows": ["window_start", "app", "method", "route", "status_code", "error_type"],
+    "windows": ["window_start", "app", "method", "route", "status_code", "error_type", "reset"],
     "latency": ["minute", "route", "status_class", "bucket"],
-    "affected": ["kind", "hash"],
+    "affected": ["kind", "hash", "app", "minute"],
 }
 _SCHEMAS = {"windows": WINDOWS, "latency": LATENCY, "affected": AFFECTED}
 _MERGED_BY = {
     "limit": "max",
     "remaining": "min",
-    "reset": "max",
     "sample_request_id": "min",
     "first_at": "min",
     "last_at": "max",
@@ -87,10 +89,10 @@ class Rollup:
     """A request log, counted. Frames are sorted by their keys, and times are UTC.
 
     windows: one row per quota window (`window_start`, ten seconds, epoch-aligned), app, method, route, status_code
-        (null when no answer came) and error_type; columns and types as in WINDOWS.
+        (null when no answer came), error_type and reset (the end of the limiter's window); columns as in WINDOWS.
     latency: one row per minute, route, status_class ('2xx', '3xx', '4xx', '429', '5xx', 'none') and logarithmic
         bucket (null where no duration was known); see percentiles.py.
-    affected: one row per contact or conversation (hashed) that met at least one failed call.
+    affected: one row per contact or conversation (hashed), app and minute that met at least one failed call.
     """
 
     windows: pd.DataFrame
@@ -114,7 +116,10 @@ class Rollup:
 def _frame(name: str, frame: pd.DataFrame) -> pd.DataFrame:
     """Give the frame of that name its columns and types, one row a key, in the order of its keys."""
     schema, keys = _SCHEMAS[name], _KEYS[name]
-    frame = frame.fillna({column: 0 for column, kind in schema.items() if kind == _COUNT})[list(schema)].astype(schema)
+    if name == "affected" and "minute" not in frame:  # as 0.1.0 wrote it, one row for all minutes and apps
+        frame = frame.assign(app="unknown", minute=frame["first_failed"].dt.floor("min"))
+    frame = frame.reindex(columns=list(schema))
+    frame = frame.fillna({column: 0 for column, kind in schema.items() if kind == _COUNT}).astype(schema)
     twice = frame.duplicated(keys, keep=False)
     if twice.any():  # grouping takes memory and time, and most rows have nothing to be grouped with
         rules: Any = {column: _MERGED_BY.get(column, "sum") for column in schema if column not in keys}
@@ -126,8 +131,7 @@ def _frame(name: str, frame: pd.DataFrame) -> pd.DataFrame:
 def merge(a: Rollup, b: Rollup) -> Rollup:
     """Return the rollup of both logs together; the order does not matter.
 
-    The two `repeated_…` columns are exact when no window of one app lies in both logs: a call and its repetition have
-    to be seen together.
+    The `repeated_…` and r0 to r9 columns are exact when no call lies in one log and its repetition in the other.
     """
     frames = {name: _frame(name, pd.concat([getattr(a, name), getattr(b, name)])) for name in _SCHEMAS}
     return Rollup(**frames, rows=a.rows + b.rows)

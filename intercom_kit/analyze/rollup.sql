@@ -10,10 +10,11 @@
 -- Four statements, each named by the line above it.
 
 -- name: windows
--- One row per quota window, app, method, route, status code and error type. A window is `minute` plus `tens` times
+-- One row per quota window, app, method, route, status code, error type and the reset that the headers named: when our
+-- clock and the limiter's differ, a window of ours holds calls of two of theirs. A window is `minute` plus `tens` times
 -- ten seconds; s0 to s9 are the arrivals in each of its seconds. Only a call that names a contact or a conversation
 -- can be told from others like it: `identified` counts those.
-SELECT minute, tens, app, method, route, status_code, error_type,
+SELECT minute, tens, app, method, route, status_code, error_type, ratelimit_reset AS reset,
   count(*) AS requests,
   sum(CASE WHEN second = 0 THEN 1 ELSE 0 END) AS s0,
   sum(CASE WHEN second = 1 THEN 1 ELSE 0 END) AS s1,
@@ -28,7 +29,6 @@ SELECT minute, tens, app, method, route, status_code, error_type,
   sum(CASE WHEN contact IS NOT NULL OR conversation IS NOT NULL THEN 1 ELSE 0 END) AS identified,
   max(ratelimit_limit) AS "limit",
   min(ratelimit_remaining) AS remaining,
-  max(ratelimit_reset) AS reset,
   min(request_id) AS sample_request_id,
   min(timestamp) AS first_at,
   max(timestamp) AS last_at
@@ -39,43 +39,71 @@ FROM (
     CAST(floor(extract(second FROM timestamp)) AS INTEGER) % 10 AS second
   FROM $request_log
 ) AS calls
-GROUP BY 1, 2, 3, 4, 5, 6, 7;
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8;
 
 -- name: retries
--- A throttled call is repeated when the same call (app, method, route, contact, conversation) comes again later in
--- the same window: after the reset it burns nothing. Only identified calls are looked at. As no pair crosses a window,
--- only the calls of a window in which the same call was throttled need sorting, and rollups of whole windows add up.
--- Where there is no next call, some engines say null and others 1970.
-SELECT minute, tens, app, method, route, status_code, error_type,
-  sum(CASE WHEN next_at >= timestamp AND next_at <= timestamp + INTERVAL '1' SECOND THEN 1 ELSE 0 END) AS repeated_1s,
-  sum(CASE WHEN next_at >= timestamp THEN 1 ELSE 0 END) AS repeated_before_reset
+-- A throttled call is repeated when the same call (app, method, route, contact, conversation) comes again within a
+-- minute. `repeated_1s` and `repeated_before_reset` count throttled calls that came again; r0 to r9 count the calls that
+-- are such repeats, in each second of the window in which they came. Only identified calls can be linked, and only those
+-- of a minute in which the same call was throttled, or of the next, need sorting. Where there is no next or previous
+-- call, some engines say null and others 1970.
+SELECT minute, tens, app, method, route, status_code, error_type, reset,
+  sum(CASE WHEN comes_again AND next_at <= timestamp + INTERVAL '1' SECOND THEN 1 ELSE 0 END) AS repeated_1s,
+  sum(CASE WHEN comes_again AND date_trunc('minute', next_at) = minute
+    AND CAST(floor(extract(second FROM next_at) / 10) AS INTEGER) = tens THEN 1 ELSE 0 END) AS repeated_before_reset,
+  sum(CASE WHEN is_repeat AND second = 0 THEN 1 ELSE 0 END) AS r0,
+  sum(CASE WHEN is_repeat AND second = 1 THEN 1 ELSE 0 END) AS r1,
+  sum(CASE WHEN is_repeat AND second = 2 THEN 1 ELSE 0 END) AS r2,
+  sum(CASE WHEN is_repeat AND second = 3 THEN 1 ELSE 0 END) AS r3,
+  sum(CASE WHEN is_repeat AND second = 4 THEN 1 ELSE 0 END) AS r4,
+  sum(CASE WHEN is_repeat AND second = 5 THEN 1 ELSE 0 END) AS r5,
+  sum(CASE WHEN is_repeat AND second = 6 THEN 1 ELSE 0 END) AS r6,
+  sum(CASE WHEN is_repeat AND second = 7 THEN 1 ELSE 0 END) AS r7,
+  sum(CASE WHEN is_repeat AND second = 8 THEN 1 ELSE 0 END) AS r8,
+  sum(CASE WHEN is_repeat AND second = 9 THEN 1 ELSE 0 END) AS r9
 FROM (
-  SELECT calls.*,
-    lead(timestamp) OVER (
-      PARTITION BY minute, tens, app, method, route, contact, conversation
-      ORDER BY timestamp, CASE WHEN status_code = 429 THEN 0 ELSE 1 END, coalesce(error_type, '')
-    ) AS next_at
+  SELECT ordered.*,
+    CAST(floor(extract(second FROM timestamp) / 10) AS INTEGER) AS tens,
+    CAST(floor(extract(second FROM timestamp)) AS INTEGER) % 10 AS second,
+    status_code = 429 AND next_at >= timestamp AND next_at <= timestamp + INTERVAL '60' SECOND AS comes_again,
+    previous_status = 429 AND previous_at <= timestamp AND previous_at >= timestamp - INTERVAL '60' SECOND AS is_repeat
   FROM (
-    SELECT date_trunc('minute', log.timestamp) AS minute,
-      CAST(floor(extract(second FROM log.timestamp) / 10) AS INTEGER) AS tens,
-      log.app, log.method, log.route, log.contact, log.conversation,
-      log.timestamp, log.status_code, log.error_type
-    FROM $request_log AS log
-    JOIN (
-      SELECT DISTINCT date_trunc('minute', timestamp) AS minute,
-        CAST(floor(extract(second FROM timestamp) / 10) AS INTEGER) AS tens,
-        app, method, route, coalesce(contact, '') AS contact, coalesce(conversation, '') AS conversation
-      FROM $request_log
-      WHERE status_code = 429 AND (contact IS NOT NULL OR conversation IS NOT NULL)
-    ) AS throttled
-      ON date_trunc('minute', log.timestamp) = throttled.minute
-      AND CAST(floor(extract(second FROM log.timestamp) / 10) AS INTEGER) = throttled.tens
-      AND log.app = throttled.app AND log.method = throttled.method AND log.route = throttled.route
-      AND coalesce(log.contact, '') = throttled.contact AND coalesce(log.conversation, '') = throttled.conversation
-  ) AS calls
+    SELECT calls.*,
+      lead(timestamp) OVER same_call AS next_at,
+      lag(timestamp) OVER same_call AS previous_at,
+      lag(status_code) OVER same_call AS previous_status
+    FROM (
+      SELECT date_trunc('minute', log.timestamp) AS minute,
+        log.app, log.method, log.route, log.contact, log.conversation,
+        log.timestamp, log.status_code, log.error_type, log.ratelimit_reset AS reset
+      FROM $request_log AS log
+      JOIN (
+        SELECT minute, app, method, route, contact, conversation FROM (
+          SELECT date_trunc('minute', timestamp) AS minute,
+            app, method, route, coalesce(contact, '') AS contact, coalesce(conversation, '') AS conversation
+          FROM $request_log
+          WHERE status_code = 429 AND (contact IS NOT NULL OR conversation IS NOT NULL)
+          UNION ALL
+          SELECT date_trunc('minute', timestamp) + INTERVAL '1' MINUTE AS minute,
+            app, method, route, coalesce(contact, '') AS contact, coalesce(conversation, '') AS conversation
+          FROM $request_log
+          WHERE status_code = 429 AND (contact IS NOT NULL OR conversation IS NOT NULL)
+        ) AS minutes
+        GROUP BY 1, 2, 3, 4, 5, 6
+      ) AS throttled
+        ON date_trunc('minute', log.timestamp) = throttled.minute
+        AND log.app = throttled.app AND log.method = throttled.method AND log.route = throttled.route
+        AND coalesce(log.contact, '') = throttled.contact AND coalesce(log.conversation, '') = throttled.conversation
+    ) AS calls
+    WINDOW same_call AS (
+      PARTITION BY app, method, route, contact, conversation
+      ORDER BY timestamp, CASE WHEN status_code = 429 THEN 0 ELSE 1 END, coalesce(error_type, ''),
+        coalesce(status_code, 0), coalesce(reset, 0)
+    )
+  ) AS ordered
 ) AS pairs
-WHERE status_code = 429
-GROUP BY 1, 2, 3, 4, 5, 6, 7;
+WHERE comes_again OR is_repeat
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8;
 
 -- name: latency
 -- One row per minute, route, status class and logarithmic bucket: bucket b holds 1.02^b <= duration_ms < 1.02^(b+1).
@@ -98,15 +126,15 @@ FROM $request_log
 GROUP BY 1, 2, 3, 4;
 
 -- name: affected
--- One row per contact or conversation that met at least one failed call.
-SELECT 'contact' AS kind, contact AS hash, count(*) AS failed,
+-- One row per contact or conversation, app and minute in which it met at least one failed call.
+SELECT 'contact' AS kind, contact AS hash, app, date_trunc('minute', timestamp) AS minute, count(*) AS failed,
   min(timestamp) AS first_failed, max(timestamp) AS last_failed
 FROM $request_log
 WHERE contact IS NOT NULL AND $failed
-GROUP BY 1, 2
+GROUP BY 1, 2, 3, 4
 UNION ALL
-SELECT 'conversation' AS kind, conversation AS hash, count(*) AS failed,
+SELECT 'conversation' AS kind, conversation AS hash, app, date_trunc('minute', timestamp) AS minute, count(*) AS failed,
   min(timestamp) AS first_failed, max(timestamp) AS last_failed
 FROM $request_log
 WHERE conversation IS NOT NULL AND $failed
-GROUP BY 1, 2
+GROUP BY 1, 2, 3, 4

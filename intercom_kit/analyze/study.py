@@ -10,7 +10,7 @@ import pandas as pd
 from intercom_kit.analyze import burn as burns
 from intercom_kit.analyze import latency as latencies
 from intercom_kit.analyze import ratelimit, whatif
-from intercom_kit.analyze.onset import Detection, DetectionGap, detect, detection_gap
+from intercom_kit.analyze.detect import Detection, DetectionGap, detect, detection_gap
 from intercom_kit.analyze.rollup import Rollup
 from intercom_kit.errors import RequestLogError
 from intercom_kit.protocol import WINDOW_S
@@ -38,8 +38,13 @@ class Study:
 
     @cached_property
     def windows(self) -> pd.DataFrame:
-        """The rollup's windows, with `quota`."""
-        return ratelimit.with_quota(self.rollup.windows)
+        """The rollup's windows, by our own clock."""
+        return self.rollup.windows
+
+    @cached_property
+    def quota_windows(self) -> pd.DataFrame:
+        """The same by the limiter's windows, with `quota`; see ratelimit.by_quota."""
+        return ratelimit.by_quota(self.rollup.windows)
 
     @property
     def latency(self) -> pd.DataFrame:
@@ -53,18 +58,16 @@ class Study:
 
     @cached_property
     def incident(self) -> latencies.Span | None:
-        """The windows from the first bad moment to the first good one, or the log's end; None without an incident."""
-        found = self.detected.onset
-        if found is None:
-            return None
-        window = pd.Timedelta(seconds=WINDOW_S)
-        end = self.span[1] if found.first_good is None else pd.Timestamp(found.first_good).ceil(window)
-        return pd.Timestamp(found.first_bad).floor(window), end
+        """The windows that hold the main incident; None without one."""
+        found = self.detected.main
+        return (
+            None if found is None else (pd.Timestamp(found.since).floor("10s"), pd.Timestamp(found.until).ceil("10s"))
+        )
 
     @cached_property
     def gap(self) -> DetectionGap | None:
         """How long the incident went unseen, see onset.detection_gap; None when no incident was found."""
-        return detection_gap(self.detected.onset, self.events) if self.detected.onset else None
+        return detection_gap(self.detected.main, self.events) if self.detected.main else None
 
     @cached_property
     def during(self) -> pd.DataFrame:
@@ -75,7 +78,7 @@ class Study:
     @cached_property
     def headroom(self) -> pd.DataFrame:
         """See ratelimit.headroom."""
-        return ratelimit.headroom(self.windows)
+        return ratelimit.headroom(self.quota_windows)
 
     @cached_property
     def exhausted(self) -> pd.DataFrame:
@@ -100,18 +103,18 @@ class Study:
     @cached_property
     def attribution(self) -> pd.DataFrame:
         """Who used the quota in the windows under pressure, by app; see ratelimit.attribution."""
-        return ratelimit.attribution(self.windows, self.pressed, floor=ratelimit.workspace_floor(self.headroom))
+        return ratelimit.attribution(self.quota_windows, self.pressed, floor=ratelimit.workspace_floor(self.headroom))
 
     @cached_property
     def attribution_by_route(self) -> pd.DataFrame:
         """The same by route."""
         floor = ratelimit.workspace_floor(self.headroom)
-        return ratelimit.attribution(self.windows, self.pressed, by="route", floor=floor)
+        return ratelimit.attribution(self.quota_windows, self.pressed, by="route", floor=floor)
 
     @cached_property
     def used_by_app(self) -> pd.DataFrame:
         """See ratelimit.used_by_app."""
-        return ratelimit.used_by_app(self.windows, self.headroom, self.freq)
+        return ratelimit.used_by_app(self.quota_windows, self.headroom, self.freq)
 
     @cached_property
     def retries(self) -> pd.DataFrame:
@@ -126,7 +129,7 @@ class Study:
     @cached_property
     def arrivals(self) -> pd.DataFrame:
         """See whatif.arrivals."""
-        return whatif.arrivals(self.windows)
+        return whatif.arrivals(self.quota_windows)
 
     @cached_property
     def what_if(self) -> pd.DataFrame:
@@ -169,9 +172,19 @@ class Study:
         return self._compared(self.latency[self.latency["status_class"].eq("2xx")])
 
     def _compared(self, latency: pd.DataFrame) -> pd.DataFrame | None:
-        if self.incident is None:
+        found = self.detected.main
+        if found is None or self.incident is None:
             return None
-        return latencies.compare(self.windows, latency, (self.span[0], self.incident[0]), self.incident)
+        calm = pd.Timestamp(found.last_good or self.span[0]).floor("min")
+        full = pd.Timestamp(found.first_bad).ceil("min"), pd.Timestamp(found.last_bad).floor("min")
+        whole = self.incident[0].floor("min"), self.incident[1].ceil("min")
+        others = [
+            (pd.Timestamp(other.last_good or self.span[0]).floor("min"), pd.Timestamp(other.until).ceil("min"))
+            for other in self.detected.episodes
+            if other != found
+        ]
+        during = full if full[0] < full[1] else whole
+        return latencies.compare(self.windows, latency, (self.span[0], calm), during, without=others)
 
     @cached_property
     def burn(self) -> burns.Burn:

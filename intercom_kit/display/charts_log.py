@@ -253,7 +253,7 @@ def _time_axes(title: str, seen: Study, height_in: float = 2.8) -> tuple[Figure,
     axes.set_title(title, loc="left", pad=16, fontsize=11, fontweight="bold", color=INK)  # room for the marks' words
     utc_axis(axes)
     axes.set_xlim(_num(seen.span[0]), _num(seen.span[1]))
-    found = seen.detected.onset
+    found = seen.detected.main
     if found is not None and found.last_good is not None:
         _mark(axes, found.last_good, found.first_bad, "onset", "right")
     if found is not None and found.first_good is not None:

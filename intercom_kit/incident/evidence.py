@@ -12,8 +12,8 @@ from intercom_kit.records import CheckRecord, Event, Figure, IncidentFacts, Onse
 from intercom_kit.settings import Settings
 
 if TYPE_CHECKING:
+    from intercom_kit.analyze.detect import Episode
     from intercom_kit.analyze.findings import Findings
-    from intercom_kit.analyze.onset import Episode
     from intercom_kit.analyze.study import Study
 
 AROUND = timedelta(minutes=10)  # exhausted quota so near to the incident belongs to it

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from intercom_kit.analyze.onset import Detection, Episode
 
 from intercom_kit.analyze.figures import by_name, episode_of, measure, whole_rollup
-from intercom_kit.analyze.onset import Detection, Episode
 from intercom_kit.analyze.rollup import make_rollup, save
 from intercom_kit.errors import EvidenceError
 

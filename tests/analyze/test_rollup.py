@@ -83,48 +83,57 @@ def bounds(values: list[Any], pick: Any) -> Any:  # noqa: ANN401 - of times, num
     return pick(known) if known else None
 
 
+def window_of(call: Call) -> datetime:
+    """When the quota window of a call begins."""
+    at: datetime = call["timestamp"]
+    return at - timedelta(seconds=at.second % 10, microseconds=at.microsecond)
+
+
+def key_of(call: Call) -> tuple[Any, ...]:
+    """The row of the windows that a call is counted in."""
+    return (window_of(call), *(call[name] for name in ("app", "method", "route", "status_code", "error_type")),
+            call["ratelimit_reset"])  # fmt: skip
+
+
 def expected_windows(log: Sequence[Call]) -> pd.DataFrame:
     """What the windows should be, call by call."""
     groups: dict[tuple[Any, ...], list[Call]] = {}
     for call in log:
-        start = call["timestamp"] - timedelta(
-            seconds=call["timestamp"].second % 10, microseconds=call["timestamp"].microsecond
-        )
-        key = (start, call["app"], call["method"], call["route"], call["status_code"], call["error_type"])
-        groups.setdefault(key, []).append(call)
+        groups.setdefault(key_of(call), []).append(call)
+    soon, in_window, repeats = repetitions(log)
     rows = []
     for key, group in groups.items():
         seconds = Counter(call["timestamp"].second % 10 for call in group)
         column = {name: [call[name] for call in group] for name in REQUEST_COLUMNS}
         known = sum(call["contact"] is not None or call["conversation"] is not None for call in group)
-        repeated = repetitions(log).get(key, (0, 0))
         rows.append(
-            [*key, len(group), *(seconds[second] for second in range(10)), known, *repeated,
+            [*key, len(group), *(seconds[second] for second in range(10)),
+             *(repeats[*key, second] for second in range(10)), known, soon[key], in_window[key],
              bounds(column["ratelimit_limit"], max), bounds(column["ratelimit_remaining"], min),
-             bounds(column["ratelimit_reset"], max), bounds(column["request_id"], min),
-             min(column["timestamp"]), max(column["timestamp"])]
+             bounds(column["request_id"], min), min(column["timestamp"]), max(column["timestamp"])]
         )  # fmt: skip
-    return frame(rows, WINDOWS, 6)
+    return frame(rows, WINDOWS, 7)
 
 
-def repetitions(log: Sequence[Call]) -> dict[tuple[Any, ...], tuple[int, int]]:
-    """How many throttled calls of each window's row came again within a second, and before the window's end."""
-    found: dict[tuple[Any, ...], tuple[int, int]] = {}
+def repetitions(log: Sequence[Call]) -> tuple[Counter[Any], Counter[Any], Counter[Any]]:
+    """Throttled calls that came again within a second, and in their window, by row; and repeats by row and second."""
+    found: tuple[Counter[Any], Counter[Any], Counter[Any]] = (Counter(), Counter(), Counter())
     same: dict[tuple[Any, ...], list[Call]] = {}
     for call in log:
-        start = call["timestamp"] - timedelta(
-            seconds=call["timestamp"].second % 10, microseconds=call["timestamp"].microsecond
-        )
         identity = (call["contact"], call["conversation"])
         if identity != (None, None):
-            same.setdefault((start, call["app"], call["method"], call["route"], *identity), []).append(call)
-    for (start, app, method, route, *_), group in same.items():
-        group.sort(key=lambda call: (call["timestamp"], call["status_code"] != 429, call["error_type"] or ""))
+            same.setdefault((call["app"], call["method"], call["route"], *identity), []).append(call)
+    for group in same.values():
+        group.sort(
+            key=lambda call: (call["timestamp"], call["status_code"] != 429, call["error_type"] or "",
+                              call["status_code"] or 0, call["ratelimit_reset"] or 0)
+        )  # fmt: skip
         for call, after in pairwise(group):
-            if call["status_code"] == 429:
-                key = (start, app, method, route, 429, call["error_type"])
-                soon, later = found.get(key, (0, 0))
-                found[key] = (soon + (after["timestamp"] - call["timestamp"] <= timedelta(seconds=1)), later + 1)
+            wait = after["timestamp"] - call["timestamp"]
+            if call["status_code"] == 429 and wait <= timedelta(minutes=1):
+                found[0][key_of(call)] += wait <= timedelta(seconds=1)
+                found[1][key_of(call)] += window_of(after) == window_of(call)
+                found[2][*key_of(after), after["timestamp"].second % 10] += 1
     return found
 
 

@@ -123,7 +123,7 @@ def test_headroom_marks_where_calls_were_refused(seen: Study) -> None:
     marks = next(line for line in draw("headroom", seen).figure.axes[0].get_lines() if line.get_label() == "429s")
     days = np.asarray(marks.get_xdata(), dtype=float)
     at = pd.to_datetime(days, unit="D", utc=True)
-    onset = seen.detected.onset
+    onset = seen.detected.main
     assert onset is not None
     assert onset.first_good is not None
     assert abs(at.min() - onset.first_bad) <= pd.Timedelta(seen.freq)

@@ -4,23 +4,30 @@ from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from intercom_kit.analyze.scan import (
+from intercom_kit.analyze.changepoint import (
     LOWEST,
     Background,
-    Stretch,
-    _best_stretches,
+    Ints,
+    Segment,
+    Series,
     background,
-    edge,
+    best_segments,
     least_score,
+    levels,
+    onset,
     phases,
-    stretches,
+    segments,
 )
 
-RAMPS = (0, 6, 12, 30, 60, 120)
 CALM = Background(LOWEST)
+
+
+def series(bad: Ints, calls: Ints) -> Series:
+    """Counts in windows of ten seconds without a gap, from 0 on."""
+    return Series(10 * np.arange(len(calls)), 10, calls, bad)
 
 
 def best_by_trial(scores: list[float], least: float) -> float:
@@ -34,14 +41,15 @@ def best_by_trial(scores: list[float], least: float) -> float:
     return best
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-5, 5), max_size=7), st.integers(1, 6))
-def test_stretches_are_the_best_there_are(scores: list[int], least: int) -> None:
+def test_segments_are_the_best_there_are(scores: list[int], least: int) -> None:
     """No other choice of stretches has a higher sum of scores after the price of each, found by trying all."""
-    found = _best_stretches(np.array(scores, float), float(least))
-    total = sum(sum(scores[part.start : part.end]) - least for part in found)
+    found = best_segments(np.array(scores, float), float(least))
+    total = sum(sum(scores[start:end]) - least for start, end in found)
     assert total == pytest.approx(best_by_trial([float(score) for score in scores], least))
-    assert all(before.end < after.start for before, after in pairwise(found))
-    assert all(sum(scores[part.start : part.end]) >= least for part in found)
+    assert all(before[1] < after[0] for before, after in pairwise(found))
+    assert all(sum(scores[start:end]) >= least for start, end in found)
 
 
 def test_a_quiet_row_has_no_stretch() -> None:
@@ -49,14 +57,14 @@ def test_a_quiet_row_has_no_stretch() -> None:
     rng = np.random.default_rng(5)
     calls = rng.poisson(20, 8640)
     bad = rng.binomial(calls, 0.002) + 2 * (rng.random(8640) < 0.001)
-    assert stretches(bad, calls, CALM, CALM.raised(0.05), least_score(8640, 20)) == []
+    assert segments(series(bad, calls), CALM, CALM.raised(0.05), least_score(8640, 20)) == []
 
 
 def test_a_few_bad_calls_at_night_are_no_stretch() -> None:
     """One call that fails and is sent again eight times, where hardly anyone calls, is not an incident."""
     calls, bad = np.ones(2000, np.int64), np.zeros(2000, np.int64)
     bad[700:708] = 1
-    assert stretches(bad, calls, CALM, CALM.raised(0.05), least_score(2000, 20)) == []
+    assert segments(series(bad, calls), CALM, CALM.raised(0.05), least_score(2000, 20)) == []
 
 
 @pytest.mark.parametrize("part", [0.1, 0.4, 0.7])
@@ -65,7 +73,7 @@ def test_background_is_that_of_the_healthy_part(part: float) -> None:
     rng = np.random.default_rng(1)
     calls = rng.poisson(30, 2000)
     bad = rng.binomial(calls, np.where(np.arange(2000) < 2000 * part, 0.5, 0.01))
-    found = background(bad, calls, 0.3, 6)
+    found = background(series(bad, calls), 0.3)
     assert found.share == pytest.approx(0.01, abs=0.004)
     assert found.clusters < 3
     assert found.raised(0.05) <= 0.5
@@ -74,9 +82,9 @@ def test_background_is_that_of_the_healthy_part(part: float) -> None:
 def test_background_is_never_nothing_nor_all() -> None:
     """Without a bad call the background is LOWEST, and where all is bad no more than allowed."""
     calls = np.full(100, 10)
-    assert background(np.zeros(100, np.int64), calls, 0.3, 6).share == LOWEST
-    assert background(calls, calls, 0.3, 6).share == 0.3
-    assert background(np.zeros(3, np.int64), np.ones(3, np.int64), 0.3, 6) == Background(LOWEST)
+    assert background(series(np.zeros(100, np.int64), calls), 0.3).share == LOWEST
+    assert background(series(calls, calls), 0.3).share == 0.3
+    assert background(series(np.zeros(3, np.int64), np.ones(3, np.int64)), 0.3) == Background(LOWEST)
 
 
 def test_restless_rows_need_more() -> None:
@@ -84,11 +92,10 @@ def test_restless_rows_need_more() -> None:
     rng = np.random.default_rng(2)
     calls = rng.poisson(30, 4000)
     swing = 0.06 + 0.05 * np.sin(np.arange(4000) / 4000 * 2 * np.pi)
-    calm = background(rng.binomial(calls, 0.06), calls, 0.3, 6)
-    swings = background(rng.binomial(calls, swing), calls, 0.3, 6)
-    bursts = background(
-        rng.binomial(calls, 0.06 * rng.gamma(0.7, 1 / 0.7, 667).repeat(6)[:4000].clip(0, 10)), calls, 0.3, 6
-    )
+    calm = background(series(rng.binomial(calls, 0.06), calls), 0.3)
+    swings = background(series(rng.binomial(calls, swing), calls), 0.3)
+    clustered = 0.06 * rng.gamma(0.7, 1 / 0.7, 667).repeat(6)[:4000].clip(0, 10)
+    bursts = background(series(rng.binomial(calls, clustered), calls), 0.3)
     assert swings.varies > 3 * calm.varies
     assert swings.raised(0.05) > 0.11  # above the top of the swing
     assert bursts.clusters > 3 * calm.clusters
@@ -100,10 +107,25 @@ def test_pauses_part_phases_and_slow_beginnings_do_not() -> None:
     share = np.zeros(300)
     share[50:110], share[140:200] = 0.9, 0.9
     bad = (calls * share).astype(np.int64)
-    whole = Stretch(50, 200)
-    assert phases(bad, calls, CALM, 0.05, whole, 20) == [Stretch(50, 110), Stretch(140, 200)]
+    whole = Segment(50, 200)
+
+    def bounds() -> list[tuple[int, int]]:
+        return [(part.start, part.end) for part in phases(series(bad, calls), CALM, 0.05, whole, 20)]
+
+    assert bounds() == [(50, 110), (140, 200)]
     bad[110:140] = 2
-    assert phases(bad, calls, CALM, 0.05, whole, 20) == [whole]
+    assert bounds() == [(50, 200)]
+
+
+def test_levels_are_cut_where_the_share_changes() -> None:
+    """A fall from 80 % to 15 % gives two levels, and a steady share gives one."""
+    rng = np.random.default_rng(4)
+    calls = rng.poisson(20, 300)
+    bad = rng.binomial(calls, np.where(np.arange(300) < 120, 0.8, 0.15))
+    found = levels(series(bad, calls), Segment(0, 300), CALM)
+    assert [round(level.share, 1) for level in found] == [0.8, 0.1]
+    assert abs(found[0].end - 120) <= 1
+    assert len(levels(series(bad[:120], calls[:120]), Segment(0, 120), CALM)) == 1
 
 
 @pytest.mark.parametrize(("rate", "share"), [(2, 1.0), (5, 0.5), (40, 0.2), (400, 0.06)])
@@ -116,33 +138,37 @@ def test_an_edge_holds_the_truth_and_is_narrow(rate: float, share: float) -> Non
         part = np.clip(np.arange(1, 601) - truth, 0, 1)
         calls = rng.poisson(rate, 600)
         bad = rng.binomial(calls, LOWEST + (share - LOWEST) * part)
-        found = edge(bad, calls, CALM, Stretch(int(truth) + 2, 500), RAMPS)
-        held += found.first <= truth <= found.last + 1
-        widths.append(found.last + 1 - found.first)
+        found = onset(series(bad, calls), CALM, [Segment(int(truth) + 2, 500, share)])
+        assert found.after is not None
+        held += found.after <= 10 * truth <= found.by
+        widths.append((found.by - found.after) / 10)
     assert held >= 95
-    assert np.median(widths) <= 2 + 20 / (rate * share)
+    assert np.median(widths) <= 4 + 25 / (rate * share)
 
 
 def test_a_slow_rise_is_dated_where_it_began() -> None:
     """A share that grows over minutes is dated near its first moment and told to be a ramp."""
     rng = np.random.default_rng(3)
     held, lengths = 0, []
-    for _ in range(50):
+    for _ in range(40):
         truth = rng.uniform(200, 260)
         calls = rng.poisson(60, 700)
         bad = rng.binomial(calls, np.clip((np.arange(700) + 0.5 - truth) / 90, LOWEST, 0.8))
-        found = edge(bad, calls, CALM, Stretch(int(truth) + 20, 650), RAMPS)
-        held += found.first - 1 <= truth <= found.last + 2
-        lengths.append(found.ramp)
-    assert held >= 45
-    assert 40 <= np.median(lengths) <= 150
+        parts = levels(series(bad, calls), Segment(int(truth) + 10, 650), CALM)
+        found = onset(series(bad, calls), CALM, parts)
+        assert found.after is not None
+        held += found.after <= 10 * truth <= found.by
+        lengths.append(found.ramp_s)
+    assert held >= 38
+    assert 400 <= np.median(lengths) <= 1500
 
 
 def test_an_edge_outside_the_data_is_open() -> None:
-    """A row that is bad from its first bin on has no edge to see."""
+    """A row that is bad from its first bin on has no edge to see; its other edge has one."""
     calls = np.full(100, 10)
     bad = np.where(np.arange(100) < 60, 9, 0)
-    assert edge(bad, calls, CALM, Stretch(0, 60), RAMPS).open
-    mirrored = edge(bad[::-1], calls, CALM, Stretch(40, 100), RAMPS).mirrored(100)
-    assert not mirrored.open
-    assert mirrored.first <= 60 <= mirrored.last + 1
+    row = series(bad, calls)
+    assert onset(row, CALM, [Segment(0, 60, 0.9)]).after is None
+    ended = onset(row.mirrored(), CALM, [Segment(0, 60, 0.9).mirrored(100)]).mirrored()
+    assert ended.after is not None
+    assert ended.by <= 600 <= ended.after

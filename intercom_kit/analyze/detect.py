@@ -1,0 +1,427 @@
+"""The incidents of a request log: when each began and ended, as intervals, what showed it, where, and at which levels.
+
+One entry, `detect`. Each signal is scanned over all calls, by route and by app; what overlaps is one incident; then the
+calls that it touched date it. An interval ends at bounds of windows (minutes for latency), because more is not known.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from intercom_kit.analyze.changepoint import (
+    Background,
+    Edge,
+    Segment,
+    Series,
+    background,
+    least_score,
+    levels,
+    onset,
+    phases,
+    segments,
+)
+from intercom_kit.analyze.rollup import Rollup
+from intercom_kit.analyze.signals import (
+    SLOWER,
+    Counts,
+    Durations,
+    Scope,
+    Signal,
+    by_minute,
+    by_window,
+)
+from intercom_kit.protocol import WINDOW_S
+from intercom_kit.records import Event, Onset, Record, Recovery, UtcTime
+
+Shape = Literal["step", "ramp", "spike", "flap"]
+
+BRIEF_S = 120  # a shorter phase has to be six times as bad: any day has its clusters
+PAUSE_S = 120  # phases closer than this are one incident
+FLAP_S = 600  # three or more phases no longer and no farther apart than this are one that comes and goes
+RAMP_S = 120  # a rise that takes at least this long is a ramp
+MOST_USUAL = 0.5  # where more than half of all calls are always bad, no rise can be told
+WEIGHTY = 0.1  # of the largest excess: a signal with less does not date an incident
+AROUND_S = 3600  # before and after, with which an incident's durations are compared
+SLOWER_BY = 1.25  # and they have to be so many times as long
+FEW_CALLS = 20
+
+
+class Level(Record):
+    """A part of an incident in which the share of bad calls, 0 to 1, stayed about the same.
+
+    began: None for the first level of an incident, which begins with its onset.
+    """
+
+    began: Onset | None = None
+    share: float
+    calls: int
+
+
+class Episode(Record):
+    """One incident in a request log.
+
+    onset, recovery: see records.Onset; recovery is None when the log ends with the incident. shape: `spike` is under
+    two minutes, `flap` came and went at least three times. routes, apps: where it is local; empty when it is
+    everywhere. since, until: the bins that hold it, UTC. bad, calls: of the signal, within the scope, between them.
+    usual_share: what is bad there anyway, 0 to 1. levels: in order of time. thin: why the data cannot tell more.
+    """
+
+    signal: Signal
+    shape: Shape
+    onset: Onset
+    recovery: Recovery | None
+    since: UtcTime
+    until: UtcTime
+    routes: tuple[str, ...] = ()
+    apps: tuple[str, ...] = ()
+    bad: int
+    calls: int
+    usual_share: float
+    levels: tuple[Level, ...] = ()
+    thin: str | None = None
+    does: str = ""
+
+    @property
+    def share(self) -> float:
+        """The share of bad calls, 0 to 1."""
+        return self.bad / self.calls if self.calls else 0.0
+
+    @property
+    def last_good(self) -> datetime | None:
+        """The start of the onset's interval; None when the log begins with the incident."""
+        return self.onset.after
+
+    @property
+    def first_bad(self) -> datetime:
+        """The end of the onset's interval."""
+        return self.onset.by
+
+    @property
+    def last_bad(self) -> datetime:
+        """The start of the recovery's interval, or the log's end."""
+        return self.recovery.after if self.recovery and self.recovery.after else self.until
+
+    @property
+    def first_good(self) -> datetime | None:
+        """The end of the recovery's interval; None when the log ends with the incident."""
+        return self.recovery.by if self.recovery else None
+
+    @property
+    def main_change(self) -> Level | None:
+        """The level that differs most from the one before it; None when there is but one level."""
+        steps = list(zip(self.levels, self.levels[1:], strict=False))
+        return max(steps, key=lambda pair: abs(pair[1].share - pair[0].share))[1] if steps else None
+
+
+class Detection(Record):
+    """What was found in a log: all incidents in order of time, the one with the most bad calls, or why none can be.
+
+    thin: why the log is too thin to tell; None when it is not.
+    """
+
+    episodes: tuple[Episode, ...] = ()
+    main: Episode | None = None
+    thin: str | None = None
+
+
+class DetectionGap(Record):
+    """From the onset to the first alert, and to the status page's first notice.
+
+    to_alert_s, to_notice_s: seconds, (at least, at most), because the onset is an interval; negative before it; None
+    when there was none. at least equals at most when the last good moment is unknown.
+    """
+
+    first_alert: UtcTime | None
+    vendor_notice: UtcTime | None
+    to_alert_s: tuple[float, float] | None
+    to_notice_s: tuple[float, float] | None
+
+
+def detect(rollup: Rollup) -> Detection:
+    """Find the incidents of a log: when each began and ended, what showed it first, its shape and where it was."""
+    windows = rollup.windows
+    if thin := _too_thin(windows):
+        return Detection(thin=thin)
+    durations = Durations.of(rollup.latency)
+    counted = [*by_window(windows), *(by_minute(durations) if durations else ())]
+    tests = sum(len(counts.scopes) for counts in counted)
+    groups = _grouped(mark for counts in counted for mark in _marks(counts, tests))
+    error_s = clock_error_s(windows)
+    log_end = _utc(int(windows["window_start"].max().timestamp()) + WINDOW_S)
+    episodes, excess = [], []
+    for number, group in enumerate(groups):
+        free = (
+            max((mark.to_s for mark in groups[number - 1]), default=0) if number else -np.inf,
+            min(mark.from_s for mark in groups[number + 1]) if number + 1 < len(groups) else np.inf,
+        )
+        views = list(_views(group, counted, tests, free, durations))
+        if views:
+            episodes.append(_episode(views, error_s, log_end))
+            excess.append(max(view.excess for view in views))
+    main = episodes[int(np.argmax(excess))] if episodes else None
+    return Detection(episodes=tuple(episodes), main=main)
+
+
+def detection_gap(episode: Episode, events: Iterable[Event], vendor_notice: datetime | None = None) -> DetectionGap:
+    """Tell how long the incident went unseen: from its onset to the first alert and to the status page's notice.
+
+    events: the timeline; the first of kind `alert` that is not before the last good moment counts. vendor_notice: when
+    the status page first told of it; by default the first event of kind `vendor`, likewise.
+    """
+    began = episode.onset
+    timeline = sorted((event for event in events if event.at >= (began.after or began.by)), key=lambda event: event.at)
+    alert = next((event.at for event in timeline if event.kind == "alert"), None)
+    notice = vendor_notice or next((event.at for event in timeline if event.kind == "vendor"), None)
+    gaps = [
+        ((at - began.by).total_seconds(), (at - (began.after or began.by)).total_seconds()) if at else None
+        for at in (alert, notice)
+    ]
+    return DetectionGap(first_alert=alert, vendor_notice=notice, to_alert_s=gaps[0], to_notice_s=gaps[1])
+
+
+def clock_error_s(windows: pd.DataFrame) -> float:
+    """How far our clock is ahead of the limiter's, seconds, by the windows that `ratelimit_reset` names; else 0."""
+    told = windows[windows["reset"].notna()]
+    if told["requests"].sum() < 100:
+        return 0.0
+    ahead = told["window_start"].dt.as_unit("s").astype("int64") + WINDOW_S - told["reset"].astype("int64")
+    near = ahead.abs() <= 60 * WINDOW_S
+    error = float(np.average(ahead[near], weights=told["requests"][near])) if near.any() else 0.0
+    return error if abs(error) >= 0.5 else 0.0
+
+
+def _too_thin(windows: pd.DataFrame) -> str | None:
+    """Why not even a total failure in the later half of a log would be told from chance; None where it would."""
+    calls = int(windows["requests"].sum())
+    bins = windows["window_start"].nunique()
+    needed = int(np.ceil(2 * least_score(bins, 10) * 2 / np.log(1 / 0.052)))
+    if calls >= needed and bins >= 4:
+        return None
+    return (
+        f"The log holds {calls:,} calls in {bins} windows of 10 s: too thin to tell an incident from chance. "
+        f"It takes at least {max(needed, FEW_CALLS)} calls in 4 windows, some of them before it began."
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Mark:
+    """A bad phase found in one series, Unix seconds."""
+
+    counts: Counts
+    scope: Scope
+    from_s: int
+    to_s: int
+
+
+def _marks(counts: Counts, tests: int) -> Iterator[_Mark]:
+    """The bad phases of each scope."""
+    for scope in counts.scopes:
+        series = counts.series(scope)
+        usual = background(series, counts.kind.at_most if scope == Scope() else 1.0)  # a route may always fail
+        if usual.share <= MOST_USUAL:
+            for part in _phases(counts, scope, series, usual, tests):
+                yield _Mark(counts, scope, int(series.start[part.start]), int(series.end[part.end - 1]))
+
+
+def _phases(counts: Counts, scope: Scope, series: Series, usual: Background, tests: int) -> list[Segment]:
+    least, rise = least_score(len(series), tests), counts.kind.rise
+    found = [
+        part
+        for whole in segments(series, usual, usual.raised(rise), least)
+        for part in phases(series, usual, rise, whole, least)
+    ]
+    return [part for part in found if _matters(counts, scope, series, usual, part)]
+
+
+def _matters(counts: Counts, scope: Scope, series: Series, usual: Background, part: Segment) -> bool:
+    """Whether a phase is not only beyond chance but large: six times as bad when brief, twice when local."""
+    brief = series.end[part.end - 1] - series.start[part.start] < BRIEF_S
+    rise = counts.kind.rise * (6 if brief else 2 if scope != Scope() else 1)
+    return part.share >= usual.raised(min(rise, 0.5))
+
+
+def _grouped(marks: Iterable[_Mark]) -> list[list[_Mark]]:
+    """Marks that overlap or nearly touch are one incident; so are three or more short ones that follow each other."""
+    runs: list[list[_Mark]] = []
+    for mark in sorted(marks, key=lambda mark: mark.from_s):
+        if runs and mark.from_s - _end(runs[-1]) <= PAUSE_S:
+            runs[-1].append(mark)
+        else:
+            runs.append([mark])
+    chains: list[list[list[_Mark]]] = []
+    for run in runs:
+        short = _end(run) - run[0].from_s <= FLAP_S
+        near = bool(chains) and run[0].from_s - _end(chains[-1][-1]) <= FLAP_S
+        if near and short and _end(chains[-1][-1]) - chains[-1][-1][0].from_s <= FLAP_S:
+            chains[-1].append(run)
+        else:
+            chains.append([run])
+    return [
+        group for chain in chains for group in ([[mark for run in chain for mark in run]] if len(chain) >= 3 else chain)
+    ]
+
+
+def _end(run: Sequence[_Mark]) -> int:
+    return max(mark.to_s for mark in run)
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """An incident as one signal shows it among the calls of a scope; began and ended in Unix seconds."""
+
+    counts: Counts
+    scope: Scope
+    series: Series
+    usual: Background
+    parts: list[Segment]
+    levels: list[Segment]
+    began: Edge
+    ended: Edge
+
+    @property
+    def excess(self) -> float:
+        """Bad calls beyond the baseline."""
+        return sum(
+            float((self.series.bad - self.usual.share * self.series.calls)[part.start : part.end].sum())
+            for part in self.parts
+        )
+
+
+def _views(
+    group: Sequence[_Mark],
+    counted: Sequence[Counts],
+    tests: int,
+    free: tuple[float, float],
+    durations: Durations | None,
+) -> Iterator[_View]:
+    """Date an incident by each signal that shows it; free: from the end of the one before to the start of the next."""
+    for counts in counted:
+        marks = [mark for mark in group if mark.counts is counts]
+        if not marks:
+            continue
+        spans = [(mark.from_s, mark.to_s) for mark in marks]
+        scopes = dict.fromkeys([counts.local_to(spans), *(mark.scope for mark in marks)])
+        views = (_view(counts, scope, spans, tests, free) for scope in scopes)
+        view = next((view for view in views if view), None)
+        if view and (counts.kind.signal != "latency" or (durations and _is_slower(view, durations))):
+            yield view
+
+
+def _view(
+    counts: Counts, scope: Scope, spans: Sequence[tuple[int, int]], tests: int, free: tuple[float, float]
+) -> _View | None:
+    """Date an incident by the calls of a scope; None when they do not show it well."""
+    series = counts.series(scope)
+    usual = background(series, counts.kind.at_most if scope == Scope() else MOST_USUAL)
+    low, high = (int(np.searchsorted(series.start, at)) for at in free)
+    from_s, to_s = min(span[0] for span in spans), max(span[1] for span in spans)
+    parts = [
+        part
+        for part in _phases(counts, scope, series, usual, tests)
+        if part.start >= low
+        and part.end <= high
+        and series.start[part.start] < to_s
+        and series.end[part.end - 1] > from_s
+    ]
+    if not parts:
+        return None
+    cut = [level for part in parts for level in levels(series, part, usual)]
+    first = [level for level in cut if level.end <= parts[0].end]
+    last = [level.mirrored(len(series)) for level in reversed(cut) if level.start >= parts[-1].start]
+    began = onset(series, usual, first, low)
+    ended = onset(series.mirrored(), usual, last, len(series) - high).mirrored()
+    return _View(counts, scope, series, usual, parts, cut, began, ended)
+
+
+def _is_slower(view: _View, durations: Durations) -> bool:
+    """Whether durations during an incident are longer than in the hour before and after it, at the median or above.
+
+    By each percentile's ratio, and the one that moved most has to move by more than it does between quiet minutes.
+    """
+    series, parts = view.series, view.parts
+    spans = [(float(series.start[part.start]), float(series.end[part.end - 1])) for part in parts]
+    edges = (view.began.after or spans[0][0], view.ended.after or spans[-1][1])
+    around = [(edges[0] - AROUND_S, edges[0]), (edges[1], edges[1] + AROUND_S)]
+    by = 1.4 if view.counts.kind is SLOWER else SLOWER_BY
+    qs = (0.5,) if view.counts.kind is SLOWER else (0.5, 0.9, 0.95, 0.99)
+    ratios = [durations.percentile(q, view.scope, spans) / durations.percentile(q, view.scope, around) for q in qs]
+    known = [ratio for ratio in ratios if np.isfinite(ratio)]
+    return not known or max(known) >= by
+
+
+def _episode(views: Sequence[_View], error_s: float, log_end: datetime) -> Episode:
+    """Put the views of one incident together: one that dates an edge entirely before or after the main one, wins."""
+    main = max(views, key=lambda view: view.excess * (1.0 if view.counts.kind.signal == "latency" else 1.5))
+    weighty = [view for view in views if view.excess >= WEIGHTY * main.excess]
+    lead = min(weighty, key=lambda view: view.began.by if view.began.by <= (main.began.after or 0) else main.began.by)
+    lead = lead if lead.began.by <= (main.began.after or 0) else main
+    last = max(weighty, key=lambda view: view.ended.by if main.ended.after and view.ended.by >= main.ended.after else 0)
+    last = last if main.ended.after and last.ended.by >= main.ended.after else main
+    began = _interval(lead, lead.began.after, lead.began.by, error_s)
+    ended = None if last.ended.after is None else _interval(last, last.ended.by, last.ended.after, error_s)
+    since = max(lead.began.after or 0, lead.began.by - lead.counts.width_s)
+    until = log_end if ended is None else _utc(min(last.ended.after or 0, last.ended.by + last.counts.width_s))
+    series = main.series
+    inside = slice(main.parts[0].start, main.parts[-1].end)
+    bad, calls = int(series.bad[inside].sum()), int(series.calls[inside].sum())
+    return Episode(
+        signal=lead.counts.kind.signal,
+        shape=_shape(lead, main),
+        onset=began,
+        recovery=ended,
+        since=_utc(since),
+        until=max(until, _utc(since + WINDOW_S)),
+        routes=main.scope.routes,
+        apps=main.scope.apps,
+        bad=bad,
+        calls=calls,
+        usual_share=round(main.usual.share, 4),
+        levels=_levels(main),
+        thin=_thin(main, calls),
+        does=main.counts.kind.does,
+    )
+
+
+def _interval(view: _View, after: int | None, by: int, error_s: float) -> Onset:
+    """Widen an interval by the clock's error; a storm fills a quota for a window before its first 429."""
+    slack = int(np.ceil(abs(error_s)))
+    before = slack + (WINDOW_S if view.counts.kind.signal == "429" else 0)
+    return Onset(
+        after=None if after is None else _utc(after - before), by=_utc(by + slack), signal=view.counts.kind.signal
+    )
+
+
+def _levels(view: _View) -> tuple[Level, ...]:
+    """The levels of an incident; each but the first began within the bins on both sides of its cut."""
+    series, found = view.series, []
+    for number, level in enumerate(view.levels):
+        began = None
+        if number:
+            first, last = max(level.start - 1, 0), level.start
+            began = Onset(after=_utc(int(series.start[first])), by=_utc(int(series.end[last])))
+        calls = int(series.calls[level.start : level.end].sum())
+        found.append(Level(began=began, share=round(level.share, 4), calls=calls))
+    return tuple(found)
+
+
+def _thin(view: _View, calls: int) -> str | None:
+    outside = int(view.series.calls.sum()) - calls
+    if outside >= FEW_CALLS or (view.began.after is None and view.ended.after is None):
+        return None
+    return f"only {outside} calls of the log lie outside of it, so its edges and what is usual are uncertain"
+
+
+def _shape(lead: _View, main: _View) -> Shape:
+    if len(main.parts) >= 3:
+        return "flap"
+    if main.ended.after is not None and main.ended.after - main.began.by < BRIEF_S:
+        return "spike"
+    return "ramp" if lead.began.ramp_s >= RAMP_S else "step"
+
+
+def _utc(unix_s: float) -> datetime:
+    return datetime.fromtimestamp(unix_s, UTC)

@@ -44,7 +44,7 @@ def test_incident_exits_1_with_the_answer_first(kit: Kit, play: Play) -> None:
     first, second = result.stdout.splitlines()[:2]
     assert result.returncode == 1
     assert first.startswith(" P1 ")
-    assert "ours · token_invalid · respond by" in second
+    assert "it is us · our token is invalid · respond by" in second
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_the_report_shows_the_run_that_the_screen_showed(kit: Kit, play: Play, t
     evidence = tmp_path / "outputs" / "INC-1" / "evidence" / "checks.jsonl"
     evidence.write_text(evidence.read_text().replace('"started_at":"20', '"started_at":"21'))
     result = kit("triage", "-i", "INC-1", env=play("ip-not-allowed").environment)
-    assert "ours · ip_not_allowed" in result.stdout
+    assert "it is us · our IP address is not allowed" in result.stdout
     assert "ip_not_allowed" in (tmp_path / "outputs" / "INC-1" / "01-triage.html").read_text()
 
 

@@ -118,6 +118,12 @@ class Facts:
         return bool(self.failing) and all(call.symptom.family == "limited" for call in self.failing)
 
     @property
+    def token_is_over(self) -> bool:
+        """Identity and another call name it (revoked, expired, …): what still answers has not heard of it yet."""
+        named = [c.name for c in self.failing if c.symptom.cause == "token_invalid" and not c.is_plain]
+        return "api" in named and len(named) > 1 and not any(call.comes_and_goes for call in self.failing)
+
+    @property
     def lacks_version(self) -> bool:
         """Search alone is not found, and the version we pin is older than search."""
         old = WITHOUT_SEARCH.fullmatch(self.settings.api_version) is not None

@@ -121,6 +121,7 @@ QUESTIONS: dict[str, Question] = {
                 lambda f: _points_to("token_invalid")(f) and f.lead is not None and f.lead.comes_and_goes,
                 "errors_reported",
             ),
+            Branch(CAUSES["token_invalid"].clause, lambda f: f.token_is_over, Ending("ours", "token_invalid")),
             Branch(
                 "the token works for other calls, so it is valid: it may not make this one",
                 lambda f: _points_to("token_invalid")(f) and bool(f.working),

@@ -96,6 +96,11 @@ LEVELS: tuple[Level, ...] = (
     ),
     Level(
         "P1",
+        "identity and another call say that the token is over: what still answers will stop",
+        lambda f, end: end.cause == "token_invalid" and f.token_is_over,
+    ),
+    Level(
+        "P1",
         "only conversations can be listed: identity and search are answered with what is no answer of the API",
         lambda f, _: (
             f.working == ("conversations",) and len(f.failing) > 1 and all(map(_no_answer_of_the_api, f.failing))

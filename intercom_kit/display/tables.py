@@ -10,6 +10,7 @@ from pathlib import Path
 from markupsafe import Markup, escape
 
 from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.decide.words import cause_badge, verdict_badge
 from intercom_kit.display.terminal import deadline_words, outcome_mark, severity_label
 from intercom_kit.records import CHECK_LABELS, Action, CheckRecord, Decision, Event, IncidentFacts
 
@@ -60,12 +61,13 @@ def verdict_card(decision: Decision, facts: IncidentFacts | None = None) -> View
     deadline = deadline_words(decision, decision.at)
     reason = decision.severity_reason
     reason = f"{reason[0].upper()}{reason[1:]}." if reason else ""
+    badges = (verdict_badge(decision.verdict), cause_badge(decision.cause))
+    notes = Markup("").join(Markup("<p>{}.</p>").format(note) for note in decision.notes)
     html = Markup(
         '<div class="ik-card ik-{}"><p class="ik-line"><strong class="ik-badge">{}</strong> <strong>{}</strong></p>'
-        "<p>Verdict <code>{}</code>, cause <code>{}</code>; {}.</p><p>{}{}</p></div>"
-    ).format(label.lower(), label, decision.summary, decision.verdict, decision.cause, deadline, drill,
-             reason)  # fmt: skip
-    text = f"{label} {decision.summary}\n{decision.verdict} · {decision.cause} · {deadline}\n{drill}"
+        "{}<p><strong>{}</strong>; cause: <strong>{}</strong>; {}.</p><p>{}{}</p></div>"
+    ).format(label.lower(), label, decision.summary, notes, *badges, deadline, drill, reason)
+    text = "\n".join([f"{label} {decision.summary}", *decision.notes, " · ".join([*badges, deadline]), drill])
     return View(html, text.rstrip())
 
 

@@ -340,7 +340,6 @@ _SCENARIOS = (
     Scenario(
         "monitoring-gap",
         "All is well, but the status page answers with HTML: an incident there would go unseen, which is a note.",
-        recovery_s=3 * HOUR,
         page_form="html",
     ),
 )

@@ -24,14 +24,13 @@ IMPACT_BY_CAUSE: dict[Cause, str] = {
     "webhooks_delayed": "Events from Intercom arrive late; reading and sending works.",
     "app_unhealthy": "Our integration is unhealthy; what depends on it may fail.",
     "stale_cache": "Users may see data that is not fresh.",
-    "monitoring_gap": "None for users; a new incident could go unseen.",
-    "none": "None.",
+    "monitoring_gap": "Users notice nothing; a new incident could go unseen.",
 }
 IMPACT_BY_SEVERITY: dict[Severity, str] = {
     "P1": "Customer conversations do not load and messages are not sent: every call to Intercom fails.",
     "P2": "Some customer conversations do not load and some messages are not sent.",
     "P3": "A part of the integration is affected; reading and sending works.",
-    "P4": "None for users.",
+    "P4": "Users notice nothing.",
 }
 
 
@@ -126,7 +125,8 @@ def impact(decision: Decision, facts: IncidentFacts) -> str:
     if facts.customer_impact:
         return facts.customer_impact
     if decision.cause in IMPACT_BY_CAUSE or decision.severity is None:
-        unknown = "None." if decision.verdict == "healthy" else "Unknown: nobody has told, and no check saw it."
+        seen = f"No failed call was seen (asked: {', '.join(decision.asked) or 'nothing'})."
+        unknown = seen if decision.verdict == "healthy" else "Unknown: nobody has told, and no check saw it."
         return IMPACT_BY_CAUSE.get(decision.cause, unknown)
     return IMPACT_BY_SEVERITY[decision.severity]
 

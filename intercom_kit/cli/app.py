@@ -47,6 +47,13 @@ class KitGroup(TyperGroup):
             pass  # rich's way to end when nobody reads on, as in `| head`
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("intercom_kit"):
+                raise
+            err.print(
+                f"This needs {error.name}, which is not installed. Install the whole kit: pip install intercom-kit",
+                soft_wrap=True,
+            )
         except Exception as error:
             if type(error).__module__.split(".")[0] in {"click", "typer"}:
                 raise

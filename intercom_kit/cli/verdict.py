@@ -5,6 +5,7 @@ import signal
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,7 +59,7 @@ def triage(
         from intercom_kit.display.terminal import show_past
 
         show_past(out, same_before(settings, found.folder.incident_id, found.decision, found.checks)[:3])
-    complete = no_report or _make_triage(settings, found)
+    complete = no_report or not _can_report() or _make_triage(settings, found)
     raise typer.Exit(COULD_NOT if not complete else int(found.decision.verdict != "healthy"))
 
 
@@ -240,6 +241,16 @@ def _ask(
     except NotArchivedError as error:
         _show_triage(error.triage, as_json=as_json)
         raise
+
+
+def _can_report() -> bool:
+    """Tell whether what runs notebooks is installed; on a host without it, a triage is complete with its verdict."""
+    installed = find_spec("papermill") is not None
+    if not installed:
+        err.print(
+            "No report was made: papermill is not installed. For reports: pip install intercom-kit", soft_wrap=True
+        )
+    return installed
 
 
 def _make_triage(settings: Settings, found: "Triage") -> bool:

@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from intercom_kit.archive.summary import summarize
+
 from intercom_kit.archive.index import update_index
 from intercom_kit.archive.manifest import seal
-from intercom_kit.archive.summary import summarize
 from intercom_kit.drill.night import play_night
 from intercom_kit.settings import load_settings
 

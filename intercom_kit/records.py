@@ -68,7 +68,7 @@ CHECK_LABELS: dict[CheckName, str] = {
     "network": "Network",
 }
 
-RESERVED = ("latest", "drills", "index.html")  # names that outputs has another use for
+RESERVED = ("latest", "drills", "index.html", "lab")  # names that outputs has another use for
 _INCIDENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 

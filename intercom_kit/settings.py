@@ -90,6 +90,16 @@ def _webhook(value: SecretStr) -> SecretStr:
     return SecretStr(_url(value.get_secret_value()))
 
 
+def _outputs() -> Path:
+    """Return outputs in the project's root, which is the folder with `notebooks/`: kernels run in that one.
+
+    Without one above the working directory, that is the root.
+    """
+    here = Path.cwd()
+    root = next((folder for folder in (here, *here.parents) if (folder / "notebooks/01-triage.ipynb").is_file()), here)
+    return Path("outputs") if root == here else root / "outputs"
+
+
 Url = Annotated[str, AfterValidator(_url)]
 BaseUrl = Annotated[str, AfterValidator(_base)]
 Plain = Annotated[str, AfterValidator(_plain)]
@@ -140,7 +150,9 @@ class Settings(BaseModel):
     deployment: Plain = Field(
         "deployment/intercom-service", alias="INTERCOM_DEPLOYMENT", description="what to restart after a rotation"
     )
-    outputs: Folder = Field(Path("outputs"), alias="INTERCOM_KIT_OUTPUTS", description="where incidents are archived")
+    outputs: Folder = Field(
+        default_factory=_outputs, alias="INTERCOM_KIT_OUTPUTS", description="where incidents are archived"
+    )
     cache: Path = Field(
         Path("~/.cache/intercom-kit/fallback.sqlite"),  # never beside the archive: it holds what that must not
         alias="INTERCOM_KIT_CACHE",

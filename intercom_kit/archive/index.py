@@ -1,98 +1,253 @@
 """The index of all incidents: `outputs/index.html`, read without a script; sorting and search need a small one.
 
-An update looks into those folders only that changed, and draws the trends only when they did.
+An incident's line comes from its facts and from the summary that was sealed with it. Nothing heavy is imported before
+the page is made, so that a triage can tell of incidents like its own.
 """
 
 import base64
 import hashlib
-import json
+import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from datetime import date
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, datetime
 from pathlib import Path
 from statistics import mean
 from typing import Any
+from urllib.parse import urlsplit
 
-from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup
+from pydantic import TypeAdapter, ValidationError
 
 from intercom_kit import __version__
-from intercom_kit.archive.lock import locked
-from intercom_kit.archive.past import CACHE, Cache, Row, load_cache, newest_first, rows_of
+from intercom_kit.archive.manifest import MANIFEST, Summary, read_manifest
+from intercom_kit.archive.notebooks import REPORTS
+from intercom_kit.archive.seal import locked
 from intercom_kit.collect.files import write_atomic
+from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.errors import KitError
+from intercom_kit.incident.incident import Incident, as_declared, open_incident
+from intercom_kit.records import (
+    ActionItem,
+    CheckRecord,
+    Decision,
+    Record,
+    State,
+    UtcTime,
+    check_incident_id,
+)
 from intercom_kit.settings import Settings
 from intercom_kit.text import duration
 
 TEMPLATES = Path(__file__).parent / "template"
+INDEX, ROWS = "index.html", ".index.json"  # the page, and its rows for a triage
+_EVIDENCE = ("evidence/checks.jsonl", "evidence/events.jsonl")
+
+
+class PastIncident(Record):
+    """One incident in the index. problem: why its record cannot be read; empty when it can."""
+
+    id: str
+    title: str = ""
+    state: State = "open"
+    drill: str | None = None
+    created_at: UtcTime | None = None
+    summary: Summary = Summary()
+    items: tuple[ActionItem, ...] = ()
+    report: str = ""  # the name of its most telling report
+    problem: str = ""
+
+    @property
+    def began(self) -> datetime | None:
+        """When it began, as far as known, UTC."""
+        return self.summary.onset or self.created_at
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is not over yet: drills and what was healthy all along are never open."""
+        return self.state in ("open", "mitigated") and not self.drill and self.summary.verdict != "healthy"
+
+    @property
+    def words(self) -> str:
+        """Return id, day and title."""
+        return f"{self.id}, {f'{self.began:%Y-%m-%d}' if self.began else 'on an unknown day'}: {self.title}"
+
+    def unfinished(self) -> tuple[ActionItem, ...]:
+        """Return the action items that are not done."""
+        return tuple(item for item in self.items if not item.done)
+
+    def overdue(self, today: date) -> tuple[ActionItem, ...]:
+        """Return the action items that are not done and were due before today."""
+        return tuple(item for item in self.unfinished() if item.due and item.due < today)
+
+
+_Rows = TypeAdapter(tuple[PastIncident, ...])
 
 
 def update_index(settings: Settings, today: date) -> Path:
     """Write the index of settings.outputs and return its path. today: UTC, decides what is overdue.
 
-    An incident whose record is broken is listed with its complaint. Readable by its owner only.
+    An incident whose record is broken is listed with its problem. Readable by its owner only.
     """
     outputs = settings.outputs
     outputs.mkdir(parents=True, exist_ok=True)
     with locked(outputs / ".index.lock"):
-        before = load_cache(outputs)
-        rows = {row.id: row for row in rows_of(settings, before.rows)}
-        shown = sorted(rows.values(), key=newest_first)
-        data, charts = _trends(shown, before)
-        after = Cache(rows=rows, charts_of=data, charts=charts)
-        if after != before:
-            write_atomic(outputs / CACHE, after.model_dump_json(exclude_defaults=True).encode())
-        path = outputs / "index.html"
-        write_atomic(path, _page(shown, charts, today).encode())
-    return path
+        rows = read_rows(settings)
+        write_atomic(outputs / ROWS, _Rows.dump_json(tuple(rows), exclude_defaults=True))
+        write_atomic(outputs / INDEX, _page(rows, today).encode())
+    return outputs / INDEX
 
 
-def update_in_fork(settings: str, today: str) -> None:
-    """Do the same in a fork, which is given texts: the settings as JSON, and the day as 2026-11-24."""
-    update_index(Settings.model_validate_json(settings), date.fromisoformat(today))
+def read_rows(settings: Settings) -> list[PastIncident]:
+    """Return the line of every incident, the newest first, without writing anything."""
+    with os.scandir(settings.outputs) as entries:
+        folders = [entry for entry in entries if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")]
+    names = [entry.name for entry in folders if os.path.lexists(f"{entry.path}/incident.json")]
+    return sorted((_row(settings, name) for name in names), key=_newest_first)
 
 
-def _trends(rows: Sequence[Row], before: Cache) -> tuple[str, tuple[str, ...]]:
-    """Draw the trends of real incidents, or take them from the cache when their data is the same."""
-    real = [row for row in rows if not row.drill and row.summary.cause not in (None, "none") and row.began]
-    causes = Counter(str(row.summary.cause) for row in real)
-    months: dict[str, list[float]] = defaultdict(list)
-    for row in real:
-        if row.began and row.summary.to_restore_s is not None:
-            months[f"{row.began:%Y-%m}"].append(row.summary.to_restore_s)
-    means = {month: (mean(values), len(values)) for month, values in sorted(months.items())}
-    data = hashlib.sha256(json.dumps([__version__, causes.most_common(), means]).encode()).hexdigest()
-    if data == before.charts_of:
-        return data, before.charts
-    if not causes:
-        return data, ()
-    from intercom_kit.display.charts_index import causes_chart, restore_chart  # matplotlib: only when something changed
-
-    charts = [causes_chart(causes), *([restore_chart(means)] if means else [])]
-    return data, tuple(chart._repr_html_() for chart in charts)
+def _newest_first(row: PastIncident) -> tuple[float, str]:
+    return (-row.began.timestamp() if row.began else 0.0, row.id)
 
 
-def _page(rows: Sequence[Row], charts: Sequence[str], today: date) -> str:
+def same_before(
+    settings: Settings, incident_id: str, decision: Decision, checks: Sequence[CheckRecord]
+) -> list[PastIncident]:
+    """Return past incidents with the same fingerprint (cause, route, status), no drills, the newest first.
+
+    It knows those that were in the index when that was last made, which is after every report; what people wrote into
+    them since is read anew.
+    """
+    wanted = fingerprint_of(decision, checks)
+    try:
+        rows = _Rows.validate_json((settings.outputs / ROWS).read_bytes()) if wanted else ()
+    except (FileNotFoundError, ValidationError):  # of another version: the next report writes it again
+        return []
+    like = [row for row in rows if row.summary.fingerprint == wanted and row.id != incident_id and not row.drill]
+    return [fresh for row in like if (fresh := _as_it_is_now(settings, row))]
+
+
+def _as_it_is_now(settings: Settings, row: PastIncident) -> PastIncident | None:
+    try:
+        facts = IncidentFolder(settings.outputs, row.id).facts()
+    except KitError:
+        return None  # it is gone, or the index will say what is wrong with it
+    return row.model_copy(update={"title": facts.title, "state": facts.state, "items": facts.action_items})
+
+
+def _row(settings: Settings, name: str) -> PastIncident:
+    there = set(os.listdir(settings.outputs / name))  # noqa: PTH208 - names are enough
+    report = next((report for report in reversed(REPORTS) if f"{report}.html" in there), "")
+    try:
+        folder = IncidentFolder(settings.outputs, check_incident_id(name))
+        facts = folder.facts()
+        return PastIncident(
+            id=facts.id,
+            title=facts.title,
+            state=facts.state,
+            drill=facts.drill,
+            created_at=facts.created_at,
+            summary=_sealed_summary(folder) or summarize(folder, settings),
+            items=facts.action_items,
+            report=report,
+        )
+    except KitError as error:
+        return PastIncident(id=name, report=report, problem=str(error))
+
+
+def _sealed_summary(folder: IncidentFolder) -> Summary | None:
+    """Return the summary that was sealed, where evidence and facts are still what was sealed."""
+    manifest = read_manifest(folder) if (folder.path / MANIFEST).exists() else None
+    if manifest is None:
+        return None
+    sealed = {file.path: file.size for file in manifest.files}
+    same = all(_size(folder.path / name) == sealed.get(name, 0) for name in (*_EVIDENCE, "incident.json"))
+    return manifest.summary if same or manifest.purged else None
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def summarize(folder: IncidentFolder, settings: Settings) -> Summary:
+    """Return the summary of an incident; raises IncidentError or EvidenceError when its record is broken."""
+    return summary_of(open_incident(settings, folder.incident_id))
+
+
+def summary_of(incident: Incident) -> Summary:
+    """Return the summary of an incident; raises EvidenceError when its evidence is broken."""
+    seen = incident.lifecycle
+    run = seen.worst or (seen.runs[-1] if seen.runs else None)
+    decision = as_declared(run.decision, incident.facts) if run else None
+    noticed = [event.at for event in (seen.alert, seen.triage) if event]
+    return Summary(
+        verdict=decision.verdict if decision else None,
+        cause=decision.cause if decision else None,
+        severity=decision.severity if decision else incident.facts.severity,
+        onset=seen.onset.by if seen.onset else None,
+        detected=min(noticed) if noticed and seen.onset else None,
+        recovery=seen.recovery.by if seen.recovery else None,
+        fingerprint=fingerprint_of(run.decision, run.checks) if run else "",
+    )
+
+
+def fingerprint_of(decision: Decision, checks: Sequence[CheckRecord]) -> str:
+    """Return `cause route status`, such as `app_rate_limit GET /me 429`; empty where no trouble was found."""
+    if decision.verdict == "healthy":
+        return ""
+    failed = [check for check in checks if check.outcome == "failed" or check.slow]
+    return " ".join([decision.cause, *(_symptom(failed[0]) if failed else ())])
+
+
+def _symptom(check: CheckRecord) -> tuple[str, str]:
+    method, _, url = check.target.rpartition(" ")
+    route = f"{method} {urlsplit(url).path or check.name}".strip()
+    return route, str(check.http_status or check.error_type or check.outcome)
+
+
+def _page(rows: Sequence[PastIncident], today: date) -> str:
+    from jinja2 import Environment, FileSystemLoader
+    from markupsafe import Markup
+
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["duration"] = lambda seconds: "" if seconds is None else duration(seconds)
-    script = (TEMPLATES / "incidents" / "index.js").read_text()
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    script = (TEMPLATES / "incidents" / "index.js").read_text(encoding="utf-8")
+    real = [row for row in rows if not row.drill]
     page: dict[str, Any] = {
         "rows": rows,
         "open": [row for row in rows if row.is_open],
         "overdue": [(row, item) for row in rows for item in row.overdue(today)],
-        "charts": [Markup(chart) for chart in charts],  # noqa: S704 - made by Chart, which escapes
-        "means": _means(rows),
+        "trends": list(_trends(real)),
+        "means": _means(row.summary for row in real),
         "today": today,
         "script": Markup(script),  # noqa: S704 - the kit's own file
-        "digest": digest,
+        "digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "version": __version__,
     }
     return environment.get_template("incidents/index.html.j2").render(page)
 
 
-def _means(rows: Sequence[Row]) -> dict[str, tuple[float, int]]:
-    """Return (mean in seconds, number of incidents) of MTTD and MTTR over real incidents where they are known."""
-    real = [row.summary for row in rows if not row.drill]
-    detect = [seconds for summary in real if (seconds := summary.to_detect_s) is not None]
-    restore = [seconds for summary in real if (seconds := summary.to_restore_s) is not None]
-    return {name: (mean(times), len(times)) for name, times in (("MTTD", detect), ("MTTR", restore)) if times}
+def _means(summaries: Iterable[Summary]) -> dict[str, tuple[float, int]]:
+    """Return (mean in seconds, number of incidents) of MTTD and MTTR where they are known."""
+    known: dict[str, list[float]] = {"MTTD": [], "MTTR": []}
+    for summary in summaries:
+        for name, seconds in (("MTTD", summary.to_detect_s), ("MTTR", summary.to_restore_s)):
+            if seconds is not None:
+                known[name].append(seconds)
+    return {name: (mean(times), len(times)) for name, times in known.items() if times}
+
+
+def _trends(rows: Sequence[PastIncident]) -> Iterator[tuple[str, tuple[str, str], list[tuple[str, str, int]]]]:
+    """Yield tables with bars: caption, heads, and lines of (words, value, width of the bar in percent)."""
+    causes = Counter(str(row.summary.cause) for row in rows if row.summary.cause not in (None, "none"))
+    shown = causes.most_common(10)
+    if shown:
+        lines = [(cause, f"{count:,}", round(100 * count / shown[0][1])) for cause, count in shown]
+        yield "Incidents by cause", ("Cause", "Incidents"), lines
+    months: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        if row.began and row.summary.to_restore_s is not None:
+            months[f"{row.began:%Y-%m}"].append(row.summary.to_restore_s)
+    means = [(month, mean(times), len(times)) for month, times in sorted(months.items(), reverse=True)[:12]]
+    if means:
+        most = max(seconds for _, seconds, _ in means) or 1
+        lines = [(month, f"{duration(s)}, the mean of {count}", round(100 * s / most)) for month, s, count in means]
+        yield "Mean time to restore, by month", ("Month", "Time"), lines

@@ -21,9 +21,10 @@ from nbformat import NotebookNode, ValidationError
 from nbformat.reader import NotJSONError
 from papermill.translators import translate_parameters
 
-from intercom_kit.archive.manifest import LAB, read_manifest
+from intercom_kit.archive.manifest import read_manifest
 from intercom_kit.archive.notebooks import START, TRIAGE, notebook_source
 from intercom_kit.archive.parameters import check_parameters, declared
+from intercom_kit.archive.seal import LAB
 from intercom_kit.collect.files import write_atomic
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import IncidentError, NotebookError
@@ -109,7 +110,9 @@ def _parameters(folder: IncidentFolder) -> dict[str, dict[str, Any]]:
     """Return the parameters that the incident's reports were last made with, by notebook."""
     folder.facts()  # refuses what is no incident
     manifest = read_manifest(folder)
-    return manifest.parameters if manifest else {}
+    given = manifest.parameters if manifest else {}
+    # An archive may come from anybody: what it says of templates, which are read from any folder, is not followed.
+    return {name: {k: v for k, v in values.items() if k != "templates"} for name, values in given.items()}
 
 
 def _filled(source: Path, values: Mapping[str, object], settings: Settings) -> NotebookNode:

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from types import ModuleType
@@ -38,6 +38,20 @@ def preload(*, analysis: bool = True) -> None:
         context().set_forkserver_preload(names)
         with launching():
             forkserver.ensure_running()
+
+
+def start(work: Callable[..., None], given: tuple[object, ...], *, forked: bool) -> Any:  # noqa: ANN401 - see context
+    """Start a worker process; raises EOFError or OSError where it cannot be started."""
+    for again in (True, False):
+        process = context(forked=forked).Process(target=work, args=given)
+        try:
+            with launching():
+                process.start()
+            break
+        except (EOFError, OSError):  # the server was just killed: another one is started
+            if not again:
+                raise
+    return process
 
 
 @contextmanager

@@ -15,16 +15,15 @@ import nbformat
 from nbformat import NotebookNode
 from papermill.execute import ERROR_MARKER_TAG
 
-from intercom_kit.archive.index import update_index
+from intercom_kit.archive.index import summarize, update_index
 from intercom_kit.archive.launch import context, launching, preload
-from intercom_kit.archive.lock import locked
-from intercom_kit.archive.manifest import UNFINISHED, seal
+from intercom_kit.archive.manifest import Run, Summary, read_manifest
 from intercom_kit.archive.notebooks import ANALYSIS, POSTMORTEM, REPORTS, TRIAGE, notebook_source
 from intercom_kit.archive.parameters import check_parameters
 from intercom_kit.archive.render import Header, render_html
-from intercom_kit.archive.run import Run
+from intercom_kit.archive.retention import sweep
 from intercom_kit.archive.runner import Plan, Progress, judge, run_notebook, stopping
-from intercom_kit.archive.summary import Summary, summarize
+from intercom_kit.archive.seal import UNFINISHED, locked, refuse_links, seal
 from intercom_kit.collect.files import write_atomic
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import EvidenceError, KitError, NotebookError
@@ -68,7 +67,11 @@ def make_reports(
     plan = Plan(worker_environment(settings), settings.secrets(), forked=forked)
     for name, parameters in given.items():
         check_parameters(nbformat.read(notebook_source(name), as_version=4), parameters, plan.secrets)
+    folder.require()
+    sweep(settings.outputs)
     with locked(folder.path / ".lock", on_wait):
+        refuse_links(folder)
+        _refuse_purged(folder)
         mark, making = folder.path / UNFINISHED, folder.path / _MAKING
         write_atomic(mark, Unfinished(started_at=clock(), notebooks=tuple(given), process=os.getpid()).line())
         shutil.rmtree(making, ignore_errors=True)
@@ -184,6 +187,20 @@ def _judged(path: Path, notebook: NotebookNode, told: Mapping[str, str]) -> Run:
     )
 
 
+def seal_incident(folder: IncidentFolder, settings: Settings, on_wait: Callable[[], None] = lambda: None) -> str:
+    """Render every executed notebook that lies in an incident's folder, seal it, list it, and return the head.
+
+    Raises IncidentError where there is no such incident, and what seal_reports raises.
+    """
+    folder.facts()
+    sweep(settings.outputs)
+    with locked(folder.path / ".lock", on_wait):
+        refuse_links(folder)
+        head = seal_reports(folder, settings, _summarize(folder, without_secrets(settings), forked=True))
+    update_index(settings, datetime.now(UTC).date())
+    return head
+
+
 def seal_reports(
     folder: IncidentFolder,
     settings: Settings,
@@ -248,6 +265,7 @@ def reports_of(folder: IncidentFolder, settings: Settings, templates: str = "") 
     Raises IncidentError when there is no such incident, EvidenceError when it has no evidence.
     """
     seen = open_incident(settings, folder.incident_id)
+    _refuse_purged(folder)
     if not (seen.runs or seen.has_log or seen.events or seen.facts.is_declared):
         raise EvidenceError(
             f"{folder.incident_id} has no evidence to make reports from. "
@@ -259,6 +277,15 @@ def reports_of(folder: IncidentFolder, settings: Settings, templates: str = "") 
     if seen.has_log:
         reports[ANALYSIS] = {}
     return reports | {POSTMORTEM: {"templates": templates}}
+
+
+def _refuse_purged(folder: IncidentFolder) -> None:
+    """Refuse to replace reports that cannot be made again."""
+    manifest = read_manifest(folder)
+    if manifest and manifest.purged:
+        raise EvidenceError(
+            f"The evidence of {folder.incident_id} was purged, so its reports are the only copies and stay as they are."
+        )
 
 
 def without_secrets(settings: Settings) -> Settings:

@@ -17,7 +17,7 @@ from nbformat import NotebookNode
 from traitlets.config import Config
 
 from intercom_kit import __version__
-from intercom_kit.archive.run import Run
+from intercom_kit.archive.manifest import Run
 from intercom_kit.collect.files import write_atomic
 
 TEMPLATES = Path(__file__).parent / "template"

@@ -6,6 +6,7 @@ success. Its marks are therefore not used: the engine here sees each cell's end 
 
 import json
 import logging
+import multiprocessing
 import os
 import signal
 import threading
@@ -27,9 +28,9 @@ from papermill.engines import Engine, NotebookExecutionManager, papermill_engine
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import ERROR_MARKER_TAG
 
-from intercom_kit.archive.launch import context, launching
+from intercom_kit.archive.launch import start
+from intercom_kit.archive.manifest import Ending, Run
 from intercom_kit.archive.parameters import check_parameters
-from intercom_kit.archive.run import Ending, Run
 from intercom_kit.archive.worker import work
 from intercom_kit.collect.files import write_atomic
 
@@ -212,14 +213,13 @@ class Session:
                 self.on_progress(self.done, len(todo))
 
     def _start(self) -> None:
-        ways = context(forked=self.plan.forked)
-        self._pipe, theirs = ways.Pipe()
+        self._pipe, theirs = multiprocessing.Pipe()
         environment = dict(os.environ if self.plan.environment is None else self.plan.environment)
-        process = ways.Process(target=work, args=(theirs, environment, str(Path.cwd()), self.plan.offline))
         try:
-            with launching(), theirs:
-                process.start()
-        except (EOFError, OSError) as error:  # what it is forked from has ended
+            with theirs:
+                given = (theirs, environment, str(Path.cwd()), self.plan.offline)
+                process = start(work, given, forked=self.plan.forked)
+        except (EOFError, OSError) as error:
             self.end = End("kernel_died", f"The notebook's process could not be started: {error}.")
             return
         self._process = process

@@ -116,6 +116,11 @@ IncidentId = Annotated[
 ]
 
 
+def waiting(incident_id: str) -> None:
+    """Say that another command holds the incident's lock."""
+    err.print(f"Waiting for another command that works on {incident_id} …", soft_wrap=True)
+
+
 @contextmanager
 def progress(words: str) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar on standard error; call what it yields with what is done and what there is to do."""

@@ -1,12 +1,14 @@
 """Commands for the archive of all incidents: index, verify, publish, purge."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from intercom_kit.cli.app import COULD_NOT, IncidentId, app, complete_incident, err, out, progress
+from intercom_kit.cli.app import COULD_NOT, IncidentId, app, complete_incident, err, out, progress, waiting
 from intercom_kit.errors import InputError
+from intercom_kit.redaction import safe
 from intercom_kit.settings import load_settings
 from intercom_kit.text import parse_duration
 
@@ -27,46 +29,57 @@ def index() -> None:
 
 
 @app.command(rich_help_panel="Archive")
-def verify(
-    incident_id: OneOrAll = "",
-    head: Annotated[
-        str, typer.Option(help="SHA-256 of a manifest, kept elsewhere, that this one must descend from.")
-    ] = "",
-) -> None:
-    """Compare an archive with what was sealed: changed, missing, added and truncated files. Tamper-evident, not proof.
+def seal(incident_id: IncidentId) -> None:
+    """Render the executed notebooks that lie in an incident's folder, whoever ran them, and seal the folder."""
+    from intercom_kit.archive.make import seal_incident
+    from intercom_kit.collect.incident_folder import IncidentFolder
 
-    Exit status: 0 all as it was sealed, 1 something differs, 2 it could not be compared.
-    """
-    from intercom_kit.archive.manifest import head_of, verify
-
-    if head and not incident_id:
-        raise InputError("--head belongs to one incident. Give its id: intercom-kit verify ID --head HASH")
-    differs = False
-    for folder in _folders(incident_id):
-        findings = verify(folder, head or None)
-        differs = differs or bool(findings)
-        for found in findings:
-            out.print(f"{folder.incident_id} {found.kind.upper()} {found.path}: {found.words}", soft_wrap=True)
-        if not findings:
-            out.print(f"{folder.incident_id} as it was sealed, head {head_of(folder)}", soft_wrap=True)
-    raise typer.Exit(int(differs))
+    settings = load_settings()
+    folder = IncidentFolder(settings.outputs, incident_id)
+    head = seal_incident(folder, settings, on_wait=lambda: waiting(incident_id))
+    out.print(f"{incident_id} is sealed, head {head}", soft_wrap=True)
 
 
 @app.command(rich_help_panel="Archive")
-def replay(incident_id: IncidentId) -> None:
-    """Make every view of an incident again from its evidence, with the network off, and compare it with the archive.
+def verify(
+    incident_id: OneOrAll = "",
+    head: Annotated[
+        str | None, typer.Option(help="SHA-256 of a manifest, kept elsewhere, that this one must descend from.")
+    ] = None,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Also make every report again from the evidence, and compare it.")
+    ] = False,
+    templates: Annotated[str, typer.Option(help="With --replay: folder of your own postmortem templates.")] = "",
+) -> None:
+    """Compare an archive with what was sealed: changed, missing, added and truncated files. Tamper-evident, not proof.
 
-    Exit status: 0 every file came out the same, 1 something differs, 2 it could not be replayed.
+    --replay needs no network and has none. Exit status: 0 all as it was sealed, 1 something differs, 2 it could not be
+    compared.
     """
+    from intercom_kit.archive.seal import head_of, verify
+
+    if head is not None and not (incident_id and head):
+        raise InputError("--head is one hash of one incident. Give both: intercom-kit verify ID --head HASH")
+    differs = False
+    for folder in _folders(incident_id):
+        found = [f"{one.kind.upper()} {one.path}: {one.words}" for one in verify(folder, head)]
+        if replay:
+            found += _replayed(folder, templates)
+        differs = differs or bool(found)
+        for words in found or [f"as it was sealed, head {head_of(folder)}"]:
+            out.print(safe(f"{folder.incident_id} {words}"), soft_wrap=True)
+    raise typer.Exit(int(differs))
+
+
+def _replayed(folder: "IncidentFolder", templates: str) -> list[str]:
     from intercom_kit.archive.replay import replay
 
-    with progress("Making the reports again") as told:
-        differences = replay(load_settings(), incident_id, told)
-    for difference in differences:
-        out.print(str(difference), soft_wrap=True)
-    if not differences:
-        out.print(f"Every view of {incident_id} came out the same.")
-    raise typer.Exit(int(bool(differences)))
+    with progress("Making the reports again") as on_progress:
+        return [f"DIFFERS {line}" for line in replay(folder, _absolute(templates), on_progress)]
+
+
+def _absolute(templates: str) -> str:
+    return str(Path(templates).resolve()) if templates else ""
 
 
 @app.command(rich_help_panel="Archive")
@@ -141,3 +154,14 @@ def _folders(incident_id: str) -> "list[IncidentFolder]":
 def age_in_days(text: str) -> int:
     """Read an age such as 90d; raises InputError for anything else."""
     return int(parse_duration(f"{text}d" if text.isdecimal() else text) // 86400)
+
+
+@app.command(rich_help_panel="Practice and set-up")
+def notebooks(
+    copy: Annotated[Path | None, typer.Option("--copy", help="Copy them to this folder, such as notebooks.")] = None,
+) -> None:
+    """Print the folder of the kit's notebooks, for papermill, schedulers and Airflow; or copy them."""
+    from intercom_kit.archive.notebooks import copy_notebooks, notebooks_folder
+
+    for path in copy_notebooks(copy) if copy else [notebooks_folder()]:
+        out.print(str(path), soft_wrap=True)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from intercom_kit.archive.notebooks import ANALYSIS, TRIAGE
-from intercom_kit.cli.app import COULD_NOT, AsJson, IncidentId, app, err, out, progress
+from intercom_kit.cli.app import COULD_NOT, AsJson, IncidentId, app, err, out, progress, waiting
 from intercom_kit.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from intercom_kit.analyze.read import Options
-    from intercom_kit.archive.run import Run
+    from intercom_kit.archive.manifest import Run
     from intercom_kit.collect.incident_folder import IncidentFolder
 
 Requests = Annotated[
@@ -157,7 +157,7 @@ def make(settings: Settings, incident_id: str, notebooks: Mapping[str, Mapping[s
             notebooks,
             settings,
             on_progress=told,
-            on_wait=lambda: err.print(f"Waiting for another command that works on {incident_id} …", soft_wrap=True),
+            on_wait=lambda: waiting(incident_id),
         )
     return _told(folder, runs)
 

@@ -55,10 +55,11 @@ def triage(
     found = _ask(settings, incident, title, as_json=as_json)
     _show_triage(found, as_json=as_json)
     if not as_json:
-        from intercom_kit.archive.past import same_before
+        from intercom_kit.archive.index import same_before
         from intercom_kit.display.terminal import show_past
 
-        show_past(out, same_before(settings, found.folder.incident_id, found.decision, found.checks)[:3])
+        past = same_before(settings, found.folder.incident_id, found.decision, found.checks)
+        show_past(out, [(row.words, row.unfinished()) for row in past[:3]])
     complete = no_report or not _can_report() or _make_triage(settings, found)
     raise typer.Exit(COULD_NOT if not complete else int(found.decision.verdict != "healthy"))
 
@@ -231,7 +232,7 @@ def _ask(
         check_incident_id(incident)
     asked = start_checks(settings)
     # Imported while the world answers: what this needs, and what showing it will need.
-    from intercom_kit.archive import past  # noqa: F401
+    from intercom_kit.archive import index  # noqa: F401
     from intercom_kit.display import terminal  # noqa: F401
     from intercom_kit.incident.triage import NotArchivedError, run_triage
 

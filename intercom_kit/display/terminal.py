@@ -6,7 +6,6 @@ messages are not wrapped, boxed or prefixed.
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.padding import Padding
@@ -17,6 +16,7 @@ from intercom_kit.decide.words import cause_badge, verdict_badge
 from intercom_kit.records import (
     CHECK_LABELS,
     Action,
+    ActionItem,
     CheckRecord,
     Decision,
     IncidentFacts,
@@ -25,9 +25,6 @@ from intercom_kit.records import (
     Severity,
 )
 from intercom_kit.text import duration
-
-if TYPE_CHECKING:
-    from intercom_kit.archive.past import Row
 
 _MARKS: dict[Outcome, tuple[str, str]] = {
     "ok": ("ok", "green"),
@@ -93,15 +90,14 @@ def show_triage(
     _copyable(console, update.splitlines())
 
 
-def show_past(console: Console, rows: "Sequence[Row]") -> None:
-    """Print past incidents of the same kind, the newest first, with what was to be done after them and is not."""
-    if not rows:
+def show_past(console: Console, incidents: Sequence[tuple[str, Sequence[ActionItem]]]) -> None:
+    """Print past incidents of the same kind: what each was, and what was to be done after it and is not."""
+    if not incidents:
         return
     _heading(console, "Seen before")
-    for row in rows:
-        began = f"{row.began:%Y-%m-%d}" if row.began else "on an unknown day"
-        _item(console, "  - ", Text(f"{row.id}, {began}: {row.title}"))
-        for item in row.unfinished():
+    for words, unfinished in incidents:
+        _item(console, "  - ", Text(words))
+        for item in unfinished:
             due = f", due {item.due:%Y-%m-%d}" if item.due else ""
             _item(console, "    - not done: ", Text(f"{item.text} ({item.owner or 'no owner'}{due})", style="bold"))
 

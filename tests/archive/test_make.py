@@ -14,11 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from intercom_kit.archive.lock import locked
 from intercom_kit.archive.make import make_reports, worker_environment
-from intercom_kit.archive.manifest import UNFINISHED, read_manifest, verify
+from intercom_kit.archive.manifest import Run, read_manifest
 from intercom_kit.archive.notebooks import TRIAGE, notebook_source
-from intercom_kit.archive.run import Run
+from intercom_kit.archive.seal import UNFINISHED, locked, verify
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.server import serve

@@ -1,5 +1,6 @@
-"""A sealed archive is copied elsewhere: whole, private, resumed, and never over what is not its own past."""
+"""A sealed archive is copied elsewhere: whole, resumed, and never over what is not its own past."""
 
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,10 +8,10 @@ from pathlib import Path
 import pytest
 from moto.server import ThreadedMotoServer
 
-from intercom_kit.archive.manifest import head_of, seal, verify
 from intercom_kit.archive.publish import publish
+from intercom_kit.archive.seal import head_of, locked, seal, verify
 from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.errors import PublishError
+from intercom_kit.errors import EvidenceError, PublishError
 from intercom_kit.records import Event
 from intercom_kit.settings import Settings, load_settings
 
@@ -62,7 +63,7 @@ def copied_folder(path: Path) -> IncidentFolder:
 
 
 def test_a_copy_is_whole_and_verifies_by_itself(folder: IncidentFolder, settings: Settings, tmp_path: Path) -> None:
-    """The copy holds everything that was sealed, is private, and descends from the same head."""
+    """The copy holds everything that was sealed, and descends from the same head."""
     seen: list[tuple[int, int]] = []
     target = tmp_path / "elsewhere"
     result = publish(folder, target.as_uri(), settings, on_progress=lambda *step: seen.append(step))
@@ -70,7 +71,6 @@ def test_a_copy_is_whole_and_verifies_by_itself(folder: IncidentFolder, settings
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert verify(copied_folder(target), head=result.head) == []
     assert result.head == head_of(folder)
-    assert all(path.stat().st_mode & 0o077 == 0 for path in target.rglob("*"))
 
 
 def test_a_copy_that_stopped_goes_on_where_it_was(folder: IncidentFolder, settings: Settings, tmp_path: Path) -> None:
@@ -163,8 +163,54 @@ def test_credentials_in_the_url_are_not_shown(folder: IncidentFolder, settings: 
 def test_a_place_that_cannot_be_written_is_told(folder: IncidentFolder, settings: Settings, tmp_path: Path) -> None:
     """The failure names the place and the next step."""
     (tmp_path / "file").write_text("x")
-    with pytest.raises(PublishError, match="publish again to go on"):
+    with pytest.raises(PublishError, match="publish again"):
         publish(folder, str(tmp_path / "file"), settings)
+
+
+def test_an_incident_is_not_published_into_itself(folder: IncidentFolder, settings: Settings, tmp_path: Path) -> None:
+    """Neither its folder nor one in it is a target, by a URL, a relative path or a link neither."""
+    (tmp_path / "link").symlink_to(folder.path)
+    for target in (str(folder.path), folder.path.as_uri(), str(folder.path / "evidence"), str(tmp_path / "link")):
+        with pytest.raises(PublishError, match="lies in the incident itself"):
+            publish(folder, target, settings)
+    assert verify(folder) == []
+
+
+def test_a_link_is_not_followed(folder: IncidentFolder, settings: Settings, tmp_path: Path) -> None:
+    """What an archive holds by a link does not leave."""
+    (tmp_path / "secret").write_text("x")
+    (folder.path / "messages").symlink_to(tmp_path)
+    with pytest.raises(EvidenceError, match="messages is a symbolic link"):
+        publish(folder, str(tmp_path / "elsewhere"), settings)
+
+
+def test_what_changes_while_it_is_copied_is_found(folder: IncidentFolder, settings: Settings, tmp_path: Path) -> None:
+    """The copy is compared with the manifest, not with what is read at the moment."""
+
+    def change(_done: int, _total: int) -> None:
+        (folder.path / "evidence" / "events.jsonl").write_text("other")
+
+    with pytest.raises(PublishError, match="does not read back as it was sealed"):
+        publish(folder, str(tmp_path / "elsewhere"), settings, on_progress=change)
+
+
+def test_publishing_holds_the_incident(folder: IncidentFolder, settings: Settings, tmp_path: Path) -> None:
+    """A seal waits for a copy, so that what is copied is one state."""
+    waits, threads = threading.Event(), []
+
+    def hold() -> None:
+        with locked(folder.path / ".lock", waits.set):
+            pass
+
+    def meanwhile(done: int, _total: int) -> None:
+        if done == 1:
+            threads.append(threading.Thread(target=hold))
+            threads[0].start()
+            assert waits.wait(10)
+
+    publish(folder, str(tmp_path / "elsewhere"), settings, on_progress=meanwhile)
+    threads[0].join(10)
+    assert not threads[0].is_alive()
 
 
 def test_an_archive_goes_to_s3(folder: IncidentFolder, settings: Settings, s3: str) -> None:

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from intercom_kit.archive.manifest import Run
 from intercom_kit.archive.render import Header, render_html
-from intercom_kit.archive.run import Run
 from intercom_kit.display.charts import headroom_chart
 from intercom_kit.display.tables import message, table
 from intercom_kit.records import RateLimit

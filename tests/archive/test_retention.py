@@ -1,16 +1,17 @@
 """What is older than a team wants to keep goes; what is open, young or unreadable stays."""
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from intercom_kit.archive.index import update_index
-from intercom_kit.archive.manifest import seal, verify
-from intercom_kit.archive.past import read_rows
+from intercom_kit.archive.index import read_rows, summarize, update_index
+from intercom_kit.archive.make import make_reports, reports_of
 from intercom_kit.archive.retention import purge
-from intercom_kit.archive.summary import summarize
+from intercom_kit.archive.seal import head_of, seal, verify
 from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.errors import EvidenceError
 from intercom_kit.records import CheckRecord, Event, IncidentFacts
 from intercom_kit.settings import Settings, load_settings
 
@@ -72,13 +73,45 @@ def test_reports_can_be_kept_without_their_evidence(settings: Settings) -> None:
     """With keep_reports the evidence goes, the report and the row stay, and what stays verifies."""
     folder = incident(settings, "INC-old", 91)
     before = read_rows(settings)[0].summary
+    folder.add_event(Event(at=NOW - timedelta(days=91), kind="note", text="not sealed yet"))
+    head = head_of(folder)
     purged = purge(settings, timedelta(days=90), keep_reports=True, clock=lambda: NOW)
     assert [one.done for one in purged] == ["evidence removed, 2 files; reports kept"]
     assert list(folder.evidence_path.iterdir()) == []
     assert (folder.path / "01-triage.html").is_file()
-    assert verify(folder) == []
+    assert verify(folder, head) == []
     assert read_rows(settings)[0].summary == before
+    for refused in (lambda: reports_of(folder, settings), lambda: make_reports(folder, {"01-triage": {}}, settings)):
+        with pytest.raises(EvidenceError, match="was purged"):
+            refused()
+    assert (folder.path / "01-triage.html").read_text() == "<p>report</p>"
     assert purge(settings, timedelta(days=90), keep_reports=True, clock=lambda: NOW) == []
+
+
+@pytest.mark.parametrize("keep_reports", [False, True])
+def test_a_purge_that_was_killed_is_finished(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, keep_reports: bool
+) -> None:
+    """Whatever a kill left, the next command removes: nothing stays in a hidden folder."""
+    incident(settings, "INC-old", 91)
+    with monkeypatch.context() as patch:
+
+        def killed(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            purge(settings, timedelta(days=90), keep_reports=keep_reports, clock=lambda: NOW)
+    assert list(settings.outputs.glob(".*.purged"))
+    purge(settings, timedelta(days=90), keep_reports=keep_reports, clock=lambda: NOW)
+    assert not list(settings.outputs.glob(".*.purged"))
+    assert names(settings) == ({"INC-old"} if keep_reports else set())
+
+
+def test_no_age_is_too_great(settings: Settings) -> None:
+    """An age before the first year keeps everything."""
+    incident(settings, "INC-old", 91)
+    assert purge(settings, timedelta.max, clock=lambda: NOW) == []
 
 
 def test_a_link_out_of_an_incident_is_not_followed(settings: Settings, tmp_path: Path) -> None:

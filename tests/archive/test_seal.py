@@ -1,6 +1,9 @@
 """A sealed archive tells what was changed in it, and what was only added to."""
 
+import json
 import os
+import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from intercom_kit.archive.manifest import MANIFEST, UNFINISHED, Manifest, head_of, read_manifest, seal, verify
-from intercom_kit.archive.run import Run
-from intercom_kit.archive.summary import Summary
+from intercom_kit.archive.manifest import MANIFEST, Run, Summary, read_manifest
+from intercom_kit.archive.seal import UNFINISHED, head_of, seal, verify
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import EvidenceError
 from intercom_kit.records import CheckRecord, Event
 
+ARCHIVES = Path(__file__).parents[1] / "archives" / "0.1.0"
 AT = datetime(2026, 11, 24, 14, 5, tzinfo=UTC)
 
 
@@ -46,6 +49,7 @@ def folder(tmp_path: Path) -> IncidentFolder:
     made.create()
     made.add_checks([check("api"), check("search"), check("network")])
     made.add_event(note("first"))
+    (made.evidence_path / "rollup.parquet").write_bytes(b"PAR1 first PAR1")
     (made.path / "01-triage.html").write_text("<p>report</p>")
     (made.path / "messages").mkdir()
     (made.path / "messages" / "update.txt").write_text("update")
@@ -69,6 +73,7 @@ def test_a_sealed_archive_is_as_it_was(folder: IncidentFolder) -> None:
         ("01-triage.html", None),
         ("evidence/checks.jsonl", 3),
         ("evidence/events.jsonl", 1),
+        ("evidence/rollup.parquet", None),
         ("messages/update.txt", None),
     ]
     assert manifest.files[0].size == len("<p>report</p>")
@@ -86,22 +91,29 @@ def test_an_archive_that_was_never_sealed_says_so(tmp_path: Path) -> None:
     assert head_of(made) is None
 
 
-def test_a_changed_file_is_found(folder: IncidentFolder) -> None:
-    """One other byte of the same length is enough."""
-    (folder.path / "01-triage.html").write_text("<p>Report</p>")
-    assert found(folder) == [("changed", "01-triage.html")]
+def _swap(path: Path) -> None:
+    """Replace a file by a link to one with the same content."""
+    path.rename(path.with_name(".elsewhere"))
+    path.symlink_to(path.with_name(".elsewhere"))
 
 
-def test_a_missing_file_is_found(folder: IncidentFolder) -> None:
-    """What was sealed must be there."""
-    (folder.path / "messages" / "update.txt").unlink()
-    assert found(folder) == [("missing", "messages/update.txt")]
-
-
-def test_an_added_file_is_found(folder: IncidentFolder) -> None:
-    """What was not sealed is told, in any folder."""
-    (folder.path / "evidence" / "more.txt").write_text("x")
-    assert found(folder) == [("added", "evidence/more.txt")]
+@pytest.mark.parametrize(
+    ("path", "change", "kind"),
+    [
+        ("01-triage.html", lambda path: path.write_text("<p>Report</p>"), "changed"),  # of the same length
+        ("01-triage.html", _swap, "changed"),
+        ("messages/update.txt", Path.unlink, "missing"),
+        ("evidence/more.txt", Path.touch, "added"),
+        (".lock", Path.touch, None),  # what is hidden is no part of the archive
+        (".01-triage.html.abc.part", Path.touch, None),
+    ],
+)
+def test_what_was_done_to_a_file_is_found(
+    folder: IncidentFolder, path: str, change: Callable[[Path], object], kind: str | None
+) -> None:
+    """A change, a link in its place, a deletion and an addition are named, each with its file."""
+    change(folder.path / path)
+    assert found(folder) == ([(kind, path)] if kind else [])
 
 
 def test_a_truncated_file_is_found_with_the_lines_it_lost(folder: IncidentFolder) -> None:
@@ -120,22 +132,6 @@ def test_evidence_that_grew_is_told_apart_from_change(folder: IncidentFolder) ->
     path = folder.evidence_path / "events.jsonl"
     path.write_bytes(path.read_bytes().replace(b"first", b"FIRST"))
     assert found(folder) == [("changed", "evidence/events.jsonl")]
-
-
-def test_a_file_that_became_a_link_is_found(folder: IncidentFolder, tmp_path: Path) -> None:
-    """A link with the right content behind it is still not the file that was sealed."""
-    path = folder.path / "01-triage.html"
-    elsewhere = tmp_path / "elsewhere.html"
-    path.rename(elsewhere)
-    path.symlink_to(elsewhere)
-    assert found(folder) == [("changed", "01-triage.html")]
-
-
-def test_what_hides_is_not_part_of_the_archive(folder: IncidentFolder) -> None:
-    """A lock, and what an interrupted write left, are neither sealed nor complained about."""
-    (folder.path / ".lock").write_text("process 1")
-    (folder.path / ".01-triage.html.abc.part").write_text("half")
-    assert found(folder) == []
 
 
 def test_a_run_that_was_cut_short_explains_the_difference(folder: IncidentFolder) -> None:
@@ -180,13 +176,99 @@ def test_rewriting_the_past_and_sealing_it_again_is_found_by_the_head(folder: In
     assert found(folder, kept) == [("head", MANIFEST)]
 
 
-def test_rewriting_the_past_and_sealing_on_top_is_found(folder: IncidentFolder) -> None:
-    """A new seal over edited evidence contradicts the seals before it."""
-    kept = head_of(folder)
-    path = folder.evidence_path / "events.jsonl"
-    path.write_bytes(path.read_bytes().replace(b"first", b"other"))
+@pytest.mark.parametrize("path", ["events.jsonl", "rollup.parquet"])
+@pytest.mark.parametrize("deleted", [False, True])
+def test_what_was_sealed_stays_provable(folder: IncidentFolder, path: str, deleted: bool) -> None:
+    """A new seal over changed or deleted evidence records that once; it stays so for every later seal."""
+    kept, evidence = head_of(folder), folder.evidence_path / path
+    if deleted:
+        evidence.unlink()
+    else:
+        evidence.write_bytes(evidence.read_bytes().replace(b"first", b"other"))
+    expected = [("missing" if deleted else "changed", f"evidence/{path}")]
+    assert found(folder) == expected
+    for _ in range(3):
+        close(folder)
+        folder.add_checks([check("health")])
     close(folder)
-    assert found(folder, kept) == [("changed", "evidence/events.jsonl")]
+    assert found(folder, kept) == expected
+    manifest = read_manifest(folder)
+    assert manifest
+    assert [(one.kind, one.path) for one in manifest.differences] == expected
+
+
+def test_evidence_may_go_by_a_recorded_purge_only(folder: IncidentFolder) -> None:
+    """After a purge the archive verifies, with its old head too; evidence added later is sealed as usual."""
+    kept = head_of(folder)
+    names = [f"evidence/{path.name}" for path in folder.evidence_path.iterdir()]
+    close(folder, purge=names)
+    for path in names:
+        (folder.path / path).unlink()
+    assert found(folder, kept) == []
+    folder.add_event(note("later"))
+    close(folder)
+    assert found(folder, kept) == []
+    (folder.evidence_path / "events.jsonl").unlink()
+    assert found(folder) == [("missing", "evidence/events.jsonl")]
+
+
+def test_a_renamed_or_copied_incident_does_not_pass(folder: IncidentFolder) -> None:
+    """A manifest is of one incident."""
+    shutil.copytree(folder.path, folder.path.with_name("INC-2"))
+    assert found(IncidentFolder(folder.path.parent, "INC-2")) == [("renamed", MANIFEST)]
+    assert found(folder) == []
+
+
+@pytest.mark.parametrize("link", ["messages", "manifests", "evidence/rollup", ".making", "evidence/more.jsonl"])
+def test_a_folder_with_a_link_is_not_sealed(folder: IncidentFolder, tmp_path: Path, link: str) -> None:
+    """Nothing is read or written through a symbolic link, whatever its name."""
+    (outside := tmp_path / "outside").mkdir()
+    if (folder.path / link).exists():
+        shutil.rmtree(folder.path / link)
+    (folder.path / link).symlink_to(outside)
+    with pytest.raises(EvidenceError, match=f"{link} is a symbolic link"):
+        close(folder)
+    assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["../x", "evidence/../../x", "/etc/passwd", "", "a\x1b[2Jb"])
+def test_a_manifest_that_leads_out_is_not_read(folder: IncidentFolder, path: str) -> None:
+    """A path of a manifest lies in the incident's folder."""
+    manifest = read_manifest(folder)
+    assert manifest
+    content = json.loads(manifest.model_dump_json(exclude_defaults=True))
+    content["files"][0]["path"] = path
+    (folder.path / MANIFEST).write_text(json.dumps(content))
+    assert found(folder) == [("broken", MANIFEST)]
+    with pytest.raises(EvidenceError, match="leads out"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("source", sorted(ARCHIVES.iterdir()), ids=lambda path: path.name)
+def test_archives_of_0_1_0_still_verify(tmp_path: Path, source: Path) -> None:
+    """What the first version sealed is as it was, and can be sealed on top."""
+    shutil.copytree(source, tmp_path / source.name)
+    old = IncidentFolder(tmp_path, source.name)
+    assert found(old) == []
+    head = head_of(old)
+    old.add_event(note("later"))
+    close(old)
+    assert found(old, head) == []
+
+
+def test_0_1_0_replaced_rollups(folder: IncidentFolder) -> None:
+    """A second log replaced the first one's rollup then, between two seals: no tampering."""
+    for content in (b"one", b"two"):
+        manifest = read_manifest(folder)
+        assert manifest
+        old = manifest.model_copy(update={"layout": 1, "differences": ()})
+        (folder.path / MANIFEST).write_text(old.model_dump_json(exclude_defaults=True))
+        (folder.evidence_path / "rollup.parquet").write_bytes(content)
+        close(folder)
+    manifest = read_manifest(folder)
+    assert manifest
+    (folder.path / MANIFEST).write_text(manifest.model_copy(update={"differences": ()}).model_dump_json())
+    assert found(folder) == []
 
 
 @pytest.mark.parametrize("harm", ["changed", "missing", "broken"])
@@ -261,9 +343,3 @@ def test_large_files_are_read_in_pieces(folder: IncidentFolder) -> None:
         file.seek(-1, os.SEEK_END)
         file.write(bytes([last[0] ^ 1]))
     assert found(folder) == [("changed", "evidence/large.bin")]
-
-
-def test_a_manifest_survives_being_written_down(folder: IncidentFolder) -> None:
-    """What is read back is what was sealed."""
-    content = (folder.path / MANIFEST).read_bytes()
-    assert Manifest.model_validate_json(content).incident_id == "INC-1"

@@ -1,0 +1,293 @@
+"""Sealing an incident's folder, and comparing it with what was sealed.
+
+Tamper-evident, not proof: who can write the folder can write a new manifest as well. But every manifest holds the hash
+of the one before it, so one hash (the head), kept elsewhere, fixes everything that was sealed until then. Not sealed
+are file modes and times, hidden files, and the working copies in `lab/`.
+"""
+
+import hashlib
+import os
+import platform
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from intercom_kit import __version__
+from intercom_kit.archive.manifest import (
+    EARLIER,
+    LAYOUT,
+    MANIFEST,
+    Finding,
+    Manifest,
+    Run,
+    SealedFile,
+    Summary,
+    read_manifest_file,
+)
+from intercom_kit.collect.files import write_atomic
+from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.errors import EvidenceError
+
+UNFINISHED = "unfinished.json"  # there while reports are being made
+LAB = "lab"  # the folder of working copies: people go on changing them, so they are not sealed
+LIBRARIES = ("duckdb", "httpx", "ipython", "matplotlib", "nbconvert", "pandas", "papermill")
+_CHUNK = 1 << 20
+
+
+@contextmanager
+def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold the lock of a file, made when needed; wait while another process holds it, after calling on_wait once.
+
+    Whatever reads and writes a whole incident (report, seal, publish, purge) holds its `.lock`; notes do not wait for
+    it. The operating system releases it when the process ends, however that happens.
+    """
+    lock = FileLock(path, mode=0o600)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        on_wait()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def seal(
+    folder: IncidentFolder,
+    runs: Iterable[Run] = (),
+    parameters: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    clock: Callable[[], datetime],
+    summary: Summary | None = None,
+    settings: Mapping[str, str] | None = None,
+    purge: Collection[str] = (),
+) -> str:
+    """Write the manifest of what the folder holds now, and return its head: the SHA-256 of its bytes.
+
+    runs, parameters: of notebooks that were run since; others are taken over from the manifest before, and so are
+    settings that are not given. purge: evidence that is about to be deleted. Where nothing differs, the manifest before
+    stays. Raises EvidenceError when that one is broken, or the folder holds a symbolic link.
+    """
+    refuse_links(folder)
+    before, bytes_before = read_manifest_file(folder.path / MANIFEST)
+    number = before.number + 1 if before else 1
+    found = _unlike(folder.path, before, before, *_before(folder.path, before)) if before else ()
+    manifest = Manifest(
+        layout=LAYOUT,
+        incident_id=folder.incident_id,
+        number=number,
+        sealed_at=clock(),
+        kit=__version__,
+        python=platform.python_version(),
+        libraries=versions(),
+        runs=tuple({run.notebook: run for run in (*(before.runs if before else ()), *runs)}.values()),
+        parameters={**(before.parameters if before else {}), **{k: dict(v) for k, v in (parameters or {}).items()}},
+        settings=dict(settings or (before.settings if before else {})),
+        summary=summary,
+        files=tuple(_sealed(folder.path, path) for path in _files(folder.path) if path not in purge),
+        differences=(*(before.differences if before else ()), *found),
+        purged={**(before.purged if before else {}), **dict.fromkeys(purge, number)},
+        previous=_sha256(bytes_before) if before else None,
+    )
+    if before and manifest.model_copy(update=_stamps(before)) == before:
+        return _sha256(bytes_before)
+    if before:
+        earlier = folder.path / EARLIER
+        earlier.mkdir(mode=0o700, exist_ok=True)
+        write_atomic(earlier / f"{before.number:04}.json", bytes_before)
+    content = manifest.model_dump_json(indent=1, exclude_defaults=True).encode() + b"\n"
+    write_atomic(folder.path / MANIFEST, content)
+    return _sha256(content)
+
+
+def _stamps(manifest: Manifest) -> dict[str, object]:
+    return {name: getattr(manifest, name) for name in ("layout", "number", "sealed_at", "previous")}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the libraries that views depend on, by name."""
+    return {name: version(name) for name in LIBRARIES}
+
+
+def verify(folder: IncidentFolder, head: str | None = None) -> list[Finding]:
+    """Compare an archive with what was sealed; an empty list means that nothing differs.
+
+    head: a SHA-256 that `seal` returned, now or earlier, and that was kept elsewhere: the archive must descend from it.
+    """
+    try:
+        manifest, content = read_manifest_file(folder.path / MANIFEST)
+    except EvidenceError as error:
+        return [Finding(kind="broken", path=MANIFEST, words=str(error))]
+    if manifest is None:
+        words = f"It was never sealed. Run: intercom-kit seal {folder.incident_id}"
+        return [Finding(kind="unsealed", path=MANIFEST, words=words)]
+    chain = list(_chain(folder.path, manifest))
+    hashes = {_sha256(content), *(sha for sha, earlier, _ in chain if earlier)}
+    return [
+        *_unfinished(folder.path),
+        *_renamed(folder, manifest),
+        *_compare(folder.path, manifest),
+        *(found for _, _, found in chain if found),
+        *manifest.differences,
+        *_unlike(folder.path, manifest, *_before(folder.path, manifest)),
+        *_descends(head, hashes),
+    ]
+
+
+def head_of(folder: IncidentFolder) -> str | None:
+    """Return the SHA-256 of the manifest, or None when there is none: keep it elsewhere, for `verify`."""
+    content = read_manifest_file(folder.path / MANIFEST)[1]
+    return _sha256(content) if content else None
+
+
+def refuse_links(folder: IncidentFolder) -> None:
+    """Raise EvidenceError where the incident's folder is or holds a symbolic link, or a name that cannot be shown."""
+    for path in (folder.path, *_walk(folder.path)):
+        if not path.name.isprintable():
+            raise EvidenceError(f"{folder.path} holds a file named {path.name!r}. Rename it.")
+        if path.is_symlink():
+            raise EvidenceError(f"{path} is a symbolic link, which could lead out of outputs. Replace it.")
+
+
+def _renamed(folder: IncidentFolder, manifest: Manifest) -> Iterator[Finding]:
+    if manifest.incident_id != folder.incident_id:
+        words = f"It is of {manifest.incident_id[:80]}: the folder was renamed, or copied."
+        yield Finding(kind="renamed", path=MANIFEST, words=words)
+
+
+def _compare(folder: Path, manifest: Manifest) -> Iterator[Finding]:
+    """Yield how the folder differs from the newest manifest."""
+    there = set(_files(folder))
+    for sealed in manifest.files:
+        if (folder / sealed.path).is_symlink():
+            words = "It is a symbolic link now, not the file that was sealed."
+            yield Finding(kind="changed", path=sealed.path, words=words)
+        elif sealed.path in there:
+            found = _sealed(folder, sealed.path)
+            if found.sha256 != sealed.sha256:
+                yield _difference(folder, sealed, found)
+        else:
+            yield Finding(kind="missing", path=sealed.path, words="It was sealed and is not there any more.")
+    for path in sorted(there - {sealed.path for sealed in manifest.files}):
+        words = f"It was not there when this was sealed, {manifest.sealed_at:%F %T}."
+        yield Finding(kind="added", path=path, words=words)
+
+
+def _difference(folder: Path, sealed: SealedFile, found: SealedFile) -> Finding:
+    if found.size < sealed.size:
+        words = f"It is {sealed.size - found.size} bytes shorter than what was sealed."
+        if sealed.lines is not None and found.lines is not None and found.lines < sealed.lines:
+            words = f"It lost {sealed.lines - found.lines} of its {sealed.lines} lines."
+        return Finding(kind="truncated", path=sealed.path, words=words)
+    if sealed.is_appended and _as_sealed(folder, sealed):
+        more = (found.lines or 0) - (sealed.lines or 0)
+        words = f"{more} lines were added since it was sealed; those before are as they were. Seal it again."
+        return Finding(kind="grown", path=sealed.path, words=words)
+    return Finding(kind="changed", path=sealed.path, words="Its content is not what was sealed.")
+
+
+def _unlike(folder: Path, newest: Manifest, *manifests: Manifest) -> Iterator[Finding]:
+    """Yield where evidence is not as these manifests sealed it, unless the newest records that already."""
+    told = {(finding.path, finding.words) for finding in newest.differences}
+    for manifest in manifests:
+        for sealed in manifest.files:
+            replaced = manifest.layout < LAYOUT and manifest is not newest and not sealed.is_appended  # by 0.1.0
+            purged = newest.purged.get(sealed.path, 0) > manifest.number
+            if not sealed.is_evidence or replaced or purged or _as_sealed(folder, sealed):
+                continue
+            there = (folder / sealed.path).is_file()
+            words = f"It is not as it was sealed at {manifest.sealed_at:%F %T}, though evidence is only added to."
+            words = words if there else f"It was sealed at {manifest.sealed_at:%F %T}, and no purge is recorded."
+            if (sealed.path, words) not in told:
+                yield Finding(kind="changed" if there else "missing", path=sealed.path, words=words)
+
+
+def _before(folder: Path, manifest: Manifest) -> list[Manifest]:
+    return [earlier for _, earlier, _ in _chain(folder, manifest) if earlier]
+
+
+def _chain(folder: Path, manifest: Manifest) -> Iterator[tuple[str, Manifest | None, Finding | None]]:
+    """Yield (hash, manifest, finding) of every earlier manifest, newest first; it ends at the first that is wrong."""
+    newer = manifest
+    while newer.previous is not None:
+        path = f"{EARLIER}/{newer.number - 1:04}.json"
+        finding = None
+        try:
+            earlier, content = read_manifest_file(folder / path)
+        except EvidenceError as error:
+            finding = Finding(kind="broken", path=path, words=str(error))
+        else:
+            if earlier is None:
+                finding = Finding(kind="missing", path=path, words="The chain of manifests is cut here.")
+            elif _sha256(content) != newer.previous:
+                words = f"It is not the one that number {newer.number} names."
+                finding = Finding(kind="changed", path=path, words=words)
+        if finding or earlier is None:
+            yield "", None, finding
+            return
+        yield newer.previous, earlier, None
+        newer = earlier
+
+
+def _descends(head: str | None, hashes: set[str]) -> Iterator[Finding]:
+    if head is not None and head.lower() not in hashes:
+        yield Finding(kind="head", path=MANIFEST, words=f"This archive does not descend from the head {head[:80]!r}.")
+
+
+def _unfinished(folder: Path) -> Iterator[Finding]:
+    if (folder / UNFINISHED).exists():
+        words = "Reports were being made when the run was cut short (or one is at work now): what differs may be its"
+        yield Finding(kind="unfinished", path=UNFINISHED, words=f"{words} doing. Make them again.")
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield every file and link in an incident's folder, hidden ones too, without following a link; not `lab/`."""
+    for top, folders, files in os.walk(folder):
+        if Path(top) == folder and LAB in folders and not (folder / LAB).is_symlink():
+            folders.remove(LAB)
+        yield from (Path(top, name) for name in (*files, *folders) if name in files or Path(top, name).is_symlink())
+
+
+def _files(folder: Path) -> list[str]:
+    """Return the paths of what is sealed, in order: all but manifests, the mark of a run, and hidden files.
+
+    Hidden are the lock, and what an interrupted write leaves behind; neither is part of the archive.
+    """
+    paths = (path.relative_to(folder) for path in _walk(folder))
+    mine = (path for path in paths if path.parts[0] not in (MANIFEST, UNFINISHED, EARLIER))
+    return sorted(path.as_posix() for path in mine if not any(part.startswith(".") for part in path.parts))
+
+
+def _sealed(folder: Path, path: str) -> SealedFile:
+    digest, size, lines = hashlib.sha256(), 0, 0
+    with (folder / path).open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+            lines += chunk.count(b"\n")
+    sealed = SealedFile(path=path, sha256=digest.hexdigest(), size=size)
+    return sealed.model_copy(update={"lines": lines}) if sealed.is_appended else sealed
+
+
+def _as_sealed(folder: Path, sealed: SealedFile) -> bool:
+    """Whether a file is as it was sealed; one that is added to may have become longer."""
+    path = folder / sealed.path
+    if path.is_symlink() or not path.is_file():
+        return False
+    digest, left = hashlib.sha256(), sealed.size
+    with path.open("rb") as file:
+        while left and (chunk := file.read(min(_CHUNK, left))):
+            digest.update(chunk)
+            left -= len(chunk)
+        ended = sealed.is_appended or not file.read(1)
+    return ended and not left and digest.hexdigest() == sealed.sha256
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -22,7 +22,7 @@ from intercom_kit.archive.manifest import MANIFEST, Summary, read_manifest
 from intercom_kit.archive.notebooks import REPORTS
 from intercom_kit.archive.seal import locked
 from intercom_kit.collect.files import write_atomic
-from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.collect.incident_folder import DRILLS, IncidentFolder
 from intercom_kit.errors import KitError
 from intercom_kit.incident.incident import Incident, as_declared, open_incident
 from intercom_kit.records import (
@@ -46,6 +46,7 @@ class PastIncident(Record):
     """One incident in the index. problem: why its record cannot be read; empty when it can."""
 
     id: str
+    place: str = ""  # its folder in outputs
     title: str = ""
     state: State = "open"
     drill: str | None = None
@@ -98,10 +99,18 @@ def update_index(settings: Settings, today: date) -> Path:
 
 def read_rows(settings: Settings) -> list[PastIncident]:
     """Return the line of every incident, the newest first, without writing anything."""
-    with os.scandir(settings.outputs) as entries:
-        folders = [entry for entry in entries if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")]
-    names = [entry.name for entry in folders if os.path.lexists(f"{entry.path}/incident.json")]
-    return sorted((_row(settings, name) for name in names), key=_newest_first)
+    rows = [_row(settings, place) for folder in ("", DRILLS) for place in _places(settings.outputs, folder)]
+    return sorted(rows, key=_newest_first)
+
+
+def _places(outputs: Path, folder: str) -> list[str]:
+    """Return the incidents' folders in a folder of outputs: neither links nor what holds no record."""
+    if not (outputs / folder).is_dir():
+        return []
+    with os.scandir(outputs / folder) as entries:
+        inside = [entry for entry in entries if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")]
+    names = [entry.name for entry in inside if os.path.lexists(f"{entry.path}/incident.json")]
+    return [f"{folder}/{name}" if folder else name for name in names]
 
 
 def _newest_first(row: PastIncident) -> tuple[float, str]:
@@ -133,14 +142,15 @@ def _as_it_is_now(settings: Settings, row: PastIncident) -> PastIncident | None:
     return row.model_copy(update={"title": facts.title, "state": facts.state, "items": facts.action_items})
 
 
-def _row(settings: Settings, name: str) -> PastIncident:
-    there = set(os.listdir(settings.outputs / name))  # noqa: PTH208 - names are enough
+def _row(settings: Settings, place: str) -> PastIncident:
+    there, name = set(os.listdir(settings.outputs / place)), place.rpartition("/")[2]  # noqa: PTH208 - names are enough
     report = next((report for report in reversed(REPORTS) if f"{report}.html" in there), "")
     try:
         folder = IncidentFolder(settings.outputs, check_incident_id(name))
         facts = folder.facts()
         return PastIncident(
             id=facts.id,
+            place=place,
             title=facts.title,
             state=facts.state,
             drill=facts.drill,
@@ -150,7 +160,7 @@ def _row(settings: Settings, name: str) -> PastIncident:
             report=report,
         )
     except KitError as error:
-        return PastIncident(id=name, report=report, problem=str(error))
+        return PastIncident(id=name, place=place, report=report, problem=str(error))
 
 
 def _sealed_summary(folder: IncidentFolder) -> Summary | None:
@@ -212,7 +222,8 @@ def _page(rows: Sequence[PastIncident], today: date) -> str:
     script = (TEMPLATES / "incidents" / "index.js").read_text(encoding="utf-8")
     real = [row for row in rows if not row.drill]
     page: dict[str, Any] = {
-        "rows": rows,
+        "rows": real,
+        "drills": [row for row in rows if row.drill],
         "open": [row for row in rows if row.is_open],
         "overdue": [(row, item) for row in rows for item in row.overdue(today)],
         "trends": list(_trends(real)),

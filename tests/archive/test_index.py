@@ -155,11 +155,18 @@ def test_the_bottom_line_says_what_is_open_and_overdue(settings: Settings) -> No
     assert "MTTR 30 min , the mean of 2 incidents" in now
 
 
-def test_drills_are_listed_but_not_counted(settings: Settings) -> None:
-    """A drill is marked, is never open, and moves neither means nor trends."""
-    incident(settings, "INC-1", drill="rate-limited")
+@pytest.mark.parametrize("apart", [True, False])
+def test_drills_are_listed_apart_and_not_counted(settings: Settings, apart: bool) -> None:
+    """A drill, where 0.1.0 put it too, is listed below the incidents, is never open, and moves no means and trends."""
+    folder = incident(settings, "INC-1", drill="rate-limited")
+    if apart:
+        (settings.outputs / "drills").mkdir()
+        folder.path.rename(settings.outputs / "drills" / "INC-1")
     html, rows = page(settings)
-    assert rows[0][0] == "INC-1 DRILL rate-limited"
+    assert rows == []
+    below = html[html.index("<h2>Drills</h2>") :]
+    assert f'href="{"drills/" if apart else ""}INC-1/"' in below
+    assert "DRILL rate-limited" in below
     assert "Nothing is open." in html
     assert "MTTD" not in html[: html.index("<h2>")]
     assert "Trends" not in html

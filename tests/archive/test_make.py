@@ -95,7 +95,7 @@ def test_a_report_is_run_rendered_sealed_and_listed(settings: Settings, folder: 
     assert manifest.parameters == {"01-triage": {"incident_id": "INC-1"}}
     assert manifest.summary
     assert (manifest.summary.cause, manifest.summary.severity) == ("app_rate_limit", "P2")
-    assert 'href="INC-1/01-triage.html"' in (settings.outputs / "index.html").read_text()
+    assert 'href="drills/INC-1/01-triage.html"' in (settings.outputs / "index.html").read_text()
     assert "DRILL rate-limited" in (folder.path / "01-triage.html").read_text()
 
 
@@ -140,7 +140,7 @@ def test_a_wrong_parameter_leaves_no_trace(settings: Settings, folder: IncidentF
     """What is refused before it runs leaves neither a notebook nor the mark of a run."""
     with pytest.raises(ParameterError):
         triage(folder, settings, no_such=1)
-    assert {path.name for path in folder.path.iterdir()} == {"evidence", "incident.json"}
+    assert {path.name for path in folder.path.iterdir()} == {".evidence.lock", "evidence", "incident.json"}
 
 
 def test_an_unknown_notebook_is_refused(settings: Settings, folder: IncidentFolder) -> None:

@@ -13,7 +13,7 @@ import nbformat
 import pytest
 
 from intercom_kit.archive.lab import open_lab, prepare_lab
-from intercom_kit.archive.manifest import seal, verify
+from intercom_kit.archive.seal import seal, verify
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import IncidentError, IncidentIdError, NotebookError, ParameterError
 from intercom_kit.records import IncidentFacts

@@ -1,6 +1,7 @@
 """Servers on loopback that misbehave as told, byte by byte."""
 
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ class Server:
     requests: list[bytes] = field(default_factory=list)
 
 
-Misbehave = Callable[[Behaviour], Server]
+Misbehave = Callable[..., Server]
 
 
 def answer(body: bytes | str, status: str = "200 OK", **headers: str) -> Behaviour:
@@ -60,19 +61,22 @@ def reset(connection: socket.socket) -> None:
 
 
 def misbehaving() -> Iterator[Misbehave]:
-    """Yield a function that serves one behaviour on a port of its own until the test ends."""
+    """Yield a function that serves one behaviour on a port of its own until the test ends; context: over TLS."""
     listeners = []
 
-    def start(behaviour: Behaviour) -> Server:
+    def start(behaviour: Behaviour, context: ssl.SSLContext | None = None) -> Server:
         listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         listeners.append(listener)
-        server = Server(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        base = "https://localhost" if context else "http://127.0.0.1"
+        server = Server(f"{base}:{listener.getsockname()[1]}")
 
-        def one(connection: socket.socket) -> None:
-            with connection, suppress(OSError):
+        def one(plain: socket.socket) -> None:
+            wrapped = context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False) if context else plain
+            with wrapped as connection, suppress(OSError):
                 request = read_request(connection)
                 server.requests.append(request)
-                behaviour(connection, request)
+                if request or not context:
+                    behaviour(connection, request)
 
         def accept() -> None:
             with suppress(OSError):
@@ -88,3 +92,30 @@ def misbehaving() -> Iterator[Misbehave]:
         with suppress(OSError):
             listener.shutdown(socket.SHUT_RDWR)
         listener.close()
+
+
+class Tunnel:
+    """A proxy that connects CONNECT requests to one server, whatever they name."""
+
+    def __init__(self, target: Server, status: str = "200 Connection established") -> None:
+        self.target, self.status = target, status
+
+    def __call__(self, connection: socket.socket, request: bytes) -> None:
+        """Answer CONNECT, and copy both ways if it is granted."""
+        del request
+        connection.sendall(f"HTTP/1.1 {self.status}\r\n\r\n".encode())
+        if not self.status.startswith("200"):
+            return
+        with socket.create_connection(("127.0.0.1", int(self.target.url.rpartition(":")[2]))) as onward:
+            copy = threading.Thread(target=self._pump, args=(connection, onward), daemon=True)
+            copy.start()
+            self._pump(onward, connection)
+            copy.join()
+
+    @staticmethod
+    def _pump(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        with suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from intercom_kit.collect.http import Answer, ask, reach
 from intercom_kit.collect.network import tls_context
 from tests.conftest import PATIENCE_S
-from tests.servers import TOKEN, Misbehave, Server, answer, hang, read_request
+from tests.servers import TOKEN, Misbehave, Server, Tunnel, answer, hang, read_request
 
 
 def _ask(url: str, *, timeout_s: float = PATIENCE_S, follow: bool = False, token: str = "") -> Answer:
@@ -165,29 +165,11 @@ def test_certificates_come_with_httpx_where_the_system_has_none(
 
 
 @pytest.fixture
-def tls_server(certificate: tuple[Path, Path]) -> Iterator[Server]:
+def tls_server(certificate: tuple[Path, Path], misbehave: Misbehave) -> Server:
     """A server that speaks TLS and answers {} to whatever it is asked."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = Server(f"https://localhost:{listener.getsockname()[1]}")
-
-    def one(plain: socket.socket) -> None:
-        with plain, suppress(OSError), context.wrap_socket(plain, server_side=True) as connection:
-            request = read_request(connection)
-            server.requests.append(request)
-            if request:
-                answer("{}")(connection, request)
-
-    def accept() -> None:
-        with suppress(OSError):
-            while True:
-                threading.Thread(target=one, args=(listener.accept()[0],), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    yield server
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
+    return misbehave(answer("{}"), context)
 
 
 @pytest.mark.usefixtures("trusted")
@@ -279,38 +261,12 @@ def test_tls_that_breaks_after_the_handshake_is_told(certificate: tuple[Path, Pa
     assert "the TLS connection to localhost failed (" in got.detail
 
 
-class _Proxy:
-    """A proxy that connects CONNECT requests to one server, whatever they name."""
-
-    def __init__(self, target: Server, status: str = "200 Connection established") -> None:
-        self.target, self.status = target, status
-
-    def __call__(self, connection: socket.socket, request: bytes) -> None:
-        del request
-        connection.sendall(f"HTTP/1.1 {self.status}\r\n\r\n".encode())
-        if not self.status.startswith("200"):
-            return
-        with socket.create_connection(("127.0.0.1", int(self.target.url.rpartition(":")[2]))) as onward:
-            copy = threading.Thread(target=self._pump, args=(connection, onward), daemon=True)
-            copy.start()
-            self._pump(onward, connection)
-            copy.join()
-
-    @staticmethod
-    def _pump(source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                sink.sendall(data)
-        with suppress(OSError):
-            sink.shutdown(socket.SHUT_WR)
-
-
 @pytest.mark.usefixtures("trusted")
 def test_a_proxy_of_the_environment_is_used_and_sees_no_token(
     tls_server: Server, misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HTTPS_PROXY carries the connection; the token goes through it encrypted, its own password to it alone."""
-    proxy = misbehave(_Proxy(tls_server))
+    proxy = misbehave(Tunnel(tls_server))
     monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", "//user:pass%20word@"))
     got = _ask("https://api.example.test/me", token=TOKEN)
     assert (got.status, got.error_type) == (200, None)

@@ -96,7 +96,7 @@ def test_silence_is_no_good_token() -> None:
     ("new", "step", "told"),
     [
         ({"workspace": "other1ws"}, "workspace", "until now it was workspace ours0ws"),
-        ({"workspace": "ours0ws", "region": "EU"}, "workspace", "in eu, but INTERCOM_REGION says us"),
+        ({"workspace": "ours0ws", "region": "Europe"}, "workspace", "in eu, but INTERCOM_REGION says us"),
         ({"workspace": "ours0ws", "refused": ("/conversations",)}, "scopes", "may list conversations and search"),
     ],
 )
@@ -108,6 +108,42 @@ def test_a_token_that_is_not_like_the_old_one_is_found(
     steps = verify_token(settings_of(server), NEW)
     assert outcomes(steps)[step] == "failed"
     assert told in next(one.observed for one in steps if one.name == step)
+
+
+@pytest.mark.parametrize(("region", "word"), [("eu", "Europe"), ("eu", "EU"), ("us", "US"), ("au", "Australia")])
+def test_a_region_is_compared_by_meaning(region: str, word: str, misbehave: Misbehave) -> None:
+    """Whatever word the workspace's region is told by, it is the configured one; an unknown word refuses nothing."""
+    server = misbehave(intercom(old={"workspace": "ours0ws", "region": word}))
+    assert outcomes(verify_token(settings_of(server, region=region)))["workspace"] == "ok"
+    server = misbehave(intercom(old={"workspace": "ours0ws", "region": "Mars"}))
+    assert outcomes(verify_token(settings_of(server, region=region)))["workspace"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("others", "says"),
+    [
+        ({"eu": {"workspace": "ours0ws"}, "au": None}, "region eu knows this token. Set INTERCOM_REGION=eu"),
+        ({"eu": None, "au": {"workspace": "ours0ws"}}, "region au knows this token. Set INTERCOM_REGION=au"),
+        ({"eu": None, "au": None}, "The other regions (eu, au) do not know it either."),
+        ({}, "A token of another region than us looks the same: check INTERCOM_REGION."),
+    ],
+)
+def test_a_refused_token_is_looked_for_in_the_other_regions(
+    others: dict[str, dict[str, object] | None], says: str, misbehave: Misbehave
+) -> None:
+    """After a 401 the other regions' API is asked whose token it is; from loopback only those on loopback are."""
+    urls = {f"{r}_url": misbehave(intercom(**({"old": known} if known else {}))).url for r, known in others.items()}
+    steps = verify_token(settings_of(misbehave(intercom()), **urls))
+    assert outcomes(steps) == {"token": "failed"}
+    assert says in steps[0].observed
+
+
+def test_other_regions_are_not_asked_about_a_token_that_is_known(misbehave: Misbehave) -> None:
+    """A token that the region's own API answers, if only with a 403 or 500, is sent to no other."""
+    elsewhere = misbehave(intercom(old={"workspace": "ours0ws"}))
+    for own in (intercom(old={"workspace": "ours0ws"}), answer("{}", "403 Forbidden"), answer("{}", "500 Oops")):
+        verify_token(settings_of(misbehave(own), eu_url=elsewhere.url, au_url=elsewhere.url))
+    assert elsewhere.requests == []
 
 
 def test_what_nothing_can_be_compared_with_is_unknown(misbehave: Misbehave) -> None:

@@ -199,6 +199,51 @@ def test_conversations_of_a_span_are_counted_by_paging(ask: Ask) -> None:
     assert len(found) == len(set(found)) == page["total_count"] == 320
 
 
+def test_contacts_are_listed_newest_first(ask: Ask) -> None:
+    """`GET /contacts`, what both SDKs list contacts by, has pages of 50 unless asked otherwise, and a cursor."""
+    first = ask("GET", "/contacts").json()
+    assert [one["id"] for one in first["data"]] == [one["id"] for one in objects.contacts()[:-51:-1]]
+    cursor = first["pages"]["next"]["starting_after"]
+    second = ask("GET", f"/contacts?per_page=5&starting_after={cursor}").json()
+    assert [one["id"] for one in second["data"]] == [one["id"] for one in objects.contacts()[-51:-56:-1]]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/me", "GET"),
+        ("PATCH", "/contacts", "GET"),
+        ("OPTIONS", "/contacts/search", "POST"),
+        ("POST", "/contacts/1", "GET"),
+        ("PUT", "/conversations", "GET"),
+    ],
+)
+def test_a_method_that_a_path_does_not_have_is_refused(ask: Ask, method: str, path: str, allowed: str) -> None:
+    """A known path answers 405 to another method, and names those it has; an unknown path is 404 for every method."""
+    answer = ask(method, path)
+    assert (answer.status_code, code(answer), answer.headers["allow"]) == (405, "method_not_allowed", allowed)
+    assert ask(method, "/nowhere").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/contacts", "/conversations"])
+@pytest.mark.parametrize(
+    "query",
+    ["per_page=abc", "per_page=0", "per_page=151", "per_page=", "per_page=1_0", "per_page=%C2%B2", "starting_after=x"],
+)
+def test_bad_query_values_are_refused(ask: Ask, path: str, query: str) -> None:
+    """What is no number of a page, or no cursor that was given out, is a 400."""
+    assert ask("GET", f"{path}?{query}").status_code == 400
+
+
+@pytest.mark.parametrize(
+    "field", ["snoozed_until", "location.country", "phone", "last_seen_at", "unsubscribed_from_emails"]
+)
+def test_every_field_can_be_sorted_by(ask: Ask, field: str) -> None:
+    """Nulls, numbers and texts have an order; nothing fails."""
+    body = {"query": FILTER, "sort": {"field": field, "order": "ascending"}}
+    assert ask("POST", "/contacts/search", body).status_code == 200
+
+
 def test_body_that_is_not_json_is_refused(play: Play) -> None:
     """A search with a broken body is a 400, not a crash."""
     answer = httpx.post(f"{play('healthy').api_url}/contacts/search", content=b"{", headers=HEADERS)

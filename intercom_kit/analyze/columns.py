@@ -125,6 +125,11 @@ class Column:
         """The first values that are not blank."""
         return tuple(value.strip() for value in self.values if value.strip().lower() not in BLANKS)
 
+    @property
+    def has_blanks(self) -> bool:
+        """Whether some of the first values say in words that there is none."""
+        return any(value and value.strip().lower() in BLANKS for value in self.values)
+
 
 def quoted(text: str) -> str:
     """Return the text as a literal of SQL."""
@@ -168,6 +173,8 @@ def choose(found: Mapping[str, Column], mapping: Mapping[str, str], hosts: Seque
             chosen[ours] = column
     if "duration_ms" not in chosen and (duration := _duration(names, has_end="end" in chosen)):
         chosen["duration_ms"] = duration
+    if "timestamp" not in chosen and "end" in chosen:
+        chosen["timestamp"] = chosen["end"]  # a call's start is worked out from its end and its duration
     chosen = _whole_time(chosen)
     for needed in ("timestamp", "status_code"):
         if needed not in chosen:

@@ -67,7 +67,7 @@ def json_layout(file: File, folder: Path) -> tuple[File, Layout] | None:
         return file, _objects("JSON lines", "newline_delimited", objects)
     if file.head.lstrip()[0] == "[" and (array := _first_of_array(file.head)):
         return file, _objects("JSON array", "array", array)
-    if len(objects) > 0.1 * len(lines):
+    if len(objects) > 0.1 * len(lines) and not is_document:
         return None  # lines of text and of JSON
     rows = [row for value in _values(whole_text(file)) for row in unwrap(value)]
     if not rows:

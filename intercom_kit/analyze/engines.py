@@ -25,6 +25,7 @@ from intercom_kit.analyze.read import (
     MOST_SHARE,
     NO_HOSTS,
     RELATION,
+    SHOWN,
     ZONE_QUESTION,
     Chooser,
     Options,
@@ -145,8 +146,8 @@ class OpenLog:
         bounds += [f"timestamp < {moment(options.until)}"] if options.until else []
         kept = f"WHERE timestamp IS NULL OR {' AND '.join(bounds)}" if bounds else ""
         connection.execute(f"CREATE VIEW all_rows AS SELECT * FROM ({union}) {kept}")
-        self._set_misdated_aside()
-        self.rows = replace(self._rows(), skipped=skipped)
+        found = self._misdated_aside()
+        self.rows = replace(self._rows(found), skipped=skipped)
         columns = ", ".join(REQUEST_COLUMNS)
         others = self.rows.rejected or self.rows.ignored or self.rows.aside
         readable = "WHERE reason IS NULL" if others else ""  # it costs a third
@@ -189,29 +190,26 @@ class OpenLog:
         row: tuple[Any, ...] = execute(self._connection, query).fetchall()[0]
         return row
 
-    def _set_misdated_aside(self) -> None:
-        """Make the view of all rows in which those that are far from the bulk have that for their reason."""
-        first, last = self._one("SELECT min(timestamp), max(timestamp) FROM all_rows WHERE reason IS NULL")
-        far = "FALSE"
-        if first is not None and last - first > _FAR:
-            low, high = self._one(
-                "SELECT approx_quantile(timestamp, 0.25), approx_quantile(timestamp, 0.75) FROM all_rows "
-                "WHERE reason IS NULL"
-            )
-            margin = max(_FAR, 10 * (high - low))
-            far = f"timestamp < {_literal(low - margin)} OR timestamp > {_literal(high + margin)}"
-        reason = f"coalesce(reason, CASE WHEN {far} THEN '{MISDATED}' END) AS reason" if far != "FALSE" else "reason"
-        told = f"CASE WHEN reason IS NULL AND ({far}) THEN timestamp::VARCHAR ELSE sample END AS sample"
-        columns = ", ".join(REQUEST_COLUMNS)
-        sample = told if far != "FALSE" else "sample"
-        self._connection.execute(f"CREATE VIEW looked_at AS SELECT {columns}, {reason}, {sample} FROM all_rows")
-
-    def _rows(self) -> Rows:
-        """Tell what was read; raises RequestLogError when too little of it could be."""
-        total, other, unsigned = self._one(
-            "SELECT count(*), count(reason), "
-            "count(*) FILTER (reason IS NULL AND status_code IS NULL AND error_type IS NULL) FROM looked_at"
+    def _misdated_aside(self) -> tuple[Any, ...]:
+        """Make the view in which rows far from the bulk have that for their reason; return what it counts."""
+        self._connection.execute("CREATE VIEW looked_at AS FROM all_rows")
+        found = self._one(_COUNTED)
+        first, last = found[3:]
+        if first is None or last - first <= _FAR:
+            return found
+        quartiles = "SELECT approx_quantile(timestamp, 0.25), approx_quantile(timestamp, 0.75) FROM all_rows"
+        low, high = self._one(f"{quartiles} WHERE reason IS NULL")
+        margin = max(_FAR, 10 * (high - low))
+        far = f"reason IS NULL AND (timestamp < {_literal(low - margin)} OR timestamp > {_literal(high + margin)})"
+        self._connection.execute(
+            f"CREATE OR REPLACE VIEW looked_at AS SELECT * REPLACE (CASE WHEN {far} THEN '{MISDATED}' ELSE reason END "
+            f"AS reason, CASE WHEN {far} THEN timestamp::VARCHAR ELSE sample END AS sample) FROM all_rows"
         )
+        return self._one(_COUNTED)
+
+    def _rows(self, found: tuple[Any, ...]) -> Rows:
+        """Tell what was read; raises RequestLogError when too little of it could be."""
+        total, other, unsigned, *_ = found
         counts = broken_lines(self._connection, self._sources) | (self._others() if other else {})
         samples = tuple(f"{reason}: {text}" for reason, (_, text) in counts.items() if text)
         ignored = counts.pop(OTHER_HOST, (0, ""))[0]
@@ -266,6 +264,9 @@ def broken_lines(connection: "DuckDBPyConnection", sources: Sequence[Source]) ->
     return {"line of CSV not readable": (len(lines), sample)}
 
 
+_COUNTED = """SELECT count(*), count(reason),
+    count(*) FILTER (reason IS NULL AND status_code IS NULL AND error_type IS NULL),
+    min(timestamp) FILTER (reason IS NULL), max(timestamp) FILTER (reason IS NULL) FROM looked_at"""
 _EMPTY = "SELECT {}, NULL::VARCHAR AS reason, NULL::VARCHAR AS sample WHERE FALSE".format(
     ", ".join(f"NULL::{kind.removesuffix(' WITH TIME ZONE')} AS {name}" for name, kind in REQUEST_COLUMNS.items())
 )
@@ -317,7 +318,7 @@ class RemoteLog:
         by_reason = {str(reason): int(number) for reason, number, _ in counts.itertuples(index=False)}
         readable = by_reason.pop("", 0)
         rejected = sum(by_reason.values())
-        columns = tuple(used(ours, column) for ours, column in chosen.items() if ours in (*REQUEST_COLUMNS, "host"))
+        columns = tuple(used(ours, column) for ours, column in chosen.items() if ours in SHOWN and column.name != ours)
         rows = Rows(readable + rejected, rejected, ignored, by_reason, columns=columns, sampled=options.sampled)
         _refuse_unreadable(rows, readable, int(counts["unsigned"].sum()), options, chosen["status_code"].name)
         self.rows = rows if "host" in chosen or not options.hosts else replace(rows, assumptions=(NO_HOSTS,))

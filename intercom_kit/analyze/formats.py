@@ -54,6 +54,7 @@ TOOLS = (
     Tool("IIS", ("cs-method", "sc-status"), {}, zone="UTC"),
     Tool("vegeta", ("attack", "seq", "latency"), {"duration_ms": "latency/1000000"}),
     Tool("Heroku router", ("dyno", "service", "connect"), {"duration_ms": "service"}),
+    Tool("CloudWatch Insights", ("@timestamp", "@message"), {}, zone="UTC"),
     Tool("ECS", ("event.duration",), {"duration_ms": "event.duration/1000000"}),
     Tool("ALB", ("target_processing_time", "response_processing_time"), {"duration_ms": "target_processing_time*1000"}),
 )
@@ -61,7 +62,7 @@ _QUOTED = r'"((?:[^"\\]|\\.)*)"'
 # Logs of one line a call. Expressions that RE2 (in DuckDB) and Python both know; every group is a column.
 PATTERNS = {
     "ALB": (
-        r"^(?P<type>https?|h2|wss?|grpcs?) (?P<timestamp>\d{4}-\d\d-\d\dT\S+) \S+ \S+ \S+ "
+        r"^(?P<type>https?|h2|wss?|grpcs?) (?P<end_time>\d{4}-\d\d-\d\dT\S+) \S+ \S+ \S+ "
         r"(?P<request_processing_time>[-\d.]+) (?P<target_processing_time>[-\d.]+) "
         r"(?P<response_processing_time>[-\d.]+) "
         r'(?P<elb_status_code>\d{3}|-) (?P<target_status_code>\d{3}|-) \S+ \S+ "(?P<request>[^"]*)"'
@@ -86,7 +87,7 @@ PATTERNS = {
     ),
 }
 _PAIR = re.compile(r'(?:^|\s)([A-Za-z_@][\w.@-]*)=("(?:[^"\\]|\\.)*"|[^\s"]*)')
-_STAMP = r"^[^\d]{0,40}(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[^\s\]]*)"
+_STAMP = r"^.{0,40}?(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[^\s\]]*)"
 
 
 def signature(file: File) -> object:
@@ -110,9 +111,10 @@ def recognise(file: File, connection: "DuckDBPyConnection", folder: Path) -> tup
     start = file.head.lstrip()[:1]
     if not start:
         raise NotALogError("it is empty" if not file.head else "it holds no line")
-    if start in "[{" and (found := json_layout(file, folder)):
-        return found[0], _with_tool(_expanded(found[1]))
     lines = file.lines[:SAMPLE]
+    is_json = start == "{" or (start == "[" and _line_kind(lines) not in PATTERNS)
+    if is_json and (found := json_layout(file, folder)):
+        return found[0], _with_tool(_expanded(found[1]))
     for read in (_w3c, _csv, _text):
         if layout := read(lines, file):
             return file, _with_tool(layout)

@@ -151,9 +151,9 @@ def candidates(source: Source, options: Options, zone: str | None) -> str:
     """
     relation, column = in_place(source)
     has = set(column)
-    written = _written(column) | _conditions(source, column, options)
+    written = _written(column, is_text=source.layout.is_text) | _conditions(source, column, options)
     raw = ", ".join(f"{sql} AS {name}" for name, sql in written.items())
-    parts = _parsed(column, has, zone) | {"elsewhere": _elsewhere(has, options.hosts)}
+    parts = _parsed(column, zone, is_text=source.layout.is_text) | {"elsewhere": _elsewhere(has, options.hosts)}
     inner = ", ".join(f"{sql} AS {name}" for name, sql in parts.items())
     ours = ", ".join(f"{sql} AS {name}" for name, sql in _ours(has).items())
     return (
@@ -162,19 +162,23 @@ def candidates(source: Source, options: Options, zone: str | None) -> str:
     )
 
 
-def _written(column: Mapping[str, Column]) -> dict[str, str]:
-    """Return the values as the log has them: text without blanks, and what is typed as it is."""
+def _written(column: Mapping[str, Column], *, is_text: bool) -> dict[str, str]:
+    """Return the values as the log has them: text without blanks, and what is typed as it is.
+
+    Parquet whose first values are clean is taken as it is: to look at each row's text costs as much as to count it.
+    """
     empty = Column("", "NULL")
     col = {name: column.get(name, empty) for name in (*REQUEST_COLUMNS, *EXTRA)}
     texts = {
-        name: f"known({text_of(col[name])})" for name in ("method", "route", "error_type", "path", "host", "message")
+        name: f"known({text_of(col[name])})" if is_text or col[name].has_blanks else text_of(col[name])
+        for name in ("method", "route", "error_type", "path", "host", "message")
     }
     plain = {name: f"nullif({text_of(col[name])}, '')" for name in ("app", "contact", "conversation")}
     numbers = {name: number_of(col[name], kind) for name, kind in _WHOLE.items()}
     return {
         **{f"{name}_text": sql for name, sql in (texts | plain).items()},
         **numbers,
-        "request_id": f"trim({text_of(col['request_id'])}, '[\" ]')",
+        "request_id": f"trim({text_of(col['request_id'])}, '[\" ]')" if is_text else text_of(col["request_id"]),
         "time_text": _raw_time(column),
         "end_text": f"trim({text_of(col['end'])}, ' []\"')" if col["end"].is_text else col["end"].sql,
         "status_text": f"known({text_of(col['status_code'])})"
@@ -186,13 +190,18 @@ def _written(column: Mapping[str, Column]) -> dict[str, str]:
     }
 
 
-def _parsed(column: Mapping[str, Column], has: set[str], zone: str | None) -> dict[str, str]:
+def _parsed(column: Mapping[str, Column], zone: str | None, *, is_text: bool) -> dict[str, str]:
     """Return the parts of a call, made of the values as they are written."""
+    has = column.keys()
     raw_status, status = _status(column["status_code"])
     took, raw_took = _duration(column.get("duration_ms", Column("", "NULL")))
     at = time_of(column, "timestamp", zone, "time_text")
     if "end" in has and "duration_ms" not in has:
         took = f"(epoch_us({time_of(column, 'end', zone, 'end_text')}) - epoch_us({at})) / 1000"
+    elif "end" in has and column["end"].name == column["timestamp"].name:
+        at = f"{at} - to_microseconds(CAST(greatest(coalesce({took}, 0), 0) * 1000 AS BIGINT))"
+    errors = column.get("error_type", Column("", "NULL"))
+    is_clean = not is_text and all(re.fullmatch(r"[a-z_]{2,40}", value) for value in errors.known)
     request_line = "nullif(regexp_extract(path_text, '^([A-Z]+) ', 1), '')"
     return {
         "timestamp": at,
@@ -200,7 +209,7 @@ def _parsed(column: Mapping[str, Column], has: set[str], zone: str | None) -> di
         "raw_status": raw_status,
         "took": took,
         "raw_took": raw_took,
-        "error": "error_of(error_type_text)",
+        "error": "error_type_text" if is_clean else "error_of(error_type_text)",
         "verb": f"coalesce(method_text, {request_line})" if "path" in has else "method_text",
         "url": "nullif(bare_url(path_text), '')" if "path" in has else "NULL",
     }

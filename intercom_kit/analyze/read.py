@@ -25,6 +25,7 @@ ZONE_QUESTION = (
 )
 WARN_SHARE, MOST_SHARE = 0.05, 0.5  # of rows that could not be read: findings are headed by it; refused
 NO_HOSTS = "No column names the server that was called: all calls are taken for calls to Intercom."
+SHOWN = (*REQUEST_COLUMNS, "path", "host", "end")  # columns that are told
 _SAMPLES, _SKIPPED = 10, 20
 _RARE = ("error_type", *HEADERS, "contact", "conversation")
 
@@ -275,13 +276,15 @@ def _rare(chosen: Mapping[str, Column]) -> dict[str, Column]:
 
 
 def columns_used(sources: Sequence[Source]) -> tuple[str, ...]:
-    """Return the columns used, in words; those that the log may have and did not show are left out."""
+    """Return the columns used, in words, where the log does not call them as we do.
+
+    Those that the log may have, and did not show in its first rows, are left out.
+    """
     return tuple(
         used(ours, column)
         for source in sources
         for ours, column in source.columns.items()
-        if ours in (*REQUEST_COLUMNS, "path", "host", "end")
-        and (column.name in source.layout.columns or column.type == "PAIR")
+        if ours in SHOWN and column.name != ours and (column.name in source.layout.columns or column.type == "PAIR")
     )
 
 

@@ -35,7 +35,7 @@ SLOW = (
     "intercom-kit triage",
     "intercom-kit drill vendor",
     "--requests",
-    "replay",
+    "--replay",
 )
 
 

@@ -14,16 +14,25 @@ from pathlib import Path
 
 import pytest
 
-from intercom_kit.archive.make import make_reports, worker_environment
+from intercom_kit.archive.index import summarize
+from intercom_kit.archive.make import (
+    ROLLUP,
+    header_of,
+    make_reports,
+    reports_of,
+    seal_incident,
+    worker_environment,
+)
 from intercom_kit.archive.manifest import Run, read_manifest
-from intercom_kit.archive.notebooks import TRIAGE, notebook_source
+from intercom_kit.archive.notebooks import ANALYSIS, POSTMORTEM, TRIAGE, notebook_source
 from intercom_kit.archive.seal import UNFINISHED, locked, verify
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.server import serve
-from intercom_kit.errors import NotebookError, ParameterError
+from intercom_kit.errors import EvidenceError, IncidentError, NotebookError, ParameterError
 from intercom_kit.incident.triage import run_triage
-from intercom_kit.settings import Settings
+from intercom_kit.records import IncidentFacts
+from intercom_kit.settings import Settings, load_settings
 from tests.conftest import PATIENCE_S
 
 CANARY = "tok-canary-" + "archive"
@@ -184,6 +193,135 @@ def test_a_second_run_waits_and_says_so(settings: Settings, folder: IncidentFold
         lock.close()
         assert process.communicate(timeout=4 * PATIENCE_S) == ("complete\n", "")
     assert verify(folder) == []
+
+
+def test_an_incomplete_run_leaves_the_complete_report(settings: Settings, folder: IncidentFolder) -> None:
+    """Where a notebook fails, here on a run that is not there, the report of before stays, and that is said."""
+    assert triage(folder, settings).complete
+    before = (folder.path / "01-triage.html").read_bytes()
+    again = triage(folder, settings, run="no-such-run")
+    assert (again.outcome, again.detail.endswith("The complete report of before stays.")) == ("failed", True)
+    assert (folder.path / "01-triage.html").read_bytes() == before
+    assert verify(folder) == []
+    manifest = read_manifest(folder)
+    assert manifest
+    assert manifest.runs[0].complete
+    assert not (folder.path / ".making").exists()
+
+
+ALL = """
+import sys
+from pathlib import Path
+from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.archive.make import make_reports, reports_of
+from intercom_kit.settings import load_settings
+
+settings = load_settings(dotenv=None, outputs=Path(sys.argv[1]))
+folder = IncidentFolder(settings.outputs, "INC-1")
+told = lambda *step: print(*step, flush=True)
+print(*(run.outcome for run in make_reports(folder, reports_of(folder, settings), settings, told)))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_all_notebooks(played: tuple[object, Settings], tmp_path: Path, number: signal.Signals) -> None:
+    """What ran until then is rendered and sealed, marked INCOMPLETE; complete reports of before are not replaced."""
+    shutil.copytree(played[1].outputs, tmp_path / "outputs")
+    folder = IncidentFolder(tmp_path / "outputs", "INC-1")
+    assert make_reports(folder, {POSTMORTEM: {}}, load_settings(dotenv=None, outputs=tmp_path / "outputs"))[0].complete
+    before = (folder.path / f"{POSTMORTEM}.ipynb").read_bytes()
+    command = [sys.executable, "-c", ALL, str(tmp_path / "outputs")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        process.stdout.readline()
+        process.send_signal(number)
+        out, err = process.communicate(timeout=PATIENCE_S)
+    assert err == ""
+    assert "interrupted interrupted" in out
+    assert "INCOMPLETE" in (folder.path / f"{ANALYSIS}.html").read_text()
+    assert (folder.path / f"{POSTMORTEM}.ipynb").read_bytes() == before
+    assert "INCOMPLETE" not in (folder.path / f"{POSTMORTEM}.html").read_text()
+    assert verify(folder) == []
+
+
+def test_plain_papermill_is_rendered_and_sealed(settings: Settings, folder: IncidentFolder) -> None:
+    """A notebook that papermill ran on an ordinary kernel gives the same report as the kit's own run."""
+    environment = os.environ | settings.environment()
+    target = folder.path / "01-triage.ipynb"
+    words = ["papermill", str(notebook_source(TRIAGE)), str(target), "-p", "incident_id", "INC-1"]
+    command = [sys.executable, "-m", *words]
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=4 * PATIENCE_S)
+    head = seal_incident(folder, settings)
+    assert verify(folder, head) == []
+    manifest = read_manifest(folder)
+    assert manifest
+    assert (manifest.runs[0].notebook, manifest.runs[0].outcome) == (TRIAGE, "complete")
+    assert manifest.parameters == {TRIAGE: {"incident_id": "INC-1"}}
+    plain = (folder.path / "01-triage.html").read_bytes()
+    assert triage(folder, settings).complete
+    assert (folder.path / "01-triage.html").read_bytes() == plain
+    assert 'href="drills/INC-1/01-triage.html"' in (settings.outputs / "index.html").read_text()
+
+
+def test_what_is_no_executed_notebook_is_not_sealed(settings: Settings, folder: IncidentFolder) -> None:
+    """A broken file, and one with a secret in it, are named."""
+    path = folder.path / "01-triage.ipynb"
+    path.write_text("{")
+    with pytest.raises(NotebookError, match=r"01-triage\.ipynb is no executed notebook"):
+        seal_incident(folder, settings)
+    shutil.copy(notebook_source(TRIAGE), path)
+    path.write_text(path.read_text().replace("import", f"import {settings.require_token()} #", 1))
+    with pytest.raises(NotebookError, match="holds a secret"):
+        seal_incident(folder, settings)
+    shutil.copy(notebook_source(TRIAGE), path)
+    seal_incident(folder, settings)
+    assert "did not run" in (folder.path / "01-triage.html").read_text()
+
+
+def test_the_process_itself_does_not_look_at_the_log(played: tuple[object, Settings], tmp_path: Path) -> None:
+    """`report`, its seal and the index included, imports neither pandas nor matplotlib: its workers do."""
+    shutil.copytree(played[1].outputs, tmp_path / "outputs")
+    code = ALL + "print(sorted({'pandas', 'matplotlib', 'duckdb'} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "outputs")], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.endswith("complete complete complete\n[]\n"), done.stderr
+    manifest = read_manifest(IncidentFolder(tmp_path / "outputs", "INC-1"))
+    assert manifest
+    assert manifest.summary == summarize(IncidentFolder(tmp_path / "outputs", "INC-1"), played[1])
+
+
+def test_a_header_tells_of_the_run_that_is_shown(played: tuple[object, Settings]) -> None:
+    """Triage shows the run it is given, else the latest; the others show the worst, though the night ended well."""
+    folder = IncidentFolder(played[1].outputs, "INC-1")
+
+    def header(notebook: str, **parameters: object) -> tuple[str, str | None]:
+        made = header_of(folder, played[1], notebook, parameters)
+        return made.verdict, made.severity
+
+    runs = list(dict.fromkeys(check.run for check in folder.checks()))
+    assert header(TRIAGE, run=runs[1]) == header(ANALYSIS) == header(POSTMORTEM) == ("ours", "P2")
+    assert header(TRIAGE, run="") == header(TRIAGE) == header(TRIAGE, run=runs[0]) == ("healthy", None)
+    assert header(TRIAGE, run="no such run") == ("", None)
+
+
+def test_reports_are_those_that_the_evidence_is_enough_for(played: tuple[object, Settings], tmp_path: Path) -> None:
+    """Triage needs checks and shows the worst run, the analysis needs a log, the postmortem needs anything at all."""
+    shutil.copytree(played[1].outputs, tmp_path / "outputs")
+    settings = load_settings(dotenv=None, outputs=tmp_path / "outputs")
+    folder = IncidentFolder(settings.outputs, "INC-1")
+    runs = list(dict.fromkeys(check.run for check in folder.checks()))
+    full = {TRIAGE: {"run": runs[1]}, ANALYSIS: {}, POSTMORTEM: {"templates": "mine"}}
+    assert reports_of(folder, settings, "mine") == full
+    shutil.rmtree(folder.path / ROLLUP)
+    assert reports_of(folder, settings).keys() == {TRIAGE, POSTMORTEM}
+    other = IncidentFolder(settings.outputs, "INC-2")
+    with pytest.raises(IncidentError):
+        reports_of(other, settings)
+    other.create()
+    other.write_facts(IncidentFacts(id="INC-2"))
+    with pytest.raises(EvidenceError, match="intercom-kit triage --incident INC-2"):
+        reports_of(other, settings)
 
 
 @pytest.fixture

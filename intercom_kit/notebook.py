@@ -1,32 +1,94 @@
-"""What the notebooks open: an incident's evidence, else the world or a log, else a drill that stands in, and say which.
+"""What the notebooks open: an incident's evidence, else Intercom or a log; a drill only where no incident is named.
 
-The analysis is imported where a notebook needs it: a triage is not held up by what it takes to draw a log.
+Each says what it shows. The analysis is imported where a notebook needs it: a triage does not wait for what draws logs.
 """
 
 import atexit
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.display.tables import View, message, table, written
+from intercom_kit.collect.facts import DECLARED, declare, declared
+from intercom_kit.collect.incident_folder import DRILLS, IncidentFolder
+from intercom_kit.display.tables import View, facts_table, message, stacked, table, verdict_card, written
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.score import Score, score
 from intercom_kit.drill.server import serve
+from intercom_kit.errors import ParameterError
 from intercom_kit.incident.triage import Triage, has_evidence, load_triage, run_triage
-from intercom_kit.settings import load_settings
+from intercom_kit.records import IncidentFacts
+from intercom_kit.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from intercom_kit.analyze.rollup import Rollup
     from intercom_kit.analyze.study import Study
+    from intercom_kit.analyze.webhooks import WebhookStudy
+    from intercom_kit.display.charts import Chart
     from intercom_kit.postmortem.document import Postmortem
 
+T = TypeVar("T")
 LOG_HOURS = 4
-LOG_END = datetime(2026, 11, 24, 12, tzinfo=UTC)  # a fixed night: the same drill gives the same numbers
+LOG_END = datetime(2026, 11, 24, 12, tzinfo=UTC)  # fixed: the same drill gives the same numbers
+NO_LOG = "no request log was given"
 
 _PLAYING = ExitStack()  # a loopback Intercom serves until its kernel ends
 atexit.register(_PLAYING.close)
+
+
+@dataclass(frozen=True)
+class Given:
+    """An incident that a notebook is about, with the facts that its parameters declare.
+
+    incident_id: empty where none is named. facts: by field, read and scrubbed. origin: which notebook's they are.
+    """
+
+    settings: Settings
+    incident_id: str
+    facts: Mapping[str, object]
+    origin: str
+
+    def store(self) -> None:
+        """Write the declared facts into incident.json; an incident that is not there yet is made for them."""
+        folder = IncidentFolder(self.settings.outputs, self.incident_id)
+        if self.facts:
+            folder.create()
+        else:
+            folder.require()
+        declare(folder, self.facts, self.origin)
+
+    def _repr_html_(self) -> str:
+        return self._view()._repr_html_()
+
+    def __repr__(self) -> str:
+        return repr(self._view())
+
+    def _view(self) -> View:
+        if not self.facts:
+            return message("Nothing is declared by parameters.")
+        return facts_table(IncidentFacts(id=self.incident_id).model_copy(update=dict(self.facts)))
+
+
+def check_parameters(notebook: str, incident_id: object, **parameters: object) -> Given:
+    """Check a notebook's parameters before anything runs, and return the facts that they declare.
+
+    parameters: those of collect.facts.DECLARED, read here, and others, which must be text. Raises IncidentIdError, and
+    ParameterError, naming the parameter, for another type, for what cannot be read, and for facts without an incident.
+    """
+    others = {name: value for name, value in parameters.items() if name not in DECLARED}
+    for name, value in {"incident_id": incident_id, **others}.items():
+        if not isinstance(value, str):
+            advice = f"Pass it with papermill's -r, which keeps text as it is: -r {name} …"
+            raise ParameterError(f"Parameter {name!r} must be text, but {type(value).__name__} was given. {advice}")
+    settings = load_settings()
+    facts = declared(parameters, settings.redactor, datetime.now(UTC))
+    named = str(incident_id).strip()
+    if facts and not named and (settings.token is None or notebook != "01-triage"):
+        raise ParameterError(f"Parameter {min(facts)!r} tells of an incident. Name it: -r incident_id INC-…")
+    if named:
+        named = IncidentFolder(settings.outputs, named).incident_id
+    return Given(settings, named, facts, f"parameters of {notebook}")
 
 
 @dataclass(frozen=True)
@@ -41,7 +103,7 @@ class Lesson:
 def play(scenario: str = "rate-limited") -> Lesson:
     """Play a scenario and triage it; the token and the URLs of the environment are never used.
 
-    The incident is written to the outputs of the settings, marked as a drill. Raises ScenarioError for an unknown name.
+    The incident is written to outputs/drills. Raises ScenarioError for an unknown name.
     """
     played = find_scenario(scenario)
     with serve(played) as loopback:
@@ -55,64 +117,114 @@ def score_table(lesson: Lesson) -> View:
     return table(("Field", "Found", "Truth", "Compared"), rows, f"The truth of this drill: {lesson.story}")
 
 
-def open_triage(incident_id: str = "", title: str = "", scenario: str = "rate-limited", run: str = "") -> Triage:
-    """Show an incident's evidence, else ask the world, else (no token) play a drill.
+def open_triage(given: Given, run: str = "", scenario: str = "rate-limited") -> Triage:
+    """Show an incident's evidence, else ask Intercom; a drill is played where no incident is named and no token set.
 
-    Raises IncidentIdError, EvidenceError or ScenarioError; a failing check is a result, never an error.
+    Raises IncidentError, EvidenceError or ScenarioError; a failing check is a result, never an error.
     """
-    incident_id, title, run = map(str, (incident_id, title, run))  # papermill's -p makes a number of 123
-    settings = load_settings()
-    if incident_id and has_evidence(settings.outputs, incident_id):
-        _say(f"Shown from the evidence of {incident_id}; the world was not asked again.")
-        return load_triage(settings, incident_id, run)
-    if settings.token is not None:
-        _say(f"Asked {settings.base_url} just now.")
-        return run_triage(settings, incident_id, title)
+    settings, facts = given.settings, given.facts
+    if given.incident_id and has_evidence(settings.outputs, given.incident_id):
+        given.store()
+        _say(f"Shown from the evidence of {given.incident_id}; nothing was asked again.")
+        return load_triage(settings, given.incident_id, run)
+    if given.incident_id or settings.token is not None:
+        triage = run_triage(settings, given.incident_id, facts=facts, origin=given.origin)
+        left = [check.observed for check in triage.checks if check.skipped]
+        _say(f"Asked {settings.base_url} just now." if not left else f"The API could not be asked. {left[0]}")
+        return triage
     played = find_scenario(scenario)
     loopback = _PLAYING.enter_context(serve(played))
     _say(
-        f"INTERCOM_ACCESS_TOKEN is not set, so this is a DRILL ({played.name}) against a loopback Intercom on this "
-        "machine. Export the token to ask the real one."
+        f"INTERCOM_ACCESS_TOKEN is not set and no incident is named, so this is a DRILL ({played.name}) against a "
+        f"loopback Intercom on this machine, written to {DRILLS}/. Export the token to ask the real one."
     )
-    return run_triage(loopback.settings(outputs=settings.outputs), incident_id, title, drill=played.name)
+    return run_triage(loopback.settings(outputs=settings.outputs), drill=played.name)
+
+
+@dataclass(frozen=True)
+class Log:
+    """A request log, or that there is none: what the cells of 02 show."""
+
+    study: "Study | None"
+    settings: Settings
+    incident_id: str
+
+    def show(self, draw: "Callable[[Study], T]") -> "T | View":
+        """Return what draws the log, or that there is none to draw."""
+        return message(f"Unknown: {NO_LOG}.") if self.study is None else draw(self.study)
+
+    @property
+    def bottom_line(self) -> View:
+        """The findings; without a log, what the checks tell."""
+        if self.study is None:
+            said = message(f"Only the checks can tell: {NO_LOG}.")
+            if not has_evidence(self.settings.outputs, self.incident_id):
+                return said
+            triage = load_triage(self.settings, self.incident_id)
+            return stacked(said, verdict_card(triage.decision, triage.facts))
+        from intercom_kit.analyze.findings import findings_of
+        from intercom_kit.display.log_tables import findings_card
+
+        return findings_card(findings_of(self.study))
+
+    def deliveries(self, draw: "Callable[[WebhookStudy], Chart]") -> "Chart | View":
+        """Return what draws the deliveries of webhooks, or that there is no log of them."""
+        from intercom_kit.analyze.deliveries import FILE, load
+        from intercom_kit.analyze.webhooks import study_deliveries
+
+        evidence = IncidentFolder(self.settings.outputs, self.incident_id).evidence_path if self.incident_id else None
+        if evidence is None or not (evidence / FILE).is_file():
+            return message("There is no log of deliveries in the evidence.")
+        return draw(study_deliveries(load(evidence)))
+
+    @property
+    def written(self) -> View:
+        """What lies in the incident's evidence, or that nothing was written."""
+        if not self.incident_id:
+            return message("Nothing was written: no incident was named.")
+        return written(IncidentFolder(self.settings.outputs, self.incident_id))
 
 
 def open_log(
-    incident_id: str = "",
+    given: Given,
     requests: str = "",
     since: str = "",
     until: str = "",
     scenario: str = "rate-limited",
-    *,
     pressure: float = 0.0,
     slo: float = 0.0,
     bucket_rate: float = 0.0,
-) -> "Study":
-    """Look at a request log: the one given, else an incident's, else (no incident named) a drill's.
+) -> Log:
+    """Look at a request log: the one given, else the incident's, and a drill's where no incident is named.
 
     requests: a file, a folder or a glob. pressure, slo, bucket_rate: see Study; 0 takes the default.
-    Raises RequestLogError, EvidenceError, IncidentIdError or ScenarioError.
+    Raises RequestLogError, EvidenceError, IncidentError or ScenarioError.
     """
     from intercom_kit.analyze.burn import SLO
     from intercom_kit.analyze.ratelimit import PRESSURE
     from intercom_kit.analyze.study import study
-    from intercom_kit.incident.log import open_study
+    from intercom_kit.incident.log import has_log, open_study
 
+    settings, incident_id = given.settings, given.incident_id
     pressure, slo, rate = pressure or PRESSURE, slo or SLO, bucket_rate or None
-    if requests or incident_id:
-        _say(f"Shown from {requests or f'the evidence of {incident_id}'}.")
-        return open_study(
-            load_settings(),
-            incident_id,
-            [requests] if requests else [],
-            since=since,
-            until=until,
-            pressure=pressure,
-            slo=slo,
-            bucket_rate=rate,
-        )
-    _say(f"Neither an incident nor a request log is given, so this is a DRILL: made-up traffic of {scenario}.")
-    return study(_made_up(scenario), since=since, until=until, pressure=pressure, slo=slo, bucket_rate=rate)
+    if not (requests or incident_id):
+        _say(f"Neither an incident nor a request log is given, so this is a DRILL: made-up traffic of {scenario}.")
+        made_up = _made_up(scenario)
+        seen = study(made_up, since=since, until=until, pressure=pressure, slo=slo, bucket_rate=rate)
+        return Log(seen, settings, "")
+    if incident_id and not requests:
+        given.store()
+        if not has_log(IncidentFolder(settings.outputs, incident_id)):
+            _say(f"{incident_id}: {NO_LOG}, and its evidence holds none.")
+            return Log(None, settings, incident_id)
+    _say(f"Shown from {requests or f'the evidence of {incident_id}'}.")
+    logs = [requests] if requests else []
+    seen = open_study(
+        settings, incident_id, logs, since=since, until=until, pressure=pressure, slo=slo, bucket_rate=rate
+    )
+    if incident_id and requests:
+        given.store()
+    return Log(seen, settings, incident_id)
 
 
 def _made_up(scenario: str) -> "Rollup":
@@ -123,29 +235,23 @@ def _made_up(scenario: str) -> "Rollup":
         return make_rollup([path])
 
 
-def written_log(incident_id: str) -> View:
-    """Return what lies in the incident's evidence, or that nothing was written."""
-    if not incident_id:
-        return message("Nothing was written: no incident was named.")
-    return written(IncidentFolder(load_settings().outputs, incident_id))
-
-
-def open_postmortem(incident_id: str = "", templates: str = "", scenario: str = "rate-limited") -> "Postmortem":
-    """Open an incident's postmortem, or, where none is named, that of a night that is played now.
+def open_postmortem(given: Given, templates: str = "", scenario: str = "rate-limited") -> "Postmortem":
+    """Open an incident's postmortem, or, where none is named, that of a simulated incident.
 
     templates: a team's own folder of templates. Raises IncidentError, EvidenceError, InputError or ScenarioError.
     """
     from intercom_kit.drill.night import play_night
     from intercom_kit.postmortem import document as postmortem
 
-    settings = load_settings()
-    if incident_id:
-        _say(f"Shown from the evidence of {incident_id}.")
-        return postmortem.open_postmortem(settings, incident_id, templates)
+    settings = given.settings
+    if given.incident_id:
+        given.store()
+        _say(f"Shown from the evidence of {given.incident_id}, and from what people declared.")
+        return postmortem.open_postmortem(settings, given.incident_id, templates)
     played = play_night(settings, scenario)
     _say(
-        f"No incident is named, so this is a DRILL: a night of {scenario}, played now in virtual time. "
-        f"Its evidence lies in {played.folder.incident_id}."
+        f"No incident is named, so this is a DRILL: a simulated incident, {scenario}, played now in virtual time. "
+        f"Its evidence lies in {DRILLS}/{played.folder.incident_id}."
     )
     return postmortem.open_postmortem(settings, played.folder.incident_id, templates)
 

@@ -27,7 +27,7 @@ ANALYSIS_IMPORTS = (
     "intercom_kit.display.charts_log",
     "intercom_kit.display.panel",
     "intercom_kit.incident.log",
-    "intercom_kit.incident.webhooks",
+    "intercom_kit.display.log_tables",
     "intercom_kit.postmortem.document",
 )
 

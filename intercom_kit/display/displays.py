@@ -107,7 +107,7 @@ def _facts(facts: "IncidentFacts") -> "View":
 
 
 def _findings(found: "Findings") -> "View":
-    from intercom_kit.incident.log import findings_card
+    from intercom_kit.display.log_tables import findings_card
 
     return findings_card(found)
 

@@ -58,7 +58,7 @@ class _Run:
 
 
 def play_night(settings: Settings, scenario: str, incident_id: str = "", *, with_log: bool = True) -> Night:
-    """Play a scenario, as if it had ended a while ago, and return the incident that it left in settings.outputs.
+    """Play a scenario, as if it had ended a while ago, and return the incident that it left in outputs/drills.
 
     with_log: also generate the traffic of those hours, and keep its rollup in the evidence; deliveries of webhooks too,
     where they are delayed.
@@ -70,7 +70,8 @@ def play_night(settings: Settings, scenario: str, incident_id: str = "", *, with
         runs = [_run(loopback, settings, at_s) for at_s in _moments(played)]
     truth = truth_at(played, played.default_at_s)
     triaged = onset + timedelta(seconds=played.default_at_s)
-    folder = IncidentFolder(settings.outputs, incident_id or new_incident_id(triaged, truth.cause, settings.outputs))
+    made = incident_id or new_incident_id(triaged, truth.cause, settings.outputs)
+    folder = IncidentFolder(settings.outputs, made, drill=True)
     folder.create()
     folder.write_facts(_facts(folder.incident_id, played, triaged))
     for run in runs:

@@ -11,7 +11,7 @@ from typing import Any
 
 from intercom_kit.collect.impact import conversations_query
 from intercom_kit.incident.evidence import Evidence
-from intercom_kit.incident.lifecycle import DECLARED, TimelineEntry
+from intercom_kit.incident.lifecycle import DECLARED, TimelineEntry, is_declared
 from intercom_kit.records import Figure, Onset
 from intercom_kit.text import duration
 
@@ -149,13 +149,11 @@ def _bound(seen: Evidence, name: str, bound: Onset | None, found: Onset | None, 
     cites: tuple[str, ...] = ()
     after = f"after {_utc(bound.after)} and " if bound.after else "at an unknown time, "
     if bound.signal == DECLARED:
-        query = _origin(seen, "started_at" if name == "onset" else "ended_at")
-        after, beside = "", " (declared)"
-    elif name == "recovery" and bound != found and found is None:
-        beside = " (declared: the resolution that was noted)"
-    if found and found.by != bound.by:
-        beside = f" (declared; the evidence shows {_utc(found.by)}, by {found.signal})"
-        cites = found.sources
+        query, after = _origin(seen, "started_at" if name == "onset" else "ended_at"), ""
+    if is_declared(bound):
+        beside = " (declared)" if bound.signal == DECLARED else f" (declared: {bound.signal})"
+    if is_declared(bound) and found and found.by != bound.by:
+        beside, cites = f"{beside[:-1]}; {found.signal} shows {_utc(found.by)})", found.sources
     shown = f"{after}by {_utc(bound.by)} UTC" if after else f"{_utc(bound.by)} UTC"
     sources = tuple(dict.fromkeys((*bound.sources, *cites)))
     return _figure(name, value=bound.by.isoformat(), shown=f"{shown}{beside}", query=query, sources=sources)
@@ -170,7 +168,8 @@ def _duration(onset: Onset | None, recovery: Onset | None, ongoing: str) -> Figu
     most = duration((recovery.by - onset.after).total_seconds()) if onset.after else "an unknown time"
     bounds = f" (at least {duration(least)}, at most {most})" if duration(least) != most else ""
     sources = (*onset.sources, *recovery.sources)
-    shown = f"{duration(seconds, long=True)}{bounds}"
+    label = " (declared)" if is_declared(onset) or is_declared(recovery) else ""
+    shown = f"{duration(seconds, long=True)}{label}{bounds}"
     return _figure("duration", value=round(seconds), shown=shown, query=query, sources=sources)
 
 

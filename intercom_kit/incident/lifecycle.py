@@ -13,7 +13,7 @@ from itertools import pairwise
 from intercom_kit.records import Correction, Event, EventKind, IncidentFacts, Onset, Recovery, Run, Span, VendorIncident
 
 LEEWAY = timedelta(minutes=30)  # an alert so long before the onset was evident may have seen it come
-DECLARED = "what was declared"
+DECLARED, NOTED = "what was declared", "the resolution that was noted"
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,11 @@ def timeline_entries(events: Iterable[Event], corrections: Iterable[Correction] 
             fields = (at or event.at, event.kind, text or event.text, event.by, event.cites, reason, event.imported)
             shown.append(TimelineEntry(event.evidence_id, *fields))
     return tuple(sorted(shown, key=lambda one: (one.at, one.id)))
+
+
+def is_declared(bound: Onset | None) -> bool:
+    """Whether an onset or a recovery is what people said, and not what was computed."""
+    return bound is not None and bound.signal in (DECLARED, NOTED)
 
 
 def worst_of(runs: Sequence[Run]) -> Run | None:
@@ -183,8 +188,7 @@ def _noted_end(
     if onset is None or resolution is None or (found and found.by <= resolution.at):
         return found
     after, known = _last_bad([run for run in runs if run.at <= resolution.at], onset)
-    signal = "the resolution that was noted"
-    return Onset(after=min(after, resolution.at), by=resolution.at, signal=signal, sources=(*known, resolution.id))
+    return Onset(after=min(after, resolution.at), by=resolution.at, signal=NOTED, sources=(*known, resolution.id))
 
 
 def _last_bad(runs: Sequence[Run], onset: Onset) -> tuple[datetime, tuple[str, ...]]:

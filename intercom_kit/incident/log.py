@@ -4,26 +4,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-from markupsafe import Markup
-
 from intercom_kit.analyze.burn import SLO
 from intercom_kit.analyze.figures import ROLLUP
-from intercom_kit.analyze.findings import Findings
 from intercom_kit.analyze.kept import stored_study
 from intercom_kit.analyze.ratelimit import PRESSURE
 from intercom_kit.analyze.read import Options
 from intercom_kit.analyze.rollup import Rollup, load, make_remote_rollup, make_rollup, save
 from intercom_kit.analyze.study import Moment, Study, moment, study
 from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.display.tables import View, table
 from intercom_kit.errors import EvidenceError
 from intercom_kit.records import IncidentFacts
 from intercom_kit.settings import Settings
-from intercom_kit.text import milliseconds, share
 from intercom_kit.transports.recorder import kept_salt
-
-METRIC_WORDS = {"error_share": "share of calls that failed", "p50_ms": "p50", "p95_ms": "p95", "p99_ms": "p99"}
 
 
 def open_study(
@@ -100,46 +92,3 @@ def keep(rollup: Rollup, folder: IncidentFolder) -> None:
     making = place.with_name(f".{place.name}.making")  # a kill while it is written leaves no half rollup
     save(rollup, making)
     making.rename(place)
-
-
-def findings_card(found: Findings) -> View:
-    """Return the bottom line, then the other readings."""
-    lines = (*found.readings[1:], *found.rows.words)
-    rest = Markup("").join(Markup("<li>{}</li>").format(line) for line in lines)
-    first = " ".join(filter(None, (found.rows.warning, found.bottom_line)))
-    card = Markup('<div class="ik-card"><p class="ik-line"><strong>{}</strong></p><ul>{}</ul></div>')
-    return View(card.format(first, rest), "\n".join((first, *lines)))
-
-
-def comparison_table(seen: Study) -> View:
-    """Return what the incident changed: before and after the onset, with the interval of the change."""
-    frame = seen.comparison
-    if frame is None:
-        return table(("Metric",), (), "Nothing to compare: no incident was found")
-    rows = [
-        (METRIC_WORDS[metric], _value(metric, before), _value(metric, during), _band(metric, low, high))
-        for metric, before, during, low, high in frame.itertuples(index=False, name=None)
-    ]
-    headers = ("Metric", "Before the onset", "During the incident", "Change, 95 % interval")
-    return table(headers, rows, "What the incident changed, over all calls")
-
-
-def _value(metric: str, value: float) -> str | None:
-    if pd.isna(value):
-        return None
-    return share(value) if metric == "error_share" else milliseconds(value)
-
-
-def _band(metric: str, low: float, high: float) -> str:
-    if pd.isna(low):
-        return "unknown: fewer than five minutes on a side"
-    return " to ".join(f"{'−' if change < 0 else '+'}{_value(metric, abs(change))}" for change in (low, high))  # noqa: RUF001 - a minus
-
-
-def routes_table(seen: Study) -> View:
-    """Return the latency of each route, the slowest first."""
-    rows = [
-        (route, f"{requests:,}", *map(milliseconds, durations), f"{unanswered:,}")
-        for route, requests, *durations, unanswered in seen.percentiles_by_route.itertuples(index=False, name=None)
-    ]
-    return table(("Route", "Calls", "p50", "p95", "p99", "No answer"), rows, "Latency by route, the slowest first")

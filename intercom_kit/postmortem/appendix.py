@@ -7,6 +7,7 @@ from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
 from intercom_kit.incident.evidence_index import MANIFEST_COMMAND, Entry, FileRecord, manifest_id
+from intercom_kit.incident.lifecycle import is_declared
 from intercom_kit.postmortem.markdown import Md, anchor, cite, code, md, table, visible
 from intercom_kit.records import CHECK_LABELS, CheckRecord, Event, Figure
 
@@ -25,6 +26,7 @@ def context(case: "Incident") -> dict[str, object]:
     cited = case.index.cited(_cited(case))
     return {
         "show": show,
+        "contradictions": case.contradictions,
         "missing": lambda field, hint="", sign="=": _missing(case, field, hint, sign),
         "paragraphs": paragraphs,
         "utc": lambda moment: f"{moment:%Y-%m-%d %H:%M:%S}",
@@ -127,7 +129,8 @@ def _date(case: "Incident") -> str:
     if recovery is None:
         return f"{start} - unknown: {case.figures['recovery'].unknown}"
     same_day = onset.by.date() == recovery.by.date()
-    return f"{start} - {recovery.by:{'%H:%M' if same_day else '%Y-%m-%d %H:%M'}} UTC"
+    label = " (declared)" if is_declared(onset) or is_declared(recovery) else ""
+    return f"{start} - {recovery.by:{'%H:%M' if same_day else '%Y-%m-%d %H:%M'}} UTC{label}"
 
 
 def _one_day(case: "Incident") -> str:

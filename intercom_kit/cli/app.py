@@ -96,11 +96,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 
 def complete_incident(incomplete: str) -> list[str]:
     """Return the incidents in outputs whose ids begin so, for the shell's completion."""
+    from intercom_kit.collect.incident_folder import LATEST, incident_ids
+
     try:
-        folders = sorted(load_settings().outputs.glob("*/incident.json"))
+        known = [*incident_ids(load_settings().outputs), LATEST]
     except (KitError, OSError):
         return []
-    return [path.parent.name for path in folders if path.parent.name.startswith(incomplete)]
+    return [one for one in known if one.startswith(incomplete)]
 
 
 def complete_scenario(incomplete: str) -> list[str]:

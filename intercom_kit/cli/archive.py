@@ -139,15 +139,14 @@ def purge(
 
 
 def _folders(incident_id: str) -> "list[IncidentFolder]":
-    from intercom_kit.collect.incident_folder import IncidentFolder
+    from intercom_kit.collect.incident_folder import IncidentFolder, incident_ids
 
     outputs = load_settings().outputs
     if incident_id:
         folder = IncidentFolder(outputs, incident_id)
         folder.require()
         return [folder]
-    names = sorted(path.name for path in outputs.iterdir() if path.is_dir()) if outputs.is_dir() else []
-    folders = [IncidentFolder(outputs, name) for name in names if not name.startswith(".")]
+    folders = [IncidentFolder(outputs, name) for name in incident_ids(outputs)]
     return [folder for folder in folders if folder.facts_path.exists()]
 
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from intercom_kit.analyze.findings import Findings
     from intercom_kit.analyze.study import Study
     from intercom_kit.display.tables import View
-    from intercom_kit.incident.triage import Triage
     from intercom_kit.records import CheckRecord, Decision, Event, IncidentFacts
 
 _KIT = __name__.partition(".")[0]
@@ -93,7 +92,7 @@ def _decision(decision: "Decision") -> "View":
     return stacked(verdict_card(decision), reasons_table(decision), actions_list(decision.actions))
 
 
-def _triage(triage: "Triage") -> "View":
+def _triage(triage: Any) -> "View":  # noqa: ANN401 - a Triage, which lies above
     from intercom_kit.display.tables import actions_list, checks_table, stacked, verdict_card
 
     card = verdict_card(triage.decision, triage.facts)

@@ -67,7 +67,7 @@ def test_on_a_fresh_machine_it_plays_a_drill_and_says_so(tmp_path: Path) -> None
         re.search(r'<img src="data:image/svg\+xml;base64,\S+" alt="[^"]+">', cells[n]) for n in ("timeline", "impact")
     )
     assert "DRAFT: " in cells["rules"]
-    (incident,) = [path for path in (tmp_path / "outputs").iterdir() if path.is_dir()]
+    (incident,) = [path for path in (tmp_path / "outputs" / "drills").iterdir() if path.is_dir()]
     assert (incident / "postmortem.md").read_text().startswith("# Incident: Intercom app rate limit")
     assert str(tmp_path) not in (tmp_path / "out.ipynb").read_text()
 
@@ -138,7 +138,7 @@ def test_it_is_committed_clean_and_only_asks_and_shows() -> None:
         if cell["cell_type"] == "code":
             tree = ast.parse("".join(cell["source"]))
             banned = (ast.FunctionDef, ast.ClassDef, ast.For, ast.While, ast.If, ast.comprehension, ast.Lambda)
-            assert len(cell["source"]) <= 4
+            assert len(cell["source"]) <= 4 or cell["id"] == "parameters"
             assert not any(isinstance(node, banned) for node in ast.walk(tree))
     parameters = next(cell for cell in cells if cell["id"] == "parameters")
     assert parameters["metadata"]["tags"] == ["parameters"]

@@ -58,18 +58,6 @@ def test_the_start_takes_another_drill(scenario: str, tmp_path: Path) -> None:
     assert "DIFFERS" not in shown(cells)
 
 
-def test_a_title_is_taken_as_it_is(tmp_path: Path) -> None:
-    """`-r` hands over text that looks like a number as the text it is."""
-    papermill(NOTEBOOKS[1], tmp_path, "-r", "title", "00123", "-p", "incident_id", "INC-1")
-    assert json.loads((tmp_path / "outputs" / "INC-1" / "incident.json").read_text())["title"] == "00123"
-
-
-def test_a_number_is_an_id_and_a_title_too(tmp_path: Path) -> None:
-    """`-p` makes a number of what looks like one, and the notebook a text again."""
-    papermill(NOTEBOOKS[1], tmp_path, "-p", "title", "7", "-p", "incident_id", "2026")
-    assert json.loads((tmp_path / "outputs" / "2026" / "incident.json").read_text())["title"] == "7"
-
-
 def test_an_unknown_drill_is_an_error(tmp_path: Path) -> None:
     """The command fails, and the message names the way on."""
     with pytest.raises(AssertionError, match="ScenarioError"):

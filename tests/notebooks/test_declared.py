@@ -1,0 +1,131 @@
+"""An incident as people give it: parameters of the notebooks, run by plain papermill in an empty folder."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from intercom_kit.errors import ParameterError
+from intercom_kit.notebook import check_parameters
+from tests.conftest import Play
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+NAMES = ("01-triage", "02-rate-limit-and-latency", "03-postmortem")
+GIVEN = {
+    "incident_id": "INC-2042",
+    "title": "Contacts failed to sync",
+    "severity": "P2",
+    "started_at": "2026-11-20T09:00Z",
+    "ended_at": "2026-11-20 11:30 Europe/Berlin",
+    "commander": "mia",
+    "request_ids": "b2i3mhcboc6pcbe33q80",
+}
+Papermill = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def papermill(tmp_path: Path, play: Play) -> Papermill:
+    """Return a function that runs a notebook by papermill into the incident's folder, with no token.
+
+    What is asked without one is a loopback Intercom's.
+    """
+    loopback = play("healthy").environment
+    own = {name: value for name, value in os.environ.items() if not name.startswith("INTERCOM_")}
+    environment = own | {name: value for name, value in loopback.items() if "TOKEN" not in name}
+    (tmp_path / "outputs" / "INC-2042").mkdir(parents=True)
+
+    def run(name: str, *words: str, **parameters: str) -> subprocess.CompletedProcess[str]:
+        given = [word for key, value in parameters.items() for word in ("-p", key, value)]
+        target = f"outputs/INC-2042/{name}.ipynb"
+        command = [sys.executable, "-m", "papermill", "--no-progress-bar", str(NOTEBOOKS / f"{name}.ipynb"), target]
+        return subprocess.run(
+            [*command, *given, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+def shown(path: Path) -> str:
+    """All that a notebook's cells show, as one text."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return json.dumps([cell.get("outputs") for cell in cells], ensure_ascii=False)
+
+
+def test_a_postmortem_is_written_from_parameters_alone(papermill: Papermill, tmp_path: Path) -> None:
+    """With no triage, no log and no token, its head says what was given, labelled, and everything else why not."""
+    done = papermill("03-postmortem", **GIVEN)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "outputs" / "INC-2042"
+    text = (folder / "postmortem.md").read_text(encoding="utf-8")
+    head = dict(line.strip("*\\").split(":** ", 1) for line in text.splitlines() if line.startswith("**"))
+    assert head["Title"] == "Contacts failed to sync"
+    assert head["Date"].startswith("2026-11-20 09:00 - 10:30 UTC (declared)")
+    assert head["Duration"].startswith("1 hour 30 minutes (declared)")
+    assert head["Severity"].startswith("P2 (declared)")
+    assert head["Intercom request_ids"].startswith("b2i3mhcboc6pcbe33q80 (declared)")
+    assert head["Commander"] == "mia"
+    assert "Calls that failed: unknown: no request log" in text
+    assert "Detection gap, from onset to the first alert: unknown: no alert was noted" in text
+    facts = json.loads((folder / "incident.json").read_text(encoding="utf-8"))
+    assert (facts["drill"], facts["state"]) == (None, "resolved")
+    assert set(facts["origins"].values()) == {"parameters of 03-postmortem"}
+    assert (folder / "messages" / "internal-update.txt").read_text().startswith("[P2] INCIDENT")
+
+
+@pytest.mark.slow
+def test_the_chain_runs_without_a_log_and_a_token(papermill: Papermill, tmp_path: Path) -> None:
+    """01, 02 and 03 run to their ends on a named incident of the past, which is never a drill and never none."""
+    span = {name: GIVEN[name] for name in ("incident_id", "started_at", "ended_at")}
+    for name in NAMES:
+        done = papermill(name, **(span if name.startswith("02") else GIVEN))
+        assert done.returncode == 0, done.stderr
+    pages = {name: shown(tmp_path / "outputs" / "INC-2042" / f"{name}.ipynb") for name in NAMES}
+    assert "The API could not be asked. Not asked: INTERCOM_ACCESS_TOKEN is not set." in pages[NAMES[0]]
+    assert "no request log was given" in pages[NAMES[1]]
+    assert all("DRILL" not in page and "NO INCIDENT" not in page for page in pages.values())
+    assert [path.name for path in (tmp_path / "outputs").glob("[!.]*")] == ["INC-2042"]
+    assert "P2" in pages[NAMES[0]]
+
+
+def test_a_wrong_parameter_stops_the_run(papermill: Papermill, tmp_path: Path) -> None:
+    """The message names the parameter and what to write; nothing was asked, and nothing written."""
+    done = papermill("03-postmortem", incident_id="INC-2042", started_at="yesterday")
+    assert done.returncode == 1
+    assert "Parameter 'started_at': 'yesterday' has no date" in done.stderr
+    assert not (tmp_path / "outputs" / "INC-2042" / "incident.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"severity": 7}, "'severity' must be text, but int was given"),
+        ({"severity": "P9"}, "'severity': severity is refused: it is one of P1, P2"),
+        ({"ended_at": "9999-01-01T00:00Z"}, "'ended_at': 9999-01-01 00:00 UTC cannot be the time"),
+        ({"started_at": "2026-11-20T09:00Z", "ended_at": "2026-11-20T08:00Z"}, "'ended_at': It would end at"),
+        ({"request_ids": "id!"}, "'request_ids': 'id!' is no request id"),
+        ({"incident_id": 2042}, "'incident_id' must be text"),
+        ({"templates": True}, "'templates' must be text"),
+        ({"incident_id": "", "title": "x"}, "'title' tells of an incident. Name it"),
+    ],
+    ids=["number", "severity", "observation", "order", "request id", "id", "another", "no incident"],
+)
+def test_each_parameter_is_checked_by_its_name(given: dict[str, object], says: str) -> None:
+    """Another type, a value that cannot be read and a fact of no incident are refused before anything runs."""
+    incident_id, *others = ({"incident_id": "INC-2042"} | given).values()
+    names = [name for name in given if name != "incident_id"]
+    with pytest.raises(ParameterError, match=re.escape(f"Parameter {says}")):
+        check_parameters("03-postmortem", incident_id, **dict(zip(names, others, strict=True)))
+
+
+def test_an_incident_that_is_not_there_is_no_drill(papermill: Papermill, tmp_path: Path) -> None:
+    """An id alone, mistyped, is told with the one that is meant; no incident is made of it."""
+    papermill("03-postmortem", **GIVEN)
+    done = papermill("03-postmortem", incident_id="INC-2024")
+    assert done.returncode == 1
+    assert "There is no incident INC-2024. Is INC-2042 meant?" in done.stderr
+    assert not (tmp_path / "outputs" / "INC-2024").exists()

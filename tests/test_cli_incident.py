@@ -75,11 +75,11 @@ def test_the_token_in_a_note_is_scrubbed(kit: Kit, folder: IncidentFolder) -> No
     assert not [path for path in folder.path.rglob("*") if path.is_file() and b"plainword123" in path.read_bytes()]
 
 
-def test_a_note_to_no_incident_says_how_to_start_one(kit: Kit) -> None:
-    """A note on an unknown incident exits with 2 and names the command that makes one."""
+def test_a_note_to_no_incident_makes_none(kit: Kit) -> None:
+    """A note on an unknown incident exits with 2, and names no command that would make a duplicate."""
     result = kit("note", "INC-9", "x")
     assert result.returncode == 2
-    assert "intercom-kit triage --incident INC-9" in result.stderr
+    assert "There is no incident INC-9" in result.stderr
 
 
 def test_set_and_lint_lead_to_a_clean_postmortem(kit: Kit, folder: IncidentFolder) -> None:

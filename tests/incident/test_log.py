@@ -89,8 +89,9 @@ def test_the_views_show_the_bottom_line_the_change_and_the_routes(settings: Sett
     seen = open_study(settings, requests=[log_file])
     found = findings_of(seen)
     card = findings_card(found)
-    assert repr(card).splitlines() == list(found.readings)
-    assert card._repr_html_().count("<li>") == len(found.readings) - 1
+    lines = [*found.readings, *found.rows.words]
+    assert repr(card).splitlines() == lines
+    assert card._repr_html_().count("<li>") == len(lines) - 1
     assert "share of calls that failed" in repr(comparison_table(seen))
     rows = repr(routes_table(seen)).splitlines()[2:]
     assert len(rows) == len(found.latency.by_route)

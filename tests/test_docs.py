@@ -1,4 +1,4 @@
-"""README tells the truth: its settings are those of the code, and its commands run."""
+"""README and docs tell the truth: their settings are those of the code, and their commands run."""
 
 import os
 import re
@@ -21,8 +21,9 @@ from intercom_kit.settings import Settings, load_settings
 from tests.conftest import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+PAGES = (ROOT / "README.md", *sorted(path for path in (ROOT / "docs").glob("*.md") if path.stem != "runbook"))
+TEXTS = {path.name: path.read_text(encoding="utf-8") for path in PAGES}  # the runbook's commands need an incident
+BLOCKS = [block for text in TEXTS.values() for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL)]
 LINES = [line for block in BLOCKS for line in block.splitlines()]
 COMMANDS = list(
     dict.fromkeys(re.sub(r"\s+# .*", "", line) for line in LINES if line.startswith(("intercom-kit", "papermill")))
@@ -68,8 +69,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, 
 
 
 def test_the_settings_table_is_that_of_the_code() -> None:
-    """README's table names every variable with its default, in the code's order."""
-    rows = re.findall(r"^\| `(INTERCOM_\w+)` \|.*\| (?:`([^`]*)`)? ?\|$", README, re.MULTILINE)
+    """The table names every variable with its default, in the code's order."""
+    rows = re.findall(r"^\| `(INTERCOM_\w+)` \|.*\| (?:`([^`]*)`)? ?\|$", TEXTS["settings.md"], re.MULTILINE)
     fields = [(field.alias, field.get_default(call_default_factory=True)) for field in Settings.model_fields.values()]
     assert [name for name, _ in rows] == [name for name, _ in fields]
     for (name, shown), (_, default) in zip(rows, fields, strict=True):
@@ -78,14 +79,26 @@ def test_the_settings_table_is_that_of_the_code() -> None:
         )
 
 
-def test_readme_is_found_to_have_commands() -> None:
+def test_links_between_the_pages_lead_somewhere() -> None:
+    """Every relative link and picture of a page names a file that is there."""
+    for path in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)\)", TEXTS[path.name]):
+            assert (path.parent / target).is_file(), f"{path.name}: {target}"
+
+
+def test_the_readme_is_short() -> None:
+    """What does not help a reader to start stands in docs/."""
+    assert len(TEXTS["README.md"].splitlines()) <= 160
+
+
+def test_the_pages_are_found_to_have_commands() -> None:
     """The test below does not pass because it looks at nothing."""
     assert len(COMMANDS) > 15
 
 
 @pytest.mark.parametrize("command", [marked(c) for c in COMMANDS if not any(word in c for word in ELSEWHERE)])
-def test_a_command_of_the_readme_runs(workplace: tuple[Path, dict[str, str]], command: str) -> None:
-    """A command as it stands in the README does its work: it ends with 0 or 1, and not with a complaint."""
+def test_a_command_of_the_pages_runs(workplace: tuple[Path, dict[str, str]], command: str) -> None:
+    """A command as it stands in README or docs does its work: it ends with 0 or 1, and not with a complaint."""
     folder, environment = workplace
     words = shlex.split(command.replace("summary=…", "summary=It was short."))
     environment = environment | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"}

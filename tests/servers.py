@@ -119,3 +119,13 @@ class Tunnel:
                 sink.sendall(data)
         with suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
+
+
+def in_turn(misbehave: Misbehave, *behaviours: Behaviour) -> Server:
+    """Serve the behaviours one after the other, the last one for ever."""
+    left = list(behaviours)
+
+    def next_one(connection: socket.socket, request: bytes) -> None:
+        (left.pop(0) if len(left) > 1 else left[0])(connection, request)
+
+    return misbehave(next_one)

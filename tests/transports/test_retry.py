@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -13,7 +12,7 @@ import pytest
 from intercom_kit.transports.fallback import FallbackTransport
 from intercom_kit.transports.retry import RESERVE, RetryTransport
 from intercom_kit.transports.store import Cache
-from tests.servers import Behaviour, Misbehave, Server, answer, hang, reset
+from tests.servers import Behaviour, Misbehave, Server, answer, hang, in_turn, reset
 
 PATH = "/contacts/63a07ddf05a32042dffac965"
 CONTACT = {"type": "contact", "id": "63a07ddf05a32042dffac965"}
@@ -26,16 +25,6 @@ FAILURES: dict[str, Behaviour] = {
     "reset": lambda connection, _: reset(connection),
     "timeout": hang,
 }
-
-
-def in_turn(misbehave: Misbehave, *behaviours: Behaviour) -> Server:
-    """Serve the behaviours one after the other, the last one for ever."""
-    left = list(behaviours)
-
-    def next_one(connection: socket.socket, request: bytes) -> None:
-        (left.pop(0) if len(left) > 1 else left[0])(connection, request)
-
-    return misbehave(next_one)
 
 
 def limited(**headers: str) -> Behaviour:

@@ -5,9 +5,11 @@ import gzip
 import json
 import logging
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -167,24 +169,121 @@ def test_what_is_gone_is_not_served_again(vendor: Vendor, status: str) -> None:
     assert (gone.status_code, after.status_code) == (int(status[:3]), 503)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        HTML,
-        "",
-        "[1]",
-        '{"type":"error.list","errors":[{"code":"x"}]}',
-        '{"type":"contact","name":"' + "x" * BODY_LIMIT + '"}',
-    ],
-    ids=["html", "empty", "a list", "an error", "too large"],
-)
-def test_only_a_good_answer_is_kept(vendor: Vendor, body: str) -> None:
-    """A 200 that is not a JSON object of the API, or is too large, passes as it is and is not kept."""
-    vendor.says(body)
+POISON: dict[str, object] = {
+    "a login page": HTML,
+    "nothing": "",
+    "a list": "[1]",
+    "an error list": {"type": "error.list", "errors": [{"code": "x"}]},
+    "an error": {"type": "error", "message": "x"} | {"id": CONTACT["id"]},
+    "too large": CONTACT | {"name": "x" * BODY_LIMIT},
+    "another object": CONTACT | {"id": "5ba682d23d7cf92bef87bfd4"},
+    "another type": CONTACT | {"type": "admin"},
+    "another program's": {"status": "ok", "id": CONTACT["id"]},
+    "nested too deep": "[" * 100_000,
+    "a long number": '{"type":"contact","id":' + "9" * 5000 + "}",
+}
+
+
+@pytest.mark.parametrize("poison", POISON)
+def test_only_what_was_asked_for_is_stored(vendor: Vendor, poison: str) -> None:
+    """A 200 that is not the object asked for passes as it is, is not stored, and leaves the entry of before."""
+    with client_of(vendor) as client, client_of(vendor) as other:
+        client.get(PATH)
+        vendor.says(POISON[poison])
+        answers = [client.get(PATH).text, other.get(PATH).text]
+        assert answers == [httpx.get(vendor.url + PATH).text] * 2
+        vendor.says("", "503 Service Unavailable")
+        assert client.get(PATH).json()["name"] == "Zoë"
+        assert other.get(PATH).status_code == 503
+
+
+def test_half_a_character_breaks_nothing(vendor: Vendor, tmp_path: Path) -> None:
+    """A lone surrogate, which JSON can hold and UTF-8 cannot, passes, is stored and is served."""
+    vendor.says(json.dumps(CONTACT | {"name": "Zo\ud83d"}))
+    with client_of(vendor, Cache(tmp_path / "cache.sqlite")) as client:
+        assert client.get(PATH).status_code == 200
+        vendor.says("", "503 Service Unavailable")
+        stale = client.get(PATH)
+    assert is_stale(stale)
+    assert stale.json()["name"] == "Zo\ud83d"
+
+
+@pytest.mark.parametrize("wait_for", ["whole", "stream"])
+def test_large_and_packed_answers_take_no_memory(vendor: Vendor, wait_for: str) -> None:
+    """An answer beyond the bound is passed on as it comes; one that grows when unpacked is not unpacked here."""
+    bomb = gzip.compress(b'{"type":"contact","id":"' + b"0" * 300_000_000 + b'"}')
+    large = json.dumps(CONTACT | {"name": "x" * 8_000_000})
+    vendor.says(bomb, content_encoding="gzip")
     with client_of(vendor) as client:
-        assert client.get(PATH).text == body
+        tracemalloc.start()
+        with client.stream("GET", PATH) as response:
+            assert b"".join(response.iter_raw()) == bomb
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+        tracemalloc.stop()
+        vendor.says(large)
+        if wait_for == "whole":
+            assert client.get(PATH).text == large
+        else:
+            with client.stream("GET", PATH) as response:
+                assert len(next(response.iter_raw())) > BODY_LIMIT
         vendor.says("", "503 Service Unavailable")
         assert client.get(PATH).status_code == 503
+
+
+def test_no_encoding_is_asked_for_that_cannot_be_bounded(vendor: Vendor) -> None:
+    """Of the client's encodings gzip and deflate stay, where it can undo others too."""
+    with client_of(vendor) as client:
+        client.get(PATH, headers={"Accept-Encoding": "gzip, deflate, br, zstd"})
+        client.get("/me", headers={"Accept-Encoding": "gzip, br"})
+    assert b"gzip, deflate\r\n" in vendor.asked[0]
+    assert b"gzip, br\r\n" in vendor.asked[1]
+
+
+def test_one_token_does_not_open_the_circuit_of_another(vendor: Vendor) -> None:
+    """When one app is limited, another one on the same cache and transport is still asked for."""
+    transport = FallbackTransport(breaker=Breaker(failures=2))
+    with httpx.Client(transport=transport, base_url=vendor.url) as client:
+        for token in ("one", "two"):
+            client.get(PATH, headers={"Authorization": f"Bearer {token}"})
+        vendor.says("", "429 Too Many Requests")
+        for _ in range(4):
+            client.get(PATH, headers={"Authorization": "Bearer one"})
+        vendor.says(CONTACT)
+        assert is_stale(client.get(PATH, headers={"Authorization": "Bearer one"}))
+        assert not is_stale(client.get(PATH, headers={"Authorization": "Bearer two"}))
+
+
+@pytest.mark.parametrize("lock", ["BEGIN IMMEDIATE", "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE"])
+def test_a_cache_locked_elsewhere_costs_nothing(vendor: Vendor, tmp_path: Path, lock: str) -> None:
+    """While another process holds the file, calls take no time for it; what was erased then is never served again."""
+    path = tmp_path / "cache.sqlite"
+    Cache(path).close()
+    holder = sqlite3.connect(path, isolation_level=None)
+    try:
+        holder.executescript(lock)
+        start = time.monotonic()
+        with client_of(vendor, Cache(path)) as client:
+            for _ in range(30):
+                assert client.get(PATH).json() == CONTACT
+            assert client.delete(PATH).status_code == 200
+        assert time.monotonic() - start < 10
+    finally:
+        holder.close()
+
+
+def test_what_was_erased_while_the_cache_was_locked_is_not_served(vendor: Vendor, tmp_path: Path) -> None:
+    """A removal that had to wait is made up for before anything is served."""
+    path = tmp_path / "cache.sqlite"
+    with client_of(vendor, Cache(path)) as client:
+        client.get(PATH)
+        holder = sqlite3.connect(path, isolation_level=None)
+        holder.executescript("BEGIN IMMEDIATE")
+        client.delete(PATH)
+        vendor.says("", "503 Service Unavailable")
+        assert client.get(PATH).status_code == 503
+        holder.close()
+        assert client.get(PATH).status_code == 503
+    assert len(Cache(path)) == 0
 
 
 def test_an_answer_grows_too_old(vendor: Vendor) -> None:

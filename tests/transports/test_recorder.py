@@ -239,6 +239,32 @@ def test_headers_that_are_no_numbers_or_ids_are_not_written(misbehave: Misbehave
     assert (row["route"], row["request_id"], row["ratelimit_limit"]) == ("/contacts/search", None, None)
 
 
+@pytest.mark.parametrize("where", ["request id", "code", "secret"])
+def test_a_reflected_token_is_not_written(misbehave: Misbehave, log: Path, where: str) -> None:
+    """What has the shape of a request id or of a code, and is the token or another secret, is left out."""
+    token = "canary" + "tokencanarytok"  # plainly fake
+    body = '{"errors":[{"code":"%s"}]}' % (token if where != "request id" else "x")
+    headers = {"x_request_id": token if where != "code" else "b2i3mhcboc6pcbe33q80"}
+    server = misbehave(answer(body, "401 Unauthorized", **headers))
+    secrets, sent = ([token], "other") if where == "secret" else ([], token)
+    transport = RecordingTransport(log, app="jo.doe@example.com", secrets=secrets)
+    with httpx.Client(transport=transport, headers={"Authorization": f"Bearer {sent}"}) as client:
+        client.get(f"{server.url}/me")
+    (row,) = _rows(log)
+    assert "canary" not in log.read_text()
+    assert row["app"] == "[e-mail]"
+    assert row["status_code"] == 401
+
+
+def test_negative_and_doubled_limits_are_recorded_as_what_they_mean(misbehave: Misbehave, log: Path) -> None:
+    """Remaining -3 is nothing left, and a header that a proxy doubled is read once."""
+    limits = {"x_ratelimit_limit": "167, 167", "x_ratelimit_remaining": "-3", "x_ratelimit_reset": "1800000000"}
+    with httpx.Client(transport=RecordingTransport(log)) as client:
+        client.get(misbehave(answer("{}", **limits)).url)
+    (row,) = _rows(log)
+    assert [row[f"ratelimit_{name}"] for name in ("limit", "remaining", "reset")] == [167, 0, 1_800_000_000]
+
+
 def _silent(request: httpx.Request) -> httpx.Response:
     del request
     return httpx.Response(200)

@@ -8,9 +8,11 @@ from email.utils import format_datetime
 
 import httpx
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from intercom_kit.transports.fallback import FallbackTransport
-from intercom_kit.transports.retry import RESERVE, RetryTransport
+from intercom_kit.transports.retry import RESERVE, RetryTransport, retry_after_s
 from intercom_kit.transports.store import Cache
 from tests.servers import Behaviour, Misbehave, Server, answer, hang, in_turn, reset
 
@@ -84,6 +86,27 @@ def test_retry_after_is_honoured(misbehave: Misbehave, status: str) -> None:
             assert client.get(PATH).status_code == 200
         assert len(slept) == 1
         assert 5 <= slept[0] <= 19.1
+
+
+@given(st.text(max_size=60) | st.sampled_from(["Wed, 21 Oct 9999 99:99:99 GMT", "Mon, 1 Jan 0001 00:00:00 +2359"]))
+@example("Fri, 31 Dec 9999 23:59:59 -2359")
+@example("Tue, 24 Nov 2026 12:00:00 +999999")
+def test_no_retry_after_raises(value: str) -> None:
+    """Whatever the header says, it is a number of seconds or nothing."""
+    after_s = retry_after_s(value)
+    assert after_s is None or after_s >= 0
+
+
+def test_a_retry_after_without_a_zone_is_in_gmt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A date is in GMT, whatever zone the machine is in."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    at = datetime.now(UTC) + timedelta(seconds=100)
+    for zone in ("GMT", "-0000", ""):
+        after_s = retry_after_s(f"{at:%a, %d %b %Y %H:%M:%S} {zone}".strip())
+        assert after_s == pytest.approx(100, abs=3)
+    monkeypatch.undo()
+    time.tzset()
 
 
 @pytest.mark.parametrize("header", [{"retry_after": "3600"}, {"x_ratelimit_reset": "99999999999"}])

@@ -292,6 +292,32 @@ def test_what_is_no_cache_is_refused_untouched(path: Path, content: bytes) -> No
         Cache(link)
 
 
+@pytest.mark.parametrize("kind", ["folder", "fifo", "device"])
+def test_what_is_no_file_is_refused_and_keeps_its_mode(path: Path, kind: str) -> None:
+    """A folder, a pipe or a device is refused by name, and nobody's mode is changed."""
+    path.parent.mkdir()
+    target = Path("/dev/null") if kind == "device" else path
+    if kind == "folder":
+        path.mkdir(mode=0o755)
+    elif kind == "fifo":
+        os.mkfifo(path, 0o644)
+    before = target.stat().st_mode
+    with pytest.raises(CacheError, match="no regular file"):
+        Cache(target)
+    assert target.stat().st_mode == before
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a file away")
+def test_somebody_elses_file_is_refused_and_keeps_its_mode(path: Path) -> None:
+    """A file of another user is not taken over."""
+    Cache(path).close()
+    os.chown(path, 12345, 12345)
+    path.chmod(0o644)
+    with pytest.raises(CacheError, match="somebody else"):
+        Cache(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     """Where the path cannot be used, the error names it and the next step."""
     (tmp_path / "file").touch()

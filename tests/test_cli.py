@@ -12,6 +12,7 @@ import pytest
 
 from intercom_kit.drill.scenarios import SCENARIOS
 from intercom_kit.drill.timeline import truth_at
+from intercom_kit.records import CHECK_NAMES
 from intercom_kit.settings import Settings
 from tests.conftest import PATIENCE_S, Kit, Play
 
@@ -26,6 +27,8 @@ TRIAGE_KEYS = [
     "respond_by",
     "path",
     "actions",
+    "notes",
+    "asked",
     "checks",
     "rate_limit",
 ]
@@ -50,7 +53,6 @@ def test_incident_exits_1_with_the_answer_first(kit: Kit, play: Play) -> None:
 @pytest.mark.parametrize(
     ("words", "env", "says"),
     [
-        (["triage"], {}, "INTERCOM_ACCESS_TOKEN is not set"),
         (["triage"], {"INTERCOM_REGION": "mars"}, "INTERCOM_REGION is refused: unknown region"),
         (["triage"], {"INTERCOM_BASE_URL": "http://api.intercom.io"}, "INTERCOM_BASE_URL is refused: plain http"),
         (["triage"], {"INTERCOM_STATUS_URL": "https://[x"}, "INTERCOM_STATUS_URL is refused"),
@@ -69,6 +71,22 @@ def test_what_cannot_run_exits_2_and_names_the_fix(kit: Kit, words: list[str], e
     assert "Traceback" not in result.stderr
 
 
+def test_without_a_token_the_partial_answer_is_shown(kit: Kit, play: Play) -> None:
+    """Status page, health and network are asked all the same, the API is said not to be, and the status is 2."""
+    result = kit("triage", "--no-report", env=play("healthy").environment | {"INTERCOM_ACCESS_TOKEN": ""})
+    assert result.returncode == 2
+    words = " ".join(result.stdout.split())
+    assert "Not asked: INTERCOM_ACCESS_TOKEN is not set" in words
+    assert "The status page reports nothing unresolved" in words
+
+
+def test_an_unknown_version_is_warned_of(kit: Kit, play: Play) -> None:
+    """A version that the kit does not know is sent as it is, with a warning, and the triage goes on."""
+    result = kit("triage", "--no-report", env=play("healthy").environment | {"INTERCOM_API_VERSION": "2.17"})
+    assert "INTERCOM_API_VERSION 2.17 is none that this kit knows" in result.stderr
+    assert "Intercom API" in result.stdout
+
+
 @pytest.mark.parametrize("words", [["triage"], ["triage", "--json"]])
 def test_a_verdict_that_cannot_be_archived_is_shown_all_the_same(
     kit: Kit, play: Play, tmp_path: Path, words: list[str]
@@ -77,7 +95,7 @@ def test_a_verdict_that_cannot_be_archived_is_shown_all_the_same(
     (tmp_path / "outputs").write_text("no folder")
     result = kit(*words, env=play("token-revoked").environment)
     assert result.returncode == 2
-    assert "token_invalid" in result.stdout
+    assert "token_invalid" in result.stdout or "our token is invalid" in result.stdout
     assert "This triage is not archived" in result.stderr
     assert "Set INTERCOM_KIT_OUTPUTS" in result.stderr
 
@@ -91,7 +109,7 @@ def test_json_is_one_object_of_the_documented_shape(kit: Kit, play: Play) -> Non
     assert shape["rate_limit"]["remaining"] == 0
     assert shape["rate_limit"]["used_share"] == 1.0
     assert {"name", "outcome", "observed", "http_status", "error_code", "request_id", "duration_ms", "phases",
-            "evidence"} == set(shape["checks"][0])  # fmt: skip
+            "samples", "samples_failed", "answered_by", "evidence"} == set(shape["checks"][0])  # fmt: skip
     assert all(set(step) == {"question", "answer", "evidence"} for step in shape["path"])
     assert all(set(action) == {"title", "steps", "commands"} for action in shape["actions"])
 
@@ -158,7 +176,7 @@ def test_a_known_incident_is_added_to(kit: Kit, play: Play, tmp_path: Path) -> N
     kit("triage", "--no-report", "-i", "INC-1", "--title", "Mine", env=environment)
     kit("triage", "--no-report", "-i", "INC-1", env=environment)
     folder = tmp_path / "outputs" / "INC-1"
-    assert len((folder / "evidence" / "checks.jsonl").read_text().splitlines()) == 10
+    assert len((folder / "evidence" / "checks.jsonl").read_text().splitlines()) == 2 * len(CHECK_NAMES)
     assert json.loads((folder / "incident.json").read_text())["title"] == "Mine"
 
 

@@ -61,7 +61,8 @@ def triage(
         past = same_before(settings, found.folder.incident_id, found.decision, found.checks)
         show_past(out, [(row.words, row.unfinished()) for row in past[:3]])
     complete = no_report or not _can_report() or _make_triage(settings, found)
-    raise typer.Exit(COULD_NOT if not complete else int(found.decision.verdict != "healthy"))
+    whole = complete and settings.token is not None  # without a token the API was not asked
+    raise typer.Exit(int(found.decision.verdict != "healthy") if whole else COULD_NOT)
 
 
 @app.command(rich_help_panel="In an incident")
@@ -227,9 +228,10 @@ def _ask(
 ) -> "Triage":
     from intercom_kit.collect.checks import start_checks
 
-    settings.require_token()
     if incident:
         check_incident_id(incident)
+    for warning in settings.warnings():
+        err.print(warning, soft_wrap=True)
     asked = start_checks(settings)
     # Imported while the world answers: what this needs, and what showing it will need.
     from intercom_kit.archive import index  # noqa: F401

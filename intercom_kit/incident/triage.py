@@ -75,18 +75,15 @@ def run_triage(
     asked: checks that `start_checks` has under way already. Without `incident_id` the triage joins an open incident
     (see open_alike) unless it is to be a `new` one, and else makes one, named for its time and cause. facts: what
     people declare (see collect.facts.declared), with its origin.
-    Raises SettingsError without a token, unless an incident is named: then what needs none is asked; IncidentIdError
-    for an id that is not a plain name, IncidentError where evidence of a drill and of the real API would be mixed, and
-    NotArchivedError, which holds the triage, when the archive cannot be written: a full disk must not keep the verdict
-    back.
+    Without a token what needs none is asked. Raises IncidentIdError for an id that is not a plain name, IncidentError
+    where evidence of a drill and of the real API would be mixed, and NotArchivedError, which holds the triage, when the
+    archive cannot be written: a full disk must not keep the verdict back.
     """
     title = settings.redactor.text(title, TITLE_LIMIT)
     given = dict(facts or {}) | ({"title": title} if title else {})
     known = IncidentFolder(settings.outputs, incident_id, drill=bool(drill)) if incident_id else None
     if known:
         _refuse_mixing(known, settings, drill)
-    else:
-        settings.require_token()
     checks = asked.result() if asked else run_checks(settings)
     decision = decide(checks, settings)
     try:
@@ -106,7 +103,10 @@ def run_triage(
 
 def _alone(outputs: Path) -> AbstractContextManager[None]:
     """Let one triage at a time look for an incident to join: of two at once, the second joins the first's."""
-    outputs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        outputs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return nullcontext()  # claim_incident says why
     return locked(FileLock(outputs / ".triage.lock", mode=0o600))
 
 

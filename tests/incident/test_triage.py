@@ -10,7 +10,7 @@ import pytest
 from intercom_kit.collect.checks import run_checks
 from intercom_kit.collect.facts import set_facts
 from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.errors import EvidenceError, IncidentError, IncidentIdError, SettingsError
+from intercom_kit.errors import EvidenceError, IncidentError, IncidentIdError
 from intercom_kit.incident.triage import NotArchivedError, has_evidence, load_triage, run_triage
 from intercom_kit.records import CHECK_NAMES, CheckRecord
 from intercom_kit.settings import load_settings
@@ -141,11 +141,12 @@ def test_a_title_holds_no_secret(play: Play, tmp_path: Path) -> None:
     assert triage.folder.facts().title == "[token] was revoked\ufffd\ufffd[2J"
 
 
-def test_nothing_is_written_without_a_token(tmp_path: Path) -> None:
-    """A triage that cannot run leaves no folder behind."""
-    with pytest.raises(SettingsError, match="INTERCOM_ACCESS_TOKEN"):
-        run_triage(load_settings(outputs=tmp_path / "outputs"))
-    assert not (tmp_path / "outputs").exists()
+def test_without_a_token_the_rest_is_asked_and_said(play: Play, tmp_path: Path) -> None:
+    """A triage without a token says that the API was not asked, and what page, health and network say is evidence."""
+    triage = run_triage(play("app-unhealthy").settings(outputs=tmp_path, token=None))
+    assert {check.name for check in triage.checks if check.skipped} == {"api", "search", "conversations"}
+    assert "the API could not be asked" in f"{triage.decision.summary} {triage.decision.notes}"
+    assert len(triage.folder.checks()) == len(CHECK_NAMES)
 
 
 @pytest.mark.parametrize("incident_id", ["../up", "a/b", ".hidden", "", "x" * 65, "nul\0", "INC 1"])

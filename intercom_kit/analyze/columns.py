@@ -73,6 +73,16 @@ _UNITS = {
     **dict.fromkeys(("ns", "nsec", "nano", "nanos", "nanoseconds"), "/ 1000000"),
 }
 _UNIT_WORDS = {"": "ms", "* 1000": "s", "/ 1000": "µs", "/ 1000000": "ns"}
+_TELLING = {
+    *" ".join(_NAMES.values()).split(),
+    *_DURATIONS,
+    "log",
+    "line",
+    "raw",
+    "payload",
+    "body",
+    "notification",
+} - {name for ours in ("request_id", "contact", "conversation") for name in _NAMES[ours].split()}
 _CONTAINER = re.compile(r"^(?:(?:span_|resource_)?attributes|resource|attrs|fields|labels|tags)_(?=.)")
 _MAPPING = re.compile(r"\s*([^\s*/'\";()][^*/'\";()]*?)\s*(?:([*/])\s*(\d+(?:\.\d+)?))?\s*")
 _PLAIN_PARTS = ("status_code", "path", "host", "method")  # told by the last part of a dotted name too: res.statusCode
@@ -217,6 +227,11 @@ def _normal(name: str) -> str:
     while (bare := _CONTAINER.sub("", normal)) != normal:
         normal = bare
     return normal
+
+
+def may_tell(name: str) -> bool:
+    """Whether the values of a column of this name may decide what it is, or hold the rest of a row as text."""
+    return bool({_normal(name), _normal(name.rpartition(".")[2])} & _TELLING)
 
 
 def _by_normal_name(found: Mapping[str, Column]) -> dict[str, list[Column]]:

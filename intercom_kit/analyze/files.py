@@ -106,7 +106,8 @@ def _remote(url: str, connection: "DuckDBPyConnection") -> list[File]:
     try:
         import fsspec
 
-        system = fsspec.filesystem(protocol)
+        system = fsspec.filesystem(protocol, skip_instance_cache=True)
+        system.default_block_size = 2**18  # of read-ahead: of Parquet only the columns that are needed are read
     except (ImportError, ValueError) as error:
         extra = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}.get(
             protocol, "fsspec aiohttp"
@@ -130,7 +131,8 @@ def _open(file: File) -> IO[bytes]:
         return Path(file.path).open("rb")
     import fsspec
 
-    return cast("IO[bytes]", fsspec.open(file.path, "rb").open())
+    system, path = fsspec.url_to_fs(file.path)
+    return cast("IO[bytes]", system.open(path, "rb", block_size=HEAD))
 
 
 def begin(file: File, connection: "DuckDBPyConnection", folder: Path, size: int = HEAD) -> File:

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from intercom_kit.analyze.columns import TIMED, Column, named, quoted
+from intercom_kit.analyze.columns import TIMED, Column, may_tell, named, quoted
 from intercom_kit.analyze.documents import ATTRIBUTES, SAMPLE, Layout, Tool, json_columns, json_layout
 from intercom_kit.analyze.files import LINES, File, NotALogError
 
@@ -136,7 +136,7 @@ def table_layout(connection: "DuckDBPyConnection", relation: str) -> Layout:
     for name, kind in zip(described.columns, described.types, strict=True):
         if name != "data" or "topic" not in described.columns:
             found |= _flat(name, named(name), kind)
-    texts = {name: column for name, column in found.items() if column.is_text and not _UNREAD.search(name)}
+    texts = {name: column for name, column in found.items() if column.is_text and may_tell(name)}
     if texts:
         listed = ", ".join(f"CAST({column.sql} AS VARCHAR)" for column in texts.values())
         rows = connection.execute(f"SELECT {listed} FROM {relation} LIMIT {SAMPLE}").fetchall()
@@ -145,9 +145,6 @@ def table_layout(connection: "DuckDBPyConnection", relation: str) -> Layout:
     return Layout(
         "Parquet", relation.replace(relation.partition("[")[2].partition("]")[0], "{files}"), found, is_text=False
     )
-
-
-_UNREAD = re.compile(r"(?i)request_?id|contact|conversation|body|trace|span_?id")
 
 
 def _flat(name: str, sql: str, kind: Any) -> _Found:  # noqa: ANN401 - a DuckDBPyType, annotated in part

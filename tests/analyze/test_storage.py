@@ -1,0 +1,84 @@
+"""Request logs in object storage: read through fsspec on a real S3 server, and of Parquet only what is needed."""
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import duckdb
+import pytest
+import s3fs.core
+from moto.server import ThreadedMotoServer
+
+from intercom_kit.analyze.read import Options
+from intercom_kit.analyze.rollup import make_rollup
+from intercom_kit.errors import RequestLogError
+
+ROWS = 40_000
+LOG = f"""SELECT to_timestamp(1795510800 + i / 20) AS timestamp, '/me' AS route, 'GET' AS method, 'crm' AS app,
+    CASE WHEN i % 50 = 0 THEN 503 ELSE 200 END AS status_code, 40.0 + i % 30 AS duration_ms,
+    list_reduce([md5((i * n)::VARCHAR) FOR n IN range(1, 17)], lambda a, b: a || b) AS trace_state
+    FROM range({ROWS}) AS calls(i)"""
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Path]:
+    """A bucket `logs` on a real S3 server on loopback, with the endpoint in the environment."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        boto3.client("s3").create_bucket(Bucket="logs")
+        yield Path("logs")
+    server.stop()
+
+
+@pytest.mark.usefixtures("bucket")
+def test_a_log_in_a_bucket_is_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A glob of Parquet and a folder of gzip files give the same as here; other columns are not fetched."""
+    path, text = tmp_path / "calls.parquet", tmp_path / "calls.csv.gz"
+    duckdb.execute(f"COPY ({LOG}) TO '{path}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20000)")
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(f"COPY (SELECT * EXCLUDE (trace_state) FROM '{path}' LIMIT 500) TO '{text}' (FORMAT csv)")
+    assert gzip.decompress(text.read_bytes()).startswith(b"timestamp,route")
+    client = boto3.client("s3")
+    client.upload_file(str(path), "logs", "2026/11/calls.parquet")
+    client.upload_file(str(text), "logs", "text/calls.csv.gz")
+    client.put_object(Bucket="logs", Key="text/notes.md", Body=b"# no log")
+    fetched = []
+    fetch = s3fs.core._fetch_range
+
+    def counting(fs: object, bucket: str, key: str, version: object, start: int, end: int, **more: object) -> bytes:
+        fetched.append(end - start)
+        part: bytes = fetch(fs, bucket, key, version, start, end, **more)
+        return part
+
+    monkeypatch.setattr(s3fs.core, "_fetch_range", counting)
+    assert make_rollup(["s3://logs/2026/*/*.parquet"]).equals(make_rollup([path]))
+    assert 0 < max(fetched) < path.stat().st_size / 10
+    assert sum(fetched) < path.stat().st_size
+    folder = make_rollup(["s3://logs/text/"], Options(timezone="UTC"))
+    assert folder.windows["requests"].sum() == 500
+    assert folder.rows.skipped == ("s3://logs/text/notes.md: no format of a log that is known",)
+
+
+@pytest.mark.usefixtures("bucket")
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("s3://logs/none/*.parquet", "holds no file"),
+        ("s3://nowhere/x.parquet", "nowhere"),
+        ("gs://bucket/x.parquet", "pip install fsspec gcsfs"),
+        ("az://bucket/x.parquet", "pip install fsspec adlfs"),
+        ("nosuch://x", "nosuch:// cannot be read"),
+    ],
+)
+def test_what_cannot_be_reached_is_told(url: str, told: str) -> None:
+    """No object, no bucket and no driver are each an error with the next step."""
+    with pytest.raises(RequestLogError, match=told):
+        make_rollup([url])

@@ -3,6 +3,7 @@
 import secrets
 import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -16,7 +17,7 @@ from intercom_kit.archive.notebooks import TRIAGE
 from intercom_kit.cli.app import COULD_NOT, AsJson, app, complete_incident, complete_scenario, err, out
 from intercom_kit.cli.report import make, make_all
 from intercom_kit.errors import InputError
-from intercom_kit.records import CAUSES, check_incident_id
+from intercom_kit.records import CAUSES
 from intercom_kit.settings import Settings, load_settings
 from intercom_kit.text import parse_duration
 
@@ -43,23 +44,36 @@ At = Annotated[str, typer.Option("--at", help="How long after the onset to start
 def triage(
     incident: Incident = "",
     title: Annotated[str, typer.Option(help="The incident's title, for the report.")] = "",
+    new: Annotated[bool, typer.Option("--new", help="Join no open incident: make another.")] = False,
+    past: Annotated[bool, typer.Option("--past", help="Write up an incident that is over; needs --end.")] = False,
+    severity: Annotated[str, typer.Option(help="P1 to P4, as people declare it; else as the checks give it.")] = "",
+    start: Annotated[str, typer.Option(help="When it began, as declared: 2026-11-24T09:00Z.")] = "",
+    end: Annotated[str, typer.Option(help="When it ended, as declared.")] = "",
     as_json: AsJson = False,
     no_report: NoReport = False,
 ) -> None:
     """Ask five questions at once, say whose problem it is and what to do, and archive a report.
 
     Exit status: 0 healthy, 1 an incident, 2 it could not run. The verdict stands on the screen before the report is
-    made, and the evidence is on disk before that.
+    made, and the evidence is on disk before that. Without --incident it joins an open incident of the same cause.
     """
+    from intercom_kit.collect.facts import declared
+
     settings = load_settings()
-    found = _ask(settings, incident, title, as_json=as_json)
+    if past and not end:
+        raise InputError("--past writes up an incident that is over. Say when it ended: --end 2026-11-24T10:30Z")
+    given = {"title": title, "severity": severity, "started_at": start, "ended_at": end}
+    facts = declared(given, settings.redactor, datetime.now(UTC))
+    found = _ask(settings, incident, facts, new=new or bool(end), as_json=as_json)
+    if found.joined:
+        err.print(f"This run is added to {found.folder.incident_id}, which is open. --new makes another incident.")
     _show_triage(found, as_json=as_json)
     if not as_json:
         from intercom_kit.archive.index import same_before
         from intercom_kit.display.terminal import show_past
 
-        past = same_before(settings, found.folder.incident_id, found.decision, found.checks)
-        show_past(out, [(row.words, row.unfinished()) for row in past[:3]])
+        before = same_before(settings, found.folder.incident_id, found.decision, found.checks)
+        show_past(out, [(row.words, row.unfinished()) for row in before[:3]])
     complete = no_report or not _can_report() or _make_triage(settings, found)
     whole = complete and settings.token is not None  # without a token the API was not asked
     raise typer.Exit(int(found.decision.verdict != "healthy") if whole else COULD_NOT)
@@ -224,12 +238,19 @@ def watch(
 
 
 def _ask(
-    settings: Settings, incident: str = "", title: str = "", drill: str | None = None, *, as_json: bool = False
+    settings: Settings,
+    incident: str = "",
+    facts: Mapping[str, object] | None = None,
+    drill: str | None = None,
+    *,
+    new: bool = False,
+    as_json: bool = False,
 ) -> "Triage":
     from intercom_kit.collect.checks import start_checks
+    from intercom_kit.collect.incident_folder import IncidentFolder
 
     if incident:
-        check_incident_id(incident)
+        incident = IncidentFolder(settings.outputs, incident).incident_id
     for warning in settings.warnings():
         err.print(warning, soft_wrap=True)
     asked = start_checks(settings)
@@ -240,7 +261,7 @@ def _ask(
 
     try:
         with err.status("Asking Intercom, its status page and your own service …"):
-            return run_triage(settings, incident, title, drill, asked)
+            return run_triage(settings, incident, "", drill, asked, new=new, facts=facts)
     except NotArchivedError as error:
         _show_triage(error.triage, as_json=as_json)
         raise

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.decide import decide
-from intercom_kit.incident.lifecycle import Lifecycle, TimelineEntry, lifecycle, timeline_entries, worst_of
+from intercom_kit.incident.lifecycle import (
+    Lifecycle,
+    TimelineEntry,
+    is_observable,
+    lifecycle,
+    timeline_entries,
+    worst_of,
+)
 from intercom_kit.records import CheckRecord, Event, Figure, IncidentFacts, Onset, Run, Span, by_run
 from intercom_kit.settings import Settings
 
@@ -36,14 +43,19 @@ class Evidence:
         return self.folder.checks()
 
     @cached_property
-    def events(self) -> tuple[Event, ...]:
+    def all_events(self) -> tuple[Event, ...]:
         """All events, in the order they were written."""
         return self.folder.events()
 
     @cached_property
+    def events(self) -> tuple[Event, ...]:
+        """Those of them that were noted at a time at which something can be observed."""
+        return tuple(event for event in self.all_events if is_observable(event.at))
+
+    @cached_property
     def entries(self) -> tuple[TimelineEntry, ...]:
         """The events as the timeline shows them, in order of time."""
-        return timeline_entries(self.events, self.facts.corrections)
+        return timeline_entries(self.all_events, self.facts.corrections)
 
     @cached_property
     def runs(self) -> tuple[Run, ...]:

@@ -37,12 +37,12 @@ class Incident(Evidence):
     @cached_property
     def index(self) -> EvidenceIndex:
         """All evidence and figures, by evidence id: what a report may cite."""
-        return index_evidence(self.folder.path, self.checks, self.events, self.figures.values())
+        return index_evidence(self.folder.path, self.checks, self.all_events, self.figures.values())
 
     @cached_property
     def contradictions(self) -> tuple[str, ...]:
         """Where sources tell different things, a sentence each, for the top of every report."""
-        return (*_about_declared(self), *_about_log(self))
+        return (*_about_declared(self), *_about_log(self), *_about_entries(self))
 
 
 def open_incident(settings: Settings, incident_id: str) -> Incident:
@@ -106,6 +106,17 @@ def _utc(moment: datetime) -> str:
 
 def _near(at: datetime, first: datetime, last: datetime) -> bool:
     return first - APART <= at <= last + APART
+
+
+def _about_entries(seen: Incident) -> Iterator[str]:
+    """Yield the events that are not shown because of their time."""
+    dropped = {correction.event for correction in seen.facts.corrections if correction.drop}
+    left = {event.evidence_id for event in seen.all_events} - {entry.id for entry in seen.entries} - dropped
+    for event in (event for event in seen.all_events if event.evidence_id in left):
+        yield (
+            f"An event of {event.at:%Y-%m-%d} cannot have been observed then, and is left out. "
+            f"intercom-kit set {seen.facts.id} 'correction+={event.evidence_id} | at=TIME | reason=…'"
+        )
 
 
 def _about_log(seen: Incident) -> Iterator[str]:

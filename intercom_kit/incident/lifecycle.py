@@ -7,10 +7,11 @@ What was computed stands beside what was declared, so that a contradiction can b
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from intercom_kit.records import Correction, Event, EventKind, IncidentFacts, Onset, Recovery, Run, Span, VendorIncident
+from intercom_kit.text import FIRST
 
 LEEWAY = timedelta(minutes=30)  # an alert so long before the onset was evident may have seen it come
 DECLARED, NOTED = "what was declared", "the resolution that was noted"
@@ -80,7 +81,10 @@ class Lifecycle:
 
 
 def timeline_entries(events: Iterable[Event], corrections: Iterable[Correction] = ()) -> tuple[TimelineEntry, ...]:
-    """Return the events as corrected, in order of time; dropped ones are left out."""
+    """Return the events as corrected, in order of time.
+
+    Dropped ones are left out, and those at a time at which nothing can have been observed: they can be corrected.
+    """
     changes = {correction.event: correction for correction in corrections}
     shown = []
     for event in events:
@@ -89,7 +93,12 @@ def timeline_entries(events: Iterable[Event], corrections: Iterable[Correction] 
             at, text, reason = (change.at, change.text, change.reason) if change else (None, "", "")
             fields = (at or event.at, event.kind, text or event.text, event.by, event.cites, reason, event.imported)
             shown.append(TimelineEntry(event.evidence_id, *fields))
-    return tuple(sorted(shown, key=lambda one: (one.at, one.id)))
+    return tuple(sorted(filter(lambda one: is_observable(one.at), shown), key=lambda one: (one.at, one.id)))
+
+
+def is_observable(at: datetime) -> bool:
+    """Whether something can have been observed at a time: from 2011 on, and not over a day ahead."""
+    return FIRST <= at <= datetime.now(UTC) + timedelta(days=1)
 
 
 def is_declared(bound: Onset | None) -> bool:

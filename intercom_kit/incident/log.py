@@ -1,5 +1,6 @@
 """An incident's request log: from a team's files or from the evidence to a study, and what a notebook shows of it."""
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,6 @@ from intercom_kit.analyze.rollup import Rollup, load, make_remote_rollup, make_r
 from intercom_kit.analyze.study import Moment, Study, moment, study
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import EvidenceError
-from intercom_kit.records import IncidentFacts
 from intercom_kit.settings import Settings
 from intercom_kit.transports.recorder import kept_salt
 
@@ -81,14 +81,14 @@ def _salt(outputs: Path) -> str:
 def keep(rollup: Rollup, folder: IncidentFolder) -> None:
     """Keep a rollup in the incident's evidence; what is there already is never changed, only renamed."""
     folder.create()
-    if not folder.facts_path.exists():
-        folder.write_facts(IncidentFacts(id=folder.incident_id))
+    folder.change_facts(lambda facts: facts)  # made where there are none yet
     place = folder.path / ROLLUP
-    if has_log(folder):
-        if load(place).equals(rollup):
+    making = place.with_name(f".{place.name}.{secrets.token_hex(4)}.making")  # a kill leaves no half rollup
+    with folder.locked():
+        if has_log(folder) and load(place).equals(rollup):
             return
-        older = sum(1 for _ in place.parent.glob(f"{place.name}-*"))
-        place.rename(place.with_name(f"{place.name}-{older + 1}"))
-    making = place.with_name(f".{place.name}.making")  # a kill while it is written leaves no half rollup
-    save(rollup, making)
-    making.rename(place)
+        save(rollup, making)
+        if has_log(folder):
+            older = sum(1 for _ in place.parent.glob(f"{place.name}-*"))
+            place.rename(place.with_name(f"{place.name}-{older + 1}"))
+        making.rename(place)

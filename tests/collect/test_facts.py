@@ -1,10 +1,12 @@
 """Facts set from a command line."""
 
+import subprocess
+import sys
 from datetime import UTC, date, datetime
 
 import pytest
 
-from intercom_kit.collect.facts import set_facts
+from intercom_kit.collect.facts import declare, set_facts
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import IncidentError, InputError
 from intercom_kit.records import ActionItem, IncidentFacts
@@ -111,3 +113,50 @@ def test_no_secret_gets_into_the_facts(folder: IncidentFolder) -> None:
     """An address typed into a fact is not kept."""
     set_facts(folder, ["summary=Told by pat@example.com"])
     assert "pat@" not in folder.facts_path.read_text()
+
+
+SETTER = """
+import sys
+from pathlib import Path
+from intercom_kit.collect.facts import set_facts
+from intercom_kit.collect.incident_folder import IncidentFolder
+for number in range(8):
+    set_facts(IncidentFolder(Path(sys.argv[1]), "INC-1"), [f"went_well+={sys.argv[2]}-{number}"])
+"""
+
+
+def test_of_many_processes_that_set_at_once_none_is_lost(folder: IncidentFolder) -> None:
+    """Eight processes with eight assignments each leave sixty-four."""
+    command = [sys.executable, "-c", SETTER, str(folder.path.parent)]
+    setters = [subprocess.Popen([*command, str(number)]) for number in range(8)]
+    assert [setter.wait(60) for setter in setters] == [0] * 8
+    assert len(set(folder.facts().went_well)) == 64
+
+
+@pytest.mark.parametrize(
+    ("assignment", "says"),
+    [
+        ("started_at=1999-01-01T00:00Z", "cannot be the time of an observation"),
+        ("ended_at=03:12Z", "has no date"),
+        ("review=2099-01-01", "no day to plan for"),
+        ("action+=Add backoff | due=1999-01-01", "no day to plan for"),
+        ("severity=P9", "it is one of P1, P2, P3, P4"),
+        ("request_ids+=not/an/id", "is no request id"),
+    ],
+    ids=["year", "clock", "review", "due", "severity", "request id"],
+)
+def test_what_cannot_be_is_refused(folder: IncidentFolder, assignment: str, says: str) -> None:
+    """Times of observations and planned days have bounds, and declared facts their forms."""
+    with pytest.raises(InputError, match=says):
+        set_facts(folder, [assignment])
+
+
+def test_declared_facts_keep_their_origin_and_end_the_incident(folder: IncidentFolder) -> None:
+    """What was set says so, and an incident whose end is declared is over."""
+    facts = set_facts(folder, ["severity=P2", "start=2026-11-20T09:00Z", "end=2026-11-20T10:30Z", "commander=mia"])
+    assert facts.origins == dict.fromkeys(("severity", "started_at", "ended_at", "commander"), "set")
+    assert facts.state == "resolved"
+    assert declare(folder, {"severity": "P1", "commander": "mia"}, "a notebook").origins["severity"] == "a notebook"
+    assert folder.facts().origins["commander"] == "set"
+    with pytest.raises(InputError, match="It would end at"):
+        set_facts(folder, ["end=2026-11-20T08:30Z"])

@@ -52,7 +52,7 @@ def triage(
     as_json: AsJson = False,
     no_report: NoReport = False,
 ) -> None:
-    """Ask five questions at once, say whose problem it is and what to do, and archive a report.
+    """Run all checks at once, say whose problem it is and what to do, and archive a report.
 
     Exit status: 0 healthy, 1 an incident, 2 it could not run. The verdict stands on the screen before the report is
     made, and the evidence is on disk before that. Without --incident it joins an open incident of the same cause.

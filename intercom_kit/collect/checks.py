@@ -113,10 +113,10 @@ async def _call(run: CheckRun, call: Call) -> Answer:
 async def _repeats(
     run: CheckRun, first: Mapping[CheckName, Answer], beside: Sequence[asyncio.Future[CheckRecord]]
 ) -> int:
-    """Return how often to repeat the cheap calls: not when all is clear, and never after a 429."""
+    """Return how often to repeat the cheap calls: not when all is clear, and never after a 429 or just before."""
     answers = list(first.values())
     failed = [answer for answer in answers if _may_flap(answer)]
-    if any(answer.status == 429 for answer in answers):
+    if any(answer.status == 429 or _is_nearly_used_up(answer) for answer in answers):
         return 0
     if failed and len(failed) == len(CALLS):
         return 0 if all(answer.error_type in _OFF_THE_WAY for answer in failed) else REPEATS_IF_ALL_FAIL
@@ -126,6 +126,12 @@ async def _repeats(
         await asyncio.wait(beside, timeout=run.left_s / 2)
         return REPEATS if any(task.done() and task.result().outcome == "failed" for task in beside) else 0
     return 0
+
+
+def _is_nearly_used_up(answer: Answer) -> bool:
+    """Tell whether repeating calls could use up what is left of the quota."""
+    limit = rate_limit(answer.headers)
+    return limit is not None and limit.remaining is not None and limit.remaining < 4 * REPEATS
 
 
 def _may_flap(answer: Answer) -> bool:
@@ -173,7 +179,8 @@ async def call_record(run: CheckRun, name: CheckName, answer: Answer) -> CheckRe
     """Make the record of one call of the API; of contacts and conversations nothing is kept."""
     call, (body, error_type) = CALLS[name], parsed(answer)
     error, limit, whose = error_of(body, run.redactor), rate_limit(answer.headers), answered_by(answer, body)
-    foreign = run.redactor.text(first_line(answer), 120) if whose in ("gateway", "edge") else ""
+    is_foreign = whose in ("gateway", "edge") or (whose is None and error_type == "not_json")
+    foreign = run.redactor.text(first_line(answer), 120) if is_foreign else ""
     found: dict[str, object] = {
         "target": f"{call.method} {run.redactor.url(answer.url)}",
         "request_id": run.redactor.identifier(answer.headers.get("x-request-id")) or error.request_id,

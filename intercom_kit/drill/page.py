@@ -92,6 +92,24 @@ class StatusPage:
         visible = self._visible(at_s)
         return {"incidents": [self._native_told(n, at_s) for n in visible if region in n.regions]}
 
+    def widget(self, at_s: float) -> Json:
+        """`/api/v1/summary`, what incident.io's widgets read: ongoing incidents and maintenances under way."""
+        notices = [notice for notice in self._open(at_s) if notice.said(at_s)[-1][1] != "scheduled"]
+        told: dict[str, list[Json]] = {"incident": [], "maintenance": []}
+        for notice in notices:
+            entry = self._told(notice, at_s)
+            status = _native(notice.component_status)
+            parts = [{"id": _id(name), "name": name, "current_status": status} for name in notice.components]
+            latest = {"last_update_at": entry["updated_at"], "last_update_message": notice.said(at_s)[-1][2]}
+            kept = {key: entry[key] for key in ("id", "name", "status")}
+            told[notice.kind].append({**kept, **latest, "current_worst_impact": status, "affected_components": parts})
+        return {
+            "page_title": "Fin",
+            "ongoing_incidents": told["incident"],
+            "in_progress_maintenances": told["maintenance"],
+            "scheduled_maintenances": [],
+        }
+
     def health(self, at_s: float) -> Json | None:
         """Our own service's health document; None when it does not answer."""
         value = self.scenario.health_at(at_s)
@@ -225,6 +243,7 @@ def _page_answer(page: StatusPage, request: Request, at_s: float) -> Json | None
     if path == "api/v2/incidents/unresolved.json" and not page.is_incident_io:
         return page.incidents(at_s, unresolved=True)
     documents: dict[str, Callable[[float], Json]] = {
+        **({"api/v1/summary": page.widget} if page.is_incident_io else {}),
         "api/v2/status.json": page.status,
         "api/v2/summary.json": page.summary,
         "api/v2/components.json": page.components,

@@ -1,10 +1,13 @@
 """The API of the loopback Intercom, asked over HTTP."""
 
+import json
 from collections.abc import Callable, Iterator
 from uuid import UUID
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from intercom_kit.drill import objects
 from intercom_kit.drill.api import Api
@@ -24,8 +27,15 @@ def ask(play: Play) -> Iterator[Ask]:
     loopback = play("healthy")
     with httpx.Client(base_url=loopback.api_url) as client:
 
-        def asked(method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> httpx.Response:
-            return client.request(method, path, json=body, headers=HEADERS if headers is None else headers)
+        def asked(
+            method: str,
+            path: str,
+            body: object = None,
+            headers: dict[str, str] | None = None,
+            content: str | None = None,
+        ) -> httpx.Response:
+            sent = HEADERS if headers is None else headers
+            return client.request(method, path, json=body, content=content, headers=sent)
 
         yield asked
 
@@ -242,6 +252,34 @@ def test_every_field_can_be_sorted_by(ask: Ask, field: str) -> None:
     """Nulls, numbers and texts have an order; nothing fails."""
     body = {"query": FILTER, "sort": {"field": field, "order": "ascending"}}
     assert ask("POST", "/contacts/search", body).status_code == 200
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["AND", "id", ">"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["field", "operator", "value"]), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+searches = st.fixed_dictionaries(
+    {"query": json_values},
+    optional={
+        "pagination": st.fixed_dictionaries({}, optional={"per_page": json_values, "starting_after": json_values}),
+        "sort": st.fixed_dictionaries({}, optional={"field": json_values, "order": json_values}),
+    },
+)
+
+
+@given(body=searches | json_values)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_a_search_of_any_shape_is_answered_or_refused(ask: Ask, body: object) -> None:
+    """Whatever is searched for, the answer is documented: 200 with a list, or a 4xx with an error list."""
+    for path in ("/contacts/search", "/conversations/search"):
+        content = json.dumps(body)  # NaN and Infinity among it, as Python writes them
+        answer = ask("POST", path, content=content)
+        assert answer.status_code in (200, 400, 429)
+        assert answer.json()["type"] in ("list", "conversation.list", "error.list")
 
 
 def test_body_that_is_not_json_is_refused(play: Play) -> None:

@@ -61,6 +61,16 @@ def test_statuspage_has_the_recorded_shape(play: Play) -> None:
     assert summary["status"]["indicator"] == "critical"
 
 
+def test_the_widgets_form_tells_of_what_is_open(play: Play) -> None:
+    """incident.io's pages have it too: ongoing incidents with their components, maintenances apart."""
+    widget = read(play("regional-outage"), "/api/v1/summary")
+    (incident,) = widget["ongoing_incidents"]
+    assert (incident["name"], incident["status"]) == ("REST API errors in Australia", "investigating")
+    assert incident["affected_components"][0]["name"] == "REST API"
+    assert widget["in_progress_maintenances"] == []
+    assert read(play("healthy"), "/api/v1/summary")["ongoing_incidents"] == []
+
+
 def test_compatible_layer_is_not_split_by_region_but_the_native_form_is(play: Play) -> None:
     """An Australian incident shows on the compatible layer to all, and natively on the Australian page alone."""
     loopback = play("outage-elsewhere")

@@ -198,6 +198,8 @@ def _csv(lines: Sequence[str], file: File) -> Layout | None:
     same = sum(len(row) == len(rows[0]) for row in rows)
     if not has_header and (same < 0.9 * len(rows) or _line_kind(lines)):
         return None
+    if has_header and len(rows) > 1 and same <= 0.5 * len(rows) and not any(map(may_tell, rows[0])):
+        return None  # prose with commas
     names = _unique(rows[0]) if has_header else [str(i) for i in range(1, len(rows[0]) + 1)]
     if "<" in names[0] or "{" in "".join(names):
         return None

@@ -292,7 +292,8 @@ def _reason(column: Mapping[str, Column], zone: str | None) -> str:
     told = told or bool(column["status_code"].document)
     nothing = "coalesce(verb, url, route_text, error, took_text::VARCHAR) IS NULL" if told else "FALSE"
     start = r"(?i)\b(?:start(?:ed|ing)?|begin|beginning|sending|outgoing|incoming|dispatch(?:ed|ing)?)\b"
-    unzoned = f"plain_time(time_text, ['%x']) IS NOT NULL AND NOT regexp_matches(time_text, {quoted(_ZONED)})"
+    slashed = ", ".join(map(quoted, _slashed(column["timestamp"])))
+    unzoned = f"plain_time(time_text, [{slashed}]) IS NOT NULL AND NOT regexp_matches(time_text, {quoted(_ZONED)})"
     return f"""CASE
         WHEN NOT broken AND NOT excluded AND NOT other_metric AND NOT other_kind AND NOT elsewhere
             AND "timestamp" IS NOT NULL AND status BETWEEN 100 AND 599 AND took >= 0 AND took < 1e12

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import lzma
+import math
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,8 +16,9 @@ import pandas as pd
 import pytest
 
 from intercom_kit.analyze.columns import parse_columns
-from intercom_kit.analyze.read import Options
-from intercom_kit.analyze.rollup import Rollup, is_failed, make_rollup
+from intercom_kit.analyze.read import NO_HOSTS, Options
+from intercom_kit.analyze.rollup import Rollup, is_failed, make_rollup, save
+from intercom_kit.errors import RequestLogError
 
 START = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 UNIX = 1795510800
@@ -283,3 +285,207 @@ def test_a_format_of_another_tool_is_read(name: str, tmp_path: Path) -> None:
     right = {"calls": 6, "failed": 1, "p50": told.get("p50", 50), "routes": {"/me"}, "from": pd.Timestamp(START)}
     assert summary(log) == right
     assert (log.rows.rejected, log.rows.aside) == (0, told.get("aside", {}))
+
+
+HEAD = "timestamp,path,status,duration_ms\n"
+
+
+def rows_of(values: Iterable[str], header: str = HEAD) -> str:
+    """Lines of CSV under a header."""
+    return header + "".join(f"{value}\n" for value in values)
+
+
+def at(*times: str, header: str = HEAD) -> str:
+    """Calls at these times."""
+    return rows_of((f'"{time}",/me,200,50' for time in times), header)
+
+
+def took(*durations: str) -> str:
+    """Calls that took so long."""
+    return rows_of(f'{iso(START)},/me,200,"{each}"' for each in durations)
+
+
+def status(*codes: str) -> str:
+    """Calls with these answers."""
+    return rows_of(f"{iso(START)},/me,{code},50" for code in codes)
+
+
+TIMES = {
+    "2026-11-24 10:00:00 +0100": None,
+    "[24/Nov/2026:09:00:00 +0000]": None,
+    "Tue, 24 Nov 2026 09:00:00 GMT": None,
+    "20261124T090000Z": None,
+    "2026-11-24T09:00:00.000000+00": None,
+    "1795510800.000": None,
+    "1.795510800000E12": None,
+    "20261124090000": "UTC",
+    "20261124090000000": "UTC",
+    "Nov 24, 2026 @ 09:00:00.000": "UTC",
+    "24/11/2026 09:00:00": "UTC",
+    "11/24/2026 9:00:00 AM": "UTC",
+    "24.11.2026 09:00:00": "UTC",
+    "2026-11-24 09:00:00,000": "UTC",
+    "Tue Nov 24 09:00:00 2026": "UTC",
+    "2026-11-24 04:00:00 EST": "America/New_York",
+}
+
+
+@pytest.mark.parametrize("written", TIMES)
+def test_a_time_is_read_in_the_form_of_any_tool(written: str, tmp_path: Path) -> None:
+    """Every form gives the same moment, and those that tell no zone are asked for it."""
+    (tmp_path / "calls.csv").write_text(at(written))
+    zone = TIMES[written]
+    assert summary(make_rollup([tmp_path], Options(timezone=zone)))["from"] == pd.Timestamp(START)
+    if zone:
+        with pytest.raises(RequestLogError, match="--timezone"):
+            make_rollup([tmp_path])
+
+
+DURATIONS = {
+    "50ms": 50, "1.2s": 1200, "0:00:01": 1000, "00:00:01.500": 1500, "1m2s": 62_000, "PT1.2S": 1200, "250 µs": 0.25,
+    "5,000.0": 5000, "1'234": 1234, "1,234,567": 1_234_567, "12,5": 12.5, "1.234,5": 1234.5, "5e1": 50,
+    "-1": None, "timeout": None, "": None, "N/A": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("written", DURATIONS)
+def test_a_duration_is_read_in_the_form_of_any_tool(written: str, tmp_path: Path) -> None:
+    """Units, clocks, thousands and decimal commas are understood; what is none is unknown, and the call counts."""
+    (tmp_path / "calls.csv").write_text(took("50", written) if "," not in written else took(written))
+    log = make_rollup([tmp_path])
+    right = DURATIONS[written]
+    assert (log.rows.rejected, int(log.windows["requests"].sum())) == (0, 1 if "," in written else 2)
+    known = log.latency["bucket"].dropna().tolist()
+    assert (int(math.log(max(right, 0.01)) // math.log(1.02)) in known) if right else len(known) == 1
+
+
+NO_ANSWERS = (
+    "ETIMEDOUT",
+    "0",
+    "000",
+    "999",
+    "-1",
+    "timeout",
+    "ECONNRESET",
+    "N/A",
+    "none",
+    "null",
+    "",
+    "Read timed out",
+)
+
+
+@pytest.mark.parametrize("word", NO_ANSWERS)
+def test_a_call_without_an_answer_is_a_call(word: str, tmp_path: Path) -> None:
+    """Words and numbers that mean that no answer came count as a failed call."""
+    (tmp_path / "calls.csv").write_text(status("200", "200", word))
+    log = make_rollup([tmp_path])
+    assert (summary(log)["calls"], summary(log)["failed"], log.rows.rejected) == (3, 1, 0)
+
+
+REFUSED = {
+    "rounded times": (at("1.79551E+12", "1.79551E+12"), "rounded by a spreadsheet"),
+    "days only": (at("2026-11-24"), "days without a time of day"),
+    "another zone": (at("2026-11-24 09:00:00 EST"), "times are in EST, and --timezone UTC does not know it"),
+    "day or month first": (at("11/12/2026 09:00:00"), "the day before the month"),
+    "an ambiguous comma": (took("5,000", "7,250"), "Is the comma in duration_ms a decimal one"),
+    "no unit": ("ts,status,elapsed,Latency\n" + f"{iso(START)},200,60,50\n", r"duration_ms=elapsed\*1000 for seconds"),
+    "an empty status": (status("", "", "", "200"), "3 of 4 calls have no status code: status is empty there"),
+    "words for a status": (status("OK", "OK"), "status holds 'OK'"),
+    "unreadable rows": (
+        status("200", "OK", "OK"),
+        "2 of the log's 3 rows could not be read: status code not readable: OK",
+    ),
+    "no header": (f"{iso(START)},GET,/me,200\n", "Which column holds the timestamp.*Found: 1, 2, 3, 4"),
+    "no log": ("Dear Jane,\nhow are you?\n", "calls.csv: no format of a log that is known"),
+    "damaged JSON": ('{"log": {"entries": [\n{"a": 1},\n', "damaged at line"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_ambiguous_is_asked_and_what_is_no_log_refused(name: str, tmp_path: Path) -> None:
+    """Each refusal names what is wrong, in the file's own words."""
+    text, told = REFUSED[name]
+    (tmp_path / "calls.csv").write_text(text)
+    with pytest.raises(RequestLogError, match=told):
+        make_rollup([tmp_path / "calls.csv"], Options(timezone="UTC"))
+
+
+def test_a_mapping_to_a_column_that_is_not_there_names_the_nearest(tmp_path: Path) -> None:
+    """For JSON as for CSV; and a hint that is pasted works."""
+    for text in (lines({"ts": iso(START), "res": {"statusCode": 200}}), f"ts,res.statusCode\n{iso(START)},200\n"):
+        (tmp_path / "calls.log").write_text(text)
+        with pytest.raises(
+            RequestLogError, match=r"no column 'res\.statuscode' for status_code\. Is res\.statusCode meant"
+        ):
+            make_rollup([tmp_path], Options({"status_code": "res.statuscode"}))
+        assert summary(make_rollup([tmp_path], Options({"status_code": "res.statusCode"})))["calls"] == 1
+
+
+def test_only_calls_to_intercom_and_under_the_users_condition_count(tmp_path: Path) -> None:
+    """A column of servers selects Intercom's; one that names our own machine does not; --where takes the file's columns."""
+    hosts = ["api.stripe.com", "API.INTERCOM.IO:443", "https://api.eu.intercom.io", "-"]
+    for column in ("host", "authority", "hostname", "server.address", "domain"):
+        text = rows_of(
+            (f"{iso(START)},/me,200,50,{host},CLIENT" for host in hosts), f"{HEAD.strip()},{column},kind of\n"
+        )
+        (tmp_path / "calls.csv").write_text(text)
+        log = make_rollup([tmp_path])
+        assert (summary(log)["calls"], log.rows.ignored, log.rows.assumptions) == (3, 1, ()), column
+    (tmp_path / "calls.csv").write_text(
+        rows_of((f"{iso(START)},/me,200,50,web-{i}.internal" for i in (1, 2)), f"{HEAD.strip()},host\n")
+    )
+    log = make_rollup([tmp_path], Options(where="host = 'web-1.internal' AND duration_ms::INT > 10"))
+    assert (summary(log)["calls"], log.rows.aside) == (1, {"left out by --where": 1})
+    assert log.rows.assumptions == (NO_HOSTS,)
+    with pytest.raises(RequestLogError, match="nosuch"):
+        make_rollup([tmp_path], Options(where="nosuch = 1"))
+
+
+def test_a_row_from_another_time_costs_nothing(tmp_path: Path) -> None:
+    """A few rows of 2099 and of 1970 are set aside and told, and the rollup ends with the others."""
+    times = [iso(START + timedelta(seconds=i)) for i in range(500)] + ["2099-01-01T00:00:00Z", "1970-01-02T00:00:00Z"]
+    (tmp_path / "calls.csv").write_text(at(*times))
+    log = make_rollup([tmp_path])
+    assert log.rows.reasons == {"far from all other rows in time": 2}
+    assert log.windows["last_at"].max() == pd.Timestamp(START + timedelta(seconds=499))
+    assert any("1970-01-02" in line for line in log.rows.words())
+
+
+SECRETS = ("jane.doe@example.com", "dG9rZW4xMjM0NTY3ODkw", "jane-doe", "+353 1 555 0100")
+
+
+def test_nothing_of_a_person_is_kept_of_a_log(tmp_path: Path) -> None:
+    """Names in routes, addresses and tokens in error texts, and samples of rows that could not be read are scrubbed."""
+    rows = [
+        {"ts": iso(START), "route": "/contacts/find_by_external_id/jane-doe", "status": 200},
+        {"ts": iso(START), "route": "/me", "status": 503, "error": f"no user {SECRETS[0]} token={SECRETS[1]}"},
+        {"ts": iso(START), "route": "/me", "status": f"call {SECRETS[3]}"},
+        {"ts": f"{SECRETS[0]} token={SECRETS[1]}", "route": "/me", "status": 200},
+    ]
+    (tmp_path / "calls.jsonl").write_text(lines(*rows * 2))
+    log = make_rollup([tmp_path / "calls.jsonl"])
+    save(log, tmp_path / "kept")
+    kept = b"".join(file.read_bytes() for file in (tmp_path / "kept").iterdir()).decode("latin-1")
+    told = "\n".join((*log.rows.words(), log.rows.warning, kept, *map(str, log.windows.to_dict("records"))))
+    assert not [secret for secret in SECRETS if secret in told]
+    assert "/contacts/find_by_external_id/{id}" in told
+
+
+def test_every_file_that_is_not_read_is_named_with_the_reason(tmp_path: Path) -> None:
+    """A folder of logs and of other things is read, by content and not by name; the rest is told."""
+    good = lines(*(call(a, c) for a, c in CALLS))
+    (tmp_path / "calls.log.1").write_text(good)
+    (tmp_path / "calls.txt").write_bytes(gzip.compress(good.encode()))
+    (tmp_path / "README.md").write_text("# The logs\n")
+    (tmp_path / "shot.png").write_bytes(b"\x89PNG\r\n")
+    (tmp_path / "old.zip").write_bytes(b"PK\x03\x04")
+    (tmp_path / "empty.log").touch()
+    log = make_rollup([tmp_path])
+    assert summary(log)["calls"] == 12
+    assert [line.removeprefix(f"{tmp_path}/") for line in log.rows.skipped] == [
+        "README.md: no format of a log that is known",
+        "empty.log: it is empty",
+        "old.zip: a ZIP archive: unpack it first",
+        "shot.png: a picture",
+    ]

@@ -100,7 +100,7 @@ def impact(
     settings = load_settings()
     if conversations is not None or users is not None:
         folder = IncidentFolder(settings.outputs, incident_id)
-        event = state_impact(folder, source, conversations=conversations, users=users)
+        event = state_impact(folder, source, conversations=conversations, users=users, redactor=settings.redactor)
     else:
         with err.status("Counting conversations from onset to recovery …"):
             event = count_impact(settings, incident_id)

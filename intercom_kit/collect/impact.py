@@ -85,20 +85,24 @@ def state_impact(
     users: int | None = None,
     by: str = "",
     at: datetime | None = None,
+    redactor: Redactor | None = None,
 ) -> Event:
     """Append what a person counted otherwise: conversations affected, users unable to reach support, and from where.
 
-    Raises InputError without a number or a source; IncidentError when there is no such incident.
+    redactor: knows the secrets that must not be kept. Raises InputError without a number or a source; IncidentError
+    when there is no such incident.
     """
     folder.require()
     given = {"conversations_affected": conversations, "users_unable_to_reach_support": users}
     numbers = {name: number for name, number in given.items() if number is not None}
-    said = Redactor().text(source, NOTE_LIMIT)
+    clean = redactor or Redactor()
+    said = clean.text(source, NOTE_LIMIT)
     if not numbers or not said or min(numbers.values()) < 0:
         raise InputError("Give a number of conversations or users, 0 or more, and the source that it was counted from.")
+    who = clean.text(by, 80)
     words = " and ".join(f"{number} {name.replace('_', ' ')}" for name, number in numbers.items())
-    text = f"Counted by {by or 'a person'}: {words}"
-    event = Event(at=at or utc_now(), kind="note", text=text, by=by or "unnamed", numbers=numbers, query=said)
+    text = f"Counted by {who or 'a person'}: {words}"
+    event = Event(at=at or utc_now(), kind="note", text=text, by=who or "unnamed", numbers=numbers, query=said)
     folder.add_event(event)
     return event
 

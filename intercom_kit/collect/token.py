@@ -23,7 +23,7 @@ from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.collect.network import in_background
 from intercom_kit.collect.secret_store import Held, SecretManager, kubectl, run_command, same, shown
 from intercom_kit.errors import SecretError
-from intercom_kit.protocol import LOOPBACK
+from intercom_kit.protocol import LOOPBACK, is_error_body
 from intercom_kit.records import CheckRecord, Event, EventKind, Record, UtcTime
 from intercom_kit.redaction import Redactor
 from intercom_kit.settings import Settings, is_plain
@@ -89,7 +89,7 @@ class _Look:
 
 
 class _Steps:
-    """Collects the steps: each is told, and noted on the timeline when it was more than a plan."""
+    """Collects the steps: each is reported, and added to the timeline when it was more than a plan."""
 
     def __init__(self, on_step: OnStep | None, folder: IncidentFolder | None) -> None:
         self.taken: list[TokenStep] = []
@@ -199,7 +199,8 @@ async def _look(settings: Settings, token: SecretStr) -> _Look:
     run = start_run(mine, f"token-{secrets.token_hex(3)}", time_limits=2)
     me = await check_api(run)
     if me.outcome != "ok":
-        return _Look(me, elsewhere=await _elsewhere(run) if me.http_status == 401 else "")
+        asks = me.http_status == 401 and me.answered_by != "gateway"
+        return _Look(me, elsewhere=await _elsewhere(run) if asks else "")
     told = await asyncio.gather(*(_probe(run, *probe[1:]) for probe in PROBES))
     by_answer = {word: tuple(p[0] for p, t in zip(PROBES, told, strict=True) if t == word) for word in READS}
     return _Look(me, "", *by_answer.values())
@@ -224,9 +225,10 @@ async def _elsewhere(run: CheckRun) -> str:
 async def _probe(run: CheckRun, method: str, path: str, body: dict[str, object] | None) -> str:
     """Tell whether a read is allowed, refused, or neither is clear."""
     answer = await ask_api(run.settings, method, path, body=body, deadline=run.deadline)
-    if answer.status == 200 and not answer.error_type:
+    said, _ = parsed(answer)
+    if answer.status == 200 and not answer.error_type and not is_error_body(said):
         return "allowed"
-    lacks = answer.status == 403 or error_of(parsed(answer)[0], run.redactor).code == "token_unauthorized"
+    lacks = answer.status == 403 or error_of(said, run.redactor).code == "token_unauthorized"
     return "refused" if lacks else "unclear"
 
 

@@ -11,6 +11,7 @@ from intercom_kit.collect.impact import add_count, conversations_query, count_co
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.drill import objects
 from intercom_kit.errors import EvidenceError, InputError, SettingsError
+from intercom_kit.redaction import Redactor
 from intercom_kit.settings import load_settings
 from tests.conftest import Play
 from tests.servers import TOKEN, Misbehave, answer
@@ -103,6 +104,9 @@ def test_a_count_made_by_a_person_is_evidence_with_its_source(folder: IncidentFo
     (event,) = folder.events()
     assert event.numbers == {"conversations_affected": 120, "users_unable_to_reach_support": 40}
     assert json.loads(event.line())["query"] == "support inbox, tag outage-1124"
+    secret = "tok-" + "canary-9Z8y7X6w5V4u"
+    event = state_impact(folder, f"query with {secret}", users=1, by=secret, redactor=Redactor(secret))
+    assert "canary" not in event.line().decode()
     with pytest.raises(InputError, match="source"):
         state_impact(folder, "", users=3)
     with pytest.raises(InputError, match="0 or more"):

@@ -223,10 +223,10 @@ def test_each_change_is_asked_for(aws: Aws, settings: Settings, kubectl: Path, d
 def test_a_rollout_that_fails_is_told(aws: Aws, settings: Settings, kubectl: Path) -> None:
     """When the restart fails, its last line is told without the token, and that the token is stored all the same."""
     aws.create_secret(Name=ID, SecretString=TOKEN)
-    kubectl.write_text(f"#!/bin/sh\necho no access with {NEW.get_secret_value()} >&2\nexit 1\n")
+    kubectl.write_text(f"#!/bin/sh\necho no access with {NEW.get_secret_value()} or {TOKEN} >&2\nexit 1\n")
     steps = rotate_token(settings, NEW, apply=True)
     assert told(steps)[-1] == ("rollout", "failed")
-    assert "failed: no access with [token]. The new token is stored" in steps[-1].observed
+    assert "failed: no access with [token] or [token]. The new token is stored" in steps[-1].observed
     assert held(aws) == NEW.get_secret_value()
 
 

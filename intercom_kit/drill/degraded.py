@@ -22,6 +22,7 @@ from intercom_kit.drill.timeline import Scenario
 from intercom_kit.records import Record
 from intercom_kit.text import duration
 from intercom_kit.transports import fallback
+from intercom_kit.transports.breaker import Breaker
 from intercom_kit.transports.fallback import FallbackTransport
 from intercom_kit.transports.store import Cache
 
@@ -93,7 +94,7 @@ def degrade_drill(scenario: Scenario, *, calls: int = CALLS, seed: int = 1) -> N
         log.addFilter(_nothing)
         stack.callback(log.removeFilter, _nothing)
         loopback.clock = clock
-        degraded = FallbackTransport(Cache(clock=clock), breaker=fallback.Breaker(clock=clock))
+        degraded = FallbackTransport(Cache(clock=clock), breaker=Breaker(clock=clock))
         plain, kept = (
             stack.enter_context(
                 httpx.Client(

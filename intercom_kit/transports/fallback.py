@@ -38,7 +38,9 @@ import httpx
 
 from intercom_kit.errors import CacheBusyError, CacheError, InputError
 from intercom_kit.protocol import WORDS, is_error_body
-from intercom_kit.transports.flow import Io, Transport, decoded, is_read, path_of, route_within
+from intercom_kit.transports.breaker import Breaker
+from intercom_kit.transports.calls import decoded, is_read, path_of, route_within
+from intercom_kit.transports.flow import Io, Transport
 from intercom_kit.transports.store import BUSY_S, Cache, Entry
 
 MAX_AGE_S = 3600.0
@@ -54,11 +56,8 @@ ROUTES = frozenset(
 )
 STALE_HEADER, FAILURE_HEADER = "X-Intercom-Kit-Stale", "X-Intercom-Kit-Failure"
 OPEN = "open circuit"  # nothing was asked
-FAILURES = 5  # in a row, after which a route is not waited for
-PROBE_S = 5.0  # from one call let through to the next
 PAUSE_S = 5.0  # without the cache, after it was found locked
 _SAY_EVERY_S = 60.0
-_MOST_CIRCUITS = 1024
 _READABLE = re.compile(r"GET (?:/(?:[a-z_]+|\{id\}))+|POST (?:/[a-z_]+)+/search")
 _NAMED_IN_BODY = {"/contacts/merge": ("from", "into"), "/conversations/redact": ("conversation_id",)}
 _ERASING = {"DELETE /contacts/{id}", "DELETE /conversations/{id}", "POST /conversations/redact"}
@@ -86,7 +85,7 @@ class FallbackTransport(Transport):
         transport: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
         max_age_s: float = MAX_AGE_S,
         routes: AbstractSet[str] = ROUTES,
-        breaker: "Breaker | None" = None,
+        breaker: Breaker | None = None,
     ) -> None:
         super().__init__(transport)
         self._stale = StaleCache(cache, max_age_s, routes, breaker)
@@ -134,53 +133,6 @@ class Read:
     key: bytes
     circuit: str
     name: str
-
-
-@dataclass
-class _Circuit:
-    failures: int = 0
-    probe_at: float = 0.0
-
-
-class Breaker:
-    """A circuit breaker: without it every call that hangs would wait for its timeout before the fallback is served.
-
-    It opens a circuit (a route of one host and token) after some failures in a row, then lets one call through every
-    few seconds, until one is answered. failures: how many in a row. clock: seconds, monotonic.
-    """
-
-    def __init__(self, failures: int = FAILURES, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limit, self._clock = failures, clock
-        self._circuits: dict[str, _Circuit] = {}
-        self._lock = threading.Lock()
-
-    def is_open(self, circuit: str) -> bool:
-        """Tell whether not to ask; False also for the one call that finds out whether the route answers again."""
-        with self._lock:
-            seen = self._circuits.get(circuit)
-            if not seen or seen.failures < self._limit:
-                return False
-            now = self._clock()
-            if now < seen.probe_at:
-                return True
-            seen.probe_at = now + PROBE_S
-            return False
-
-    def failed(self, circuit: str) -> None:
-        """Note a call that failed."""
-        with self._lock:
-            if circuit not in self._circuits and len(self._circuits) >= _MOST_CIRCUITS:
-                self._circuits.pop(next(iter(self._circuits)))
-            seen = self._circuits.setdefault(circuit, _Circuit())
-            seen.failures += 1
-            if seen.failures == self._limit:
-                seen.probe_at = self._clock() + PROBE_S
-
-    def answered(self, circuit: str) -> None:
-        """Note a call that was answered: the circuit is closed again."""
-        if circuit in self._circuits:
-            with self._lock:
-                self._circuits.pop(circuit, None)
 
 
 class StaleCache:

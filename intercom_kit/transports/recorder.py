@@ -36,7 +36,8 @@ import httpx
 
 from intercom_kit.protocol import REQUEST_COLUMNS, WORDS, api_error, is_request_id, rate_limit, route_of
 from intercom_kit.redaction import Redactor, reflects
-from intercom_kit.transports.flow import Io, Transport, Watcher, body_of, decoded, path_of
+from intercom_kit.transports.calls import decoded, path_of
+from intercom_kit.transports.flow import Io, Transport, Watcher, body_of
 
 _OWNERS = {
     "contacts": "contact",

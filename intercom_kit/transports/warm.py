@@ -26,8 +26,8 @@ import httpx
 from intercom_kit.errors import InputError
 from intercom_kit.protocol import WINDOW_S, rate_limit
 from intercom_kit.text import count
+from intercom_kit.transports.calls import decoded
 from intercom_kit.transports.fallback import BODY_LIMIT, MAX_AGE_S, Read, StaleCache
-from intercom_kit.transports.flow import decoded
 from intercom_kit.transports.store import Cache
 
 SHARE = 0.2  # of the window, for warming; the rest is the app's

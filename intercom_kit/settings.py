@@ -150,6 +150,9 @@ class Settings(BaseModel):
     deployment: Plain = Field(
         "deployment/intercom-service", alias="INTERCOM_DEPLOYMENT", description="what to restart after a rotation"
     )
+    user_facing: Plain = Field(
+        "", alias="INTERCOM_USER_FACING", description="apps whose failed calls users notice, separated by commas"
+    )
     outputs: Folder = Field(
         default_factory=_outputs, alias="INTERCOM_KIT_OUTPUTS", description="where incidents are archived"
     )

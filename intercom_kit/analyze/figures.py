@@ -164,6 +164,17 @@ def _near(episode: Episode, moment: datetime) -> bool:
     return begin <= moment and (episode.first_good is None or moment <= episode.first_good + NEAR)
 
 
+def count_users(folder: Path, since: datetime, until: datetime, apps: Sequence[str]) -> Figure:
+    """Count the contacts with a failed call of these apps, which users notice, in a span; see measure.
+
+    The figure `users_unable_to_reach_support`; unknown where the log does not tell contacts or apps.
+    """
+    with _Rollup(folder, since, until) as rollup:
+        figure = rollup.affected("contact", apps)
+    label = {"name": "users_unable_to_reach_support", "label": "Users unable to reach support"}
+    return figure.model_copy(update={**label, "unit": "users"})
+
+
 def measure(folder: Path, since: datetime, until: datetime) -> tuple[Figure, ...]:
     """Count in the rollup of an incident's folder, in the whole windows that touch the span from since to until.
 
@@ -224,20 +235,38 @@ class _Rollup:
         shown = f"{value:.1%}" if question.is_share else f"{exact:,}"
         return figure.model_copy(update={"value": exact, "shown": shown})
 
-    def affected(self, kind: str) -> Figure:
-        query, rows = self._run(AFFECTED_SQL, "affected.parquet", kind=kind)
+    def affected(self, kind: str, apps: Sequence[str] = ()) -> Figure:
+        """Count contacts or conversations with a failed call, of these apps only where any are given."""
         figure = Figure(
             name=f"log_{kind}s",
-            label=f"{kind.capitalize()}s with a failed call",
+            label=f"{kind.capitalize()}s with a failed call{', by app' if kind == 'contact' else ''}",
             definition=f"{kind.capitalize()}s (salted hashes) that met a failed call between onset and recovery. "
             f"{UPPER_BOUND}.",
-            query=query,
             sources=(self._source("affected.parquet"),),
         )
+        of = f" of {', '.join(apps)}" if apps else ""
         if not self._knows(kind):
             return figure.model_copy(update={"unknown": f"the log has no {kind} ids"})
+        by_app = self._by_app(kind)
+        if apps and by_app is None:
+            return figure.model_copy(update={"unknown": "this rollup was made before apps were told: analyze again"})
+        names = ", ".join("'" + app.replace("'", "''") + "'" for app in apps).replace("{", "{{").replace("}", "}}")
+        sql = f"{AFFECTED_SQL} AND app IN ({names})" if apps else AFFECTED_SQL
+        query, rows = self._run(sql, "affected.parquet", kind=kind)
         count = int(_number(rows) or 0)
-        return figure.model_copy(update={"value": count, "shown": f"at most {count:,}" if count else "0"})
+        shown = f"at most {count:,}{of}" if count else f"0{of}"
+        if by_app and not apps and len(by_app) > 1:
+            shown += f" ({', '.join(f'{app} {number:,}' for app, number in by_app)})"
+        return figure.model_copy(update={"value": count, "shown": shown, "query": query})
+
+    def _by_app(self, kind: str) -> list[tuple[str, int]] | None:
+        """Return how many each app touched, the most first; None for a rollup of 0.1.0, which does not tell apps."""
+        columns = [row[0] for row in self._run("DESCRIBE SELECT * FROM {file}", "affected.parquet")[1]]
+        if "app" not in columns:
+            return None
+        sql = AFFECTED_SQL.replace("count(DISTINCT hash)", "app, count(DISTINCT hash)") + " GROUP BY app"
+        _, rows = self._run(f"{sql} ORDER BY 2 DESC, 1", "affected.parquet", kind=kind)
+        return [(str(app), int(str(number))) for app, number in rows]
 
     def _knows(self, kind: str) -> bool:
         """Whether the log names contacts or conversations at all."""

@@ -86,8 +86,8 @@ class Summary(Record):
 
     @property
     def to_detect_s(self) -> float | None:
-        """Seconds from onset to detection, 0 when it was noticed before it was evident: their mean is the MTTD."""
-        return _seconds(self.onset, self.detected)
+        """Seconds from onset to detection, None where nothing was evident before it: their mean is the MTTD."""
+        return _seconds(self.onset, self.detected) or None
 
     @property
     def to_restore_s(self) -> float | None:

@@ -1,5 +1,6 @@
 """What is known of one incident, before anything is stated about it: each part read or computed once, on demand."""
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from intercom_kit.analyze.findings import Findings
     from intercom_kit.analyze.study import Study
 
+MOST_STEPS = 1000
 AROUND = timedelta(minutes=10)  # exhausted quota so near to the incident belongs to it
 
 
@@ -104,10 +106,20 @@ class Evidence:
             return None
         from intercom_kit.analyze.figures import episode_of
 
-        declared = [moment for moment in (self.facts.started_at, self.facts.ended_at) if moment]
+        declared = self._declared_moments()
+        if declared and (episode := episode_of(self.study.detected, declared)):
+            return episode
         seen = lifecycle(self.runs, self.entries, self.facts)
         found = [run.at for run in self.runs if run.is_bad] + ([seen.alert.at] if seen.alert else [])
-        return episode_of(self.study.detected, declared or found)
+        return episode_of(self.study.detected, found or declared)
+
+    def _declared_moments(self) -> list[datetime]:
+        """Return the declared bounds of the incident, and moments between them so near that no trouble is missed."""
+        start, end = self.facts.started_at, self.facts.ended_at
+        if not (start and end):
+            return [moment for moment in (start, end) if moment]
+        steps = min(math.ceil((end - start) / AROUND), MOST_STEPS)
+        return [start + (end - start) * step / steps for step in range(steps + 1)]
 
     @property
     def is_main(self) -> bool:

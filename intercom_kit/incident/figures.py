@@ -60,7 +60,7 @@ DEFINED: dict[str, tuple[str, str, str]] = {
     "users_unable_to_reach_support": (
         "Users unable to reach support",
         "users",
-        "As counted by a person. A log's contacts with a failed call are not it: a batch job's calls fail unseen.",
+        "As counted by a person, else the contacts with a failed call of the apps in INTERCOM_USER_FACING, at most.",
     ),
     "conversations_created": (
         "Conversations created meanwhile",
@@ -317,9 +317,7 @@ def _log_sources(seen: Evidence) -> tuple[str, ...]:
 def _impact(seen: Evidence, log: Mapping[str, Figure]) -> Iterator[Figure]:
     yield _request_ids(seen, log.get("log_request_ids"))
     yield _conversations(seen, log.get("log_conversations"))
-    name = "users_unable_to_reach_support"
-    why = "nobody counted them (intercom-kit impact, with --users and --source, notes a count)"
-    yield _counted_by(seen, name) or _figure(name, unknown=why)
+    yield _users(seen)
     name = "conversations_created"
     why = f"Intercom was not asked (intercom-kit impact {seen.facts.id} asks it)"
     yield _counted_by(seen, name) or _figure(name, unknown=why)
@@ -354,6 +352,21 @@ def _conversations(seen: Evidence, log: Figure | None) -> Figure:
         return _figure(name, log.scope, value=log.value, shown=shown, query=query, sources=(log.evidence_id,))
     why = log.unknown if log else "the evidence has no conversation ids"
     return _figure(name, unknown=f"{why}; {_would_tell(seen)}")
+
+
+def _users(seen: Evidence) -> Figure:
+    """Return the users who could not reach support: as counted, else the contacts that user-facing apps failed."""
+    name = "users_unable_to_reach_support"
+    onset, recovery, log = seen.lifecycle.onset, seen.lifecycle.recovery, seen.log_span
+    apps = tuple(app.strip() for app in seen.settings.user_facing.split(",") if app.strip())
+    counted = _counted_by(seen, name)
+    if counted or not apps or not onset or not log or _uncounted(seen):
+        why = "nobody counted them (intercom-kit impact, with --users and --source, notes a count)"
+        return counted or _figure(name, unknown=why)
+    from intercom_kit.analyze.figures import count_users
+
+    figure = count_users(seen.folder.path, onset.by, recovery.by if recovery else log.end, apps)
+    return figure.model_copy(update={"scope": f"{incident_scope(seen)}; apps {', '.join(apps)}"})
 
 
 def _counted_by(seen: Evidence, name: str) -> Figure | None:

@@ -126,10 +126,9 @@ def _about_log(seen: Incident) -> Iterator[str]:
         return
     if course.onset.by >= log.end:
         yield (
-            f"The request log ends at {_utc(log.end)}, before the incident began: it tells nothing of it. "
-            "Pass one that covers it: intercom-kit analyze ID --requests PATH"
+            f"The request log ends at {_utc(log.end)}, before the incident began: it counts none of its calls. "
+            f"Pass one that covers it: intercom-kit analyze {seen.facts.id} --requests PATH"
         )
-        return
     main = seen.study.detected.main
     if seen.episode is None and main is not None:
         apart = course.onset.by - (main.first_good or main.last_bad)
@@ -139,5 +138,5 @@ def _about_log(seen: Incident) -> Iterator[str]:
             f"{course.onset.signal} at {course.onset.by:%H:%M}. Which one is this incident? "
             f"intercom-kit set {seen.facts.id} started_at=… ended_at=…"
         )
-    elif not seen.study.detected.episodes:
+    elif main is None and course.onset.by < log.end:
         yield "The request log shows no trouble, and the incident is known from the checks or from what people noted."

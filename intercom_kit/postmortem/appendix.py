@@ -174,7 +174,7 @@ def _evidence_tables(cited: Iterable[Entry]) -> dict[str, object]:
     entries = list(cited)
     figures = [entry.record for entry in entries if isinstance(entry.record, Figure)]
     return {
-        "figures_table": table(("Evidence", "Figure", "Value", "Rests on"), map(_figure_row, figures)),
+        "figures_table": table(("Evidence", "Figure", "Value", "About", "Rests on"), map(_figure_row, figures)),
         "sql": _sql(figures),
         "other_queries": _commands(figures),
         "answers": _answers(entries),
@@ -196,7 +196,7 @@ def _table_of(kind: type, entries: Iterable[Entry], columns: tuple[str, ...], ro
 
 def _figure_row(figure: Figure) -> tuple[object, ...]:
     value = figure.shown if figure.value is not None else f"unknown: {figure.unknown}"
-    return anchor(figure.evidence_id), figure.label, value, cite(figure.sources)
+    return anchor(figure.evidence_id), figure.label, value, figure.scope, cite(figure.sources)
 
 
 def _sql(figures: Iterable[Figure]) -> str:

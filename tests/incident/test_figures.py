@@ -1,0 +1,94 @@
+"""What is stated of an incident: figures that say what they are about, and sources that differ shown as differing."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from intercom_kit.analyze.rollup import load
+from intercom_kit.collect.facts import set_facts
+from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.drill.night import Night
+from intercom_kit.incident.incident import open_incident
+from intercom_kit.postmortem.document import open_postmortem
+from intercom_kit.settings import Settings
+
+
+def test_every_figure_says_what_it_means_and_what_it_is_about(settings: Settings) -> None:
+    """A number has a definition, a scope and its evidence; what is unknown says why."""
+    for figure in open_incident(settings, "INC-1").figures.values():
+        assert figure.definition
+        assert figure.scope or figure.name in ("log_onset", "log_recovery")
+        assert figure.sources if figure.value is not None else figure.unknown
+
+
+def test_an_unchanged_incident_is_opened_once(settings: Settings, folder: IncidentFolder) -> None:
+    """While its files are as they were, evidence is read and runs are decided once; a new line opens it again."""
+    first = open_incident(settings, "INC-1")
+    assert open_incident(settings, "INC-1") is first
+    folder.add_event(first.events[0].model_copy(update={"text": "once more"}))
+    assert len(open_incident(settings, "INC-1").events) == len(first.events) + 1
+
+
+def test_a_log_that_ends_before_the_incident_counts_nothing_of_it(settings: Settings, folder: IncidentFolder) -> None:
+    """Its counts are unknown and say where the log ends, never 0; the report says so at its top."""
+    log = open_incident(settings, "INC-1").log_span
+    assert log
+    set_facts(folder, [f"started_at={log.end + timedelta(minutes=30):%Y-%m-%dT%H:%MZ}"])
+    seen = open_incident(settings, "INC-1")
+    for name in ("requests", "failed", "failed_share", "exhausted", "exhausted_s"):
+        assert seen.figures[name].value is None
+        assert seen.figures[name].unknown.startswith(f"the log ends at {log.end:%Y-%m-%d %H:%M:%S}")
+    assert any("The request log ends at" in sentence for sentence in seen.contradictions)
+
+
+def test_sources_that_tell_of_different_times_are_not_mixed(
+    settings: Settings, folder: IncidentFolder, night: Night
+) -> None:
+    """Trouble in the log that was over 53 minutes before the triage found some: the top of the report asks."""
+    triage = [check for check in folder.checks() if check.run == night.run]
+    later = night.recovery + timedelta(minutes=53) - max(check.started_at for check in triage)
+    for name in ("checks.jsonl", "events.jsonl"):
+        (folder.evidence_path / name).unlink()
+    folder.add_checks([check.model_copy(update={"started_at": check.started_at + later}) for check in triage])
+    top = open_postmortem(settings, "INC-1").markdown.partition("## Summary")[0]
+    assert "The sources differ" in top
+    assert "The request log shows trouble from" in top
+    assert "Which one is this incident?" in top
+
+
+def test_what_people_declare_is_labelled_and_a_contradiction_shown(settings: Settings, folder: IncidentFolder) -> None:
+    """A declared severity and start win, with what was computed beside them, and the difference is at the top."""
+    computed = open_incident(settings, "INC-1").lifecycle.onset
+    assert computed
+    start = computed.by - timedelta(minutes=40)
+    set_facts(folder, ["severity=P1", f"started_at={start:%Y-%m-%dT%H:%M:%SZ}"])
+    postmortem = open_postmortem(settings, "INC-1")
+    figures = postmortem.case.figures
+    assert figures["severity"].shown.startswith("P1 (declared; the checks give P2 (")
+    assert figures["onset"].shown.startswith(f"{start:%Y-%m-%d %H:%M:%S} UTC (declared; the request log")
+    top = postmortem.markdown.partition("## Summary")[0]
+    assert "P1 is declared, and the checks give P2." in top
+    assert "as declared, and the request log" in top
+    assert postmortem.messages["internal-update.txt"].startswith("[P1] INCIDENT")
+
+
+@pytest.mark.parametrize("facing", ["", "web"], ids=["unset", "web"])
+def test_users_are_those_whose_app_they_notice(settings: Settings, folder: IncidentFolder, facing: str) -> None:
+    """Unset, nobody counted them; set, they are the contacts with a failed call of these apps within the incident."""
+    seen = open_incident(settings.model_copy(update={"user_facing": facing}), "INC-1")
+    figure, course = seen.figures["users_unable_to_reach_support"], seen.lifecycle
+    assert seen.figures["log_contacts"].label == "Contacts with a failed call, by app"
+    if not facing:
+        assert figure.value is None
+        return
+    assert course.onset
+    assert course.recovery
+    rows = load(Path(folder.evidence_path / "rollup")).affected
+    inside = rows["last_failed"].ge(pd.Timestamp(course.onset.by).floor("10s")) & rows["first_failed"].lt(
+        pd.Timestamp(course.recovery.by)
+    )
+    hurt = rows[inside & rows["kind"].eq("contact") & rows["app"].eq(facing)]
+    assert figure.value == hurt["hash"].nunique()
+    assert figure.scope.endswith("apps web")

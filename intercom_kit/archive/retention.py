@@ -1,23 +1,32 @@
-"""Retention: what is older than a team wants to keep is removed, wholly or but for its reports."""
+"""What leaves an archive: old incidents, removed wholly or but for their reports; and copies, to any URL of fsspec."""
 
+import hashlib
 import os
+import re
 import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from intercom_kit.archive.index import PastIncident, read_rows, summarize, update_index
-from intercom_kit.archive.manifest import read_manifest
-from intercom_kit.archive.seal import locked, refuse_links, seal
+from intercom_kit.archive.manifest import EARLIER, MANIFEST, read_manifest
+from intercom_kit.archive.seal import head_of, locked, refuse_links, seal, verify
 from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.errors import PublishError
 from intercom_kit.records import Record
 from intercom_kit.settings import Settings
 
 TEMPORARY = "intercom-kit-"  # how the names of the kit's temporary folders begin
 _LEFT_S = 24 * 3600  # a temporary folder so old belongs to no command that still runs
+# What must not be there: tokens of Intercom (base64 of `tok:`), of a Bearer header and of AWS, and Slack's webhooks.
+_SECRET = re.compile(
+    rb"(?<![A-Za-z0-9+/_-])dG9r[A-Za-z0-9+/_-]{20,}|\bBearer [A-Za-z0-9+/=._~-]{20,}|hooks\.slack\.com/services/T\w{6,}"
+    rb"|(?<![A-Z0-9])AKIA[A-Z0-9]{16}(?![A-Z0-9])"
+)
 
 
 class Purged(Record):
@@ -87,3 +96,99 @@ def _remove_evidence(folder: IncidentFolder, settings: Settings, clock: Callable
 def _remove(path: Path, doomed: Path) -> None:
     path.rename(doomed)  # so that no half of it is ever taken for an incident, and `sweep` finds it
     shutil.rmtree(doomed)
+
+
+class Published(Record):
+    """An archive that was copied: where to, how many files were copied and how many stood there already, its head."""
+
+    url: str
+    copied: int
+    skipped: int
+    head: str
+
+
+def publish(
+    folder: IncidentFolder, url: str, settings: Settings, on_progress: Callable[[int, int], None] = lambda *_: None
+) -> Published:
+    """Copy a sealed incident to `<url>/<incident id>`; a file that stands there with the same content is left alone.
+
+    The manifest goes last, so that a copy that was cut short is not taken for a whole one. Every file is read back and
+    compared with the manifest. on_progress(done, total) counts files.
+    Raises PublishError when the archive differs from its seal or holds a secret, when what is there is not an earlier
+    state of it, or when the copy fails; EvidenceError when it holds a symbolic link.
+    """
+    parts = urlsplit(url)
+    place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else url  # no credentials
+    if parts.scheme in ("", "file", "local") and Path(parts.path).resolve().is_relative_to(folder.path.resolve()):
+        raise PublishError(f"{place} lies in the incident itself. Publish to another place.")
+    with locked(folder.path / ".lock"):
+        contents = _contents(folder, settings)
+        try:
+            copied = _copy_all(folder, url, contents, on_progress)
+        except PublishError:
+            raise
+        except Exception as error:  # each file system has errors of its own
+            said = f"{type(error).__name__}: {str(error)[:300]}".replace(url, place)
+            raise PublishError(f"{place} cannot be written: {said}. What was copied stays; publish again.") from error
+    skipped = len(contents) - copied
+    return Published(url=f"{place}/{folder.incident_id}", copied=copied, skipped=skipped, head=head_of(folder) or "")
+
+
+def _copy_all(
+    folder: IncidentFolder, url: str, contents: Mapping[str, str], on_progress: Callable[[int, int], None]
+) -> int:
+    """Copy the files whose hashes are given, and return how many were not there already."""
+    try:
+        import fsspec
+    except ImportError:
+        raise PublishError("Publishing needs fsspec. Run: pip install 'intercom-kit[publish]'") from None
+    local = urlsplit(url).scheme in ("", "file", "local")
+    system, root = fsspec.core.url_to_fs(url, **({"auto_mkdir": True} if local else {}))
+    target = f"{root.rstrip('/')}/{folder.incident_id}"
+    if system.exists(f"{target}/{MANIFEST}"):
+        _refuse_stranger(folder, _sha256(system.cat_file(f"{target}/{MANIFEST}")))
+    copied = 0
+    for number, (path, wanted) in enumerate(contents.items(), 1):
+        there = f"{target}/{path}"
+        if not system.exists(there) or _sha256(system.cat_file(there)) != wanted:
+            system.pipe_file(there, (folder.path / path).read_bytes())
+            system.invalidate_cache()
+            if _sha256(system.cat_file(there)) != wanted:
+                raise PublishError(f"{path} does not read back as it was sealed. Publish again, or to another place.")
+            copied += 1
+        on_progress(number, len(contents))
+    return copied
+
+
+def _contents(folder: IncidentFolder, settings: Settings) -> dict[str, str]:
+    """Return every path with the SHA-256 that it must have, the manifest last; refuse what must not leave."""
+    refuse_links(folder)
+    manifest, findings = read_manifest(folder), verify(folder)
+    if findings or manifest is None:
+        found = f"{findings[0].path}: {findings[0].words}" if findings else ""
+        raise PublishError(f"{folder.incident_id} is not as it was sealed: {found} See: intercom-kit verify")
+    earlier = sorted(f"{EARLIER}/{path.name}" for path in (folder.path / EARLIER).glob("*.json"))
+    contents = {file.path: file.sha256 for file in manifest.files}
+    contents |= {path: _sha256((folder.path / path).read_bytes()) for path in (*earlier, MANIFEST)}
+    known = [secret.encode() for secret in settings.secrets()]
+    for path in contents:
+        content = (folder.path / path).read_bytes()
+        if _SECRET.search(content) or any(secret in content for secret in known):
+            raise PublishError(
+                f"{folder.path / path} holds what looks like a secret. Rotate that secret, take it out of the file, "
+                f"and seal again: intercom-kit report {folder.incident_id}"
+            )
+    return contents
+
+
+def _refuse_stranger(folder: IncidentFolder, head: str) -> None:
+    """Refuse to write over an archive that this one does not descend from."""
+    if any(finding.kind == "head" for finding in verify(folder, head)):
+        raise PublishError(
+            f"There is an archive of {folder.incident_id} already that is not an earlier state of this one. "
+            "Compare them, or publish to another place."
+        )
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -96,7 +96,7 @@ def publish(
 
     It refuses an archive that differs from its seal, and one that holds a secret.
     """
-    from intercom_kit.archive.publish import publish
+    from intercom_kit.archive.retention import publish
     from intercom_kit.errors import PublishError
 
     if len(targets) != (1 if everything else 2):

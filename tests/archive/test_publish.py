@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from moto.server import ThreadedMotoServer
 
-from intercom_kit.archive.publish import publish
+from intercom_kit.archive.retention import publish
 from intercom_kit.archive.seal import head_of, locked, seal, verify
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import EvidenceError, PublishError

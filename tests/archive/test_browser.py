@@ -215,7 +215,7 @@ def test_the_index_is_searched_and_sorted(browser: Browser, index_page: Path) ->
     assert names.all_inner_texts() == ["INC-9"]
     assert page.inner_text("#found") == "1 of 2"
     page.fill("#search", "")
-    head = page.locator("th", has_text="Incident").first
+    head = page.locator("#incidents th", has_text="Incident").first
     page.get_by_role("button", name="Incident").click()
     assert names.all_inner_texts() == ["INC-1", "INC-9"]
     assert head.get_attribute("aria-sort") == "ascending"

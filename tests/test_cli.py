@@ -1,5 +1,6 @@
 """The command line, run as a process of its own against the loopback Intercom."""
 
+import io
 import json
 import os
 import signal
@@ -9,7 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.text import Text
 
+from intercom_kit.cli.app import SafeConsole
 from intercom_kit.drill.scenarios import SCENARIOS
 from intercom_kit.drill.timeline import truth_at
 from intercom_kit.records import CHECK_NAMES
@@ -257,3 +260,12 @@ def test_an_interrupted_triage_exits_2(play: Play, tmp_path: Path, how: signal.S
     assert process.returncode == 2
     assert "Interrupted" in complaint
     assert "Traceback" not in complaint
+
+
+def test_text_from_outside_is_harmless_on_the_terminal() -> None:
+    """Escape sequences, C1 controls and bidirectional marks in a name are shown as such; the kit's own styles stay."""
+    shown = io.StringIO()
+    console = SafeConsole(file=shown, force_terminal=True, width=80, markup=False, highlight=False)
+    console.print("a\x1b]8;;http://x\x07b\x9b31m\u202ec")
+    console.print(Text("bold\x1b[2J", style="bold"))
+    assert shown.getvalue() == "a\ufffd]8;;http://xb\ufffd31m\ufffdc\n\x1b[1mbold\ufffd[2J\x1b[0m\n"

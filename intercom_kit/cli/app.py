@@ -6,23 +6,36 @@ work. Results go to standard output, progress and complaints to standard error.
 
 import signal
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from typer.core import TyperGroup
 
 from intercom_kit import __version__
 from intercom_kit.errors import KitError
+from intercom_kit.redaction import safe
 from intercom_kit.settings import load_settings
 
 COULD_NOT = 2
 
-out = Console(highlight=False, emoji=False, markup=False)
-err = Console(stderr=True, highlight=False, emoji=False, markup=False)
+
+class SafeConsole(Console):
+    """A console on which text from outside (names, messages, files) cannot move the cursor, nor turn a line round."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render as rich does; what is no control code of its own loses every control character."""
+        for segment in super().render(renderable, options):
+            harmless = segment.control or segment.text.isprintable()
+            yield segment if harmless else Segment(safe(segment.text, keep="\n"), segment.style)
+
+
+out = SafeConsole(highlight=False, emoji=False, markup=False)
+err = SafeConsole(stderr=True, highlight=False, emoji=False, markup=False)
 
 
 class KitGroup(TyperGroup):

@@ -112,7 +112,8 @@ def answered_by(answer: Answer, body: object) -> AnsweredBy | None:
     own = bool(answer.headers.get("x-request-id"))
     if isinstance(body, dict | list):
         return _of_json(answer, body, own=own)
-    if answer.headers.get("server", "").lower().startswith("awselb") and not own:
+    servers = answer.headers.get("server", "").lower().split(",")  # doubled where something on the way adds its own
+    if any(server.strip().startswith("awselb") for server in servers) and not own:
         return "edge"
     return _of_redirect(answer, own=own) if answer.status in REDIRECTS else _of_page(answer, own=own)
 

@@ -59,7 +59,7 @@ def _search(f: Facts, _: str) -> str:
 def _network(f: Facts, _: str) -> str:
     if f.working or f.connects is not False:
         return ""
-    return "no connection to Intercom's API can be made" + (f": {f.sign_of_ours}" if f.sign_of_ours else "")
+    return "no connection to Intercom's API can be made" + (f", and {f.sign_of_ours}" if f.sign_of_ours else "")
 
 
 def _forbidden(f: Facts, clause: str) -> str:

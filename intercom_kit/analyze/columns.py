@@ -6,10 +6,11 @@ Only names that are in the log and numbers ever reach the SQL, each quoted: a ma
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
 
+from intercom_kit.analyze.values import CLOCK, CODE, DAY, NO_ANSWER, TIMED, WITH_UNIT, Column, full, share
 from intercom_kit.errors import RequestLogError
 from intercom_kit.protocol import REQUEST_COLUMNS
 
@@ -87,58 +88,7 @@ _CONTAINER = re.compile(r"^(?:(?:span_|resource_)?attributes|resource|attrs|fiel
 _MAPPING = re.compile(r"\s*([^\s*/'\";()][^*/'\";()]*?)\s*(?:([*/])\s*(\d+(?:\.\d+)?))?\s*")
 _PLAIN_PARTS = ("status_code", "path", "host", "method")  # told by the last part of a dotted name too: res.statusCode
 
-BLANKS = ("", "-", "n/a", "na", "nan", "none", "null", "nil", "undefined", "(null)", "\\n")
-CODE = r"(?:HTTP(?:/\d(?:\.\d)?)? )?[\[\" ]*([1-5]\d\d)(?:\.0+)?[\]\" ]*(?: [A-Za-z][A-Za-z '-]*)?"
-NO_ANSWER = (
-    r"(?i)0+(?:\.0+)?|-1(?:\.0+)?|999|E[A-Z_]{4,}|UND_ERR\w*|(?:net::)?ERR_\w+|error|failed|failure|ko|"
-    r".*(?:time[ds]?[ _-]?out|reset|refused|aborted|cancel|no[ _-]?(?:response|answer|status)|network|unreachable|"
-    r"connect(?:ion)?\b|socket|\bdns\b|hang ?up|broken pipe|non http response|exception|\(failed\)).*"
-)
-TIMED = r"\d{1,2}:\d{2}|^\d{14,17}$|^\d{8}T\d{6}|^-?\d{9,19}(?:\.\d+)?$|^\d(?:\.\d+)?E\+?\d{1,2}$"
-CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?:\s?[AP]M)?"
-DAY = r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}|(?:19|20)\d{6}"
-WITH_UNIT = (
-    r"(?i)(?:pt)?(?:\d+(?:\.\d+)?\s?(?:ns|nsec|us|µs|μs|ms|msec|millis\w*|s|secs?|seconds?|m|min|minutes?|h)\s?)+"
-)
 _KINDS = ("client", "server", "internal", "producer", "consumer")
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the log.
-
-    name: as the log writes it. sql: reads it, only ever made of quoted names; type: DuckDB's name of its type.
-    factor: '' or '* 1000', what makes it ours. document, path: where it is inside of a JSON document, instead of sql.
-    values: the first of them, as text; '' where a row has none.
-    """
-
-    name: str
-    sql: str
-    type: str = "VARCHAR"
-    factor: str = ""
-    document: str = ""
-    path: str = ""
-    values: tuple[str, ...] = field(default=(), compare=False, repr=False)
-
-    @property
-    def is_text(self) -> bool:
-        """Whether its values are text, to be parsed."""
-        return self.type in ("VARCHAR", "JSON", "UUID") or self.type.startswith("ENUM")
-
-    @property
-    def is_naive(self) -> bool:
-        """Whether its type is a date and time without a zone, so that the zone has to be given."""
-        return self.type.startswith("TIMESTAMP") and "TIME ZONE" not in self.type
-
-    @property
-    def known(self) -> tuple[str, ...]:
-        """The first values that are not blank."""
-        return tuple(value.strip() for value in self.values if value.strip().lower() not in BLANKS)
-
-    @property
-    def has_blanks(self) -> bool:
-        """Whether some of the first values say in words that there is none."""
-        return any(value and value.strip().lower() in BLANKS for value in self.values)
 
 
 def quoted(text: str) -> str:
@@ -270,21 +220,11 @@ def _fits_always(_: Column) -> bool:
     return True
 
 
-def _share(column: Column, pattern: str) -> float:
-    fitting = sum(bool(re.search(pattern, value)) for value in column.known)
-    return fitting / len(column.known)
-
-
-def _full(pattern: str) -> str:
-    flags = "(?i)" if pattern.startswith("(?i)") else ""
-    return f"{flags}^(?:{pattern.removeprefix('(?i)')})$"
-
-
 def _is_status(column: Column) -> bool:
-    whole = _share(column, _full(CODE))
+    whole = share(column, full(CODE))
     numbers = {value for value in column.known if re.fullmatch(r"\d{1,2}", value)}
     weak = _normal(column.name).rpartition("_")[2] == "code" and "status" not in column.name.lower()
-    return whole > 0 or (not numbers - {"0"} and not weak and _share(column, _full(NO_ANSWER)) > 0.5)
+    return whole > 0 or (not numbers - {"0"} and not weak and share(column, full(NO_ANSWER)) > 0.5)
 
 
 def _is_server(column: Column, hosts: Sequence[str]) -> bool:
@@ -295,16 +235,16 @@ def _is_server(column: Column, hosts: Sequence[str]) -> bool:
 
 _OWN_MACHINE = ("host", "hostname", "server", "remote_host", "server_name", "upstream_host", "domain")
 _FITS: dict[str, Callable[[Column], bool]] = {
-    "timestamp": lambda column: _share(column, TIMED) > 0.5 or _share(column, _full(DAY)) > 0.5,
+    "timestamp": lambda column: share(column, TIMED) > 0.5 or share(column, full(DAY)) > 0.5,
     "status_code": _is_status,
-    "path": lambda column: _share(column, r"^(?:[A-Z]+ )?(?:[A-Za-z]+://|/)|^[\w.-]+\.[a-z]{2,}(?:[:/]|$)") > 0.5,
-    "app": lambda column: _share(column, _full(WITH_UNIT)) < 0.5,
-    "error_type": lambda column: _share(column, r"^[\[{]") < 0.5,
-    "kind": lambda column: _share(column, rf"(?i)^(?:SPAN_KIND_)?(?:{'|'.join(_KINDS)})$|^[0-5]$") > 0.5,
-    "clock": lambda column: _share(column, _full(CLOCK)) > 0.5,
-    "day": lambda column: _share(column, _full(DAY)) > 0.5,
-    "end": lambda column: _share(column, TIMED) > 0.5,
-    "host": lambda column: _share(column, r"[.:]") > 0.5,
+    "path": lambda column: share(column, r"^(?:[A-Z]+ )?(?:[A-Za-z]+://|/)|^[\w.-]+\.[a-z]{2,}(?:[:/]|$)") > 0.5,
+    "app": lambda column: share(column, full(WITH_UNIT)) < 0.5,
+    "error_type": lambda column: share(column, r"^[\[{]") < 0.5,
+    "kind": lambda column: share(column, rf"(?i)^(?:SPAN_KIND_)?(?:{'|'.join(_KINDS)})$|^[0-5]$") > 0.5,
+    "clock": lambda column: share(column, full(CLOCK)) > 0.5,
+    "day": lambda column: share(column, full(DAY)) > 0.5,
+    "end": lambda column: share(column, TIMED) > 0.5,
+    "host": lambda column: share(column, r"[.:]") > 0.5,
 }
 
 
@@ -318,7 +258,7 @@ def _duration(names: Mapping[str, list[Column]], *, has_end: bool) -> Column | N
         return replace(names["http_client_request_duration"][0], factor="* 1000")
     bare = [column for stem in _DURATIONS for column in names.get(stem, ()) if _is_duration(column)]
     for column in bare:
-        if column.type == "INTERVAL" or (column.known and _share(column, rf"{_full(WITH_UNIT)}|\d:\d\d") > 0.5):
+        if column.type == "INTERVAL" or (column.known and share(column, rf"{full(WITH_UNIT)}|\d:\d\d") > 0.5):
             return column
     if bare and ("start_time_unix_nano" in names or {"span_id", "span_name"} <= names.keys()):
         return replace(bare[0], factor="/ 1000000")
@@ -333,7 +273,7 @@ def _duration(names: Mapping[str, list[Column]], *, has_end: bool) -> Column | N
 
 
 def _is_duration(column: Column) -> bool:
-    return not column.is_text or not column.known or _share(column, r"^-?[\d.,]+|[Tt]ime|^PT\d") > 0.5
+    return not column.is_text or not column.known or share(column, r"^-?[\d.,]+|[Tt]ime|^PT\d") > 0.5
 
 
 def _whole_time(chosen: dict[str, Column]) -> dict[str, Column]:
@@ -341,9 +281,9 @@ def _whole_time(chosen: dict[str, Column]) -> dict[str, Column]:
     at, clock, day = chosen.get("timestamp"), chosen.pop("clock", None), chosen.pop("day", None)
     if at is None or not at.known:
         return chosen
-    if _share(at, _full(DAY)) > 0.5 or at.type == "DATE":
+    if share(at, full(DAY)) > 0.5 or at.type == "DATE":
         day, clock = at, clock or None
-    elif _share(at, _full(CLOCK)) > 0.5 or at.type == "TIME":
+    elif share(at, full(CLOCK)) > 0.5 or at.type == "TIME":
         clock = at
     else:
         return chosen

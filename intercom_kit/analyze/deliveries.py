@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from intercom_kit.analyze.columns import Column, no_column, parse_columns
+from intercom_kit.analyze.columns import no_column, parse_columns
 from intercom_kit.analyze.documents import Layout
 from intercom_kit.analyze.engines import broken_lines, opened, read_parquet, write_parquet
 from intercom_kit.analyze.normalize import checked_zone, in_place, text_of, time_of
 from intercom_kit.analyze.read import Chooser, Source
+from intercom_kit.analyze.values import Column
 from intercom_kit.errors import RequestLogError
 
 if TYPE_CHECKING:

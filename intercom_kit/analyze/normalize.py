@@ -1,16 +1,19 @@
 """The SQL that turns a log's columns into a request log's, and says of every row that it cannot turn, why.
 
-What a text means is written once, as macros that DuckDB is given when a log is opened: a time, a duration, a status, an
-error, a path. The first values of a column decide what a single value cannot tell, or raise the question.
+What a text means is written once, in normalize.sql: a time, a duration, a status, an error, a path. The first values of
+a column decide what a single value cannot tell, or raise the question.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import reduce
+from importlib.resources import files
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from intercom_kit.analyze.columns import BLANKS, CODE, EXTRA, NO_ANSWER, Column, quoted
+from intercom_kit.analyze.columns import EXTRA, quoted
 from intercom_kit.analyze.read import Options, Source, condition
+from intercom_kit.analyze.values import BLANKS, CODE, NO_ANSWER, Column, abbreviations, commas, slashed
 from intercom_kit.errors import RequestLogError
 from intercom_kit.protocol import REQUEST_COLUMNS, WORDS
 
@@ -26,107 +29,18 @@ NO_CALLS = (
     "tunnel",
 )
 _WHOLE = {"ratelimit_limit": "INTEGER", "ratelimit_remaining": "INTEGER", "ratelimit_reset": "BIGINT"}
-_TIME_FORMATS = (
-    "%d/%b/%Y:%H:%M:%S", "%d/%b/%Y:%H:%M:%S.%f", "%a, %d %b %Y %H:%M:%S", "%a %b %d %H:%M:%S %Y", "%d %b %Y %H:%M:%S",
-    "%b %d, %Y @ %H:%M:%S.%f", "%b %d, %Y @ %H:%M:%S", "%b %d, %Y %H:%M:%S", "%b %d, %Y %I:%M:%S %p",
-    "%b %d, %Y, %I:%M:%S %p", "%Y%m%dT%H%M%S", "%Y%m%dT%H%M%S.%f", "%d-%b-%Y %H:%M:%S", "%d-%b-%Y %H:%M:%S.%f",
-    "%Y/%m/%d %H:%M:%S.%f", "%Y/%m/%d %H:%M:%S", "%Y-%m-%d %I:%M:%S %p", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M",
-    "%Y-%m-%d %H:%M", "%Y:%m:%d %H:%M:%S",
-)  # fmt: skip
-_SLASHED = (
-    "{} %H:%M:%S",
-    "{} %H:%M:%S.%f",
-    "{} %H:%M",
-    "{} %I:%M:%S %p",
-    "{} %I:%M %p",
-    "{}, %I:%M:%S %p",
-    "{}, %H:%M:%S",
-)
-_ERRORS = {
-    "timeout": "time[ds]?[ -]?out|deadline",
-    "dns": "enotfound|eai_again|getaddrinfo|resol",
-    "tls": "certificate|ssl|tls|handshake",
-    "reset": "reset|broken pipe|hang ?up|closed|disconnect",
-    "connect": "refused|connect|unreachable|network|socket",
-    "cancelled": "cancel|abort",
-    "rate_limit_exceeded": "rate.?limit|too many",
-}
 
 
-def _macros() -> dict[str, str]:
-    blanks = ", ".join(map(quoted, BLANKS))
-    words = ", ".join(quoted(word) for word in sorted(WORDS))
-    formats = ", ".join(map(quoted, _TIME_FORMATS))
-    kinds = " ".join(
-        f"WHEN regexp_matches(t, {quoted('(?i)' + words)}) THEN {quoted(kind)}" for kind, words in _ERRORS.items()
-    )
-    once = " AND ".join(f"(p AT TIME ZONE zone {step} INTERVAL 1 HOUR) AT TIME ZONE zone <> p" for step in ("-", "+"))
-    return {
-        "known(t)": f"CASE WHEN lower(trim(t)) IN ({blanks}) THEN NULL ELSE trim(t) END",
-        "read_object(t)": "TRY_CAST(substr(t, strpos(t, '{')) AS JSON)",
-        "unix_time(n)": """make_timestamp(TRY_CAST(round(CASE
-            WHEN n >= 9e17 AND n < 4.2e18 THEN n / 1000 WHEN n >= 9e14 AND n < 4.2e15 THEN n::DOUBLE
-            WHEN n >= 9e11 AND n < 4.2e12 THEN n * 1000.0 WHEN n >= 9e8 AND n < 4.2e9 THEN n * 1000000.0
-            END) AS BIGINT))""",
-        "local_time(p, zone)": f"""CASE WHEN zone = 'UTC' THEN p
-            WHEN p AT TIME ZONE zone AT TIME ZONE zone = p AND {once} THEN make_timestamp(epoch_us(p AT TIME ZONE zone))
-            END""",  # a time that a change of the clocks skips, or gives twice, is none
-        "plain_time(t, slashed)": f"""CASE WHEN regexp_full_match(t, '\\d{{14}}|\\d{{17}}')
-            THEN try_strptime(t, ['%Y%m%d%H%M%S', '%Y%m%d%H%M%S%g'])
-            WHEN regexp_matches(t, '\\d{{1,2}}:\\d{{2}}|\\dT\\d{{6}}') THEN coalesce(
-                TRY_CAST(replace(t, ',', '.') AS TIMESTAMP), try_strptime(t, [{formats}]),
-                try_strptime(t, slashed)) END""",
-        "offset_of(z)": """CASE WHEN regexp_matches(z, '\\d') THEN to_minutes(CAST((
-            CASE WHEN z[1] = '-' THEN -1 ELSE 1 END)
-            * (60 * CAST(z[2:3] AS INTEGER) + coalesce(TRY_CAST(regexp_extract(z, '(\\d\\d)$', 1) AS INTEGER)
-                * (length(z) > 3)::INTEGER, 0)) AS BIGINT)) ELSE INTERVAL 0 MINUTE END""",
-        "zoned_time(t, slashed)": f"""plain_time(regexp_extract(t, {quoted(_ZONED)}, 1), slashed)
-            - offset_of(regexp_extract(t, {quoted(_ZONED)}, 2))""",
-        "text_time(t, zone, slashed)": f"""CASE WHEN t LIKE '____-__-__T__:__:__%Z'
-                THEN TRY_CAST(replace(t[:-2], ',', '.') AS TIMESTAMP)
-            WHEN TRY_CAST(t AS DOUBLE) BETWEEN 9e8 AND 4.2e18 AND NOT regexp_full_match(t, '\\d{{14}}|\\d{{17}}')
-                THEN unix_time(TRY_CAST(t AS DOUBLE))
-            WHEN regexp_matches(t, {quoted(_ZONED)}) THEN zoned_time(t, slashed)
-            ELSE local_time(plain_time(t, slashed), zone) END""",
-        "unit_ms(u)": """CASE WHEN u LIKE 'n%' THEN 1e-6 WHEN u LIKE 'u%' OR u LIKE 'µ%' OR u LIKE 'μ%' THEN 1e-3
-            WHEN u LIKE 'ms%' OR u LIKE 'mil%' THEN 1 WHEN u LIKE 's%' THEN 1000 WHEN u LIKE 'h%' THEN 3600000
-            ELSE 60000 END""",
-        "unit_time(t)": f"""list_sum(list_transform(
-            list_zip(regexp_extract_all(t, '{_PART}', 1), regexp_extract_all(t, '{_PART}', 2)),
-            lambda part: CAST(part[1] AS DOUBLE) * unit_ms(part[2])))""",
-        "duration(t, factor)": f"""coalesce(TRY_CAST(t AS DOUBLE) * factor, CASE
-            WHEN regexp_full_match(lower(t), '(?:pt)?(?:{_PART})+') THEN unit_time(lower(t))
-            WHEN regexp_full_match(t, '(?:\\d+ days?,? )?\\d+:\\d\\d(?::\\d\\d(?:\\.\\d+)?)?')
-            THEN epoch(TRY_CAST(CASE WHEN t LIKE '%:%:%' THEN t ELSE '0:' || t END AS INTERVAL)) * 1000 END)""",
-        "is_unknown(t)": "regexp_matches(t, '(?i)timed?[ _-]?out|^(?:unknown|error|failed|never|aborted)$')",
-        "status_of(t)": f"""CASE WHEN length(t) = 3 THEN TRY_CAST(t AS INTEGER)
-            ELSE TRY_CAST(nullif(regexp_extract(t, {quoted(f"^(?:{CODE})$")}, 1), '') AS INTEGER) END""",
-        "is_no_answer(t)": f"regexp_matches(t, {quoted(_NO_ANSWER)})",
-        "error_of(t)": f"""CASE WHEN t IS NULL OR lower(t) IN ('0', 'false', '[]', '{{}}') THEN NULL
-            WHEN regexp_full_match(t, '[A-Za-z0-9_][A-Za-z0-9_.:$/-]{{0,63}}') THEN t {kinds} ELSE 'other' END""",
-        "error_of_status(t)": """CASE WHEN t IS NULL THEN NULL WHEN regexp_matches(t, '^[\\d.-]+$') THEN 'no_answer'
-            ELSE error_of(regexp_extract(t, '(?:[Nn]on HTTP response code: )?(?:[a-z]+\\.)*(.*)', 1)) END""",
-        "bare_url(t)": "regexp_extract(t, '^(?:[A-Z]+ )?(\\S*)', 1)",
-        "host_of(t)": """nullif(regexp_extract(
-            lower(t), '^(?:(?:[a-z][a-z0-9+.-]*:)?//)?(?:[^@/?#]*@)?([^:/?#]+)', 1), '')""",
-        "host_in(t)": f"CASE WHEN regexp_matches(t, {quoted(_WITH_HOST)}) THEN host_of(t) END",
-        "path_in(t)": f"""split_part(split_part(CASE WHEN t[1] = '/' AND t[2] <> '/' THEN t
-            ELSE regexp_replace(t, {quoted(_WITH_HOST)}, '') END, '?', 1), '#', 1)""",
-        "route_of(p)": f"""'/' || array_to_string([CASE WHEN s IN ({words}) THEN s ELSE '{{id}}' END
-            FOR s IN string_split(p, '/') IF s <> ''], '/')""",
-        "whose(p, what)": "nullif(regexp_extract(p, '/' || what || '/([^/]*[0-9][^/]*)', 1), '')",
+def macros() -> str:
+    """Return the statements of normalize.sql, which make the macros that the queries here use."""
+    shared = {
+        "$words": ", ".join(quoted(word) for word in sorted(WORDS)),
+        "$blanks": ", ".join(map(quoted, BLANKS)),
+        "$code": quoted(f"^(?:{CODE})$"),
+        "$no_answer": quoted(f"(?i)^(?:{NO_ANSWER.removeprefix('(?i)')})$"),
     }
-
-
-_ZONED = r"^(.*\d{1,2}:\d{2}.*?|.*\dT\d{4,6}(?:\.\d+)?)\s*(Z|z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)$"
-_NO_ANSWER = f"(?i)^(?:{NO_ANSWER.removeprefix('(?i)')})$"
-_PART = r"(\d+(?:\.\d+)?)\s?(nsec|ns|usec|us|µs|μs|msec|ms|millis[a-z]*|seconds?|secs?|s|minutes?|min|m|h)\s?"
-_WITH_HOST = r"^(?:(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*|[\w-]+(?:\.[\w-]+)+(?::\d+)?(?:[/?#]|$))"
-
-
-def macros() -> list[str]:
-    """Return the statements that make the macros."""
-    return [f"CREATE OR REPLACE TEMP MACRO {name} AS {sql}" for name, sql in _macros().items()]
+    text = files("intercom_kit.analyze").joinpath("normalize.sql").read_text(encoding="utf-8")
+    return reduce(lambda sql, name: sql.replace(name, shared[name]), shared, text)
 
 
 def checked_zone(timezone: str) -> str:
@@ -292,8 +206,8 @@ def _reason(column: Mapping[str, Column], zone: str | None) -> str:
     told = told or bool(column["status_code"].document)
     nothing = "coalesce(verb, url, route_text, error, took_text::VARCHAR) IS NULL" if told else "FALSE"
     start = r"(?i)\b(?:start(?:ed|ing)?|begin|beginning|sending|outgoing|incoming|dispatch(?:ed|ing)?)\b"
-    slashed = ", ".join(map(quoted, _slashed(column["timestamp"])))
-    unzoned = f"plain_time(time_text, [{slashed}]) IS NOT NULL AND NOT regexp_matches(time_text, {quoted(_ZONED)})"
+    formats = ", ".join(map(quoted, slashed(column["timestamp"])))
+    unzoned = f"plain_time(time_text, [{formats}]) IS NOT NULL AND zoned(time_text, 2) = ''"
     return f"""CASE
         WHEN NOT broken AND NOT excluded AND NOT other_metric AND NOT other_kind AND NOT elsewhere
             AND "timestamp" IS NOT NULL AND status BETWEEN 100 AND 599 AND took >= 0 AND took < 1e12
@@ -362,28 +276,10 @@ def _duration(column: Column) -> tuple[str, str]:
     plain = {
         "thousands": "regexp_replace(took_text, '(\\d)[,'' \\x{a0}\\x{202f}](\\d)', '\\1\\2', 'g')",
         "decimal": "replace(regexp_replace(took_text, '(\\d)\\.(\\d{3})\\b', '\\1\\2', 'g'), ',', '.')",
-    }[_commas(column)]
+    }[commas(column)]
     if not any(mark in value for value in column.known for mark in ", '\u00a0\u202f"):
         plain = f"CASE WHEN contains(took_text, ',') THEN {plain} ELSE took_text END"
     return f"duration({plain}, {factor})", "CASE WHEN took_text LIKE '-%' THEN NULL ELSE took_text END"
-
-
-def _commas(column: Column) -> str:
-    """Return what a comma in this column's numbers is: 'thousands' or 'decimal'; raises RequestLogError to ask."""
-    values = column.known
-    thousands = any(re.fullmatch(r"\d{1,3}(?:,\d{3})+\.\d+|\d{1,3}(?:,\d{3}){2,}", value) for value in values)
-    decimal = any(
-        re.match(r"\d+,(?:\d{1,2}|\d{4,})(?!\d)|[\d.]*\d{4,},|0,|\d{1,3}(?:\.\d{3})+,", value) for value in values
-    )
-    unsure = [value for value in values if re.fullmatch(r"\d{1,3},\d{3}", value)]
-    small = any(re.fullmatch(r"\d{1,3}(?:\.\d+)?", value) for value in values)
-    large = any(re.fullmatch(r"\d{4,}(?:\.\d+)?", value) for value in values)
-    if (thousands and decimal) or (unsure and not thousands and not decimal and (large or not small)):
-        raise RequestLogError(
-            f"Is the comma in {column.name} a decimal one, as in {(unsure or values)[0]!r}, or does it part the "
-            "thousands? Nothing in the log tells. Export it again without separators."
-        )
-    return "decimal" if decimal else "thousands"
 
 
 def _raw_time(column: Mapping[str, Column]) -> str:
@@ -411,54 +307,9 @@ def time_of(columns: Mapping[str, Column], name: str, zone: str | None, text: st
         return f"coalesce(unix_time(CAST({text} AS DOUBLE) {column.factor}), {compact})"
     if column.factor:
         return f"unix_time(TRY_CAST({text} AS DOUBLE) {column.factor})"
-    if abbreviations := _abbreviations(column, zone):
-        text = f"regexp_replace({text}, '\\s*(?:{'|'.join(abbreviations)})$', '')"
-    return f"text_time({text}, {given}, [{', '.join(map(quoted, _slashed(column)))}])"
-
-
-def _abbreviations(column: Column, zone: str | None) -> list[str]:
-    """Return the zone's abbreviations, where the times have some; raises RequestLogError for those of another zone."""
-    _refuse_rounded(column)
-    found = {match[1] for value in column.known if (match := re.search(r":\d\d[\d.,]*\s*([A-Z]{2,5})$", value))}
-    found -= {"Z", "UTC", "GMT", "AM", "PM"}
-    if not found:
-        return []
-    own = {datetime(2026, month, 1, tzinfo=ZoneInfo(zone)).tzname() or "" for month in range(1, 13)} if zone else set()
-    if not found <= own:
-        wrong = min(found - own)
-        clash = f", and --timezone {zone} does not know it" if zone else ""
-        raise RequestLogError(
-            f"The times are in {wrong}{clash}. Which zone is that? Say it with --timezone and its name, such as "
-            "America/New_York for EST and EDT."
-        )
-    return sorted(own)
-
-
-def _refuse_rounded(column: Column) -> None:
-    short = [value for value in column.known if re.fullmatch(r"\d(?:[.,]\d{1,7})?[eE]\+?\d{1,2}", value)]
-    if short and len(short) == len(column.known):
-        raise RequestLogError(
-            f"The times in {column.name}, such as {short[0]}, were rounded by a spreadsheet: they do not tell when a "
-            "call started. Export the log again, and do not save it from the spreadsheet."
-        )
-
-
-def _slashed(column: Column) -> Sequence[str]:
-    """Return the formats of times such as 11/24/2026 09:00, by what their days tell; raises RequestLogError to ask."""
-    pairs = [
-        (int(m[1]), int(m[2])) for value in column.known if (m := re.match(r"(\d{1,2})[/-](\d{1,2})[/-]\d{4}", value))
-    ]
-    if not pairs:
-        return ["%x"]
-    days_first, months_first = any(a > 12 for a, _ in pairs), any(b > 12 for _, b in pairs)
-    if days_first == months_first:
-        raise RequestLogError(
-            f"Is {column.known[0][:20]!r} in {column.name} the day before the month, or the month before the day? "
-            "Export the log again with times such as 2026-11-24T09:00:00Z."
-        )
-    separator = "/" if "/" in column.known[0][:3] else "-"
-    day = separator.join(("%d", "%m", "%Y") if days_first else ("%m", "%d", "%Y"))
-    return [form.format(day) for form in _SLASHED]
+    if found := abbreviations(column, zone):
+        text = f"regexp_replace({text}, '\\s*(?:{'|'.join(found)})$', '')"
+    return f"text_time({text}, {given}, [{', '.join(map(quoted, slashed(column)))}])"
 
 
 def _elsewhere(has: set[str], hosts: Sequence[str]) -> str:

@@ -15,8 +15,9 @@ from typing import Any, Self
 
 import pandas as pd
 
-from intercom_kit.analyze.engines import open_log, open_remote, read_parquet, write_parquet
+from intercom_kit.analyze.engines import open_log, read_parquet, write_parquet
 from intercom_kit.analyze.read import RELATION, Options, Rows, scrubbed
+from intercom_kit.analyze.remote import open_remote
 from intercom_kit.errors import EvidenceError
 from intercom_kit.protocol import NORMAL_4XX, WINDOW_S, tidy_route
 

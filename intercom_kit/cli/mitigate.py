@@ -141,19 +141,21 @@ def webhooks(
     Exit status: 0 in time, 1 delayed (P3), 2 the log could not be read.
     """
     from intercom_kit.analyze.columns import parse_columns
-    from intercom_kit.analyze.deliveries import read_deliveries, save
+    from intercom_kit.analyze.deliveries import DELIVERY_COLUMNS, read_deliveries, save
     from intercom_kit.analyze.webhooks import study_deliveries
 
     settings = load_settings()
     with err.status("Reading the delivery log …"):
-        deliveries = read_deliveries(files, columns=parse_columns(column or ()), timezone=timezone or None)
+        deliveries = read_deliveries(
+            files, columns=parse_columns(column or (), DELIVERY_COLUMNS), timezone=timezone or None
+        )
         found = study_deliveries(deliveries).findings
     if folder := _folder(settings, incident):
         save(deliveries, folder.evidence_path)
     if as_json:
         print(found.model_dump_json(indent=2), flush=True)  # noqa: T201 - for a program
     else:
-        for line in found.readings:
+        for line in (*found.readings, *(f"File not read: {skipped}" for skipped in deliveries.skipped)):
             out.print(line)
     raise typer.Exit(int(found.verdict != "healthy"))
 

@@ -644,27 +644,3 @@ def test_the_async_sdk_degrades(play: Play, tmp_path: Path) -> None:
             return [one._stale for one in found]
 
     assert asyncio.run(night()) == [True] * 21
-
-
-@pytest.mark.parametrize("failure", ["empty", "silence", "a torn answer"])
-def test_the_async_transport_does_what_the_other_does(vendor: Vendor, failure: str) -> None:
-    """Fresh, stale, refused, changed and not kept: the async transport answers alike, and leaves its loop free."""
-
-    async def night() -> list[httpx.Response]:
-        transport = FallbackTransport(breaker=Breaker(failures=2))
-        async with httpx.AsyncClient(transport=transport, base_url=vendor.url, timeout=PATIENCE_S) as client:
-            seen = [await client.get(PATH), await client.get("/me")]
-            vendor.behaviour, _ = FAILURES[failure]
-            client.timeout = wait_s(failure)
-            seen += [await client.get(PATH) for _ in range(4)]
-            with pytest.raises(httpx.HTTPError):
-                (await client.get("/contacts/5ba682d23d7cf92bef87bfd4")).raise_for_status()
-            client.timeout = PATIENCE_S
-            vendor.says(CONTACT)
-            await client.put(PATH, json={})
-            return seen
-
-    *fresh, first, second, third, fourth = asyncio.run(night())
-    assert [is_stale(one) for one in fresh] == [False, False]
-    assert all(is_stale(one) for one in (first, second, third, fourth))
-    assert fourth.headers["x-intercom-kit-failure"] == "open circuit"

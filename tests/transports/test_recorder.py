@@ -447,15 +447,3 @@ def test_a_transport_of_ones_own_carries_and_closes(log: Path) -> None:
         assert client.get("http://h/me").text == "own"
     assert closed.is_set()
     assert len(_rows(log)) == 1
-
-
-def test_the_environments_proxy_still_carries_the_calls(
-    misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch, log: Path
-) -> None:
-    """Recording takes no call off the proxy that httpx would have used."""
-    proxy = misbehave(answer("", "502 Bad Gateway"))
-    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-    with httpx.Client(transport=RecordingTransport(log)) as client, pytest.raises(httpx.ProxyError):
-        client.get("https://api.example.test/me")
-    assert proxy.requests[0].startswith(b"CONNECT api.example.test:443")
-    assert [row["error_type"] for row in _rows(log)] == ["connect"]

@@ -1,6 +1,5 @@
 """Retries: only where repeating is safe and may help, as long as the window lasts, and never more than their share."""
 
-import asyncio
 import json
 import time
 from datetime import UTC, datetime, timedelta
@@ -200,31 +199,6 @@ def test_nobody_waits_where_there_is_something_to_serve(misbehave: Misbehave) ->
         assert slept == []
         assert client.get(other).json() == CONTACT
     assert transport.retries == len(slept) == 1
-
-
-def test_the_async_transport_does_the_same(misbehave: Misbehave) -> None:
-    """Over asyncio: a 429 waits to the reset, a failure is retried once, a write never, in a pool of one."""
-    slept = list[float]()
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-
-    async def night() -> list[int]:
-        limits = limited(x_ratelimit_reset=str(int(time.time()) + 14))
-        server = in_turn(misbehave, limits, GOOD, FAILURES["reset"], GOOD, FAILURES["503, empty"], GOOD)
-        carrier = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=1))
-        transport = RetryTransport(carrier, sleep=sleep)
-        async with httpx.AsyncClient(transport=transport, base_url=server.url, timeout=60) as client:
-            return [
-                (await client.get(PATH)).status_code,
-                (await client.post("/contacts/search", json={})).status_code,
-                (await client.post("/contacts", json={})).status_code,
-                transport.retries,
-            ]
-
-    assert asyncio.run(night()) == [200, 200, 503, 2]
-    assert 5 <= slept[0] <= 19
-    assert 0.25 <= slept[1] <= 0.75
 
 
 def test_it_really_sleeps(misbehave: Misbehave) -> None:

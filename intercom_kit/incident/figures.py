@@ -1,8 +1,7 @@
 """The registry of figures: every number that is shown of an incident, once, with what it means and what it is about.
 
-Each has a definition, a scope (which time, which apps and routes), the query that gives it and the evidence it rests
-on. What cannot be known is None, and says why: never a blank and never 0. To add one, add its definition to DEFINED and
-a function that yields it to figures_of.
+What cannot be known is None, and says why: never a blank and never 0. To add one, add its definition to DEFINED and a
+function that yields it to figures_of.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,78 +20,41 @@ NO_HEADER = "no rate-limit header was seen"
 REQUEST_IDS = 10
 ALL_CALLS = "all apps and routes of the request log"
 
-# name: label, unit, definition
+# name: label, unit, definition; an entry is a line or two of a table
+# fmt: off
 DEFINED: dict[str, tuple[str, str, str]] = {
-    "onset": (
-        "Onset",
-        "",
-        "After the last moment known to be otherwise, by the first known to be so: as declared, else by log or checks.",
-    ),
+    "onset": ("Onset", "",
+        "After the last moment known to be otherwise, by the first known to be so: declared, else by log or checks."),
     "recovery": ("Recovery", "", "The same, for the end."),
-    "duration": (
-        "Duration of degraded service",
-        "s",
-        "From the first moment known to be bad to the first known to be good again.",
-    ),
-    "severity": (
-        "Severity",
-        "",
-        "P1 to P4, the runbook's: as declared, else the worst that the decision tree gives for any run of checks.",
-    ),
+    "duration": ("Duration of degraded service", "s",
+        "From the first moment known to be bad to the first known to be good again."),
+    "severity": ("Severity", "",
+        "P1 to P4, the runbook's: as declared, else the worst that the decision tree gives for any run of checks."),
     "detection_gap": ("Detection gap", "s", "From onset to the first alert."),
     "time_to_triage": ("Time to triage", "s", "From onset to the start of triage."),
     "time_to_mitigate": ("Time to mitigate", "s", "From onset to the first mitigation that was noted as one."),
-    "notice_lag": (
-        "Lag of the vendor's notice",
-        "s",
-        "From onset to the first notice on Intercom's status page that acknowledges the fault.",
-    ),
-    "request_ids": (
-        "Intercom request_ids",
-        "",
-        f"X-Request-Id of failed calls, at most {REQUEST_IDS}: declared, then the log's, then the checks'.",
-    ),
-    "conversations_affected": (
-        "Conversations affected",
-        "conversations",
-        "As counted by a person, else the log's conversations (salted hashes) with a failed call, at most.",
-    ),
-    "users_unable_to_reach_support": (
-        "Users unable to reach support",
-        "users",
-        "As counted by a person, else the contacts with a failed call of the apps in INTERCOM_USER_FACING, at most.",
-    ),
-    "conversations_created": (
-        "Conversations created meanwhile",
-        "conversations",
-        "By Intercom's own count: those that customers could begin all the same, or the team began.",
-    ),
-    "exhausted": (
-        "Times our quota was used up",
-        "times",
-        "Spans in which nothing was left of our own app's 10-second windows, by the rate-limit headers.",
-    ),
-    "exhausted_s": (
-        "Time without quota",
-        "s",
-        "Seconds of these spans in which nothing was left: less than their length, as each reset refills it.",
-    ),
-    "unattributed_share": (
-        "Quota used by others",
-        "share",
-        "Share of the used quota, in windows under pressure, that no call of our own log explains.",
-    ),
-    "p95_ms": (
-        "p95 of the latency, before and during",
-        "ms",
-        "The time within which 95 of 100 calls ended, timeouts counted with the time they waited.",
-    ),
-    "hasty_share": (
-        "Throttled calls that came again within a second",
-        "share",
-        "Of the calls answered with 429 that can be followed, of the app that repeated most: no backoff.",
-    ),
-}  # fmt: skip
+    "notice_lag": ("Lag of the vendor's notice", "s",
+        "From onset to the first notice on Intercom's status page that acknowledges the fault."),
+    "request_ids": ("Intercom request_ids", "",
+        f"X-Request-Id of failed calls, at most {REQUEST_IDS}: declared, then the log's, then the checks'."),
+    "conversations_affected": ("Conversations affected", "conversations",
+        "As counted by a person, else the log's conversations (salted hashes) with a failed call, at most."),
+    "users_unable_to_reach_support": ("Users unable to reach support", "users",
+        "As counted by a person, else the contacts with a failed call of the apps in INTERCOM_USER_FACING, at most."),
+    "conversations_created": ("Conversations created meanwhile", "conversations",
+        "By Intercom's own count: those that customers could begin all the same, or the team began."),
+    "exhausted": ("Times our quota was used up", "times",
+        "Spans in which nothing was left of our own app's 10-second windows, by the rate-limit headers."),
+    "exhausted_s": ("Time without quota", "s",
+        "Seconds of these spans in which nothing was left: less than their length, as each reset refills it."),
+    "unattributed_share": ("Quota used by others", "share",
+        "Share of the used quota, in windows under pressure, that no call of our own log explains."),
+    "p95_ms": ("p95 of the latency, before and during", "ms",
+        "The time within which 95 of 100 calls ended, timeouts counted with the time they waited."),
+    "hasty_share": ("Throttled calls that came again within a second", "share",
+        "Of the calls answered with 429 that can be followed, of the app that repeated most: no backoff."),
+}
+# fmt: on
 
 
 def figures_of(seen: Evidence) -> dict[str, Figure]:
@@ -103,8 +65,8 @@ def figures_of(seen: Evidence) -> dict[str, Figure]:
 
 def _figure(name: str, scope: str = "the incident", **given: Any) -> Figure:  # noqa: ANN401 - fields of Figure
     label, unit, definition = DEFINED[name]
-    return Figure.model_validate({"name": name, "label": label, "unit": unit, "definition": definition, "scope": scope}
-                                 | given)  # fmt: skip
+    known = {"name": name, "label": label, "unit": unit, "definition": definition, "scope": scope}
+    return Figure.model_validate(known | given)
 
 
 def incident_scope(seen: Evidence) -> str:
@@ -167,10 +129,9 @@ def _duration(onset: Onset | None, recovery: Onset | None, ongoing: str) -> Figu
     least = max(((recovery.after or onset.by) - onset.by).total_seconds(), 0)
     most = duration((recovery.by - onset.after).total_seconds()) if onset.after else "an unknown time"
     bounds = f" (at least {duration(least)}, at most {most})" if duration(least) != most else ""
-    sources = (*onset.sources, *recovery.sources)
     label = " (declared)" if is_declared(onset) or is_declared(recovery) else ""
-    shown = f"{duration(seconds, long=True)}{label}{bounds}"
-    return _figure("duration", value=round(seconds), shown=shown, query=query, sources=sources)
+    found: dict[str, Any] = {"value": round(seconds), "shown": f"{duration(seconds, long=True)}{label}{bounds}"}
+    return _figure("duration", query=query, sources=(*onset.sources, *recovery.sources), **found)
 
 
 def _people(seen: Evidence) -> Iterator[Figure]:
@@ -324,12 +285,8 @@ def _impact(seen: Evidence, log: Mapping[str, Figure]) -> Iterator[Figure]:
 
 
 def _request_ids(seen: Evidence, log: Figure | None) -> Figure:
-    failed = [
-        check
-        for run in seen.lifecycle.runs
-        for check in run.checks
-        if run.is_bad and check.outcome == "failed" and check.request_id
-    ]
+    checks = [check for run in seen.runs if run.is_bad for check in run.checks]
+    failed = [check for check in checks if check.outcome == "failed" and check.request_id]
     ids = [*seen.facts.request_ids, *(str(log.value).split(", ") if log and log.value else [])]
     ids += [str(check.request_id) for check in failed]
     if not ids:

@@ -31,7 +31,7 @@ BARS = "▁▂▃▄▅▆▇█"
 KEPT = 60  # runs in the sparkline
 
 
-class Run(NamedTuple):
+class Mark(NamedTuple):
     """What the watch keeps of each run in memory: a night of them is small."""
 
     at: datetime
@@ -75,7 +75,7 @@ def watch(
         gap = _gap(history, at, every_s)
         if gap:
             triage.folder.add_event(_gap_event(gap))
-        history.append(_run(triage.checks, triage.decision))
+        history.append(_mark(triage.checks, triage.decision))
         yield Watched(triage, _since(history), tuple(run.api_ms for run in history[-KEPT:]), gap)
         started = max(started + every_s, time.monotonic())
         sleep(max(0.0, started - time.monotonic()))
@@ -138,16 +138,16 @@ def _again(triage: Triage, settings: Settings) -> Triage:
     return Triage(triage.folder, triage.facts, checks, decide(checks, settings))
 
 
-def _history(checks: Sequence[CheckRecord], settings: Settings) -> list[Run]:
-    return [_run(run, decide(run, settings)) for run in by_run(checks)]
+def _history(checks: Sequence[CheckRecord], settings: Settings) -> list[Mark]:
+    return [_mark(run, decide(run, settings)) for run in by_run(checks)]
 
 
-def _run(checks: Sequence[CheckRecord], decision: Decision) -> Run:
+def _mark(checks: Sequence[CheckRecord], decision: Decision) -> Mark:
     api_ms = next((c.duration_ms for c in checks if c.name == "api" and c.http_status is not None), None)
-    return Run(decision.at, decision.verdict, decision.cause, api_ms)
+    return Mark(decision.at, decision.verdict, decision.cause, api_ms)
 
 
-def _gap(history: Sequence[Run], at: datetime, every_s: float) -> tuple[datetime, datetime] | None:
+def _gap(history: Sequence[Mark], at: datetime, every_s: float) -> tuple[datetime, datetime] | None:
     if not history or at - history[-1].at <= timedelta(seconds=GAP_FACTOR * every_s):
         return None
     return history[-1].at, at
@@ -159,7 +159,7 @@ def _gap_event(gap: tuple[datetime, datetime]) -> Event:
     return Event(at=gap[1], kind="gap", text=text)
 
 
-def _since(history: Sequence[Run]) -> datetime:
+def _since(history: Sequence[Mark]) -> datetime:
     latest = history[-1]
     same = takewhile(lambda run: (run.verdict, run.cause) == (latest.verdict, latest.cause), reversed(history))
     return min(run.at for run in same)

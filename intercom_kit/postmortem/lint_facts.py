@@ -117,7 +117,7 @@ def figures(stated: Iterable[Figure]) -> Iterator[Problem]:
             yield error("E5", place, "It is blank.", "Say `unknown: why`.", by="kit")
         if figure.value is not None and not figure.query.strip():
             yield error("E6", place, "Nothing tells how it was found.", "Give its query or source.", by="kit")
-        if figure.value is not None and not figure.sources:
+        if figure.value is not None and not figure.sources and "declared" not in figure.shown:
             yield error("E5", place, "It rests on no evidence.", "Cite what it was computed from.", by="kit")
         if not figure.definition.strip():
             yield error("E16", place, "Nothing defines it.", "Say what it means.", by="kit")

@@ -1,11 +1,11 @@
 """The reports of an incident: its notebooks are run, and what was run is rendered and sealed."""
 
+import multiprocessing
 import os
 import shutil
-import signal
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -16,7 +16,7 @@ from nbformat import NotebookNode
 from papermill.execute import ERROR_MARKER_TAG
 
 from intercom_kit.archive.index import summarize, update_index
-from intercom_kit.archive.launch import context, launching, preload
+from intercom_kit.archive.launch import preload, start
 from intercom_kit.archive.manifest import Run, Summary, read_manifest
 from intercom_kit.archive.notebooks import ANALYSIS, POSTMORTEM, REPORTS, TRIAGE, notebook_source
 from intercom_kit.archive.parameters import check_parameters
@@ -24,6 +24,7 @@ from intercom_kit.archive.render import Header, render_html
 from intercom_kit.archive.retention import sweep
 from intercom_kit.archive.runner import Plan, Progress, judge, run_notebook, stopping
 from intercom_kit.archive.seal import UNFINISHED, locked, refuse_links, seal
+from intercom_kit.archive.worker import call
 from intercom_kit.collect.files import write_atomic
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import EvidenceError, KitError, NotebookError
@@ -125,17 +126,20 @@ def run_all(
 
 def _summarize(folder: IncidentFolder, settings: Settings, *, forked: bool) -> Summary | None:
     """Summarize an incident, in a process that has pandas imported where there is a log to read."""
-    try:
-        if not (folder.path / ROLLUP).is_dir():
+    if not (folder.path / ROLLUP).is_dir():
+        try:
             return summarize(folder, settings)
-        ignored = (signal.SIGINT, signal.SIG_IGN)
-        ways = context(forked=forked)
-        with ProcessPoolExecutor(1, mp_context=ways, initializer=signal.signal, initargs=ignored) as pool:
-            with launching():
-                summary = pool.submit(summarize, folder, settings)
-            return summary.result()
-    except KitError:
-        return None  # the index says what is wrong with the record
+        except KitError:
+            return None  # the index says what is wrong with the record
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    with theirs:
+        process = start(call, (theirs, summarize, folder, settings), forked=forked)
+    try:
+        summary: Summary | None = ours.recv()
+    except EOFError:  # it was killed: the index makes its own
+        summary = None
+    process.join()
+    return summary
 
 
 def _placed(folder: IncidentFolder, run: Run) -> Run:

@@ -26,6 +26,7 @@ from traitlets import Type
 from traitlets.config import Config
 
 from intercom_kit.display.displays import register
+from intercom_kit.errors import KitError
 
 Send = Callable[..., None]
 _INLINE = "module://matplotlib_inline.backend_inline"
@@ -58,11 +59,18 @@ def work(connection: Connection, environment: Mapping[str, str], folder: str, of
         send("done", number, result.success)
 
 
+def call(connection: Connection, function: Callable[..., object], *given: object) -> None:
+    """Call a function and send what it returns; None where it raises KitError. Ends with its parent, as `work` does."""
+    _lead_group()
+    try:
+        connection.send(function(*given))
+    except KitError:
+        connection.send(None)
+
+
 def _settle_in(environment: Mapping[str, str], folder: str) -> None:
     """Make this process as independent of its parent as one that a kernel runs in."""
-    if hasattr(os, "setsid"):
-        os.setsid()  # Ctrl-C is for the parent, which ends the whole group of this process
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    _lead_group()
     os.environ.clear()
     os.environ.update({"MPLBACKEND": _INLINE, **environment})
     if hasattr(time, "tzset"):
@@ -73,6 +81,13 @@ def _settle_in(environment: Mapping[str, str], folder: str) -> None:
         matplotlib.rcParams["backend"] = os.environ["MPLBACKEND"]
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()  # all forks of one process would draw the same numbers
+
+
+def _lead_group() -> None:
+    """Lead a process group of one's own, and end it when the parent is gone: Ctrl-C in a terminal is for the parent."""
+    if hasattr(os, "setsid"):
+        os.setsid()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

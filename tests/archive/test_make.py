@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import pytest
 
 from intercom_kit.archive.index import summarize
@@ -242,6 +243,19 @@ def test_a_signal_stops_all_notebooks(played: tuple[object, Settings], tmp_path:
     assert (folder.path / f"{POSTMORTEM}.ipynb").read_bytes() == before
     assert "INCOMPLETE" not in (folder.path / f"{POSTMORTEM}.html").read_text()
     assert verify(folder) == []
+
+
+def test_nothing_outlives_a_report_that_is_killed(played: tuple[object, Settings], tmp_path: Path) -> None:
+    """The server, the notebooks' processes and what they started end with the command."""
+    shutil.copytree(played[1].outputs, tmp_path / "outputs")
+    command = [sys.executable, "-c", ALL, str(tmp_path / "outputs")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        process.stdout.readline()
+        started = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+    assert len(started) > 3
+    assert psutil.wait_procs(started, timeout=PATIENCE_S)[1] == []
 
 
 def test_plain_papermill_is_rendered_and_sealed(settings: Settings, folder: IncidentFolder) -> None:

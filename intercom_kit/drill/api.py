@@ -213,13 +213,16 @@ def _fault(effect: Effect) -> ApiError:
 
 
 def _bare(effect: Effect) -> Response:
-    """An answer that Intercom's own servers did not write: HTML or nothing, without a request id."""
+    """An answer without a request id: HTML or nothing, of Intercom's servers, its edge, or a filter of our own."""
     status = effect.status or 500
     titles = {403: "403 Forbidden", 502: "502 Bad Gateway", 503: "503 Service Unavailable", 504: "504 Gateway Time-out"}
     title = titles.get(status, str(status))
     html = f"<html><head><title>{title}</title></head><body><center><h1>{title}</h1></center></body></html>"
+    if effect.body == "gateway":
+        title = "Web filter: access denied"
+        html = f"<html><head><title>{title}</title></head><body>Blocked by your organization's policy.</body></html>"
     body = b"" if effect.body == "empty" else html.encode()
-    server = "awselb/2.0" if effect.body == "edge" else "nginx"
+    server = {"edge": "awselb/2.0", "gateway": "squid/5.7"}.get(effect.body, "nginx")
     return Response(body, status, {"Server": server}, media_type="text/html" if body else None)
 
 

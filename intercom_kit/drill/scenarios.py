@@ -59,8 +59,10 @@ def _refusal(
     )
 
 
-def _server_error(end_s: float, share: float = 1.0) -> Effect:
-    return Effect(0, end_s, share=share, status=500, code="server_error", message="Internal server error")
+def _server_error(end_s: float, share: float = 1.0, routes: tuple[str, ...] = ()) -> Effect:
+    return Effect(
+        0, end_s, share=share, routes=routes, status=500, code="server_error", message="Internal server error"
+    )
 
 
 _FLAPS = ((0, 4 * MINUTE), (7 * MINUTE, 13 * MINUTE), (16 * MINUTE, 20 * MINUTE), (25 * MINUTE, 31 * MINUTE))
@@ -146,6 +148,30 @@ _SCENARIOS = (
             ),
         ),
         **_until(HOUR, "ours", "scope_missing", "P2", "degraded"),
+    ),
+    _refusal(
+        "forbidden",
+        "The app was installed into another workspace, and is refused without a word of why.",
+        "forbidden",
+        403,
+        "forbidden",
+        "Forbidden request",
+        end_s=2 * HOUR,
+        headers=True,
+    ),
+    _refusal(
+        "region-mismatch",
+        "A new cluster asks the host of the United States for a workspace that lives in Europe.",
+        "region_mismatch",
+        403,
+        "region_mismatch",
+        "Your workspace is hosted in Europe but you connected to United States",
+    ),
+    Scenario(
+        "gateway-blocked",
+        "A new rule of our own web filter answers every call to Intercom with its block page.",
+        effects=(Effect(0, HOUR, status=403, body="gateway"),),
+        **_until(HOUR, "ours", "gateway", "P1"),
     ),
     Scenario(
         "edge-blocked",
@@ -276,6 +302,18 @@ _SCENARIOS = (
         recovery_s=150 * MINUTE,
         default_at_s=30 * MINUTE,
         page_form="redirect",
+    ),
+    Scenario(
+        "conversations-fail",
+        "Conversations cannot be read: every call for one ends in a 500, contacts and search are well.",
+        effects=(_server_error(40 * MINUTE, routes=("/conversations", "/conversations/{id}")),),
+        **_told(40 * MINUTE, (Truth(0, 40 * MINUTE, "vendor_suspected", "vendor_errors", "P2"),), "degraded"),
+    ),
+    Scenario(
+        "every-other-call",
+        "One of two backends is gone: every other call ends in a 504, and which one is luck.",
+        effects=(Effect(0, 40 * MINUTE, share=0.5, status=504, body="html"),),
+        **_told(40 * MINUTE, (Truth(0, 40 * MINUTE, "vendor_suspected", "vendor_errors", "P2"),), "degraded"),
     ),
     Scenario(
         "network-down",

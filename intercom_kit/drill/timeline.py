@@ -8,7 +8,7 @@ from intercom_kit.settings import Region
 
 FOREVER = float("inf")
 
-Body = Literal["error_list", "html", "edge", "empty"]
+Body = Literal["error_list", "html", "edge", "gateway", "empty"]
 PageForm = Literal["incident_io", "statuspage", "redirect", "html", "down"]
 
 
@@ -19,7 +19,7 @@ class Effect:
     routes: templates such as `/contacts/search`; empty means all. share: part of these calls, 0 to 1; overlapping
     effects divide the calls among them in the order given. ramp_s: seconds from nothing to full strength: of the share
     when the call fails, of the delay when it is only slow.
-    status, code, message, body: the answer; body `edge` is an HTML page of the load balancer without a request id.
+    status, code, message, body: the answer; `edge` is a page of Intercom's load balancer, `gateway` one of our filter.
     delay_ms: before the answer. hang: no answer at all. refuse: the API's port is closed.
     headers: rate-limit headers are sent although the call failed (they need valid credentials).
     own_load, workspace_load: demand of our app, of the workspace's other apps, as a multiple of the app's and of the

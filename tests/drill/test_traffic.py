@@ -116,7 +116,7 @@ def test_effects_show_when_and_where_they_act(name: str) -> None:
         near |= at.between(effect.start_s - 30, effect.end_s) & here
     bad = failed(frame) | frame["error_type"].eq("intercom_version_invalid")
     assert hit.sum() > 1000
-    assert bad[hit].mean() > 0.99
+    assert bad[hit].mean() > (0.99 if name != "every-other-call" else 0.49)
     assert bad[~near].mean() < 0.005
 
 

@@ -186,12 +186,13 @@ def summary_of(incident: Incident) -> Summary:
     """Return the summary of an incident; raises EvidenceError when its evidence is broken."""
     seen = incident.lifecycle
     run = seen.worst or (seen.runs[-1] if seen.runs else None)
-    decision = as_declared(run.decision, incident.facts) if run else None
+    decision = as_declared(run.decision, incident.facts, seen) if run else None
     noticed = [event.at for event in (seen.alert, seen.triage) if event]
     return Summary(
         verdict=decision.verdict if decision else None,
         cause=decision.cause if decision else None,
         severity=decision.severity if decision else incident.facts.severity,
+        declared=incident.facts.severity is not None,
         onset=seen.onset.by if seen.onset else None,
         detected=min(noticed) if noticed and seen.onset else None,
         recovery=seen.recovery.by if seen.recovery else None,

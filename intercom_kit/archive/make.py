@@ -250,13 +250,14 @@ def header_of(folder: IncidentFolder, settings: Settings, notebook: str, paramet
     if notebook == TRIAGE:
         wanted = parameters.get("run") or (runs[-1].name if runs else "")
         shown = next((run for run in runs if run.name == wanted), None)
-    decision = as_declared(shown.decision, facts) if shown else None
+    decision = as_declared(shown.decision, facts, seen.checked) if shown else None
     return Header(
         folder.incident_id,
         title=facts.title,
         verdict=decision.verdict if decision else "",
         cause=decision.cause if decision else "",
         severity=decision.severity if decision else facts.severity,
+        declared=facts.severity is not None,
         state=facts.state,
         drill=facts.drill,
     )

@@ -69,11 +69,13 @@ class Summary(Record):
 
     verdict, cause, severity: of the worst run of checks. onset, recovery: the first moment known to be bad, and to be
     good again, UTC. detected: the first alert or triage. fingerprint: cause, route and status; empty when healthy.
+    declared: whether people gave the severity.
     """
 
     verdict: Verdict | None = None
     cause: Cause | None = None
     severity: Severity | None = None
+    declared: bool = False
     onset: UtcTime | None = None
     detected: UtcTime | None = None
     recovery: UtcTime | None = None

@@ -44,6 +44,7 @@ class Header:
     verdict: str = ""
     cause: str = ""
     severity: str | None = None
+    declared: bool = False
     state: str = ""
     drill: str | None = None  # the scenario's name when this is no real incident
     warnings: tuple[str, ...] = ()

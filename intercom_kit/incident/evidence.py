@@ -109,8 +109,8 @@ class Evidence:
         declared = self._declared_moments()
         if declared and (episode := episode_of(self.study.detected, declared)):
             return episode
-        seen = lifecycle(self.runs, self.entries, self.facts)
-        found = [run.at for run in self.runs if run.is_bad] + ([seen.alert.at] if seen.alert else [])
+        found = [run.at for run in self.runs if run.is_bad]
+        found += [self.checked.alert.at] if self.checked.alert else []
         return episode_of(self.study.detected, found or declared)
 
     def _declared_moments(self) -> list[datetime]:
@@ -120,6 +120,11 @@ class Evidence:
             return [moment for moment in (start, end) if moment]
         steps = min(math.ceil((end - start) / AROUND), MOST_STEPS)
         return [start + (end - start) * step / steps for step in range(steps + 1)]
+
+    @cached_property
+    def checked(self) -> Lifecycle:
+        """The lifecycle as checks and people tell it: reads no request log."""
+        return lifecycle(self.runs, self.entries, self.facts)
 
     @property
     def is_main(self) -> bool:

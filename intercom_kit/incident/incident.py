@@ -10,6 +10,7 @@ from intercom_kit.decide.severity import respond_by
 from intercom_kit.incident.evidence import Evidence
 from intercom_kit.incident.evidence_index import EvidenceIndex, index_evidence
 from intercom_kit.incident.figures import figures_of
+from intercom_kit.incident.lifecycle import Lifecycle
 from intercom_kit.incident.timeline import timeline
 from intercom_kit.records import Decision, Figure, IncidentFacts, Row
 from intercom_kit.settings import Settings
@@ -61,11 +62,14 @@ def open_incident(settings: Settings, incident_id: str) -> Incident:
     return _opened[key]
 
 
-def as_declared(decision: Decision, facts: IncidentFacts) -> Decision:
+def as_declared(decision: Decision, facts: IncidentFacts, course: Lifecycle | None = None) -> Decision:
     """Return a decision with what people declared in place of what was computed, which its reason then names.
 
-    An incident whose end was declared is never told as none because all is well now.
+    An incident that was declared, or noted (course: its lifecycle), is never told as none because all is well now.
     """
+    start, end = facts.started_at, facts.ended_at
+    if course and course.onset and not course.worst:
+        start, end = course.onset.by, course.recovery.by if course.recovery else end
     changes: dict[str, object] = {}
     if facts.severity:
         why = f": {facts.severity_reason}" if facts.severity_reason else ""
@@ -73,16 +77,22 @@ def as_declared(decision: Decision, facts: IncidentFacts) -> Decision:
         beside = f"; the checks give {decision.severity}: {decision.severity_reason}" if differs else ""
         due = respond_by(decision.at, facts.severity) if facts.ended_at is None else None
         changes = {"severity": facts.severity, "severity_reason": f"declared{why}{beside}", "respond_by": due}
-    if decision.verdict == "healthy" and (facts.ended_at or facts.started_at):
+    if decision.verdict == "healthy" and (start or end):
         changes = {"severity_reason": "unknown: no check saw it, and none was declared"} | changes
-        changes |= {"verdict": "undetermined", "cause": "unknown", "summary": _past(decision, facts), "actions": ()}
+        changes |= {
+            "verdict": "undetermined",
+            "cause": "unknown",
+            "summary": _past(decision, start, end),
+            "actions": (),
+        }
     return decision.model_copy(update=changes) if changes else decision
 
 
-def _past(decision: Decision, facts: IncidentFacts) -> str:
-    since = f" from {_utc(facts.started_at)}" if facts.started_at else ""
-    until = f" until {_utc(facts.ended_at)}" if facts.ended_at else ""
-    return f"There was an incident{since}{until} (declared). All is well in the checks of {_utc(decision.at)}."
+def _past(decision: Decision, start: datetime | None, end: datetime | None) -> str:
+    since = f" from {_utc(start)}" if start else ""
+    until = f" until {_utc(end)}" if end else ""
+    now = f"All is well in the checks of {_utc(decision.at)}."
+    return f"There was an incident{since}{until} (declared). {now}"
 
 
 def _about_declared(seen: Incident) -> Iterator[str]:

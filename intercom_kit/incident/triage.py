@@ -165,7 +165,9 @@ def load_triage(settings: Settings, incident_id: str, run: str = "") -> Triage:
         raise EvidenceError(
             f"{incident_id} has no evidence of a triage. Run: intercom-kit triage --incident {incident_id}"
         )
-    return Triage(seen.folder, seen.facts, latest_run(runs[-1].checks), as_declared(runs[-1].decision, seen.facts))
+    return Triage(
+        seen.folder, seen.facts, latest_run(runs[-1].checks), as_declared(runs[-1].decision, seen.facts, seen.checked)
+    )
 
 
 def has_evidence(outputs: Path, incident_id: str) -> bool:

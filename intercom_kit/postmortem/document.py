@@ -124,7 +124,7 @@ class Postmortem:
         """What can be sent, by file name: to our own people, to customers, and to Intercom's support."""
         case, course = self.case, self.case.lifecycle
         decision = (course.worst or course.runs[-1]).decision if course.runs else decide((), case.settings)
-        decision = as_declared(decision, case.facts)
+        decision = as_declared(decision, case.facts, course)
         since, until = (edge.by if edge else None for edge in (course.onset, course.recovery))
         return {
             "internal-update.txt": internal_update(decision, case.facts, case.as_of),

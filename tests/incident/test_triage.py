@@ -12,7 +12,8 @@ from intercom_kit.collect.facts import set_facts
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import EvidenceError, IncidentError, IncidentIdError
 from intercom_kit.incident.triage import NotArchivedError, has_evidence, load_triage, run_triage
-from intercom_kit.records import CHECK_NAMES, CheckRecord
+from intercom_kit.postmortem.document import open_postmortem
+from intercom_kit.records import CHECK_NAMES, CheckRecord, Event
 from intercom_kit.settings import load_settings
 from tests.conftest import Play
 
@@ -168,6 +169,19 @@ def test_a_write_up_of_a_past_incident_is_never_told_as_none(play: Play, tmp_pat
     for text in (unrated.update, rated.update):
         assert "NO INCIDENT" not in text
         assert "2026-11-20 09:00 UTC until 2026-11-20 10:30 UTC (declared)" in text
+
+
+def test_an_incident_that_was_noted_is_never_told_as_none(play: Play, tmp_path: Path) -> None:
+    """Alert at 09:00, resolution at 10:30, a healthy triage later: it lasted 90 minutes, its severity is unknown."""
+    settings = play("healthy").settings(outputs=tmp_path)
+    folder = run_triage(settings, "INC-1").folder
+    folder.add_event(Event(at=START, kind="alert", text="paged", by="mia"))
+    folder.add_event(Event(at=START + timedelta(minutes=90), kind="resolution", text="all well", by="mia"))
+    postmortem = open_postmortem(settings, "INC-1")
+    assert postmortem.case.figures["duration"].shown.startswith("1 hour 30 minutes (declared)")
+    assert postmortem.case.figures["severity"].unknown
+    assert postmortem.messages["internal-update.txt"].startswith("[severity unknown] INCIDENT")
+    assert load_triage(settings, "INC-1").decision.verdict == "undetermined"
 
 
 def test_without_a_token_a_named_incident_asks_what_needs_none(play: Play, tmp_path: Path) -> None:

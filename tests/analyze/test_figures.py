@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from intercom_kit.analyze.onset import Detection, Episode
 
+from intercom_kit.analyze.detect import Detection, Episode
 from intercom_kit.analyze.figures import by_name, episode_of, measure, whole_rollup
 from intercom_kit.analyze.rollup import make_rollup, save
 from intercom_kit.errors import EvidenceError
+from intercom_kit.records import Onset
 
 START = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
 
@@ -77,17 +78,17 @@ def test_a_broken_rollup_says_how_to_make_it_again(tmp_path: Path) -> None:
 
 def _episode(hours: float, bad: int) -> Episode:
     start = START + timedelta(hours=hours)
+    end = start + timedelta(minutes=30)
     return Episode(
         signal="errors",
         shape="step",
-        last_good=start,
-        first_bad=start + timedelta(seconds=5),
-        last_bad=start + timedelta(minutes=30),
-        first_good=start + timedelta(minutes=30, seconds=5),
+        onset=Onset(after=start, by=start + timedelta(seconds=5)),
+        recovery=Onset(after=end, by=end + timedelta(seconds=5)),
+        since=start,
+        until=end,
         bad=bad,
         calls=bad,
         usual_share=0.0,
-        confidence="",
     )
 
 

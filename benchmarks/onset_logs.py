@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 EPOCH = 1_790_000_000
 MOST_CALLS = 150_000
+ROUTES = ("me", "tags", "admins", "teams", "notes", "companies", "segments", "articles", "events")
 
 
 @dataclass
@@ -102,7 +103,7 @@ class Log:
                 "timestamp": pd.to_datetime(unix_us, unit="us"),
                 "app": np.array(["web", "sync", "crm", "bot"])[self.app[order]],
                 "method": "GET",
-                "route": np.array([f"/r{number}" for number in range(9)])[self.route[order]],
+                "route": np.array([f"/{word}" for word in ROUTES])[self.route[order]],
                 "status_code": codes,
                 "error_type": np.where(np.isnan(status), "timeout", ""),
                 "duration_ms": self.took_ms[order],
@@ -353,7 +354,11 @@ def _rhythm(rng: np.random.Generator) -> Log:
 
 def _doubled(rng: np.random.Generator) -> Log:
     log = traffic(rng, rate=(1, 10))
-    log.add(np.sort(rng.uniform(0.4 * log.seconds, 0.7 * log.seconds, len(log.at))), 0)
+    more = rng.random(len(log.at)) < (log.at > 0.4 * log.seconds) * (log.at < 0.7 * log.seconds)
+    for name in ("at", "app", "route", "status", "took_ms"):
+        values = getattr(log, name)
+        setattr(log, name, np.concatenate([values, values[more]]))
+    log.at[-int(more.sum()) :] += rng.uniform(0, 1, int(more.sum()))
     return log
 
 

@@ -28,13 +28,16 @@ CREDIBLE = 0.98  # of the posterior lies within an interval
 BLOCKS = 48  # of equal numbers of bins, for the baseline
 MOST_VARIED = 0.5  # a share that high is bad however much it varies
 FEW = 50  # calls, below which a share says little
+LEVEL_S = 120  # no level is shorter: the windows in which an edge lies are none
 REACH_S = 5400  # how far before a segment its rise may begin
 REACH_BINS = 400
-RAMPS_S = (60, 120, 240, 420, 720, 1200, 1800, 2700, 3600)
+RAMPS_S = (120, 240, 420, 720, 1200, 1800, 2700, 3600)
 FINER = (0.5, 0.65, 0.78, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.18, 1.3, 1.6)  # times the likeliest ramp, in a second look
 POWERS = (1.0, 1.5, 2.0)  # a ramp may be straight, or slow at first
 RAMP_STARTS = 80  # moments at which a ramp may begin, that are weighed
 RAMP_DOUBT = 4.0  # no ramp is quite like one of these, so what tells them apart counts a quarter
+IS_RAMP = 0.15  # prior probability of a ramp
+SHORT_S = 180  # a ramp no longer than this cannot be told from a step well
 IS_OPEN = 0.2  # prior probability that an edge near the end of the log lies beyond it
 PARTS = (np.arange(8) + 0.5) / 8  # of a bin that lie after a step within it
 ODDS = np.exp([-0.4, 0.0, 0.4])  # by which the level after a step may differ from the measured one
@@ -202,10 +205,12 @@ def phases(series: Series, usual: Background, rise: float, whole: Segment, least
 def levels(series: Series, whole: Segment, usual: Background, depth: int = 4) -> list[Segment]:
     """Cut a segment where its share changes clearly: by more than half, and beyond chance."""
     n, k = series.calls[whole.start : whole.end], series.bad[whole.start : whole.end]
-    if depth and len(n) >= 2 * 3:
+    long = series.start[whole.start + 1 : whole.end] - series.start[whole.start]
+    lasting = (long >= LEVEL_S) & (series.end[whole.end - 1] - series.start[whole.start] - long >= LEVEL_S)
+    if depth and lasting.any():
         before = np.column_stack([n.cumsum(), k.cumsum()])[:-1].astype(np.float64)
         total = np.array([n.sum(), k.sum()], float)
-        gain = (_best(before) + _best(total - before) - _best(total)) / usual.clusters
+        gain = np.where(lasting, (_best(before) + _best(total - before) - _best(total)) / usual.clusters, -np.inf)
         cut = whole.start + 1 + int(gain.argmax())
         first, second = series.share(whole.start, cut), series.share(cut, whole.end)
         clear = max(first, second) > 1.5 * min(first, second) + LOWEST
@@ -248,7 +253,7 @@ def onset(series: Series, usual: Background, parts: Sequence[Segment], floor: in
     bins = np.arange(low, low + last)
     earliest = np.where(bins > 0, series.end[bins - 1], series.start[bins]).astype(np.float64)
     long = series.end[bins] - earliest  # with a gap before a bin, the edge is as likely to lie in it as it is long
-    prior = np.append(IS_OPEN * is_first, (0.5 - IS_OPEN / 2 * is_first) * long / long.sum())
+    prior = np.append(IS_OPEN * is_first, (1 - IS_RAMP - IS_OPEN * is_first) * long / long.sum())
     step = _Candidates(
         np.append(-np.inf, earliest),
         np.append(series.end[low], series.end[bins]).astype(np.float64),
@@ -274,6 +279,9 @@ def onset(series: Series, usual: Background, parts: Sequence[Segment], floor: in
         )
     found = step.with_(coarse)
     after, by = found.bounds((1 - CREDIBLE) / 2)
+    if 0 < found.ramp_s() <= SHORT_S:
+        as_step = step.bounds((1 - CREDIBLE) / 2)
+        after, by = min(after, as_step[0]), max(by, as_step[1])
     last_bin = min(int(np.searchsorted(series.end, by)), len(series) - 1)  # what lies in a gap was not seen
     first_bin = min(int(np.searchsorted(series.end, after, "right")) - 1, last_bin - 1)
     start = int(series.end[first_bin]) if first_bin >= 0 else int(series.start[0])
@@ -295,9 +303,9 @@ class _Candidates:
         return _Candidates(*(np.append(getattr(self, name), getattr(other, name)) for name in names))
 
     def discounted(self, by: float, doubt: float) -> "_Candidates":
-        """The same with log-likelihoods divided, their differences by more, and a prior of one half spread over all."""
+        """The same with log-likelihoods divided, their differences by more, and the prior of a ramp spread over all."""
         best = self.weight.max()
-        weight = best / by + (self.weight - best) / (by * doubt) + np.log(0.5 / len(self.weight))
+        weight = best / by + (self.weight - best) / (by * doubt) + np.log(IS_RAMP / len(self.weight))
         return _Candidates(self.low, self.high, self.took_s, weight)
 
     @property

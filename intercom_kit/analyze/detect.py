@@ -39,7 +39,8 @@ from intercom_kit.records import Event, Onset, Record, Recovery, UtcTime
 
 Shape = Literal["step", "ramp", "spike", "flap"]
 
-BRIEF_S = 120  # a shorter phase has to be six times as bad: any day has its clusters
+BRIEF_S = 180  # a shorter phase has to be six times as bad: any day has its clusters
+SPIKE_S = 120
 PAUSE_S = 120  # phases closer than this are one incident
 FLAP_S = 600  # three or more phases no longer and no farther apart than this are one that comes and goes
 RAMP_S = 120  # a rise that takes at least this long is a ramp
@@ -254,9 +255,9 @@ def _grouped(marks: Iterable[_Mark]) -> list[list[_Mark]]:
             runs.append([mark])
     chains: list[list[list[_Mark]]] = []
     for run in runs:
-        short = _end(run) - run[0].from_s <= FLAP_S
-        near = bool(chains) and run[0].from_s - _end(chains[-1][-1]) <= FLAP_S
-        if near and short and _end(chains[-1][-1]) - chains[-1][-1][0].from_s <= FLAP_S:
+        before = chains[-1][-1] if chains else []
+        near = bool(before) and run[0].from_s - _end(before) <= FLAP_S
+        if near and min(_end(part) - part[0].from_s for part in (before, run)) <= FLAP_S:
             chains[-1].append(run)
         else:
             chains.append([run])
@@ -396,8 +397,17 @@ def _interval(view: _View, after: int | None, by: int, error_s: float) -> Onset:
 
 
 def _levels(view: _View) -> tuple[Level, ...]:
-    """The levels of an incident; each but the first began within the bins on both sides of its cut."""
+    """The levels of an incident; each but the first began within the bins on both sides of its cut.
+
+    One that comes and goes has one level: that of its bad phases.
+    """
     series, found = view.series, []
+    if len(view.parts) >= 3:
+        bad, calls = (
+            sum(int(values[part.start : part.end].sum()) for part in view.parts)
+            for values in (series.bad, series.calls)
+        )
+        return (Level(share=round(bad / max(1, calls), 4), calls=calls),)
     for number, level in enumerate(view.levels):
         began = None
         if number:
@@ -418,7 +428,7 @@ def _thin(view: _View, calls: int) -> str | None:
 def _shape(lead: _View, main: _View) -> Shape:
     if len(main.parts) >= 3:
         return "flap"
-    if main.ended.after is not None and main.ended.after - main.began.by < BRIEF_S:
+    if main.ended.after is not None and main.ended.after - main.began.by < SPIKE_S:
         return "spike"
     return "ramp" if lead.began.ramp_s >= RAMP_S else "step"
 

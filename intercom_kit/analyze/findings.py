@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 
 from intercom_kit import records
 from intercom_kit.analyze.detect import Episode
-from intercom_kit.analyze.latency import QS, errors, with_unmeasured
+from intercom_kit.analyze.latency import QS, errors
 from intercom_kit.analyze.percentiles import percentiles
 from intercom_kit.analyze.ratelimit import UNATTRIBUTED
 from intercom_kit.analyze.read import Rows
@@ -150,10 +150,11 @@ class RateLimitFindings(_Part):
 
 
 class Outcome(_Part):
-    """What a way of retrying would have led to: 429s, and seconds added to the throttled span's calls."""
+    """What a way of retrying would have led to: 429s, calls given up, seconds added to the throttled span's calls."""
 
     policy: str
     throttled: int
+    lost: int
     delay_p50_s: float
     delay_p99_s: float
 
@@ -231,7 +232,7 @@ def _span(start: pd.Timestamp, end: pd.Timestamp) -> Span:
 
 def _latency(seen: Study) -> Latency:
     names = [f"p{100 * q:g}_ms" for q in QS]
-    whole = percentiles(with_unmeasured(seen.latency), QS)[names].round(2).to_dict("records")
+    whole = percentiles(seen.latency, QS)[names].round(2).to_dict("records")
     routes = seen.percentiles_by_route.set_index("route")[names].round(2).sort_index()
     by_route = {str(route): RouteLatency.model_validate(row) for route, row in routes.to_dict("index").items()}
     return Latency.model_validate((whole[0] if whole else dict.fromkeys(names)) | {"by_route": by_route})
@@ -248,14 +249,15 @@ def _rate_limit(seen: Study) -> RateLimitFindings:
     tightest = known.iloc[0] if len(known) else None
     shares = dict(zip(seen.attribution["app"].astype(str), seen.attribution["share"].round(6), strict=True))
     unattributed = shares.pop(UNATTRIBUTED)
+    is_known = len(known) > 0 and seen.sample_of == 1
     throttled = seen.windows["requests"][seen.windows["status_code"].eq(429).fillna(value=False)].sum()
     return RateLimitFindings(
         limit=None if tightest is None else int(tightest["limit"]),
         min_remaining=None if tightest is None else int(tightest["remaining"]),
         throttled_share=round(float(throttled / seen.windows["requests"].sum()), 6),
         exhausted=tuple(_span(*times) for times in _united(seen.exhausted)),
-        attribution=shares if len(known) else {},
-        unattributed_share=unattributed if len(known) else None,
+        attribution=shares if is_known else {},
+        unattributed_share=unattributed if is_known else None,
     )
 
 

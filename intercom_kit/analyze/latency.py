@@ -32,22 +32,21 @@ def bins_for(span: Span, points: int = 240, finest: str = "10s") -> str:
     return next((f for f in wide if length / pd.Timedelta(f) <= points), wide[-1])
 
 
-def with_unmeasured(latency: pd.DataFrame) -> pd.DataFrame:
-    """Give calls without an answer and without a duration the longest bucket seen, a lower bound of their wait."""
-    longest = latency["bucket"].max()
+def unmeasured(latency: pd.DataFrame) -> int:
+    """Return how many calls got no answer and have no duration: nobody knows how long they waited."""
     lost = latency["bucket"].isna() & latency["status_class"].eq(NO_ANSWER)
-    return latency.assign(bucket=latency["bucket"].mask(lost, longest))
+    return int(latency["requests"][lost].sum())
 
 
 def percentiles_over_time(latency: pd.DataFrame, freq: str) -> pd.DataFrame:
     """Return by bins of freq: time, requests, p50_ms, p95_ms, p99_ms; a bin without calls is a row of NaN."""
-    binned = with_unmeasured(latency).assign(time=latency["minute"].dt.floor(freq))
+    binned = latency.assign(time=latency["minute"].dt.floor(freq))
     return _regular(percentiles(binned, QS, by=["time"]).set_index("time"), freq).reset_index()
 
 
 def percentiles_by_route(latency: pd.DataFrame) -> pd.DataFrame:
     """Return by route, the slowest p95 first: route, requests, p50_ms, p95_ms, p99_ms, unanswered (timeouts …)."""
-    frame = percentiles(with_unmeasured(latency), QS, by=["route"]).set_index("route")
+    frame = percentiles(latency, QS, by=["route"]).set_index("route")
     unanswered = latency[latency["status_class"].eq(NO_ANSWER)].groupby("route")["requests"].sum()
     frame["unanswered"] = unanswered.reindex(frame.index, fill_value=0)
     return frame.sort_values("p95_ms", ascending=False, kind="stable").reset_index()
@@ -58,7 +57,7 @@ def heat_map(latency: pd.DataFrame, freq: str, rows: int = 40) -> pd.DataFrame:
 
     Neighbouring buckets are added up, so that the edges stand at equal steps of a logarithmic axis.
     """
-    known = with_unmeasured(latency).dropna(subset="bucket")
+    known = latency.dropna(subset="bucket")
     bucket = known["bucket"].astype("int64")
     lowest = int(bucket.min()) if len(bucket) else 0
     step = -(-(int(bucket.max()) - lowest + 1) // rows) if len(bucket) else 1
@@ -184,7 +183,7 @@ def _minutes(windows: pd.DataFrame, latency: pd.DataFrame, span: Span) -> _Side:
     failed = seen["requests"].where(is_failed(seen["status_code"]), 0)
     counts = pd.DataFrame({"requests": seen["requests"], "failed": failed})
     counts = counts.groupby(seen["window_start"].dt.floor("min")).sum()
-    known = with_unmeasured(latency).dropna(subset="bucket")
+    known = latency.dropna(subset="bucket")
     known = known[known["minute"].isin(counts.index)]
     table = known.pivot_table(index="minute", columns="bucket", values="requests", aggfunc="sum", fill_value=0)
     duration = representative_ms(pd.Series(table.columns.astype("int64")))

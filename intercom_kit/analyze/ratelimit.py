@@ -14,6 +14,9 @@ PRESSURE = 0.8  # from this used share on, a window is under pressure
 RECENT_WINDOWS = 30  # five minutes: what "at the present rate" rests on
 SHARED = "one shared token"
 UNATTRIBUTED = "unattributed"
+SAMPLINGS = (2, 3, 4, 5, 8, 10, 16, 20, 25, 32, 50, 64, 100, 128, 200, 256, 500, 1000)
+MIN_SAMPLED = 20  # windows, below which a log is not taken for a sample
+VARIES = 1.5  # times as much as chance alone would: what stays the same says nothing
 _WINDOW = pd.Timedelta(seconds=WINDOW_S)
 _ZERO, _FARTHEST = pd.Timedelta(0), pd.Timedelta(minutes=5)  # a reset farther away is no window's
 
@@ -167,6 +170,24 @@ def _exhaustion(quota: str, rows: pd.DataFrame) -> tuple[str, int, float, float,
     return quota, limit, low, high, soonest, latest, trend, full_in
 
 
+def looks_sampled(frame: pd.DataFrame) -> int:
+    """Return one in how many calls a log seems to hold: 1 when it does not look sampled.
+
+    frame: from `headroom`. In a sample the headers count so many times the log's calls in every window, also when the
+    traffic varies; another process with the same token does not follow ours like that.
+    """
+    known = frame[frame["used"].notna() & frame["throttled"].eq(0) & frame["accepted"].gt(0)]
+    used, ours = known["used"].astype(float).to_numpy(), known["accepted"].astype(float).to_numpy()
+    if len(known) < MIN_SAMPLED or used.sum() < 1.7 * ours.sum():
+        return 1
+    expected = ours.sum() * used / used.sum()
+    follows = ((ours - expected) ** 2 / expected).sum() / len(known) < 2
+    varies = ((used - used.mean()) ** 2 / used.mean()).sum() / len(known) > VARIES * used.sum() / ours.sum()
+    times = float(np.median(used / ours))
+    nearest = min(SAMPLINGS, key=lambda number: abs(np.log(number / times)))
+    return nearest if follows and varies and abs(np.log(nearest / times)) < 0.2 else 1
+
+
 def under_pressure(frame: pd.DataFrame, *, pressure: float = PRESSURE) -> pd.DataFrame:
     """Return the rows of `headroom` of all windows in which a quota was used to `pressure` or calls were throttled.
 
@@ -247,9 +268,11 @@ def retries(windows: pd.DataFrame, by: str = "app") -> pd.DataFrame:
     """
     limited = windows[is_limited(windows)]
     hit = limited[["window_start", by]].drop_duplicates()
-    counts = ["requests", "identified", "repeated_1s", "repeated_before_reset", "repeats"]
-    table = limited.assign(repeats=repeats(limited)).groupby(by)[counts].sum().astype(float)
-    calls = windows.merge(hit, on=["window_start", by]).groupby(by)["requests"].sum()
+    counts = ["requests", "identified", "repeated_1s", "repeated_before_reset"]
+    table = limited.groupby(by)[counts].sum().astype(float)
+    again = windows[["window_start", by, "requests"]].assign(repeats=repeats(windows))
+    sums = again.merge(hit, on=["window_start", by]).groupby(by)[["requests", "repeats"]].sum()
+    calls = sums["requests"].astype("int64")
     followed = table["identified"].where(table["identified"] > 0)
     result = pd.DataFrame(
         {
@@ -257,7 +280,7 @@ def retries(windows: pd.DataFrame, by: str = "app") -> pd.DataFrame:
             "throttled": table["requests"].astype("int64"),
             "share_1s": table["repeated_1s"] / followed,
             "share_before_reset": table["repeated_before_reset"] / followed,
-            "amplification": calls / (calls - table["repeats"]).clip(lower=1),
+            "amplification": calls / (calls - sums["repeats"]).clip(lower=1),
         }
     )
     return result.sort_values("amplification", ascending=False, kind="stable").rename_axis(by).reset_index()

@@ -9,7 +9,7 @@ from intercom_kit.analyze import burn, latency
 from intercom_kit.analyze.detect import Episode
 from intercom_kit.analyze.ratelimit import SHARED, UNATTRIBUTED
 from intercom_kit.analyze.study import Study
-from intercom_kit.analyze.whatif import GIVE_UP_S, is_limited
+from intercom_kit.analyze.whatif import GIVE_UP_S, improving, recorded
 from intercom_kit.text import duration, interval, milliseconds, moment, share
 
 POLICY_WORDS = {
@@ -27,7 +27,7 @@ def readings(seen: Study) -> Iterator[str]:
     yield from others(seen)
     yield from detection_gap(seen)
     yield headroom(seen)
-    if len(seen.pressed) < len(seen.headroom):
+    if len(seen.pressed) < len(seen.headroom) or seen.sample_of > 1:
         yield used_by_app(seen)
     if len(seen.retries):
         yield retries(seen)
@@ -54,10 +54,15 @@ def _when(found: Episode) -> str:
     places = [*(f"app {app}" for app in found.apps), *found.routes]
     where = f", only for {', '.join(places)}" if places else ""
     ended = "it had not ended when the log did"
+    change = found.main_change
+    levels = ""
+    if change and change.began and change.began.after:
+        steps = ", then ".join(share(level.share) for level in found.levels)
+        levels = f" It came in levels: {steps}; the main change was {interval(change.began.after, change.began.by)}."
     if found.first_good:
         lasted = duration((found.until - found.since).total_seconds())
         ended = f"it ended {interval(found.last_bad, found.first_good)}, after {lasted}"
-    return f"{began}{kind}{where}; {ended}."
+    return f"{began}{kind}{where}; {ended}.{levels}"
 
 
 def others(seen: Study) -> Iterator[str]:
@@ -177,6 +182,11 @@ def _soon(row: "pd.Series[Any]") -> str:
 
 def used_by_app(seen: Study) -> str:
     """Say who used the quota in the windows under pressure, and what our log does not show."""
+    if seen.sample_of > 1:
+        return (
+            f"Unknown who used the quota: in every window the headers count about {seen.sample_of} times the calls "
+            f"that the log holds. Is it a sample? Then say so with --sampled {seen.sample_of}."
+        )
     frame = seen.attribution
     if frame["used"].sum() == 0:
         return "Unknown who used the quota: no window under pressure carried the rate-limit headers."
@@ -216,24 +226,25 @@ def retries(seen: Study) -> str:
 
 
 def what_if(seen: Study) -> str:
-    """Say what would have helped; never what caused it."""
-    frame = seen.what_if
-    if frame.empty:
-        return "Nothing to replay: the rate limit refused no call."
-    recorded = int(seen.windows["requests"][is_limited(seen.windows)].sum())
-    best = frame.iloc[int((frame["throttled"] + frame["lost"]).argmin())]  # calls in vain, whoever refused them
+    """Say what would have helped, by calls served in time; never what caused it."""
+    if seen.no_what_if:
+        return seen.no_what_if
+    was, better = recorded(seen.arrivals), improving(seen.arrivals, seen.what_if)
+    assumed = (
+        f"{was['meant']:,} calls were meant in the throttled span, a call that came again within 35 s counted once"
+    )
+    if better.empty:
+        return f"No way of retrying would have served more calls in time: {assumed}."
+    best = better.iloc[0]
     line = (
         f"What would have helped: {POLICY_WORDS[best['policy']]} would have met {best['throttled']:,} 429s instead of "
-        f"{recorded:,}, with half of the calls delayed by at most {best['delay_p50_s']:.0f} s and 99 % by at most "
-        f"{best['delay_p99_s']:.0f} s."
+        f"{was['throttled']:,} and lost {best['lost']:,} calls instead of {was['lost']:,}, with half of the calls "
+        f"delayed by at most {best['delay_p50_s']:.0f} s and 99 % by at most {best['delay_p99_s']:.0f} s ({assumed})."
     )
-    if best["lost"]:
-        ours = seen.headroom["with_quota_left"].sum() <= recorded / 2
+    if best["lost"] > 0.005 * was["meant"]:
+        ours = seen.headroom["with_quota_left"].sum() <= was["throttled"] / 2
         why = "the work was more than the quota" if ours else "other apps of the workspace had used the shared quota"
-        line += (
-            f" Even then {best['lost']:,} calls would have waited over {GIVE_UP_S} s and been given up: {why}, and no "
-            "way of retrying changes that."
-        )
+        line += f" Those lost would have waited over {GIVE_UP_S} s: {why}, and no way of retrying changes that."
     return line
 
 
@@ -247,6 +258,12 @@ def percentiles(seen: Study) -> str:
     if seen.comparison is not None:
         line = f"{_changed(seen.comparison)}{_successes(seen)} {line}"
     lost = latency.timeouts(seen.windows)
+    unmeasured = latency.unmeasured(seen.latency)
+    if unmeasured:
+        part = share(unmeasured / max(1, seen.latency["requests"].sum()))
+        return (
+            f"{line} {unmeasured:,} calls ({part}) got no answer and their wait is unknown: no percentile counts them."
+        )
     return f"{line} {lost:,} calls timed out; they count with the time they waited." if lost else line
 
 
@@ -270,6 +287,8 @@ def _successes(seen: Study) -> str:
     if latency.errors(seen.during)["share"].sum() < 0.1 or seen.comparison_of_successes is None:
         return ""
     row = _p95(seen.comparison_of_successes)
+    if pd.isna(row["baseline"]):
+        return ""
     if pd.isna(row["incident"]):
         return " Too many calls failed for it to mean much: none succeeded."
     before, during = milliseconds(row["baseline"]), milliseconds(row["incident"])

@@ -42,8 +42,8 @@ FROM (
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8;
 
 -- name: retries
--- A throttled call is repeated when the same call (app, method, route, contact, conversation) comes again within a
--- minute. `repeated_1s` and `repeated_before_reset` count throttled calls that came again; r0 to r9 count the calls that
+-- A throttled call is repeated when the same call (app, method, route, contact, conversation) comes again within 35 s,
+-- the longest wait of a usual backoff. `repeated_1s` and `repeated_before_reset` count throttled calls that came again; r0 to r9 count the calls that
 -- are such repeats, in each second of the window in which they came. Only identified calls can be linked, and only those
 -- of a minute in which the same call was throttled, or of the next, need sorting. Where there is no next or previous
 -- call, some engines say null and others 1970.
@@ -65,8 +65,8 @@ FROM (
   SELECT ordered.*,
     CAST(floor(extract(second FROM timestamp) / 10) AS INTEGER) AS tens,
     CAST(floor(extract(second FROM timestamp)) AS INTEGER) % 10 AS second,
-    status_code = 429 AND next_at >= timestamp AND next_at <= timestamp + INTERVAL '60' SECOND AS comes_again,
-    previous_status = 429 AND previous_at <= timestamp AND previous_at >= timestamp - INTERVAL '60' SECOND AS is_repeat
+    status_code = 429 AND next_at >= timestamp AND next_at <= timestamp + INTERVAL '35' SECOND AS comes_again,
+    previous_status = 429 AND previous_at <= timestamp AND previous_at >= timestamp - INTERVAL '35' SECOND AS is_repeat
   FROM (
     SELECT calls.*,
       lead(timestamp) OVER same_call AS next_at,

@@ -11,12 +11,13 @@ from intercom_kit.analyze import burn as burns
 from intercom_kit.analyze import latency as latencies
 from intercom_kit.analyze import ratelimit, whatif
 from intercom_kit.analyze.detect import Detection, DetectionGap, detect, detection_gap
-from intercom_kit.analyze.rollup import Rollup
+from intercom_kit.analyze.rollup import WINDOWS, Rollup
 from intercom_kit.errors import RequestLogError
 from intercom_kit.protocol import WINDOW_S
 from intercom_kit.records import Event
 
 Moment = datetime | str | None
+OVERLOAD = "Nothing to replay: the 429s say that Intercom's servers were overloaded."
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +44,17 @@ class Study:
 
     @cached_property
     def quota_windows(self) -> pd.DataFrame:
-        """The same by the limiter's windows, with `quota`; see ratelimit.by_quota."""
-        return ratelimit.by_quota(self.rollup.windows)
+        """The same by the limiter's windows, with `quota`; see ratelimit.by_quota. A sample is scaled to all calls."""
+        windows = self.rollup.windows
+        if (times := self.rollup.rows.sampled) > 1:
+            counts = [name for name, kind in WINDOWS.items() if kind == "int64"]
+            windows = windows.assign(**{name: windows[name] * times for name in counts})
+        return ratelimit.by_quota(windows)
+
+    @cached_property
+    def sample_of(self) -> int:
+        """One in how many calls the log seems to hold, by the headers; see ratelimit.looks_sampled."""
+        return ratelimit.looks_sampled(self.headroom)
 
     @property
     def latency(self) -> pd.DataFrame:
@@ -132,9 +142,24 @@ class Study:
         return whatif.arrivals(self.quota_windows)
 
     @cached_property
+    def no_what_if(self) -> str:
+        """Why no way of retrying is weighed; empty where it is."""
+        limited = self.headroom["throttled"].sum()
+        if not limited or limited < self.headroom["overload"].sum():
+            return "Nothing to replay: the rate limit refused no call." if not limited else OVERLOAD
+        if not any(episode.signal == "429" for episode in self.detected.episodes):
+            return "Nothing to replay: no incident of this log was one of the quota."
+        if not whatif.is_linked(self.quota_windows):
+            return (
+                "What would have helped cannot be told: retries cannot be linked to their first calls, as the log "
+                "names no contacts or conversations, so the demand is unknown."
+            )
+        return "" if len(self.arrivals) else "What would have helped cannot be told: no answer told the limit."
+
+    @cached_property
     def what_if(self) -> pd.DataFrame:
-        """See whatif.what_if."""
-        return whatif.what_if(self.arrivals, rate=self.bucket_rate)
+        """See whatif.what_if; no rows where `no_what_if` says why."""
+        return whatif.what_if(self.arrivals if not self.no_what_if else self.arrivals.head(0), rate=self.bucket_rate)
 
     @cached_property
     def percentiles(self) -> pd.DataFrame:

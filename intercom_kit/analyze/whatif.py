@@ -18,6 +18,8 @@ Floats = npt.NDArray[np.float64]
 
 POLICIES = ("none", "exponential", "sleep_to_reset", "reset_with_jitter", "token_bucket")
 SECONDS = [f"s{second}" for second in range(WINDOW_S)]
+REPEATS = [f"r{second}" for second in range(WINDOW_S)]
+LINKED = 0.5  # of the throttled calls have to be identified, for demand to be told from retries
 GIVE_UP_S = 60  # under every policy, a call that waited longer is lost: whoever asked has gone by then
 WAITS_S = (1, 2, 4, 8, 16, 32)  # of the exponential backoff, as long in sum
 JITTER_S = 5  # retries wake evenly over this long after the reset
@@ -26,39 +28,48 @@ BUCKET_SHARE = 0.9  # the token bucket's default rate, as a share of the limit
 
 
 def arrivals(windows: pd.DataFrame) -> pd.DataFrame:
-    """Return what wanted through and what could pass, per quota and window, from the first to the last window.
+    """Return what wanted through and what could pass, per quota and window, from the first throttled window on.
 
-    windows: as in a rollup, with `quota` (see ratelimit.with_quota); quotas whose limit no header told are left out.
-    Returns quota, window_start, s0..s9 (calls begun in each second, without the repeats of throttled calls before the
-    reset; repeats after it count as new calls), capacity (calls of ours that could pass: those that did, plus what the
-    header says was left unless some were throttled), limit, throttled (recorded 429s of the limiter).
+    windows: as in a rollup, with `quota` (see ratelimit.by_quota); quotas whose limit no header told, and those that
+    throttled nothing, are left out. Returns quota, window_start (no gap, until the last waiting call is served or
+    lost), s0..s9 (calls begun in each second, without the repeats of throttled calls), capacity (calls of ours that
+    could pass: those that did, plus what the header says was left unless some were throttled), limit, throttled
+    (recorded 429s of the limiter), repeats (of these, those that came again).
     """
-    frames = [_arrivals(str(quota), rows) for quota, rows in windows.groupby("quota") if rows["limit"].notna().any()]
-    columns = ["quota", "window_start", *SECONDS, "capacity", "limit", "throttled"]
+    frames = [
+        _arrivals(str(quota), rows)
+        for quota, rows in windows.groupby("quota")
+        if rows["limit"].notna().any() and is_limited(rows).any()
+    ]
+    columns = ["quota", "window_start", *SECONDS, "capacity", "limit", "throttled", "repeats"]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
 def _arrivals(quota: str, rows: pd.DataFrame) -> pd.DataFrame:
-    table = rows[["window_start", *SECONDS, "requests"]].assign(
-        throttled=rows["requests"].where(is_limited(rows), 0), repeats=repeats(rows)
-    )
-    sums = table.groupby("window_start").sum()
-    told = rows.groupby("window_start").agg(limit=("limit", "max"), remaining=("remaining", "min"))
+    limited = is_limited(rows)
     step = pd.Timedelta(seconds=WINDOW_S)
-    full = sums.join(told).reindex(pd.date_range(sums.index[0], sums.index[-1], freq=step, name="window_start"))
+    span = rows.loc[limited, "window_start"].min(), rows.loc[limited, "window_start"].max() + DRAIN_WINDOWS * step
+    near = rows["window_start"].between(*span)
+    rows, limited = rows[near], limited[near]
+    again = repeats_by_second(rows)
+    table = rows[["window_start", *SECONDS, "requests"]].assign(throttled=rows["requests"].where(limited, 0))
+    table[SECONDS] = (table[SECONDS] - again).clip(lower=0)
+    sums = table.assign(repeats=again.sum(axis=1)).groupby("window_start").sum()
+    told = rows.groupby("window_start").agg(limit=("limit", "max"), remaining=("remaining", "min"))
+    full = sums.join(told).reindex(pd.date_range(span[0], sums.index[-1], freq=step, name="window_start"))
     limit = full["limit"].astype(float).ffill().bfill()
     counts = full.drop(columns=["limit", "remaining"]).fillna(0)
     passed = counts["requests"] - counts["throttled"]
     left = full["remaining"].astype(float).fillna(limit - passed).where(counts["throttled"] == 0, 0)
-    firsts = _without_repeats(counts[SECONDS].to_numpy(float), counts["repeats"].to_numpy(float))
-    frame = pd.DataFrame(firsts, columns=SECONDS).assign(
-        capacity=(passed + left).to_numpy(float),
-        limit=limit.to_numpy("int64"),
-        throttled=counts["throttled"].to_numpy("int64"),
+    frame = counts[SECONDS].assign(
+        capacity=passed + left,
+        limit=limit.astype("int64"),
+        throttled=counts["throttled"].astype("int64"),
+        repeats=counts["repeats"],
     )
-    frame.insert(0, "window_start", full.index)
-    frame.insert(0, "quota", quota)
-    return frame
+    named: pd.DataFrame = frame.assign(quota=quota).reset_index()
+    columns: pd.DataFrame = named[["quota", "window_start", *SECONDS, "capacity", "limit", "throttled", "repeats"]]
+    return columns
 
 
 def is_limited(windows: pd.DataFrame) -> pd.Series:
@@ -67,23 +78,54 @@ def is_limited(windows: pd.DataFrame) -> pd.Series:
     return throttled & windows["error_type"].ne("too_many_requests").fillna(True).astype(bool)
 
 
-def repeats(windows: pd.DataFrame) -> pd.Series:
-    """Return, for each row, how many throttled calls were repeated before the reset.
+def is_linked(windows: pd.DataFrame) -> bool:
+    """Tell whether retries can be told from new calls: most throttled calls name a contact or a conversation."""
+    limited = windows[is_limited(windows)]
+    return bool(limited["identified"].sum() >= LINKED * limited["requests"].sum())
 
-    Only calls that name a contact or conversation can be followed (`identified`); the share of these that came again
-    is taken for the others too.
+
+def repeats_by_second(windows: pd.DataFrame) -> pd.DataFrame:
+    """Return, for each row, how many of its calls in each second (s0..s9) were repeats of throttled calls.
+
+    Only calls that name a contact or conversation can be followed (`identified`); those that cannot are taken to be
+    repeats as often as these. A rollup of 0.1.0 knows but how many throttled calls came again before the reset: they
+    are taken from the last seconds of the window's throttled calls.
     """
     limited = is_limited(windows)
-    counted = windows[["requests", "identified", "repeated_before_reset"]].where(limited, 0).astype(float)
-    seen = counted["identified"].sum()
-    share = counted["repeated_before_reset"].sum() / seen if seen else 0.0
-    return counted["repeated_before_reset"] + share * (counted["requests"] - counted["identified"])
+    followed = windows.loc[limited, "identified"].sum()
+    scale = windows.loc[limited, "requests"].sum() / followed if followed else 0.0
+    again = windows[REPEATS].to_numpy(float) * scale
+    if not again.any():
+        calls = windows[SECONDS].to_numpy(float)
+        repeats = windows["repeated_before_reset"].where(limited, 0).to_numpy(float) * scale
+        left = np.maximum(calls.cumsum(axis=1)[:, -1] - repeats, 0)
+        again = calls - np.diff(np.minimum(calls.cumsum(axis=1), left[:, None]), axis=1, prepend=0)
+    return pd.DataFrame(again, columns=SECONDS, index=windows.index)
 
 
-def _without_repeats(calls: Floats, repeats: Floats) -> Floats:
-    """Take each window's repeats from its last seconds: only a throttled call is repeated, and those come last."""
-    left = np.maximum(calls.cumsum(axis=1)[:, -1] - repeats, 0)
-    return np.diff(np.minimum(calls.cumsum(axis=1), left[:, None]), axis=1, prepend=0)
+def repeats(windows: pd.DataFrame) -> pd.Series:
+    """Return, for each row, how many of its calls were repeats of throttled calls."""
+    return repeats_by_second(windows).sum(axis=1)
+
+
+def recorded(arrived: pd.DataFrame) -> pd.Series:
+    """Return what happened, in the unit of `what_if`: throttled, lost (429s that never came again), meant (calls)."""
+    throttled, came_again = int(arrived["throttled"].sum()), float(arrived["repeats"].sum())
+    meant = sum(float(span.calls[: span.measured].sum()) for span in _spans(arrived))
+    return pd.Series({"throttled": throttled, "lost": round(max(0.0, throttled - came_again)), "meant": round(meant)})
+
+
+def improving(arrived: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Return the policies that would have served more calls in time than were, or as many with fewer 429s, best first.
+
+    arrived: from `arrivals`, outcomes: from `what_if`. As many: within 0.5 % of the calls that were meant.
+    """
+    was = recorded(arrived)
+    same = 0.005 * was["meant"]
+    served_more = outcomes["lost"] < was["lost"] - same
+    fewer = (outcomes["lost"] <= was["lost"] + same) & (outcomes["throttled"] < 0.95 * was["throttled"])
+    better: pd.DataFrame = outcomes[served_more | fewer].sort_values(["lost", "throttled"], kind="stable")
+    return better
 
 
 @dataclass(frozen=True)

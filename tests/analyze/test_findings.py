@@ -42,7 +42,18 @@ def play(tmp_path_factory: pytest.TempPathFactory) -> Play:
 def test_the_json_has_exactly_the_promised_fields(play: Play) -> None:
     """The object of `analyze --json` has these keys, in this order; its only sentence is a warning."""
     found = json.loads(find(play("rate-limited")[1]).model_dump_json())
-    assert list(found) == ["rows", "span", "onset", "recovery", "latency", "errors", "rate_limit", "what_if"]
+    assert list(found) == [
+        "rows",
+        "span",
+        "onset",
+        "recovery",
+        "episodes",
+        "thin",
+        "latency",
+        "errors",
+        "rate_limit",
+        "what_if",
+    ]
     told = ["not_readable", "set_aside", "samples", "columns", "files_skipped", "assumptions", "sampled", "warning"]
     assert list(found["rows"]) == ["read", "rejected", "rejected_share", *told]
     assert list(found["span"]) == list(found["rate_limit"]["exhausted"][0]) == ["from", "to"]
@@ -53,7 +64,7 @@ def test_the_json_has_exactly_the_promised_fields(play: Play) -> None:
     assert list(found["errors"]) == ["share", "by_class"]
     fields = ["limit", "min_remaining", "throttled_share", "exhausted", "attribution", "unattributed_share"]
     assert list(found["rate_limit"]) == fields
-    assert list(found["what_if"][0]) == ["policy", "throttled", "delay_p50_s", "delay_p99_s"]
+    assert list(found["what_if"][0]) == ["policy", "throttled", "lost", "delay_p50_s", "delay_p99_s"]
     assert Findings.model_validate(found).model_dump_json() == json.dumps(
         found, separators=(",", ":"), ensure_ascii=False
     )

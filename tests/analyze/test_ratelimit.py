@@ -21,7 +21,7 @@ from intercom_kit.analyze.ratelimit import (
     with_quota,
     workspace_floor,
 )
-from intercom_kit.analyze.whatif import SECONDS
+from intercom_kit.analyze.whatif import REPEATS, SECONDS
 
 START = pd.Timestamp("2026-11-24 09:30", tz="UTC")
 S = pd.Timedelta(seconds=1)
@@ -40,7 +40,7 @@ def row(
         "status_code": status,
         "error_type": "rate_limit_exceeded" if status == 429 else None,
         "requests": requests,
-        **dict.fromkeys(SECONDS, 0),
+        **dict.fromkeys((*SECONDS, *REPEATS), 0),
         "s0": requests,
         "identified": requests,
         "repeated_1s": 0,

@@ -130,7 +130,7 @@ def repetitions(log: Sequence[Call]) -> tuple[Counter[Any], Counter[Any], Counte
         )  # fmt: skip
         for call, after in pairwise(group):
             wait = after["timestamp"] - call["timestamp"]
-            if call["status_code"] == 429 and wait <= timedelta(minutes=1):
+            if call["status_code"] == 429 and wait <= timedelta(seconds=35):
                 found[0][key_of(call)] += wait <= timedelta(seconds=1)
                 found[1][key_of(call)] += window_of(after) == window_of(call)
                 found[2][*key_of(after), after["timestamp"].second % 10] += 1

@@ -13,6 +13,7 @@ from intercom_kit.analyze.whatif import (
     DRAIN_WINDOWS,
     GIVE_UP_S,
     POLICIES,
+    REPEATS,
     SECONDS,
     _replay,
     _span,
@@ -36,6 +37,7 @@ def row(window: int, status: int, seconds: Sequence[int], **columns: object) -> 
         "error_type": "rate_limit_exceeded" if status == 429 else None,
         "requests": sum(seconds),
         **dict(zip(SECONDS, seconds, strict=True)),
+        **dict.fromkeys(REPEATS, 0),
         "identified": sum(seconds),
         "repeated_before_reset": 0,
         "limit": None,
@@ -88,9 +90,10 @@ def test_replaying_a_log_without_retries_gives_the_429s_it_recorded(calls: list[
 def test_every_call_of_the_throttled_span_is_served_or_lost(calls: list[list[int]], limit: int, policy: str) -> None:
     """No policy makes calls vanish or appear, and none sends more through a window than it lets pass."""
     arrived = arrivals(limited_log(calls, limit))
-    span = _span(arrived)
-    if span is None:
+    if arrived.empty:
         return
+    span = _span(arrived)
+    assert span is not None
     played = _replay(policy, span, None)
     assert played.delays.sum() + played.lost == pytest.approx(span.calls[: span.measured].sum())
     passed = (played.sent - played.throttled).sum(axis=1)

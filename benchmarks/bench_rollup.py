@@ -4,8 +4,8 @@
 
 Each measurement is a process of its own, in turn. Seconds are of reading and counting, without the imports; CPU is of
 all threads, which other work on the machine disturbs least; megabytes are the process's peak. `--text` counts so many
-rows of CSV, and 500 gzip files of 400 rows, beside plain DuckDB that reads them once into a table. `--scale` counts logs
-of several sizes over the same six hours; 50 million rows take about 2 GB of disk in the folder. Needs pyarrow, for
+rows of CSV, and 500 gzip files of 400 rows, beside plain DuckDB that reads them once into a table. `--scale` counts
+logs of several sizes over the same six hours; 50 million rows take about 2 GB of disk in the folder. Needs pyarrow, for
 pandas.
 """
 

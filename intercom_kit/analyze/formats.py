@@ -80,6 +80,14 @@ PATTERNS = {
         r"^(?P<end_time>\d{10}\.\d{3})\s+(?P<elapsed_ms>\d+) \S+ (?P<result>\w+)/(?P<status>\d{3}) \d+ "
         r"(?P<method>[A-Z]+) (?P<url>\S+)"
     ),
+    "httpx's logger": (
+        r"^(?P<timestamp>\d{4}-\d\d-\d\d[T ]\S+) .*?HTTP Request: (?P<method>[A-Z]+) (?P<url>\S+) "
+        r'"HTTP/[\d.]+ (?P<status>\d{3})'
+    ),
+    "urllib3's logger": (
+        r"^(?P<timestamp>\d{4}-\d\d-\d\d[T ]\S+) .*?(?P<server_address>https?://\S+) "
+        r'"(?P<request>[A-Z]+ \S+ HTTP/[\d.]+)" (?P<status>\d{3})'
+    ),
     "access log": (
         r"^(?:(?P<server_address>[\w.-]+:\d+) )?[\w.:-]+ \S+ .*?"
         r"\[(?P<timestamp>\d{2}/\w{3}/\d{4}[^\]]*|\d{4}-[^\]]*)\] "

@@ -245,6 +245,8 @@ FORMATS: dict[str, tuple[Callable[[], str | bytes], dict[str, Any]]] = {
     "HAProxy": (lambda: lines(*(f'haproxy[1]: 10.0.0.1:1 [{a:%d/%b/%Y:%H:%M:%S}.000] fe be/s1 0/0/1/49/50 {c} 12 - - ---- 1/1/1/1/0 0/0 "GET /me HTTP/1.1"' for a, c in CALLS)), {"timezone": "UTC"}),
     "IIS": (lambda: w3c("date time s-ip cs-method cs-uri-stem cs-uri-query s-port c-ip sc-status sc-substatus sc-win32-status time-taken", ((f"{a:%Y-%m-%d}", f"{a:%H:%M:%S}", "10.0.0.2", "GET", "/me", "-", 443, "10.0.0.1", c, 0, 0, 50) for a, c in CALLS)), {}),
     "CloudFront": (lambda: w3c("date time x-edge-location sc-bytes c-ip cs-method cs(Host) cs-uri-stem sc-status time-taken", ((f"{a:%Y-%m-%d}", f"{a:%H:%M:%S}", "DUB2", 1, "10.0.0.1", "GET", "api.intercom.io", "/me", c, "0.050") for a, c in CALLS), "\t"), {}),
+    "httpx": (lambda: lines(*(f'{a:%Y-%m-%d %H:%M:%S},000 INFO httpx HTTP Request: GET {URL} "HTTP/1.1 {c} OK"' for a, c in CALLS)), {"timezone": "UTC", "p50": None}),
+    "urllib3": (lambda: lines(*(f'{a:%Y-%m-%d %H:%M:%S},000 DEBUG urllib3.connectionpool https://api.intercom.io:443 "GET /me HTTP/1.1" {c} 12' for a, c in CALLS)), {"timezone": "UTC", "p50": None}),
     "API Gateway": (lambda: lines(*({"requestId": "x", "ip": "10.0.0.1", "requestTime": apache(a), "httpMethod": "GET", "path": "/me", "status": str(c), "responseLatency": "50"} for a, c in CALLS)), {}),
     "Google Cloud": (lambda: json.dumps([{"timestamp": iso(a), "httpRequest": {"requestMethod": "GET", "requestUrl": URL, "status": c, "latency": "0.050s"}} for a, c in CALLS]), {}),
     "a CSV without a header": (lambda: lines(*(f"{iso(a)},GET,/me,{c},50" for a, c in CALLS)), {"columns": HEADERLESS}),

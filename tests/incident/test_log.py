@@ -108,3 +108,10 @@ def test_text_from_a_log_is_shown_as_text(settings: Settings, tmp_path: Path) ->
     shown = routes_table(seen)._repr_html_() + findings_card(findings_of(seen))._repr_html_()
     assert "<script>" not in shown
     assert "<b>" not in shown
+
+
+def test_nothing_is_kept_of_a_log_that_could_not_be_studied(settings: Settings, log_file: Path) -> None:
+    """A log without a call in the span is refused, and leaves no rollup that would break the next report."""
+    with pytest.raises(RequestLogError, match="no requests"):
+        open_study(settings, INCIDENT, [log_file], since="2026-11-25T00:00Z")
+    assert not has_log(IncidentFolder(settings.outputs, INCIDENT))

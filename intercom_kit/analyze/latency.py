@@ -1,7 +1,7 @@
 """Latency and errors over time, and how much an incident changed them.
 
 Input is a rollup's `latency` (a histogram by minute, route, status class) and `windows`. Every percentile is over all
-calls: one that timed out counts with the time it waited, and one whose wait nobody measured as the longest wait seen.
+calls: one that timed out counts with the time it waited; one whose wait nobody measured is only counted.
 """
 
 from collections.abc import Sequence
@@ -47,6 +47,7 @@ def percentiles_over_time(latency: pd.DataFrame, freq: str) -> pd.DataFrame:
 def percentiles_by_route(latency: pd.DataFrame) -> pd.DataFrame:
     """Return by route, the slowest p95 first: route, requests, p50_ms, p95_ms, p99_ms, unanswered (timeouts …)."""
     frame = percentiles(latency, QS, by=["route"]).set_index("route")
+    frame["requests"] = latency.groupby("route")["requests"].sum().reindex(frame.index)
     unanswered = latency[latency["status_class"].eq(NO_ANSWER)].groupby("route")["requests"].sum()
     frame["unanswered"] = unanswered.reindex(frame.index, fill_value=0)
     return frame.sort_values("p95_ms", ascending=False, kind="stable").reset_index()

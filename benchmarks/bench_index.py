@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from intercom_kit.archive.index import summarize, update_index
 from intercom_kit.archive.seal import seal
-from intercom_kit.drill.night import play_night
+from intercom_kit.drill.play import play_incident
 from intercom_kit.settings import load_settings
 
 FILES = ("incident.json", "manifest.json", "evidence/checks.jsonl", "evidence/events.jsonl")
@@ -27,7 +27,7 @@ def main() -> None:
     number = parser.parse_args().incidents
     with TemporaryDirectory() as outputs:
         settings = load_settings(dotenv=None, outputs=Path(outputs))
-        played = play_night(settings, "token-revoked", "INC-00000", with_log=False).folder
+        played = play_incident(settings, "token-revoked", "INC-00000", with_log=False).folder
         seal(played, clock=lambda: datetime.now(UTC), summary=summarize(played, settings))
         for copy in range(1, number):
             folder = settings.outputs / f"INC-{copy:05}"

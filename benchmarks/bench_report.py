@@ -2,7 +2,7 @@
 
 Run: python benchmarks/bench_report.py [--runs 5]
 
-All work on the same incident, a night of a rate limit with a request log of hours, and write the same views: three
+All work on the same simulated incident of a rate limit, with a request log of hours, and write the same views: three
 reports with their analysis and pictures.
 - commands: `papermill` and `jupyter nbconvert`, for one notebook after the other;
 - script: the same calls that the notebooks make, in one process, the output written as HTML;
@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from intercom_kit.drill.night import play_night
+from intercom_kit.drill.play import play_incident
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.server import serve
 from intercom_kit.settings import load_settings
@@ -122,11 +122,11 @@ print(f"  {'all':34} {time.perf_counter() - begun:20.2f} s")
 
 @contextmanager
 def incident() -> Iterator[tuple[Path, dict[str, str]]]:
-    """Play a night, as if it had been a real one; yield its outputs and the environment that finds them."""
+    """Simulate an incident, as if it had been a real one; yield its outputs and the environment that finds them."""
     with tempfile.TemporaryDirectory() as folder:
         outputs = Path(folder)
-        night = play_night(load_settings(dotenv=None, outputs=outputs), "rate-limited", ID)
-        night.folder.write_facts(night.folder.facts().model_copy(update={"drill": None}))
+        simulated = play_incident(load_settings(dotenv=None, outputs=outputs), "rate-limited", ID)
+        simulated.folder.write_facts(simulated.folder.facts().model_copy(update={"drill": None}))
         yield outputs, os.environ | {"INTERCOM_KIT_OUTPUTS": str(outputs)}
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 from intercom_kit.collect.facts import DECLARED, declare, declared
 from intercom_kit.collect.incident_folder import DRILLS, IncidentFolder
 from intercom_kit.display.tables import View, facts_table, message, stacked, table, verdict_card, written
+from intercom_kit.drill.scenario import Score, score
 from intercom_kit.drill.scenarios import find_scenario
-from intercom_kit.drill.score import Score, score
 from intercom_kit.drill.server import serve
 from intercom_kit.errors import ParameterError
 from intercom_kit.incident.triage import Triage, has_evidence, load_triage, run_triage
@@ -107,7 +107,7 @@ def play(scenario: str = "rate-limited") -> Lesson:
     """
     played = find_scenario(scenario)
     with serve(played) as loopback:
-        triage = run_triage(loopback.settings(outputs=load_settings().outputs), drill=played.name)
+        triage = run_triage(loopback.drill_settings(load_settings().outputs), drill=played.name)
         return Lesson(played.story, triage, score(triage.decision, loopback.truth()))
 
 
@@ -138,7 +138,7 @@ def open_triage(given: Given, run: str = "", scenario: str = "rate-limited") -> 
         f"INTERCOM_ACCESS_TOKEN is not set and no incident is named, so this is a DRILL ({played.name}) against a "
         f"loopback Intercom on this machine, written to {DRILLS}/. Export the token to ask the real one."
     )
-    return run_triage(loopback.settings(outputs=settings.outputs), drill=played.name)
+    return run_triage(loopback.drill_settings(settings.outputs), drill=played.name)
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ def open_postmortem(given: Given, templates: str = "", scenario: str = "rate-lim
 
     templates: a team's own folder of templates. Raises IncidentError, EvidenceError, InputError or ScenarioError.
     """
-    from intercom_kit.drill.night import play_night
+    from intercom_kit.drill.play import play_incident
     from intercom_kit.postmortem import document as postmortem
 
     settings = given.settings
@@ -248,7 +248,7 @@ def open_postmortem(given: Given, templates: str = "", scenario: str = "rate-lim
         given.store()
         _say(f"Shown from the evidence of {given.incident_id}, and from what people declared.")
         return postmortem.open_postmortem(settings, given.incident_id, templates)
-    played = play_night(settings, scenario)
+    played = play_incident(settings, scenario)
     _say(
         f"No incident is named, so this is a DRILL: a simulated incident, {scenario}, played now in virtual time. "
         f"Its evidence lies in {DRILLS}/{played.folder.incident_id}."

@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis_settings
 
 from intercom_kit.collect.facts import set_facts
 from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.drill.night import Night, play_night
+from intercom_kit.drill.play import SimulatedIncident, play_incident
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.server import Loopback, serve
 from intercom_kit.postmortem.document import Postmortem, open_postmortem
@@ -82,9 +82,9 @@ ACTIONS = (
 )
 
 
-def told(night: Night) -> list[str]:
-    """Return what people tell of the night, so that no rule of the linter is left open."""
-    due = night.recovery.date() + timedelta(days=10)
+def declarations(simulated: SimulatedIncident) -> list[str]:
+    """Return what people declare about the incident, so that no rule of the linter is left open."""
+    due = simulated.recovery.date() + timedelta(days=10)
     actions = (
         f"action+={text} | owner={who} | due={due} | done={done} | kind={kind}" for text, who, done, kind in ACTIONS
     )
@@ -103,30 +103,30 @@ def told(night: Night) -> list[str]:
         "lucky+=It was at night, and few agents were at work",
         "question+=Why did the export start an hour early?",
         "surprise+=The web app was refused nothing, though it uses the same workspace",
-        f"review={night.recovery.date()}",
+        f"review={simulated.recovery.date()}",
     ]
 
 
 @pytest.fixture(scope="session")
-def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Night, Settings]:
-    """A night of a rate limit, with what people tell of it."""
+def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[SimulatedIncident, Settings]:
+    """A simulated incident of a rate limit, with what people declare about it."""
     patient = {"timeout_s": PATIENCE_S, "slow_s": PATIENCE_S}  # the machine's slowness is none of the vendor's
-    settings = load_settings(dotenv=None, outputs=tmp_path_factory.mktemp("night"), **patient)
-    night = play_night(settings, "rate-limited", "INC-1")
-    set_facts(night.folder, told(night))
-    return night, settings
+    settings = load_settings(dotenv=None, outputs=tmp_path_factory.mktemp("simulated"), **patient)
+    simulated = play_incident(settings, "rate-limited", "INC-1")
+    set_facts(simulated.folder, declarations(simulated))
+    return simulated, settings
 
 
 @pytest.fixture
-def settings(played: tuple[Night, Settings], tmp_path: Path) -> Settings:
-    """Settings whose outputs are a copy of the night's."""
+def settings(played: tuple[SimulatedIncident, Settings], tmp_path: Path) -> Settings:
+    """Settings whose outputs are a copy of the simulated incident's."""
     shutil.copytree(played[1].outputs, tmp_path / "outputs", dirs_exist_ok=True)
     return load_settings(dotenv=None, outputs=tmp_path / "outputs")
 
 
 @pytest.fixture
-def night(played: tuple[Night, Settings]) -> Night:
-    """The night's hidden truth."""
+def simulated(played: tuple[SimulatedIncident, Settings]) -> SimulatedIncident:
+    """The simulated incident's hidden truth."""
     return played[0]
 
 

@@ -13,8 +13,8 @@ import pytest
 from rich.text import Text
 
 from intercom_kit.cli.app import SafeConsole
+from intercom_kit.drill.scenario import truth_at
 from intercom_kit.drill.scenarios import SCENARIOS
-from intercom_kit.drill.timeline import truth_at
 from intercom_kit.records import CHECK_NAMES
 from intercom_kit.settings import Settings
 from tests.conftest import PATIENCE_S, Kit, Play
@@ -152,7 +152,7 @@ def test_nothing_is_said_that_nobody_asked_for(kit: Kit) -> None:
 
 
 def test_output_that_nobody_reads_is_not_called_an_incident(play: Play, tmp_path: Path) -> None:
-    """In `triage | head` of a healthy night the command could not do its work: 2, not 1."""
+    """In `triage | head` of a healthy run the command could not do its work: 2, not 1."""
     read, write = os.pipe()
     os.close(read)
     command = [sys.executable, "-m", "intercom_kit", "triage", "--no-report"]

@@ -14,8 +14,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.drill.night import play_night
 from intercom_kit.drill.objects import contact_id
+from intercom_kit.drill.play import play_incident
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.webhooks import fault_of, generate_deliveries
 from intercom_kit.settings import load_settings
@@ -24,15 +24,15 @@ from tests.conftest import Kit, Play
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The outputs of a night without a request log, as INC-1."""
-    outputs = tmp_path_factory.mktemp("night") / "outputs"
-    play_night(load_settings(dotenv=None, outputs=outputs), "token-revoked", "INC-1", with_log=False)
+    """The outputs of a simulated incident without a request log, as INC-1."""
+    outputs = tmp_path_factory.mktemp("simulated") / "outputs"
+    play_incident(load_settings(dotenv=None, outputs=outputs), "token-revoked", "INC-1", with_log=False)
     return outputs
 
 
 @pytest.fixture
 def folder(played: Path, tmp_path: Path) -> IncidentFolder:
-    """A copy of that night where the command line of this test looks for it."""
+    """A copy of that incident where the command line of this test looks for it."""
     shutil.copytree(played, tmp_path / "outputs")
     return IncidentFolder(tmp_path / "outputs", "INC-1")
 

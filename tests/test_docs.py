@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from intercom_kit.drill.night import play_night
+from intercom_kit.drill.play import play_incident
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.server import serve
 from intercom_kit.drill.traffic import generate, write_log
@@ -50,9 +50,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, 
     """A folder as README's reader has it: an incident INC-1, logs, ids, deliveries; and a loopback Intercom."""
     folder = tmp_path_factory.mktemp("readme")
     settings = load_settings(dotenv=None, outputs=folder / "outputs")
-    night = play_night(settings, "rate-limited", "INC-1")
+    simulated = play_incident(settings, "rate-limited", "INC-1")
     (folder / "logs").mkdir()
-    log = generate(find_scenario("rate-limited"), hours=1, rate=5, seed=1, end=night.recovery).frame
+    log = generate(find_scenario("rate-limited"), hours=1, rate=5, seed=1, end=simulated.recovery).frame
     write_log(log, folder / "logs" / "requests.parquet")
     renamed = log.assign(**{"http.status": log["status_code"], "latency_s": log["duration_ms"] / 1000})
     renamed["timestamp"] = renamed["timestamp"].dt.tz_localize(None)

@@ -22,8 +22,7 @@ from intercom_kit.settings import Settings, load_settings
 from intercom_kit.text import parse_duration
 
 if TYPE_CHECKING:
-    from intercom_kit.drill.score import Score
-    from intercom_kit.drill.timeline import Scenario, Truth
+    from intercom_kit.drill.scenario import Scenario, Score, Truth
     from intercom_kit.incident.triage import Triage
 
 
@@ -118,7 +117,7 @@ def simulate(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 0,
     at: At = "",
     write_log: Annotated[
-        Path | None, typer.Option(help="Write a request log of such a night instead: .parquet, .csv, .ndjson.")
+        Path | None, typer.Option(help="Write a request log of such an incident instead: .parquet, .csv, .ndjson.")
     ] = None,
     hours: Annotated[float, typer.Option(help="Span of the log, hours.")] = 6.0,
     rate: Annotated[float, typer.Option(help="Calls a second in it, averaged over a day.")] = 80.0,
@@ -158,7 +157,7 @@ def drill(
 ) -> None:
     """Play an incident on this machine, work it, and compare the verdict with the hidden truth.
 
-    It plays the whole night in virtual time, from before the onset to the recovery, and makes all three reports of it;
+    It simulates the whole incident in virtual time, from before the onset to the recovery, and makes all three reports;
     with --at or --no-report, one triage at one moment. Needs no account and no network. Exit status: 0 verdict, cause
     and severity agree with the truth, 1 they do not, 2 the drill could not run.
     """
@@ -171,16 +170,13 @@ def drill(
     if with_fallback:
         _degrade(find_scenario(scenario))
         return
-    from intercom_kit.drill.score import score
+    from intercom_kit.drill.scenario import score
 
-    whole_night = not (at or no_report)
+    simulated = not (at or no_report)
     played = find_scenario(scenario)
-    settings, found, truth = _night(played) if whole_night else _moment(played, parse_duration(at) if at else None)
+    settings, found, truth = _incident(played) if simulated else _moment(played, parse_duration(at) if at else None)
     _show_triage(found, as_json=as_json, now=found.decision.at)
-    if whole_night:
-        complete = make_all(settings, found.folder.incident_id)
-    else:
-        complete = no_report or _make_triage(settings, found)
+    complete = make_all(settings, found.folder.incident_id) if simulated else no_report or _make_triage(settings, found)
     result = score(found.decision, truth)
     _show_score(err if as_json else out, result)
     raise typer.Exit(COULD_NOT if not complete else int(not result.agrees))
@@ -188,14 +184,14 @@ def drill(
 
 def _degrade(played: "Scenario") -> None:
     from intercom_kit.collect.files import write_atomic
-    from intercom_kit.drill.degraded import degrade_drill
+    from intercom_kit.drill.play import compare_fallback
 
     with err.status("Playing the outage with the fallback and without …"):
-        night = degrade_drill(played)
-    out.print(night.found.reading)
+        compared = compare_fallback(played)
+    out.print(compared.found.caption)
     path = load_settings().outputs / f"fallback-{played.name}.svg"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_atomic(path, night.chart.svg)
+    write_atomic(path, compared.chart.svg)
     out.print(f"Chart: {path}", soft_wrap=True)
 
 
@@ -203,20 +199,20 @@ def _moment(played: "Scenario", at_s: float | None) -> "tuple[Settings, Triage, 
     from intercom_kit.drill.server import serve
 
     with serve(played, at_s=at_s) as loopback:
-        settings = loopback.settings()
+        settings = loopback.drill_settings(load_settings().outputs)
         return settings, _ask(settings, drill=played.name), loopback.truth()
 
 
-def _night(played: "Scenario") -> "tuple[Settings, Triage, Truth]":
-    from intercom_kit.drill.night import play_night
+def _incident(played: "Scenario") -> "tuple[Settings, Triage, Truth]":
+    from intercom_kit.drill.play import play_incident
     from intercom_kit.incident.triage import load_triage
 
     settings = load_settings()
-    with err.status("Playing the whole night in virtual time …"):
-        night = play_night(settings, played.name)
-    found = load_triage(settings, night.folder.incident_id, night.run)
-    as_it_stood = found.facts.model_copy(update={"state": "open"})  # at that run, hours before the night was over
-    return settings, replace(found, facts=as_it_stood), night.truth
+    with err.status("Playing the whole incident in virtual time …"):
+        simulated = play_incident(settings, played.name)
+    found = load_triage(settings, simulated.folder.incident_id, simulated.run)
+    as_it_stood = found.facts.model_copy(update={"state": "open"})  # at that run, hours before it was over
+    return settings, replace(found, facts=as_it_stood), simulated.truth
 
 
 @app.command(rich_help_panel="In an incident")

@@ -16,11 +16,11 @@ LOOKS = (
 )
 
 
-def fallback_chart(calls: pd.DataFrame, fault_s: tuple[float, float], reading: str) -> Chart:
+def fallback_chart(calls: pd.DataFrame, fault_s: tuple[float, float], caption: str) -> Chart:
     """Return shares of calls over time by what came of them with the fallback, a line for without, and the ages below.
 
     calls: at_s (scenario time, seconds), `without` and `with_fallback` (answered, stale, failed), age_s (seconds).
-    fault_s: from when to when the fault lasts, scenario time. reading: the caption.
+    fault_s: from when to when the fault lasts, scenario time.
     """
     title = "What callers got, with the fallback and without"
     figure = Figure(figsize=(6.6, 4.2), layout="constrained", facecolor="white")
@@ -40,7 +40,7 @@ def fallback_chart(calls: pd.DataFrame, fault_s: tuple[float, float], reading: s
             axes.axvline(at_s / 60, color=GREY, linewidth=1, linestyle=":")
     handles, labels = shares.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
-    return Chart(figure, title, reading, _alt(calls, stale, fault_s))
+    return Chart(figure, title, caption, _alt(calls, stale, fault_s))
 
 
 def _draw_shares(axes: Axes, calls: pd.DataFrame, binned: "pd.Series[int]", edges: NDArray[np.float64]) -> None:

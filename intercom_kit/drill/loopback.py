@@ -4,11 +4,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 from intercom_kit.drill.limiter import Limiter
 from intercom_kit.drill.objects import CANARY_TOKEN
-from intercom_kit.drill.timeline import Scenario, Truth, truth_at
+from intercom_kit.drill.scenario import Scenario, Truth, truth_at
 from intercom_kit.settings import Settings, load_settings
+
+PATIENCE_S = 60.0  # a drill waits so long for what is sure to come: a busy machine is no trouble of Intercom's
+HANG_S, SLOW_S = 4.0, 2.0  # its limits while the scenario holds answers back
 
 
 @dataclass(frozen=True)
@@ -80,3 +84,12 @@ class Loopback:
         names = {name: field.alias for name, field in Settings.model_fields.items()}
         given = {name: environment[alias] for name, alias in names.items() if alias in environment}
         return load_settings(dotenv=None, **{**given, **overrides})
+
+    def drill_settings(self, outputs: Path) -> Settings:
+        """Settings of a drill that writes here, its limits set by what the scenario does now, not by the machine."""
+        active = [effect for effect in self.scenario.effects if effect.active(self.at)]
+        return self.settings(
+            outputs=outputs,
+            timeout_s=HANG_S if any(effect.hang for effect in active) else PATIENCE_S,
+            slow_s=SLOW_S if any(effect.delay_ms for effect in active) else PATIENCE_S,
+        )

@@ -5,7 +5,7 @@ Figures marked with a date are those of the real incident of that date; the othe
 
 from typing import Any
 
-from intercom_kit.drill.timeline import Effect, Health, Notice, Scenario, Truth
+from intercom_kit.drill.scenario import Effect, Health, Notice, Scenario, Truth
 from intercom_kit.errors import ScenarioError
 from intercom_kit.records import Cause, Severity, Verdict
 
@@ -78,7 +78,7 @@ _AUSTRALIA = Notice(  # 2026-04-27: errors from 11:14 to 12:50, the page from 11
 )
 
 _SCENARIOS = (
-    Scenario("healthy", "Nothing is wrong; a quiet night."),
+    Scenario("healthy", "Nothing is wrong."),
     _refusal(
         "token-revoked",
         "Someone regenerated the access token in the Developer Hub and told nobody.",

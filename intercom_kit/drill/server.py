@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager, contextmanager
 import uvicorn
 from starlette.applications import Starlette
 
-from intercom_kit.drill.api import Api
 from intercom_kit.drill.loopback import Loopback
-from intercom_kit.drill.page import side_app
-from intercom_kit.drill.timeline import Scenario
+from intercom_kit.drill.scenario import Scenario
+from intercom_kit.drill.status_page import side_app
+from intercom_kit.drill.vendor_api import Api
 from intercom_kit.errors import ScenarioError
 
 _HOST = "127.0.0.1"

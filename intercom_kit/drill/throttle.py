@@ -10,9 +10,9 @@ from heapq import heappop, heappush
 import numpy as np
 from numpy.typing import NDArray
 
-from intercom_kit.drill.demand import APPS, RETRIES, Bools, Floats
 from intercom_kit.drill.limiter import APP_PER_MINUTE, WORKSPACE_PER_MINUTE
-from intercom_kit.drill.timeline import Scenario
+from intercom_kit.drill.scenario import Scenario
+from intercom_kit.drill.workload import APPS, RETRIES, Bools, Floats
 from intercom_kit.protocol import WINDOW_S
 
 Ints = NDArray[np.int64]

@@ -17,7 +17,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from intercom_kit.drill.demand import (
+from intercom_kit.drill.limiter import APP_PER_MINUTE, window_quota
+from intercom_kit.drill.scenario import Effect, Scenario
+from intercom_kit.drill.throttle import REFUSED_MS, Ints, Queue, Throttle, backoff_s
+from intercom_kit.drill.workload import (
     APPS,
     CONTACTS,
     CONVERSATIONS,
@@ -31,9 +34,6 @@ from intercom_kit.drill.demand import (
     wander,
     work_ms,
 )
-from intercom_kit.drill.limiter import APP_PER_MINUTE, window_quota
-from intercom_kit.drill.throttle import REFUSED_MS, Ints, Queue, Throttle, backoff_s
-from intercom_kit.drill.timeline import Effect, Scenario
 from intercom_kit.errors import ScenarioError
 from intercom_kit.protocol import REQUEST_COLUMNS, WINDOW_S
 

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from intercom_kit.drill.objects import CANARY_EMAIL, CANARY_NAME, WORKSPACE
-from intercom_kit.drill.timeline import Scenario
+from intercom_kit.drill.scenario import Scenario
 
 TOPICS = (
     "conversation.user.created",

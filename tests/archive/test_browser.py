@@ -19,7 +19,7 @@ from intercom_kit.archive.index import update_index
 from intercom_kit.archive.make import make_reports, reports_of
 from intercom_kit.archive.render import Header, render_html
 from intercom_kit.archive.runner import run_notebook
-from intercom_kit.drill.night import play_night
+from intercom_kit.drill.play import play_incident
 from intercom_kit.records import ActionItem, IncidentFacts
 from intercom_kit.settings import load_settings
 
@@ -40,10 +40,10 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def night_reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a drill's night, its three reports made for real."""
+def made_reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a simulated incident, its three reports made for real."""
     settings = load_settings(dotenv=None, outputs=tmp_path_factory.mktemp("outputs"))
-    folder = play_night(settings, "rate-limited", "INC-1").folder
+    folder = play_incident(settings, "rate-limited", "INC-1").folder
     assert all(run.complete for run in make_reports(folder, reports_of(folder, settings), settings))
     return folder.path
 
@@ -75,11 +75,11 @@ def broken_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def index_page(night_reports: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def index_page(made_reports: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The index of two incidents and a drill, with an action item that is overdue."""
     outputs = tmp_path_factory.mktemp("index")
     for name in ("INC-1", "INC-9", "INC-5"):
-        shutil.copytree(night_reports, outputs / name)
+        shutil.copytree(made_reports, outputs / name)
     item = ActionItem(text="Queue calls", owner="ana", due=date(2026, 11, 1))
     facts = {"id": "INC-9", "title": "Really limited", "state": "mitigated", "action_items": [item]}
     (outputs / "INC-9" / "incident.json").write_text(IncidentFacts.model_validate(facts).model_dump_json())
@@ -91,16 +91,16 @@ def index_page(night_reports: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(params=REPORTS)
-def made_report(request: pytest.FixtureRequest, night_reports: Path) -> Path:
-    """Each report of the night in turn."""
-    return night_reports / f"{request.param}.html"
+def made_report(request: pytest.FixtureRequest, made_reports: Path) -> Path:
+    """Each report of the incident in turn."""
+    return made_reports / f"{request.param}.html"
 
 
 @pytest.fixture(params=[*REPORTS, "broken_report", "index_page"])
 def report(request: pytest.FixtureRequest) -> Path:
     """Each report in turn, one that broke, and the index."""
     if request.param in REPORTS:
-        folder: Path = request.getfixturevalue("night_reports")
+        folder: Path = request.getfixturevalue("made_reports")
         return folder / f"{request.param}.html"
     path: Path = request.getfixturevalue(request.param)
     return path
@@ -198,7 +198,7 @@ def test_a_report_is_small(made_report: Path) -> None:
 
 
 def test_a_report_says_how_bad_it_was(browser: Browser, made_report: Path) -> None:
-    """Above each report of a night that is over stands the worst that was found in it, and a draft says so."""
+    """Above each report of an incident that is over stands the worst that was found in it, and a draft says so."""
     page, _ = open_page(browser, made_report)
     stamps = page.locator(".ik-stamps li").all_inner_texts()
     assert stamps[:4] == ["P2", "ours", "cause app_rate_limit", "state resolved"]

@@ -306,7 +306,7 @@ def test_the_process_itself_does_not_look_at_the_log(played: tuple[object, Setti
 
 
 def test_a_header_tells_of_the_run_that_is_shown(played: tuple[object, Settings]) -> None:
-    """Triage shows the run it is given, else the latest; the others show the worst, though the night ended well."""
+    """Triage shows the run it is given, else the latest; the others show the worst, though the incident ended well."""
     folder = IncidentFolder(played[1].outputs, "INC-1")
 
     def header(notebook: str, **parameters: object) -> tuple[str, str | None]:

@@ -15,7 +15,7 @@ from intercom_kit.archive.manifest import MANIFEST
 from intercom_kit.archive.replay import replay
 from intercom_kit.archive.seal import verify
 from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.drill.night import play_night
+from intercom_kit.drill.play import play_incident
 from intercom_kit.drill.scenarios import SCENARIOS
 from intercom_kit.errors import EvidenceError
 from intercom_kit.records import Event
@@ -27,10 +27,10 @@ VIEWS = (".html", ".md", ".svg", ".txt")
 
 @pytest.fixture(scope="session")
 def sealed(played: tuple[object, Settings], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Outputs with a night whose three reports are made and sealed."""
+    """Outputs with a simulated incident whose three reports are made and sealed."""
     outputs = tmp_path_factory.mktemp("sealed") / "outputs"
     shutil.copytree(played[1].outputs, outputs)
-    settings = load_settings(dotenv=None, outputs=outputs, deployment="deployment/of-that-night")
+    settings = load_settings(dotenv=None, outputs=outputs, deployment="deployment/of-that-day")
     folder = IncidentFolder(outputs, "INC-1")
     assert all(run.complete for run in make_reports(folder, reports_of(folder, settings), settings))
     return outputs
@@ -38,13 +38,13 @@ def sealed(played: tuple[object, Settings], tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 def settings(sealed: Path, tmp_path: Path) -> Settings:
-    """Settings, those of another day, whose outputs are a copy of the sealed night's."""
+    """Settings, those of another day, whose outputs are a copy of the sealed incident's."""
     shutil.copytree(sealed, tmp_path / "outputs", dirs_exist_ok=True)
     return load_settings(dotenv=None, outputs=tmp_path / "outputs")
 
 
 def test_all_reports_are_made_again_with_the_same_bytes(folder: IncidentFolder) -> None:
-    """Replay finds no difference, also under other settings than those of that night, and touches nothing."""
+    """Replay finds no difference, also under other settings than those of that day, and touches nothing."""
     folder.add_event(Event(at=datetime.now(UTC), kind="note", text="Later than the seal", by="mia"))
     before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file() and path.name != ".lock"}
     steps: list[tuple[int, int]] = []
@@ -67,8 +67,8 @@ def test_neither_time_zone_nor_environment_nor_hashes_show(settings: Settings) -
 def test_processes_that_are_started_anew_make_the_same_bytes(settings: Settings, folder: IncidentFolder) -> None:
     """Whether a worker was forked shows in no view."""
     made = {path.name: path.read_bytes() for path in folder.path.iterdir() if path.suffix in VIEWS}
-    of_the_night = settings.model_copy(update={"deployment": "deployment/of-that-night"})
-    make_reports(folder, reports_of(folder, of_the_night), of_the_night, forked=False)
+    of_the_day = settings.model_copy(update={"deployment": "deployment/of-that-day"})
+    make_reports(folder, reports_of(folder, of_the_day), of_the_day, forked=False)
     assert {path.name: path.read_bytes() for path in folder.path.iterdir() if path.suffix in VIEWS} == made
 
 
@@ -130,8 +130,8 @@ def test_what_was_never_sealed_cannot_be_replayed(settings: Settings) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_every_drill_replays(tmp_path: Path, scenario: str) -> None:
-    """The night of every scenario gives reports that are made again with the same bytes."""
+    """The simulated incident of every scenario gives reports that are made again with the same bytes."""
     settings = load_settings(dotenv=None, outputs=tmp_path / "outputs")
-    folder = play_night(settings, scenario, "INC-1").folder
+    folder = play_incident(settings, scenario, "INC-1").folder
     assert all(run.complete for run in make_reports(folder, reports_of(folder, settings), settings))
     assert replay(folder) == []

@@ -1,17 +1,17 @@
 """Every scenario over real HTTP: what the checks and the decision find must be the hidden truth."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from intercom_kit.collect.checks import run_checks
 from intercom_kit.decide import decide
 from intercom_kit.drill.objects import CANARIES
+from intercom_kit.drill.scenario import Scenario, score
 from intercom_kit.drill.scenarios import SCENARIOS
-from intercom_kit.drill.score import score
-from intercom_kit.drill.timeline import Scenario
 from intercom_kit.records import Decision
-from tests.conftest import PATIENCE_S, Play
+from tests.conftest import Play
 
 BEFORE_S, AFTER_S = -600.0, 600.0
 
@@ -32,12 +32,10 @@ MOMENTS = [
 
 
 @pytest.mark.parametrize(("scenario", "at_s"), MOMENTS)
-def test_triage_finds_the_truth(play: Play, scenario: Scenario, at_s: float) -> None:
+def test_triage_finds_the_truth(play: Play, tmp_path: Path, scenario: Scenario, at_s: float) -> None:
     """In each phase of each scenario verdict, cause and severity agree with the truth, and no canary is recorded."""
     loopback = play(scenario.name, at_s=at_s)
-    hangs = any(effect.hang and effect.active(at_s) for effect in scenario.effects)
-    slows = any(effect.delay_ms for effect in scenario.effects)
-    settings = loopback.settings(timeout_s=3.0 if hangs else PATIENCE_S, slow_s=2.0 if slows else PATIENCE_S)
+    settings = loopback.drill_settings(tmp_path)
     checks = run_checks(settings)
     found = score(decide(checks, settings), loopback.truth())
     assert [(row.field, row.found) for row in found.rows] == [(row.field, row.truth) for row in found.rows]

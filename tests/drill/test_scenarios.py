@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from intercom_kit.drill.scenario import Effect, Scenario, truth_at
 from intercom_kit.drill.scenarios import SCENARIOS, find_scenario
-from intercom_kit.drill.timeline import Effect, Scenario, truth_at
 from intercom_kit.errors import ScenarioError
 from intercom_kit.records import Cause
 

@@ -11,9 +11,9 @@ import pytest
 
 from intercom_kit.drill import objects
 from intercom_kit.drill.loopback import Loopback
+from intercom_kit.drill.scenario import Effect
 from intercom_kit.drill.scenarios import SCENARIOS
 from intercom_kit.drill.server import serve
-from intercom_kit.drill.timeline import Effect
 from intercom_kit.errors import ScenarioError
 from intercom_kit.settings import load_settings
 from tests.conftest import PATIENCE_S

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from intercom_kit.drill.demand import APPS
 from intercom_kit.drill.limiter import Limiter
+from intercom_kit.drill.scenario import Effect, Scenario
 from intercom_kit.drill.scenarios import SCENARIOS
-from intercom_kit.drill.timeline import Effect, Scenario
 from intercom_kit.drill.traffic import Traffic, generate, write_log
+from intercom_kit.drill.workload import APPS
 from intercom_kit.errors import ScenarioError
 from intercom_kit.protocol import REQUEST_COLUMNS
 

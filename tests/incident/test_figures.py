@@ -9,7 +9,7 @@ import pytest
 from intercom_kit.analyze.rollup import load
 from intercom_kit.collect.facts import set_facts
 from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.drill.night import Night
+from intercom_kit.drill.play import SimulatedIncident
 from intercom_kit.incident.incident import open_incident
 from intercom_kit.postmortem.document import open_postmortem
 from intercom_kit.settings import Settings
@@ -44,11 +44,11 @@ def test_a_log_that_ends_before_the_incident_counts_nothing_of_it(settings: Sett
 
 
 def test_sources_that_tell_of_different_times_are_not_mixed(
-    settings: Settings, folder: IncidentFolder, night: Night
+    settings: Settings, folder: IncidentFolder, simulated: SimulatedIncident
 ) -> None:
     """Trouble in the log that was over 53 minutes before the triage found some: the top of the report asks."""
-    triage = [check for check in folder.checks() if check.run == night.run]
-    later = night.recovery + timedelta(minutes=53) - max(check.started_at for check in triage)
+    triage = [check for check in folder.checks() if check.run == simulated.run]
+    later = simulated.recovery + timedelta(minutes=53) - max(check.started_at for check in triage)
     for name in ("checks.jsonl", "events.jsonl"):
         (folder.evidence_path / name).unlink()
     folder.add_checks([check.model_copy(update={"started_at": check.started_at + later}) for check in triage])

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from intercom_kit.analyze.detect import detection_gap
 from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.drill.night import Night
+from intercom_kit.drill.play import SimulatedIncident
 from intercom_kit.incident import timeline as timelines
 from intercom_kit.postmortem.document import TIMELINE, Postmortem, open_postmortem
 from intercom_kit.records import Event, Span, VendorIncident
@@ -38,9 +38,9 @@ def test_it_tells_the_night_in_order(reopen: Reopen) -> None:
     assert all(row.cites and not case.index.missing(row.cites) for row in case.rows)
 
 
-def test_a_second_alert_is_no_first_alert(folder: IncidentFolder, night: Night, reopen: Reopen) -> None:
+def test_a_second_alert_is_no_first_alert(folder: IncidentFolder, simulated: SimulatedIncident, reopen: Reopen) -> None:
     """Of several alerts the first is named so, and the later ones are alerts."""
-    folder.add_event(Event(at=night.onset + timedelta(minutes=30), kind="alert", text="again", by="mia"))
+    folder.add_event(Event(at=simulated.onset + timedelta(minutes=30), kind="alert", text="again", by="mia"))
     rows = [row.label for row in reopen().case.rows if "lert" in row.label]
     assert rows == ["First alert", "Alert"]
 
@@ -67,9 +67,9 @@ def test_many_spans_of_exhausted_quota_are_told_as_a_few_and_the_rest(reopen: Re
     assert "16 more times" in rows[-1].text
 
 
-def test_status_page_and_gaps_have_rows(bare: Settings, folder: IncidentFolder, night: Night) -> None:
+def test_status_page_and_gaps_have_rows(bare: Settings, folder: IncidentFolder, simulated: SimulatedIncident) -> None:
     """What the vendor published stands at the time it was published, and a gap of the watch is told."""
-    page = next(check for check in folder.checks() if check.name == "status_page" and check.run == night.run)
+    page = next(check for check in folder.checks() if check.name == "status_page" and check.run == simulated.run)
     published = page.started_at - timedelta(minutes=2)
     incident = VendorIncident(name="API errors", status="investigating", impact="major", updated_at=published)
     folder.add_checks([page.model_copy(update={"vendor_incidents": (incident,)})])
@@ -93,9 +93,11 @@ def test_the_picture_says_what_it_shows(reopen: Reopen) -> None:
     assert reopen().charts[TIMELINE].svg == chart.svg
 
 
-def test_an_incident_that_goes_on_is_drawn_so(bare: Settings, folder: IncidentFolder, night: Night) -> None:
+def test_an_incident_that_goes_on_is_drawn_so(
+    bare: Settings, folder: IncidentFolder, simulated: SimulatedIncident
+) -> None:
     """Without a recovery the picture says that it goes on."""
-    checks = [check for check in folder.checks() if check.started_at < night.recovery]
+    checks = [check for check in folder.checks() if check.started_at < simulated.recovery]
     events = [event for event in folder.events() if event.kind != "resolution"]
     for name in ("checks.jsonl", "events.jsonl"):
         (folder.evidence_path / name).unlink()

@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
-from intercom_kit.drill.night import play_night
+from intercom_kit.drill.play import play_incident
 from intercom_kit.settings import load_settings
 from tests.lab.conftest import ERROR, Server, StartLab, lab_server, run_all, wait_idle
 
@@ -36,7 +36,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def incident(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A dark JupyterLab on an incident with checks, events and a request log."""
     folder = tmp_path_factory.mktemp("incident")
-    play_night(load_settings(dotenv=None, outputs=folder / "outputs"), "rate-limited", INCIDENT)
+    play_incident(load_settings(dotenv=None, outputs=folder / "outputs"), "rate-limited", INCIDENT)
     with lab_server(folder / "home", folder / "outputs", INCIDENT, theme="Dark") as server:
         yield server
 

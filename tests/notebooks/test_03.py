@@ -15,7 +15,7 @@ from nbformat import NotebookNode
 
 from intercom_kit.archive.make import make_reports
 from intercom_kit.archive.render import safe_html
-from intercom_kit.drill.night import play_night
+from intercom_kit.drill.play import play_incident
 from intercom_kit.postmortem.lint import lint
 from intercom_kit.settings import Settings, load_settings
 from tests.conftest import PATIENCE_S
@@ -26,9 +26,9 @@ SECTIONS = ["head", "timeline", "impact", "detection", "review", "rules", "evide
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Settings whose outputs hold a night of a vendor's outage, INC-1."""
+    """Settings whose outputs hold a simulated incident of a vendor's outage, INC-1."""
     chosen = load_settings(dotenv=None, outputs=tmp_path_factory.mktemp("outputs"))
-    play_night(chosen, "vendor-outage", "INC-1")
+    play_incident(chosen, "vendor-outage", "INC-1")
     return chosen
 
 
@@ -55,7 +55,7 @@ def _words(output: NotebookNode) -> str:
 
 
 def test_on_a_fresh_machine_it_plays_a_drill_and_says_so(tmp_path: Path) -> None:
-    """With no incident and no token, plain papermill plays a night and shows its postmortem, a draft."""
+    """With no incident and no token, plain papermill simulates an incident and shows its postmortem, a draft."""
     notebook = papermill(tmp_path, tmp_path / "outputs")
     cells = shown(notebook)
     assert "this is a DRILL" in cells["load"]

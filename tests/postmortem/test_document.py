@@ -18,10 +18,10 @@ from intercom_kit.collect.facts import set_facts
 from intercom_kit.collect.impact import state_impact
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.collect.notes import add_note
-from intercom_kit.drill import night as nights
-from intercom_kit.drill.night import Night, play_night
+from intercom_kit.drill import play
+from intercom_kit.drill.play import SimulatedIncident, play_incident
+from intercom_kit.drill.scenario import FOREVER
 from intercom_kit.drill.scenarios import SCENARIOS
-from intercom_kit.drill.timeline import FOREVER
 from intercom_kit.drill.traffic import small_log
 from intercom_kit.errors import EvidenceError, InputError
 from intercom_kit.postmortem.appendix import citations
@@ -41,36 +41,40 @@ DATED = [
 ]
 
 
-def _log(night: Night) -> pd.DataFrame:
-    """The night's request log, generated again."""
-    length_s = nights.LOG_BEFORE_S + night.scenario.recovery_s + nights.LOG_AFTER_S
-    end = night.recovery + timedelta(seconds=nights.LOG_AFTER_S)
-    with small_log(night.scenario, hours=length_s / 3600, end=end, onset=night.onset) as path:
+def _log(simulated: SimulatedIncident) -> pd.DataFrame:
+    """The simulated incident's request log, generated again."""
+    length_s = play.LOG_BEFORE_S + simulated.scenario.recovery_s + play.LOG_AFTER_S
+    end = simulated.recovery + timedelta(seconds=play.LOG_AFTER_S)
+    with small_log(simulated.scenario, hours=length_s / 3600, end=end, onset=simulated.onset) as path:
         return read_parquet(path)
 
 
-def _agrees(postmortem: Postmortem, night: Night) -> None:
+def _agrees(postmortem: Postmortem, simulated: SimulatedIncident) -> None:
     """Compare what it says with the hidden truth."""
     course, figures = postmortem.case.lifecycle, postmortem.case.figures
     assert course.onset is not None
     assert course.recovery is not None
-    assert (course.onset.after or night.onset) - TOLERANCE <= night.onset <= course.onset.by + TOLERANCE
-    assert (course.recovery.after or night.recovery) - AFTERMATH <= night.recovery <= course.recovery.by + TOLERANCE
-    assert figures["severity"].value == night.truth.severity
+    assert (course.onset.after or simulated.onset) - TOLERANCE <= simulated.onset <= course.onset.by + TOLERANCE
+    assert (
+        (course.recovery.after or simulated.recovery) - AFTERMATH
+        <= simulated.recovery
+        <= course.recovery.by + TOLERANCE
+    )
+    assert figures["severity"].value == simulated.truth.severity
     assert course.worst is not None
-    assert course.worst.decision.cause == night.truth.cause
+    assert course.worst.decision.cause == simulated.truth.cause
     width = (course.onset.by - (course.onset.after or course.onset.by)) + TOLERANCE + AFTERMATH
     width += course.recovery.by - (course.recovery.after or course.recovery.by)
     assert isinstance(figures["duration"].value, int)
-    assert abs(figures["duration"].value - night.scenario.recovery_s) <= width.total_seconds()
+    assert abs(figures["duration"].value - simulated.scenario.recovery_s) <= width.total_seconds()
     head = postmortem.markdown.partition("## Summary")[0]
     assert f"**Date:** {course.onset.by:%Y-%m-%d %H:%M}" in head
-    assert f"**Severity:** {night.truth.severity}" in head
+    assert f"**Severity:** {simulated.truth.severity}" in head
 
 
-def test_it_agrees_with_the_hidden_truth(reopen: Reopen, night: Night) -> None:
+def test_it_agrees_with_the_hidden_truth(reopen: Reopen, simulated: SimulatedIncident) -> None:
     """Date, duration, severity, cause, onset and recovery are those of the scenario that was played."""
-    _agrees(reopen(), night)
+    _agrees(reopen(), simulated)
 
 
 @pytest.mark.slow
@@ -80,9 +84,9 @@ def test_it_agrees_with_the_hidden_truth(reopen: Reopen, night: Night) -> None:
 def test_every_scenario_agrees_and_lints_clean_but_for_what_people_know(name: str, tmp_path: Path) -> None:
     """Each drill gives a postmortem like its truth, with only rules open that people have to close, and says which."""
     settings = load_settings(dotenv=None, outputs=tmp_path)
-    night = play_night(settings, name, "INC-1")
+    simulated = play_incident(settings, name, "INC-1")
     postmortem = open_postmortem(settings, "INC-1")
-    _agrees(postmortem, night)
+    _agrees(postmortem, simulated)
     problems = lint(settings, "INC-1")
     assert {problem.by for problem in problems} == {"person"}
     assert {problem.code for problem in problems} <= PEOPLE
@@ -90,9 +94,9 @@ def test_every_scenario_agrees_and_lints_clean_but_for_what_people_know(name: st
 
 
 @pytest.mark.filterwarnings("ignore:The inplace keyword")  # of DuckDB's own way to make a frame
-def test_its_counts_are_those_of_the_log(reopen: Reopen, night: Night) -> None:
+def test_its_counts_are_those_of_the_log(reopen: Reopen, simulated: SimulatedIncident) -> None:
     """Calls, failures, 429s, request ids and who was affected, counted anew in the raw log, are the same."""
-    postmortem, log = reopen(), _log(night)
+    postmortem, log = reopen(), _log(simulated)
     course, figures = postmortem.case.lifecycle, postmortem.case.figures
     assert course.onset
     assert course.recovery
@@ -177,8 +181,8 @@ def test_a_citation_that_does_not_resolve_is_an_error(settings: Settings, folder
         _ = open_postmortem(settings, "INC-1").markdown
 
 
-def _hostile(night: Night, folder: IncidentFolder) -> None:
-    page = next(check for check in folder.checks() if check.name == "status_page" and check.run == night.run)
+def _hostile(simulated: SimulatedIncident, folder: IncidentFolder) -> None:
+    page = next(check for check in folder.checks() if check.name == "status_page" and check.run == simulated.run)
     incident = VendorIncident(name=HOSTILE, latest_update=f"1. {HOSTILE}", updated_at=page.started_at, impact=HOSTILE)
     folder.add_checks([page.model_copy(update={"vendor_incidents": (incident,), "observed": f"- {HOSTILE}"})])
     folder.add_event(Event(at=page.started_at, kind="note", text=f"# {HOSTILE}", by=HOSTILE))
@@ -188,9 +192,11 @@ def _hostile(night: Night, folder: IncidentFolder) -> None:
     folder.write_facts(facts.model_copy(update={**told, "action_items": (item,), "commander": HOSTILE}))
 
 
-def test_text_from_the_world_is_shown_as_text(night: Night, folder: IncidentFolder, reopen: Reopen) -> None:
+def test_text_from_the_world_is_shown_as_text(
+    simulated: SimulatedIncident, folder: IncidentFolder, reopen: Reopen
+) -> None:
     """A status incident, a note and facts full of HTML, Markdown, pipes and bidi marks change nothing but words."""
-    _hostile(night, folder)
+    _hostile(simulated, folder)
     postmortem = reopen()
     text = postmortem.markdown
     assert "Status page" in [row.label for row in postmortem.case.rows]
@@ -207,7 +213,9 @@ def test_text_from_the_world_is_shown_as_text(night: Night, folder: IncidentFold
     assert widths <= {3, 5, 6, 9}
 
 
-def test_without_a_request_log_checks_and_notes_tell_what_they_can(bare: Settings, night: Night) -> None:
+def test_without_a_request_log_checks_and_notes_tell_what_they_can(
+    bare: Settings, simulated: SimulatedIncident
+) -> None:
     """Onset and recovery are the wider intervals of the checks, and what needs a log says so."""
     postmortem = open_postmortem(bare, "INC-1")
     course, text = postmortem.case.lifecycle, postmortem.markdown
@@ -215,17 +223,17 @@ def test_without_a_request_log_checks_and_notes_tell_what_they_can(bare: Setting
     assert course.onset.after
     assert course.recovery
     assert course.recovery.after
-    assert course.onset.after < night.onset < course.onset.by
-    assert course.recovery.after < night.recovery < course.recovery.by
+    assert course.onset.after < simulated.onset < course.onset.by
+    assert course.recovery.after < simulated.recovery < course.recovery.by
     assert "Calls that failed: unknown: no request log" in text
     assert "POST /conversations/search" in text
     assert re.search(r"Duration:\*\* \d+ minutes \(at least", text)
     assert not re.search(r"\b(None|nan|NaT)\b", text.partition("## Metrics")[0])
 
 
-def test_ongoing_means_no_end_is_made_up(bare: Settings, folder: IncidentFolder, night: Night) -> None:
+def test_ongoing_means_no_end_is_made_up(bare: Settings, folder: IncidentFolder, simulated: SimulatedIncident) -> None:
     """While no check is healthy again and nobody noted a resolution, the end is unknown."""
-    checks = [check for check in folder.checks() if check.started_at < night.recovery]
+    checks = [check for check in folder.checks() if check.started_at < simulated.recovery]
     (folder.evidence_path / "checks.jsonl").unlink()
     folder.add_checks(checks)
     drop = next(event for event in folder.events() if event.kind == "resolution").evidence_id
@@ -326,9 +334,9 @@ def test_an_incident_without_evidence_says_what_to_run(tmp_path: Path) -> None:
 
 def test_writing_leaves_what_can_be_sent(reopen: Callable[..., Postmortem]) -> None:
     """The internal update, the customers' and the packet for Intercom's support lie in messages/, private."""
-    night = reopen()
-    night.write()
-    folder = night.case.folder.path / "messages"
+    simulated = reopen()
+    simulated.write()
+    folder = simulated.case.folder.path / "messages"
     assert {path.name for path in folder.iterdir()} == {
         "internal-update.txt",
         "external-update.txt",
@@ -336,7 +344,7 @@ def test_writing_leaves_what_can_be_sent(reopen: Callable[..., Postmortem]) -> N
     }
     assert folder.stat().st_mode & 0o777 == 0o700
     packet = (folder / "support-packet.md").read_text()
-    onset = night.case.lifecycle.onset
+    onset = simulated.case.lifecycle.onset
     assert onset
     assert f"{onset.by:%Y-%m-%d %H:%M}" in packet
     assert "request_id" in packet

@@ -10,7 +10,7 @@ import pytest
 from intercom_kit.collect.facts import set_facts
 from intercom_kit.collect.impact import state_impact
 from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.drill.night import Night
+from intercom_kit.drill.play import SimulatedIncident
 from intercom_kit.postmortem import lint_facts
 from intercom_kit.postmortem.document import TEMPLATES, Postmortem
 from intercom_kit.postmortem.lint import Problem, lint, to_json
@@ -162,13 +162,15 @@ def test_e3_a_removed_event_is_found_by_its_citation(
     assert any("resolution" in problem.message for problem in found["E4"])
 
 
-def test_e3_a_note_far_from_what_was_recorded_is_found(bare: Settings, folder: IncidentFolder, night: Night) -> None:
+def test_e3_a_note_far_from_what_was_recorded_is_found(
+    bare: Settings, folder: IncidentFolder, simulated: SimulatedIncident
+) -> None:
     """A wrong year in a note is found, and a correction closes it without touching the evidence."""
-    event = Event(at=night.onset - timedelta(days=365), kind="note", text="Export started", by="mia")
+    event = Event(at=simulated.onset - timedelta(days=365), kind="note", text="Export started", by="mia")
     folder.add_event(event)
     (problem,) = _found(bare)["E3"]
     assert "wrong date" in problem.message
-    correction = Correction(event=event.evidence_id, reason="wrong year", at=night.onset)
+    correction = Correction(event=event.evidence_id, reason="wrong year", at=simulated.onset)
     folder.write_facts(folder.facts().model_copy(update={"corrections": (correction,)}))
     assert "E3" not in _found(bare)
     assert event in folder.events()
@@ -270,9 +272,11 @@ def test_e6_a_template_without_the_queries_is_found(settings: Settings, tmp_path
 # W12, E13, E16, E17, and whole sections.
 
 
-def test_w12_a_fix_told_in_the_timeline_is_found(bare: Settings, folder: IncidentFolder, night: Night) -> None:
+def test_w12_a_fix_told_in_the_timeline_is_found(
+    bare: Settings, folder: IncidentFolder, simulated: SimulatedIncident
+) -> None:
     """What will be done is no part of what happened."""
-    folder.add_event(Event(at=night.onset, kind="note", text="We should add jitter to the retries", by="mia"))
+    folder.add_event(Event(at=simulated.onset, kind="note", text="We should add jitter to the retries", by="mia"))
     (problem,) = _found(bare)["W12"]
     assert problem.level == "warning"
 

@@ -6,7 +6,7 @@ import pytest
 
 from intercom_kit.collect.facts import set_facts
 from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.drill.night import play_night
+from intercom_kit.drill.play import play_incident
 from intercom_kit.incident.incident import open_incident
 from intercom_kit.postmortem.suggestions import suggestions
 from intercom_kit.records import Event
@@ -31,7 +31,7 @@ def _suggested(outputs: Path) -> dict[str, str]:
 )
 def test_each_cause_suggests_its_own(tmp_path: Path, scenario: str, suggested: set[str]) -> None:
     """A used up quota, a refused token and a late status page each suggest what would have helped, and nothing else."""
-    play_night(load_settings(dotenv=None, outputs=tmp_path), scenario, "INC-1", with_log=False)
+    play_incident(load_settings(dotenv=None, outputs=tmp_path), scenario, "INC-1", with_log=False)
     found = _suggested(tmp_path)
     assert set(found) == suggested
     assert all(found.values())
@@ -42,11 +42,11 @@ def test_each_cause_suggests_its_own(tmp_path: Path, scenario: str, suggested: s
 def test_an_alert_that_is_missing_and_a_gap_suggest_to_watch(tmp_path: Path) -> None:
     """Without an alert, an alert is suggested; after a gap, a watch that is started again."""
     settings = load_settings(dotenv=None, outputs=tmp_path)
-    night = play_night(settings, "rate-limited", "INC-1", with_log=False)
+    simulated = play_incident(settings, "rate-limited", "INC-1", with_log=False)
     folder = IncidentFolder(tmp_path, "INC-1")
     alert = next(event for event in folder.events() if event.kind == "alert")
     set_facts(folder, [f"correction+={alert.evidence_id} | reason=a test alert | drop=yes"])
-    folder.add_event(Event(at=night.onset, kind="gap", text="No checks for 9 min"))
+    folder.add_event(Event(at=simulated.onset, kind="gap", text="No checks for 9 min"))
     found = _suggested(tmp_path)
     assert found["Alert detect"] == "no alert was noted"
     assert "Run detect" in found

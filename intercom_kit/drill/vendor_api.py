@@ -13,12 +13,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from intercom_kit.drill import objects, query
+from intercom_kit.drill import objects, search
 from intercom_kit.drill.limiter import Grant
 from intercom_kit.drill.loopback import Loopback, Seen
 from intercom_kit.drill.objects import CANARY_EMAIL, CANARY_TOKEN, OTHER_APP_TOKEN, Json
-from intercom_kit.drill.query import ApiError
-from intercom_kit.drill.timeline import Effect
+from intercom_kit.drill.scenario import Effect
+from intercom_kit.drill.search import ApiError
 from intercom_kit.settings import API_VERSIONS
 
 APPS = {CANARY_TOKEN: "intercom-service", OTHER_APP_TOKEN: "other-app"}  # token → app of the workspace
@@ -147,22 +147,22 @@ class Api:
 
     async def _contacts(self, request: Request) -> Json:
         params = request.query_params
-        result = query.page(objects.contacts()[::-1], params.get("per_page", 50), params.get("starting_after"))
+        result = search.page(objects.contacts()[::-1], params.get("per_page", 50), params.get("starting_after"))
         return {"type": "list", "data": result.pop("found"), **result}
 
     async def _contacts_search(self, request: Request) -> Json:
-        result = query.search(objects.contacts(), await _body(request), per_page=50, whole_days=True)
+        result = search.search(objects.contacts(), await _body(request), per_page=50, whole_days=True)
         return {"type": "list", "data": result.pop("found"), **result}
 
     async def _conversations(self, request: Request) -> Json:
         known = objects.conversations(self._loopback.clock())[::-1]
         params = request.query_params
-        result = query.page(known, params.get("per_page", 20), params.get("starting_after"))
+        result = search.page(known, params.get("per_page", 20), params.get("starting_after"))
         return {"type": "conversation.list", "conversations": result.pop("found"), **result}
 
     async def _conversations_search(self, request: Request) -> Json:
         known = objects.conversations(self._loopback.clock())
-        result = query.search(known, await _body(request), per_page=20, whole_days=False)
+        result = search.search(known, await _body(request), per_page=20, whole_days=False)
         return {"type": "conversation.list", "conversations": result.pop("found"), **result}
 
     async def _conversation(self, request: Request) -> Json:

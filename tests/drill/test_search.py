@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intercom_kit.drill import objects, query
-from intercom_kit.drill.query import ApiError
+from intercom_kit.drill import objects, search
+from intercom_kit.drill.search import ApiError
 
 SOME = [objects.contact(number) for number in range(12)] + [objects.conversation(number) for number in range(12)]
 words = st.sampled_from(["id", "role", "email", "created_at", "tags", "=", ">", "^", "NIN", "AND", "OR", "user", "é"])
@@ -31,7 +31,7 @@ bodies = st.fixed_dictionaries(
 def status(body: object) -> int:
     """Return the HTTP status of a search."""
     try:
-        answer = query.search(SOME, body, per_page=5, whole_days=True)
+        answer = search.search(SOME, body, per_page=5, whole_days=True)
     except ApiError as error:
         return error.status
     assert len(answer["found"]) <= answer["pages"]["per_page"] <= 150
@@ -49,7 +49,7 @@ def test_pages_together_are_the_whole(per_page: int, total: int) -> None:
     """Following the cursors gives every object once and in order, whatever the size of a page."""
     objects_, found, cursor = SOME[:total], list[objects.Json](), None
     while True:
-        page = query.page(objects_, per_page, cursor)
+        page = search.page(objects_, per_page, cursor)
         found += page["found"]
         if "next" not in page["pages"]:
             break

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from intercom_kit.drill import objects
-from intercom_kit.drill.api import Api
 from intercom_kit.drill.limiter import Limiter
 from intercom_kit.drill.loopback import Loopback
 from intercom_kit.drill.scenarios import SCENARIOS
+from intercom_kit.drill.vendor_api import Api
 from tests.conftest import Play
 
 Ask = Callable[..., httpx.Response]

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from intercom_kit.drill.loopback import Loopback
 from intercom_kit.drill.objects import CANARY_EMAIL, Json
-from intercom_kit.drill.timeline import Notice, Scenario
+from intercom_kit.drill.scenario import Notice, Scenario
 from intercom_kit.settings import Region
 
 COMPONENTS = ("REST API", "Webhooks", "Inbox", "Messenger")

@@ -1,9 +1,12 @@
-"""What a drill is made of: effects, notices, health and truth along scenario time, in seconds; 0 is the onset."""
+"""What a drill is made of: effects, notices, health and truth along scenario time, in seconds; 0 is the onset.
+
+And how a decision compares with the truth.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
 
-from intercom_kit.records import Cause, Severity, Verdict
+from intercom_kit.records import Cause, Decision, Severity, Verdict
 from intercom_kit.settings import Region
 
 FOREVER = float("inf")
@@ -183,3 +186,39 @@ class Scenario:
 def truth_at(scenario: Scenario, at_s: float) -> Truth:
     """What a responder should conclude at this time: the first truth that holds, healthy when none does."""
     return next((truth for truth in scenario.truths if truth.start_s <= at_s < truth.end_s), HEALTHY)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One field of the comparison; `none` where there is no severity."""
+
+    field: str
+    found: str
+    truth: str
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the decision found the truth."""
+        return self.found == self.truth
+
+
+@dataclass(frozen=True)
+class Score:
+    """The comparison, field by field: verdict, cause and severity."""
+
+    rows: tuple[Row, ...]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all of it was found."""
+        return all(row.agrees for row in self.rows)
+
+
+def score(decision: Decision, truth: Truth) -> Score:
+    """Compare a decision with the truth of the moment it was made at."""
+    fields = ("verdict", "cause", "severity")
+    return Score(tuple(Row(name, _word(getattr(decision, name)), _word(getattr(truth, name))) for name in fields))
+
+
+def _word(value: str | None) -> str:
+    return value or "none"

@@ -2,17 +2,17 @@
 
 import pytest
 
-from intercom_kit.drill.degraded import BEFORE_S, Night, degrade_drill
+from intercom_kit.drill.play import CALLS_BEFORE_S, FallbackComparison, compare_fallback
 from intercom_kit.drill.scenarios import find_scenario
 
 
 @pytest.fixture(scope="module")
-def outage() -> Night:
+def outage() -> FallbackComparison:
     """Half an hour of good calls, an hour's outage, ten minutes after."""
-    return degrade_drill(find_scenario("vendor-outage"), calls=600)
+    return compare_fallback(find_scenario("vendor-outage"), calls=600)
 
 
-def test_an_outage_is_bridged_by_what_was_read_before(outage: Night) -> None:
+def test_an_outage_is_bridged_by_what_was_read_before(outage: FallbackComparison) -> None:
     """Without the fallback every call fails; with it most are served, none older than an hour, and the rest fail."""
     found, calls = outage.found, outage.calls
     assert len(calls) == 600
@@ -27,42 +27,42 @@ def test_an_outage_is_bridged_by_what_was_read_before(outage: Night) -> None:
     assert calls["age_s"].notna().equals(calls["with_fallback"].eq("stale"))
 
 
-def test_an_answers_age_is_the_time_since_it_was_read(outage: Night) -> None:
+def test_an_answers_age_is_the_time_since_it_was_read(outage: FallbackComparison) -> None:
     """During the outage no answer is younger than the outage, and none is older than the drill."""
     stale = outage.calls.dropna(subset="age_s")
     assert (stale["age_s"] >= stale["at_s"] - 0.1).all()
-    assert (stale["age_s"] <= stale["at_s"] + BEFORE_S).all()
+    assert (stale["age_s"] <= stale["at_s"] + CALLS_BEFORE_S).all()
 
 
-def test_the_numbers_are_told_in_words_and_drawn(outage: Night) -> None:
+def test_the_numbers_are_told_in_words_and_drawn(outage: FallbackComparison) -> None:
     """Reading, caption and alt text hold the numbers; the picture is small."""
     found = outage.found
-    assert f"{found.stale} were served the last good answer" in found.reading
-    assert f"{found.failed_without} failed without" in found.reading
-    assert outage.chart.caption == found.reading
+    assert f"{found.stale} were served the last good answer" in found.caption
+    assert f"{found.failed_without} failed without" in found.caption
+    assert outage.chart.caption == found.caption
     assert f"served stale {found.stale / found.calls:.0%}" in outage.chart.alt
     assert len(outage.chart.svg) < 150_000
 
 
 def test_a_revoked_token_is_not_bridged() -> None:
     """In a drill of a 401 every call fails, with the fallback as without, though answers had been kept."""
-    found = degrade_drill(find_scenario("token-revoked"), calls=200).found
+    found = compare_fallback(find_scenario("token-revoked"), calls=200).found
     assert found.failed == found.failed_without == found.calls > 100
     assert found.stale == 0
-    assert "none was served an old answer" in found.reading
+    assert "none was served an old answer" in found.caption
 
 
 def test_a_healthy_night_needs_no_fallback() -> None:
     """Without a fault nothing fails and nothing stale is served."""
-    night = degrade_drill(find_scenario("healthy"), calls=60)
-    assert night.found.calls == 0
-    assert set(night.calls["with_fallback"]) == {"answered"}
-    assert night.chart.svg
+    compared = compare_fallback(find_scenario("healthy"), calls=60)
+    assert compared.found.calls == 0
+    assert set(compared.calls["with_fallback"]) == {"answered"}
+    assert compared.chart.svg
 
 
 def test_searches_that_hang_are_bridged_too(caplog: pytest.LogCaptureFixture) -> None:
     """Calls that never answer are served what was kept, without warnings; the same seed makes the same calls."""
-    first, second = (degrade_drill(find_scenario("search-timeouts"), calls=120, seed=7) for _ in range(2))
+    first, second = (compare_fallback(find_scenario("search-timeouts"), calls=120, seed=7) for _ in range(2))
     searches = first.calls[(first.calls["route"] == "POST /contacts/search") & (first.calls["at_s"].between(0, 2999))]
     assert set(searches["without"]) == {"failed"}
     assert "stale" in set(searches["with_fallback"])

@@ -282,6 +282,8 @@ def onset(series: Series, usual: Background, parts: Sequence[Segment], floor: in
     if 0 < found.ramp_s() <= SHORT_S:
         as_step = step.bounds((1 - CREDIBLE) / 2)
         after, by = min(after, as_step[0]), max(by, as_step[1])
+    elif found.ramp_s():
+        by += found.ramp_s() / 8  # retries bend a ramp, and one that is bent seems to begin earlier
     last_bin = min(int(np.searchsorted(series.end, by)), len(series) - 1)  # what lies in a gap was not seen
     first_bin = min(int(np.searchsorted(series.end, after, "right")) - 1, last_bin - 1)
     start = int(series.end[first_bin]) if first_bin >= 0 else int(series.start[0])

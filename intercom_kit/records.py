@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 
@@ -395,6 +395,23 @@ class Row:
     text: str
     cites: tuple[str, ...]
     until: datetime | None = None
+
+
+class Tile(NamedTuple):
+    """One figure above a page: its label, its value in short, a note of a few words, and the figure's name."""
+
+    label: str
+    value: str
+    note: str = ""
+    figure: str = ""
+
+
+class Answer(NamedTuple):
+    """What a page opens with: one sentence and four to six tiles. severity: P1 to P4; None when there is none."""
+
+    sentence: str
+    tiles: tuple[Tile, ...] = ()
+    severity: str | None = None
 
 
 class ActionItem(Record):

@@ -6,19 +6,22 @@ The same notebook, header and version give the same bytes: nothing random and no
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from html import escape, unescape
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import mistune
 from nbconvert.exporters import TemplateExporter
 from nbformat import NotebookNode
 from traitlets.config import Config
 
 from intercom_kit import __version__
 from intercom_kit.archive.manifest import Run
+from intercom_kit.archive.notebooks import ANALYSIS, POSTMORTEM, TRIAGE
 from intercom_kit.collect.files import write_atomic
+from intercom_kit.collect.incident_folder import DRILLS
+from intercom_kit.decide.words import CAUSES, VERDICTS
+from intercom_kit.display.markdown import Page, to_html
 
 TEMPLATES = Path(__file__).parent / "template"
 _SHOWN = ["text/html", "image/png", "text/plain"]  # the first of these that an output has
@@ -29,9 +32,12 @@ _TAGS = re.compile(
 _VOID = ("br", "col", "hr", "img")
 _ATTRIBUTES = re.compile(
     "alt|aria-(?:label|labelledby|hidden)|border|class|colspan|datetime|headers|height|id|open|role|rowspan|scope|style|"
-    "tabindex|title|width"
+    "tabindex|title|value|width"
 )
 _LINK = re.compile(r"#|https://|[\w][\w./-]*\.(?:html|md|json|jsonl|ipynb)(?:#|$)")
+_ANSWER = re.compile(r'<section class="ik-answer.*?</section>', re.DOTALL)
+_HEADING = re.compile(r'<h([23]) id="([\w-]+)">(.*?)</h\1>')
+REPORT_WORDS = {TRIAGE: "Triage", ANALYSIS: "Request log", POSTMORTEM: "Postmortem"}
 _IMAGE = re.compile(r"data:image/(?:svg\+xml|png|jpeg);base64,[A-Za-z0-9+/=]*$")
 
 
@@ -68,9 +74,12 @@ def render_html(
     run: how the notebook ran; None when that is not known. siblings: names without suffix of the reports that will
     stand beside this one; links to other notebooks lose their link. Written atomically, readable by its owner only.
     """
+    answer = _take_answer(notebook)
     contents = _prepare(notebook, siblings)
     title = next((text for level, _, text in contents if level == 1), html_path.stem)
     page = {
+        "answer": answer,
+        "links": _links(html_path, siblings, header),
         "title": f"{header.incident_id}: {title}",
         "header": header,
         "stamps": _stamps(header),
@@ -84,8 +93,28 @@ def render_html(
 
 
 def _stamps(header: Header) -> list[str]:
-    pairs = (("", header.verdict), ("cause ", header.cause), ("state ", header.state))
-    return [f"{name}{value}" for name, value in pairs if value]
+    cause = "" if header.cause == "none" else CAUSES[header.cause].badge if header.cause in CAUSES else header.cause
+    verdict = VERDICTS[header.verdict].badge if header.verdict in VERDICTS else header.verdict
+    return [word for word in (verdict, cause, header.state) if word]
+
+
+def _links(html_path: Path, siblings: Collection[str], header: Header) -> list[tuple[str, str]]:
+    """Return what leads to the other reports of an incident, and to the index: (address, words); empty for itself."""
+    index = "../../index.html" if header.drill and html_path.parent.parent.name == DRILLS else "../index.html"
+    names = [name for name in REPORT_WORDS if name in {*siblings, html_path.stem}]
+    own = [("" if name == html_path.stem else f"{name}.html", REPORT_WORDS[name]) for name in names]
+    return [(index, "All incidents"), *own]
+
+
+def _take_answer(notebook: NotebookNode) -> str:
+    """Take the answer, which a page opens with, out of the first output that shows one; return its safe HTML."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {})
+            if (match := _ANSWER.search(data.get("text/html", ""))) and is_safe(match[0]):
+                data["text/html"] = data["text/html"].replace(match[0], "", 1)
+                return match[0]
+    return ""
 
 
 def _warnings(notebook: NotebookNode, header: Header, run: Run | None) -> list[str]:
@@ -110,13 +139,23 @@ def _exporter() -> TemplateExporter:
 
 def _prepare(notebook: NotebookNode, siblings: Collection[str]) -> list[tuple[int, str, str]]:
     """Render the prose and label the code in place; return the headings as (level, anchor, safe HTML)."""
-    prose = _Prose(siblings)
-    render = mistune.create_markdown(escape=False, renderer=prose, plugins=["table", "strikethrough", "url"])
+    page = Page(link=lambda href: _address(href, siblings))
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.metadata["prose"] = render(cell.source)
+            cell.metadata["prose"] = to_html(cell.source, page)
+        for output in cell.get("outputs", ()):
+            found = _HEADING.findall(output.get("data", {}).get("text/html", ""))
+            page.headings += [(int(level), anchor, re.sub(r"<[^>]+>", "", words)) for level, anchor, words in found]
     _fold_code([cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()])
-    return prose.contents
+    return page.headings
+
+
+def _address(href: str, siblings: Collection[str]) -> str | None:
+    """Return where a link in prose leads: a notebook's to its report, if that is there."""
+    name = href.removesuffix(".ipynb")
+    if name != href:
+        return f"{name}.html" if name in siblings else None
+    return href if _LINK.match(href) else None
 
 
 def _fold_code(cells: list[NotebookNode]) -> None:
@@ -137,29 +176,6 @@ def _fold_code(cells: list[NotebookNode]) -> None:
         parameters[-1].metadata |= {"label": "Parameters", "code": code}
 
 
-class _Prose(mistune.HTMLRenderer):
-    """The notebooks' own prose: headings get anchors, and links to notebooks lead to their reports."""
-
-    def __init__(self, siblings: Collection[str]) -> None:
-        super().__init__(escape=False)
-        self.siblings = siblings
-        self.contents: list[tuple[int, str, str]] = []
-
-    def heading(self, text: str, level: int, **_attrs: Any) -> str:  # noqa: ANN401 - mistune's
-        words = re.sub(r"<[^>]+>", "", text)
-        plain = re.sub(r"\W+", "-", unescape(words).lower()).strip("-")
-        taken = sum(anchor == plain or anchor.startswith(f"{plain}--") for _, anchor, _ in self.contents)
-        anchor = f"{plain}--{taken + 1}" if taken else plain
-        self.contents.append((level, anchor, words))
-        return f'<h{level} id="{anchor}">{text}</h{level}>\n'
-
-    def link(self, text: str, url: str, title: str | None = None) -> str:
-        if not url.endswith(".ipynb"):
-            return super().link(text, url, title)
-        name = url.removesuffix(".ipynb")
-        return super().link(text, f"{name}.html", title) if name in self.siblings else text
-
-
 def safe_html(output: Mapping[str, Any]) -> str:
     """Return the HTML of an output, or its text where the HTML holds anything that a report has no use for.
 
@@ -169,13 +185,20 @@ def safe_html(output: Mapping[str, Any]) -> str:
     html = output["data"]["text/html"]
     html = re.sub(r"<style scoped>.*?</style>", "", html, flags=re.DOTALL)  # pandas'; the report has its own
     html = html.replace("<th></th>", "<td></td>")  # the corner of a frame's table heads nothing
-    inspector = _Inspector()
-    inspector.feed(html)
-    if inspector.refused or inspector.open or "<" in inspector.rawdata:
+    if not html.strip():
+        return ""
+    if not is_safe(html):
         return f'<pre class="ik-text">{escape(output["data"].get("text/plain", html))}</pre>'
     if "<table" in html and "ik-scroll" not in html:
         return f'<div class="ik-output ik-scroll" tabindex="0" role="group" aria-label="Table">{html}</div>'
     return f'<div class="ik-output">{html}</div>'
+
+
+def is_safe(html: str) -> bool:
+    """Tell whether HTML holds nothing but what a report may show, well nested."""
+    inspector = _Inspector()
+    inspector.feed(html)
+    return not (inspector.refused or inspector.open or "<" in inspector.rawdata)
 
 
 class _Inspector(HTMLParser):

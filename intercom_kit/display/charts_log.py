@@ -34,6 +34,7 @@ from intercom_kit.display.charts import (
     quiet,
     utc_axis,
 )
+from intercom_kit.records import Span
 from intercom_kit.text import duration, milliseconds
 
 TOP = 6  # apps that are told apart in a picture; the others are drawn together
@@ -209,8 +210,11 @@ def heat_map(seen: Study) -> Chart:
     return Chart(figure, title, readings.heat_map(seen), alt)
 
 
-def errors(seen: Study) -> Chart:
-    """Return the share of calls that failed over time, stacked by status class."""
+def errors(seen: Study, status_page: Span | None = None) -> Chart:
+    """Return the share of calls that failed over time, stacked by status class.
+
+    status_page: from when to when the status page told of an incident, as far as it was read.
+    """
     title = "Share of calls that failed, by class"
     figure, axes = _time_axes(title, seen)
     frame = seen.errors_over_time
@@ -220,10 +224,22 @@ def errors(seen: Study) -> Chart:
     axes.set_ylim(0, max(0.01, min(1.0, peak * 1.15)))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0 if peak > 0.05 else 1))
     axes.set_ylabel("share of calls", fontsize=9, color=INK)
+    told = _draw_status_page(axes, status_page, seen) if status_page else ""
     _finish(figure, axes)
     classes = ", ".join(f"{CLASS_WORDS[name]} at most {frame[name].max():.2%}" for name in names)
-    alt = f"Stacked area chart, {_x(seen)}, y: share of calls that failed; {classes or 'none failed'}."
+    alt = f"Stacked area chart, {_x(seen)}, y: share of calls that failed; {classes or 'none failed'}{told}."
     return Chart(figure, title, readings.errors(seen), alt)
+
+
+def _draw_status_page(axes: Axes, told: Span, seen: Study) -> str:
+    """Draw a bar under the top of the axes while the status page told of an incident; say so in words."""
+    start, end = max(told.start, seen.span[0]), min(told.end, seen.span[1])
+    if start >= end:
+        return ""
+    top = axes.get_ylim()[1]
+    axes.barh(top * 0.97, _num(end) - _num(start), left=_num(start), height=top * 0.04, color=PURPLE, hatch="..",
+              edgecolor="white", linewidth=0, label="on the status page")  # fmt: skip
+    return f"; a bar marks the status page's incident, {start:%H:%M} to {end:%H:%M}"
 
 
 def burn(seen: Study) -> Chart:

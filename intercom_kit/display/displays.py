@@ -37,8 +37,9 @@ def tell(formatters: "Mapping[str, BaseFormatter]") -> None:
         module, _, kind = f"{_KIT}.{name}".rpartition(".")
         html.for_type_by_name(module, kind, _as_html(view))
         plain.for_type_by_name(module, kind, _as_text(view))
-    for module, kind in (("tables", "View"), ("charts", "Chart")):
-        html.for_type_by_name(f"{_KIT}.display.{module}", kind, _styled)
+    for name in _OWN_HTML:
+        module, _, kind = f"{_KIT}.{name}".rpartition(".")
+        html.for_type_by_name(module, kind, _styled)
     html.for_type(tuple, _records)
 
 
@@ -117,6 +118,7 @@ def _study(seen: "Study") -> "View":
     return _findings(findings_of(seen))
 
 
+_OWN_HTML = ("display.tables.View", "display.charts.Chart", "postmortem.document.Postmortem")
 _SHOWN: "dict[str, Callable[[Any], View]]" = {
     "records.CheckRecord": lambda check: _checks((check,)),
     "records.Event": lambda event: _events((event,)),

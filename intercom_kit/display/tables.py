@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.decide.words import cause_badge, verdict_badge
 from intercom_kit.display.terminal import deadline_words, outcome_mark, severity_label
-from intercom_kit.records import CHECK_LABELS, Action, CheckRecord, Decision, Event, IncidentFacts
+from intercom_kit.records import CHECK_LABELS, Action, Answer, CheckRecord, Decision, Event, IncidentFacts
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,23 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]], caption: str
 def stacked(*views: View) -> View:
     """Return views one below the other, as one."""
     return View(Markup("").join(view.html for view in views), "\n\n".join(view.text for view in views))
+
+
+def answer_card(answer: Answer) -> View:
+    """Return what a page opens with; a report shows it above everything else."""
+    tiles = Markup("").join(
+        Markup('<div class="ik-tile"><dt>{}</dt><dd><strong>{}</strong>{}</dd></div>').format(
+            tile.label, tile.value, Markup(" <small>{}</small>").format(tile.note) if tile.note else ""
+        )
+        for tile in answer.tiles
+    )
+    kind = severity_label(answer.severity).lower()  # type: ignore[arg-type]  # P1 to P4
+    html = Markup(
+        '<section class="ik-answer ik-{}" aria-label="Answer"><p class="ik-line">{}</p><dl class="ik-tiles">{}</dl>'
+        "</section>"
+    ).format(kind, answer.sentence, tiles)
+    lines = [f"{tile.label}: {tile.value}{f' ({tile.note})' if tile.note else ''}" for tile in answer.tiles]
+    return View(html, "\n".join([answer.sentence, *lines]))
 
 
 def verdict_card(decision: Decision, facts: IncidentFacts | None = None) -> View:

@@ -78,7 +78,7 @@ HEADLINES: dict[State, tuple[str, str]] = {
 NOT_FOR_CUSTOMERS = re.compile(
     r"\b(intercom|fin|vendors?|providers?|suppliers?|third[- ]part(?:y|ies)|upstream|apis?|https?|tokens?|webhooks?"
     r"|secrets?|scopes?|oauth|rate[- ]limit\w*|quotas?|request_ids?|runbook|kubectl|pods?|deploy\w*|servers?|clusters?"
-    r"|dns|tls|P[1-4]|[45]\d\d|[45]xx|INC-\S+|ev:\S*|\w+_\w+)\b|https?:|\S+@\S+|\b(?=\w*\d)[\w-]{12,}",
+    r"|dns|tls|P[1-4]|[45]\d\d(?!\s+(?:customers|users|people|messages|conversations)\b)|[45]xx|INC-\S+|ev:\S*|\w+_\w+)\b|https?:|\S+@\S+|\b(?=\w*\d)[\w-]{12,}",
     re.IGNORECASE,
 )
 

@@ -93,7 +93,7 @@ def _notable(run: Run) -> tuple[str, ...]:
 
 def _run_words(run: Run) -> str:
     decision = run.decision
-    return f"{decision.summary} ({decision.verdict}, {decision.cause}, {severity_label(decision.severity)})"
+    return f"{decision.summary} ({severity_label(decision.severity)})"
 
 
 def _entries(seen: Evidence) -> Iterator[Row]:

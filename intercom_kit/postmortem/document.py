@@ -1,16 +1,15 @@
-"""The postmortem: filled from the evidence and the facts, as Markdown with its pictures, and as HTML.
+"""The postmortem of an incident as a value: built once from evidence, figures and facts; printed, and linted.
 
 Equal evidence, facts and templates give equal bytes: nothing here looks at a clock.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
-from jinja2 import ChoiceLoader, FileSystemLoader, StrictUndefined, TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
 from intercom_kit import __version__
@@ -21,28 +20,36 @@ from intercom_kit.decide import decide
 from intercom_kit.display import charts_log
 from intercom_kit.display.charts import Chart
 from intercom_kit.display.charts_timeline import Course, timeline_chart
-from intercom_kit.display.tables import View, table
+from intercom_kit.display.markdown import Page, to_html
+from intercom_kit.display.tables import View, answer_card, table
 from intercom_kit.errors import EvidenceError, InputError
+from intercom_kit.incident.answer import answer_of, decision_of, short, worst_share
+from intercom_kit.incident.evidence_index import MANIFEST_COMMAND, Entry, FileRecord, manifest_id
+from intercom_kit.incident.figures import DEFINED
 from intercom_kit.incident.incident import Incident, as_declared, open_incident
+from intercom_kit.incident.lifecycle import is_declared
 from intercom_kit.incident.messages import external_update, internal_update, support_packet
-from intercom_kit.postmortem import appendix, markdown
+from intercom_kit.postmortem.fill import Plain, answer_markdown, fill
 from intercom_kit.postmortem.lint import Problem, check
-from intercom_kit.postmortem.markdown import Md
 from intercom_kit.postmortem.suggestions import Suggestion, suggestions
 from intercom_kit.protocol import WINDOW_S
-from intercom_kit.records import Event, Figure
+from intercom_kit.records import CHECK_LABELS, Answer, CheckRecord, Event, Figure, Row, Span
 from intercom_kit.settings import Settings
-from intercom_kit.text import duration
 
-TEMPLATES = Path(__file__).parent / "templates"
 TIMELINE = "postmortem-timeline.svg"
-LOG_CHARTS: dict[str, Callable[..., Chart]] = {
-    "postmortem-errors.svg": charts_log.errors,
-    "postmortem-latency.svg": charts_log.percentiles,
-    "postmortem-headroom.svg": charts_log.headroom,
-}
-
+ERRORS, LATENCY, HEADROOM = "postmortem-errors.svg", "postmortem-latency.svg", "postmortem-headroom.svg"
 MESSAGES = "messages"  # the folder of what can be sent
+SLOW = ("vendor_slow", "search_degraded")
+LIMITED = ("app_rate_limit", "workspace_rate_limit", "server_overload")
+MACROS = {  # what the queries of the log have in common: a name for DuckDB, and how it is written out
+    "inside(window_start)": r"window_start >= TIMESTAMP '[^']+' AND window_start < TIMESTAMP '[^']+'",
+    "failed(status_code)": r"\(status_code IS NULL OR \(status_code >= 400 AND status_code NOT IN \([\d, ]+\)\)\)",
+}
+MATERIAL = 0.01  # a share of calls, or of quota, that is worth a line
+KEY_MOMENTS = ("First alert", "Triage started", "Mitigation", "Resolution")  # as the runbook's template names them
+ALWAYS = ("onset", "recovery", "severity", "duration", "failed", "requests", "failed_share", "worst_minute_share",
+          "conversations_affected", "users_unable_to_reach_support", "detection_gap", "time_to_triage",
+          "time_to_mitigate", "notice_lag", "request_ids")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +60,50 @@ class Postmortem:
     templates: Path | None = None
 
     @cached_property
+    def answer(self) -> Answer:
+        """The sentence and the tiles that it opens with."""
+        return answer_of(self.case)
+
+    @cached_property
+    def key_moments(self) -> tuple[Row, ...]:
+        """The timeline in four rows at most: the first alert, when triage started, mitigation and resolution."""
+        rows = {row.label: row for row in reversed(self.case.rows)}
+        last = {row.label: row for row in self.case.rows}
+        found = [last.get(label) if label == "Resolution" else rows.get(label) for label in KEY_MOMENTS]
+        return tuple(row for row in found if row)
+
+    @cached_property
+    def shown(self) -> tuple[str, ...]:
+        """The names of the figures that matter for the cause at hand."""
+        figures = self.case.figures
+        decision = decision_of(self.case)
+        cause = decision.cause if decision else "unknown"
+        quota = cause in LIMITED or _above(figures["exhausted"])
+        calls = figures["requests"].value
+        many = MATERIAL * calls if isinstance(calls, int) else 0.0
+        some = {
+            "throttled": _above(figures["throttled"], many),
+            "unanswered": _above(figures["unanswered"], many),
+            "refused_share": _above(figures["refused_share"], MATERIAL),
+            "conversations_created": figures["conversations_created"].value is not None,
+            "p95_ms": cause in SLOW,
+            "exhausted": quota,
+            "unattributed_share": quota and _above(figures["unattributed_share"], MATERIAL),
+            "hasty_share": quota and _above(figures["hasty_share"], MATERIAL),
+        }
+        return (*ALWAYS, *(name for name, is_shown in some.items() if is_shown))
+
+    @cached_property
     def charts(self) -> dict[str, Chart]:
-        """The pictures by their file names: the timeline, and three of the request log where there is one."""
-        drawn = {name: draw(self.case.study) for name, draw in LOG_CHARTS.items()} if self.case.study else {}
-        return {TIMELINE: timeline_chart(_course(self.case), self.case.figures)} | drawn
+        """The pictures by their file names: the timeline, and those of the request log that matter for the cause."""
+        drawn = {TIMELINE: timeline_chart(_course(self.case), self.case.figures)}
+        if self.case.study:
+            drawn[ERRORS] = charts_log.errors(self.case.study, status_page=_page_span(self.case))
+            if "p95_ms" in self.shown:
+                drawn[LATENCY] = charts_log.percentiles(self.case.study)
+            if "exhausted" in self.shown:
+                drawn[HEADROOM] = charts_log.headroom(self.case.study)
+        return drawn
 
     @cached_property
     def suggestions(self) -> tuple[Suggestion, ...]:
@@ -65,59 +112,84 @@ class Postmortem:
 
     @cached_property
     def problems(self) -> tuple[Problem, ...]:
-        """The rules of the linter that are open, by what the document says."""
-        return check(self.case, self._render(()))
+        """The rules of the linter that are open."""
+        return check(self.case)
 
     @property
     def errors(self) -> tuple[Problem, ...]:
         """The open rules that keep it a draft."""
         return tuple(problem for problem in self.problems if problem.level == "error")
 
+    @property
+    def stamp(self) -> str:
+        """What its report is marked with: DRAFT while an error is open."""
+        return "DRAFT" if self.errors else ""
+
     @cached_property
     def markdown(self) -> str:
         """The document. Raises EvidenceError when it cites what is not in the evidence, InputError for a template."""
-        text = self._render(self.problems)
-        if missing := self.case.index.missing(appendix.citations(text)):
-            self.case.index.resolve(missing[0])
-        return text
+        return fill(self.plain, self.templates)
 
     def html(self) -> Markup:
         """Return the document as safe HTML, its pictures inside."""
-        return markdown.to_html(self.markdown, self.charts)
+        return to_html(self.markdown, Page(self.charts))
 
-    @property
-    def head(self) -> View:
-        """What stands above the first section: state, date, duration, severity and request ids; then the summary."""
-        head = self._sections[""].partition("\n")[2]
-        return self._view(head + self._sections.get("Summary", "").partition("\n")[2])
+    def _repr_markdown_(self) -> str:
+        return self.markdown
 
-    def part(self, title: str) -> View:
-        """Return one section without its heading; empty where a team's template leaves it out."""
-        return self._view(self._sections.get(title, "").partition("\n")[2])
-
-    def others(self, *titles: str) -> View:
-        """Return the sections besides these, the head and the summary, their headings one level lower."""
-        shown = {"", "Summary", *titles}
-        text = "\n".join(text for title, text in self._sections.items() if title not in shown)
-        view = self._view(text)
-        return View(Markup(appendix.lower_headings(view.html)), view.text)  # noqa: S704 - still safe
-
-    @property
-    def rules(self) -> View:
-        """The state of the linter: its open rules, errors first, or that all hold."""
-        rows = [(p.code, "error" if p in self.errors else "advice", p.place, p.message, p.fix) for p in self.problems]
-        if not rows:
-            return View(Markup("<p>Every rule of the linter holds.</p>"), "Every rule of the linter holds.")
-        state = f"DRAFT: {len(self.errors)} rules are open" if self.errors else "Final, with advice"
-        view = table(("Rule", "Level", "Where", "What is open", "How to close it"), rows, state)
-        return replace(view, stamp="DRAFT" if self.errors else "")
+    def _repr_html_(self) -> str:
+        """Return it below its answer as a card; the title stands above the page."""
+        text = self.markdown.replace(answer_markdown(self.plain["answer"]), "", 1).partition("\n")[2]
+        return f"{answer_card(self.answer).html}{to_html(text, Page(self.charts))}"
 
     @cached_property
-    def _sections(self) -> dict[str, str]:
-        return dict(appendix.sections(self.markdown))
+    def plain(self) -> Plain:
+        """The document as plain data, which is all that templates get.
 
-    def _view(self, text: str) -> View:
-        return View(markdown.to_html(text, self.charts), text.strip())
+        Raises EvidenceError when something in it cites what is not in the evidence.
+        """
+        case, facts = self.case, self.case.facts.model_dump(mode="json")
+        decision = decision_of(case)
+        customers = self.messages["external-update.txt"]
+        names = {figure.evidence_id: name for name, figure in case.figures.items()}
+        return {
+            "facts": facts,
+            "type": (decision.cause if decision and decision.cause != "unknown" else "cause unknown").replace("_", " "),
+            "answer": {"sentence": self.answer.sentence, "tiles": [tile._asdict() for tile in self.answer.tiles]},
+            "figures": {name: _figure(figure) for name, figure in case.figures.items()},
+            "shown": list(self.shown),
+            "always": list(ALWAYS),
+            "contradictions": list(case.contradictions),
+            "date": _date(case),
+            "date_cites": [name for name in ("onset", "recovery") if case.figures[name].value is not None],
+            "day": _one_day(case),
+            "found": case.lifecycle.worst.decision.summary if case.lifecycle.worst else "nothing",
+            "found_cites": list(case.lifecycle.worst.cites) if case.lifecycle.worst else [],
+            "suggested_summary": suggested_summary(case),
+            "rows": [_row(row, names, "%H:%M:%S" if _one_day(case) else "%Y-%m-%d %H:%M:%S") for row in case.rows],
+            "key_moments": [_row(row, names, "%H:%M") for row in self.key_moments],
+            "vendor_incidents": list(_vendor_incidents(case)),
+            "page_was_read": any(one.name == "status_page" and one.outcome != "unknown" for one in case.checks),
+            "pictures": {name: self._picture(name) for name in self.charts},
+            "log_pictures": [name for name in self.charts if name != TIMELINE],
+            "suggestions": [_suggestion(one, self.shown) for one in self.suggestions],
+            "problems": [problem.model_dump(mode="json") for problem in self.problems],
+            "errors": len(self.errors),
+            "customers": customers.partition("\n\n")[2] or customers,  # without its headline
+            "evidence": {entry.id: _entry(entry) for entry in case.index.cited(_cited(self))},
+            "macros": _macros(case.figures.values()),
+            "manifest_id": manifest_id(case.folder.path),
+            "manifest_command": MANIFEST_COMMAND,
+            "as_of": f"{case.as_of:%Y-%m-%d %H:%M:%S}" if case.as_of else "unknown",
+            "version": __version__,
+        }
+
+    def _picture(self, name: str) -> Plain:
+        chart = self.charts[name]
+        cites = ["requests"]
+        cites = [one for one in cites if self.case.figures[one].value is not None]
+        caption = "" if name == TIMELINE else chart.caption  # which tiles and rows tell already
+        return {"alt": chart.alt, "caption": caption, "cites": cites}
 
     @cached_property
     def messages(self) -> dict[str, str]:
@@ -144,9 +216,11 @@ class Postmortem:
     def write(self) -> Path:
         """Write postmortem.md, its pictures and messages/ into the incident's folder, each file as a whole.
 
-        Returns the path of postmortem.md.
+        Pictures of before that it does not show any more are removed. Returns the path of postmortem.md.
         """
         path = self.case.folder.path / "postmortem.md"
+        for name in {TIMELINE, ERRORS, LATENCY, HEADROOM} - set(self.charts):
+            path.with_name(name).unlink(missing_ok=True)
         for name, chart in self.charts.items():
             write_atomic(path.with_name(name), chart.svg)
         (path.parent / MESSAGES).mkdir(mode=0o700, exist_ok=True)
@@ -167,44 +241,6 @@ class Postmortem:
         ]
         return table(("File", "Bytes"), rows, f"The postmortem of {self.case.facts.id}")
 
-    def _render(self, problems: Iterable[Problem]) -> str:
-        """Fill the templates, and leave no trailing or doubled blank lines."""
-        environment = _environment(self.templates)
-        try:
-            text = environment.get_template("postmortem.md.j2").render(self._context(tuple(problems)))
-        except TemplateError as error:
-            where = getattr(error, "name", None) or "postmortem.md.j2"
-            raise InputError(
-                f"The template {where} cannot be filled: {error}. Compare it with the kit's in {TEMPLATES.name}/."
-            ) from error
-        return appendix.tidy(text)
-
-    @cached_property
-    def _given(self) -> dict[str, object]:
-        return appendix.context(self.case)
-
-    def _context(self, problems: tuple[Problem, ...]) -> dict[str, object]:
-        case = self.case
-        return {
-            **self._given,
-            "facts": case.facts,
-            "figures": case.figures,
-            "errors": [problem for problem in problems if problem.level == "error"],
-            "problems": problems,
-            "suggestions": self.suggestions,
-            "suggested_summary": suggested_summary(case.figures),
-            "log_pictures": [name for name in self.charts if name != TIMELINE],
-            "picture": self._picture,
-            "version": __version__,
-        }
-
-    def _picture(self, name: str) -> Md:
-        chart = self.charts[name]
-        figures = ("onset", "duration") if name == TIMELINE else ("requests", "failed", "p95_ms", "exhausted")
-        known = [self.case.figures[each] for each in figures if self.case.figures[each].value is not None]
-        cites = markdown.cite(figure.evidence_id for figure in known)
-        return Md(f"![{markdown.md(chart.alt)}]({name})\n\n{markdown.md(chart.caption)} {cites}")
-
 
 def open_postmortem(settings: Settings, incident_id: str, templates: str | Path = "") -> Postmortem:
     """Open an incident's postmortem; templates: a team's own folder of templates, empty for none.
@@ -224,6 +260,33 @@ def open_postmortem(settings: Settings, incident_id: str, templates: str | Path 
     return Postmortem(case, own)
 
 
+def count_impact(settings: Settings, incident_id: str) -> Event:
+    """Ask Intercom how many conversations were created from onset to recovery, keep the counts, return the event.
+
+    Raises EvidenceError when no onset is known or Intercom does not answer, SettingsError without a token.
+    """
+    case = open_incident(settings, incident_id)
+    onset, recovery = case.lifecycle.onset, case.lifecycle.recovery
+    until = recovery.by if recovery else utc_now()  # right after the first triage, the evidence ends where it begins
+    if onset is None:
+        raise EvidenceError(f"{incident_id} has no onset yet. Run: intercom-kit triage --incident {incident_id}")
+    return add_count(case.folder, count_conversations(settings, onset.by, until), onset.by, until)
+
+
+def suggested_summary(case: Incident) -> str:
+    """Return a summary of one sentence that the evidence gives, for a person to put into words."""
+    seconds, severity = case.figures["duration"].value, case.figures["severity"].value or "severity unknown"
+    lasted = f"For {short(case.figures['duration'])}" if seconds is not None else "Until now"
+    failed, touched = worst_share(case), case.figures["conversations_affected"].value
+    happened = f"{short(failed)} of calls to Intercom failed" if failed.value else "calls to Intercom were affected"
+    count = f", in at most {touched:,} conversations" if isinstance(touched, int) else ""
+    return f"{lasted}, {happened} ({severity}){count}."
+
+
+def _above(figure: Figure, least: float = 0.0) -> bool:
+    return isinstance(figure.value, (int, float)) and figure.value > least
+
+
 def _course(case: Incident) -> Course:
     """Return what the timeline's picture draws."""
     seen = case.lifecycle
@@ -240,44 +303,93 @@ def _course(case: Incident) -> Course:
     )
 
 
-def count_impact(settings: Settings, incident_id: str) -> Event:
-    """Ask Intercom how many conversations were created from onset to recovery, keep the counts, return the event.
+def _page_span(case: Incident) -> Span | None:
+    """Return from when to when the status page told of an incident, as far as we read it."""
+    notices = case.lifecycle.notices
+    return Span(start=notices[0].at, end=max(notice.seen_at for notice in notices)) if notices else None
 
-    Raises EvidenceError when no onset is known or Intercom does not answer, SettingsError without a token.
-    """
-    case = open_incident(settings, incident_id)
+
+def _figure(figure: Figure) -> Plain:
+    """Return a figure; what its definition says is not said again as its query, and SQL is said with MACROS."""
+    query, is_command = figure.query, figure.query.startswith(("SELECT ", "intercom-kit ", "POST "))
+    if figure.name in DEFINED and not is_command and "incident.json" not in query:
+        query = ""
+    for name, pattern in MACROS.items():
+        query = re.sub(pattern, name, query)
+    fields = figure.model_dump(mode="json") | {"id": figure.evidence_id, "is_command": is_command, "query": query}
+    return fields | {"sources": [] if query.startswith("SELECT ") else list(figure.sources)}  # SQL names its file
+
+
+def _macros(figures: Iterable[Figure]) -> str:
+    """Return the SQL that defines what the printed queries have in common; empty where there are none."""
+    sql = " ".join(figure.query for figure in figures if figure.query.startswith("SELECT "))
+    found = {name: match[0] for name, pattern in MACROS.items() if (match := re.search(pattern, sql))}
+    return "\n".join(f"CREATE MACRO {name} AS {body};" for name, body in found.items())
+
+
+def _row(row: Row, names: Mapping[str, str], form: str) -> Plain:
+    """Return a row of the timeline; figures are cited by their names."""
+    cites = [names.get(one, one) for one in row.cites]
+    return {"time": row.at.strftime(form), "label": row.label, "text": row.text, "cites": cites}
+
+
+def _suggestion(one: Suggestion, shown: Sequence[str]) -> Plain:
+    item = {"text": one.item.text, "kind": one.item.kind, "because": one.because, "command": one.command}
+    return item | {"figures": [name for name in one.figures if name in shown]}
+
+
+def _date(case: Incident) -> str:
     onset, recovery = case.lifecycle.onset, case.lifecycle.recovery
-    until = recovery.by if recovery else utc_now()  # right after the first triage, the evidence ends where it begins
     if onset is None:
-        raise EvidenceError(f"{incident_id} has no onset yet. Run: intercom-kit triage --incident {incident_id}")
-    return add_count(case.folder, count_conversations(settings, onset.by, until), onset.by, until)
+        return f"unknown: {case.figures['onset'].unknown}"
+    start = f"{onset.by:%Y-%m-%d %H:%M}"
+    if recovery is None:
+        return f"{start} - unknown: {case.figures['recovery'].unknown}"
+    same_day = onset.by.date() == recovery.by.date()
+    label = " (declared)" if is_declared(onset) or is_declared(recovery) else ""
+    return f"{start} - {recovery.by:{'%H:%M' if same_day else '%Y-%m-%d %H:%M'}} UTC{label}"
 
 
-def suggested_summary(figures: Mapping[str, Figure]) -> str:
-    """Return a summary of one sentence that the evidence gives, for a person to put into words."""
-    seconds, severity = figures["duration"].value, figures["severity"].value or "severity unknown"
-    lasted = f"For {duration(float(seconds), long=True)}" if seconds is not None else "Until now"
-    failed, refused = figures["failed_share"], figures["refused_share"]
-    share = max(
-        (f for f in (failed, refused) if isinstance(f.value, float)), key=lambda f: float(f.value or 0), default=None
-    )
-    happened = f"{share.shown} of calls to Intercom failed" if share else "calls to Intercom were affected"
-    touched = figures["conversations_affected"].value
-    count = f", in at most {touched:,} conversations" if isinstance(touched, int) else ""
-    return f"{lasted}, {happened} ({severity}){count}."
+def _one_day(case: Incident) -> str:
+    days = {f"{at:%Y-%m-%d}" for row in case.rows for at in (row.at, row.until) if at}
+    return days.pop() if len(days) == 1 else ""
 
 
-@lru_cache(maxsize=4)
-def _environment(templates: Path | None) -> ImmutableSandboxedEnvironment:
-    """Return an environment in which every value that is not Markdown is escaped; it reads changed files again."""
-    folders = [FileSystemLoader(folder) for folder in (templates, TEMPLATES) if folder]
-    environment = ImmutableSandboxedEnvironment(
-        loader=ChoiceLoader(folders),
-        undefined=StrictUndefined,
-        finalize=markdown.md,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,  # the document is Markdown, and finalize escapes for that
-    )
-    environment.globals = {name: getattr(markdown, name) for name in ("cite", "code", "block", "table", "anchor", "md")}
-    return environment
+def _vendor_incidents(case: Incident) -> Iterator[Plain]:
+    """Yield each incident on the status page with when we first saw it, and the announced end of a maintenance."""
+    seen: dict[str, list[tuple[datetime, datetime | None, tuple[str, ...]]]] = {}
+    for notice in case.lifecycle.notices:
+        seen.setdefault(notice.incident.name, []).append((notice.at, notice.incident.until, notice.cites))
+    for name, found in seen.items():
+        until = next((until for _, until, _ in reversed(found) if until), None)
+        end = f", announced to end at {until:%Y-%m-%d %H:%M} UTC" if until else ""
+        text = f"“{name}”, first at {found[0][0]:%Y-%m-%d %H:%M} UTC, {len(found)} updates seen{end}"
+        yield {"text": text, "cites": [one for _, _, cites in found for one in cites]}
+
+
+def _cited(postmortem: Postmortem) -> Iterator[str]:
+    """Yield every id that the document may cite."""
+    case = postmortem.case
+    for row in case.rows:
+        yield from row.cites
+    yield from (case.figures[name].evidence_id for name in case.figures if case.figures[name].value is not None)
+    for notice in case.lifecycle.notices:
+        yield from notice.cites
+    if case.lifecycle.worst:
+        yield from case.lifecycle.worst.cites
+
+
+def _entry(entry: Entry) -> Plain:
+    """Return what a piece of evidence is, in a few words, and where its bytes lie."""
+    record = entry.record
+    if isinstance(record, CheckRecord):
+        how = " ".join(str(one) for one in (record.outcome, record.http_status or record.error_type) if one)
+        what, file = f"{CHECK_LABELS[record.name]} {how}", "evidence/checks.jsonl"
+    elif isinstance(record, Event):
+        source = f": {record.query}" if record.query else ""
+        what, file = f"{record.kind} by {record.by}{source}", "evidence/events.jsonl"
+    elif isinstance(record, FileRecord):
+        return {"what": "request log", "file": f"{Path(record.path).parent.as_posix()}/", "line": 0}
+    else:
+        return {"what": f"{record.label}: {record.query}", "file": "", "line": 0}
+    return {"what": what, "file": file, "line": int(entry.found_by.split()[2].removesuffix("p"))}  # sed -n 7p FILE

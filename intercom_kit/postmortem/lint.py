@@ -1,63 +1,109 @@
-"""The linter: what a good postmortem holds, as rules with a code, the place, and how to fix it.
+"""The linter: what people still have to write or decide before a postmortem is shared, each with how to do it.
 
 The rules are distilled from the Google SRE book's review criteria, PagerDuty's guide and Howie; E is an error, W a
-warning. Numbers and thresholds are ours. Rules about one thing stand together in `lint_words` (what people wrote) and
-`lint_facts` (what must agree with the evidence); this module walks them and compares the document with the evidence.
+warning. Numbers and thresholds are ours. What the kit renders right (order of rows, citations, queries, alternative
+texts) needs no rule: tests of the renderer guarantee it. To add a rule, add a function to RULES.
 """
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal, get_args
 
-from intercom_kit.errors import EvidenceError
+from intercom_kit.incident.incident import Incident
+from intercom_kit.incident.lifecycle import TimelineEntry
 from intercom_kit.incident.messages import unfit_for_customers
-from intercom_kit.postmortem import appendix, lint_facts, lint_words
-from intercom_kit.postmortem.problem import Problem, error
+from intercom_kit.records import ActionItem, IncidentFacts, Record
 from intercom_kit.settings import Settings
 
-if TYPE_CHECKING:
-    from intercom_kit.incident.incident import Incident
+REQUIRED = {
+    "title": "'title=…'",
+    "summary": "'summary=…'",
+    "root_cause": "'root_cause=…'",
+    "customer_impact": "'customer_impact=…'",
+    "commander": "commander=NAME",
+    "author": "author=NAME",
+    "action_items": "'action+=Add … | owner=mia | due=2026-12-01 | done=no 429 in a week | kind=prevent'",
+    "went_well": "'went_well+=…'",
+    "went_badly": "'went_badly+=…'",
+    "lucky": "'lucky+=…'",
+}
+BEFORE, AFTER = timedelta(hours=24), timedelta(days=14)  # how far notes may lie outside of what machines recorded
+TOLERANCE, TOLERANCE_S = 0.1, 120  # of a duration that a person states: the larger of both
+OUTAGE_SHARE = 0.95
+DUE_DAYS = {"P1": 15, "P2": 30}
+REVIEW = {"P1": (3, False), "P2": (5, True)}  # days after the end, and whether only business days count
 
-__all__ = ["Problem", "check", "lint", "to_json"]
+_SUMMARIZE = "intercom-kit set ID 'summary=…'"
+_PLACEHOLDER = re.compile(
+    r"^\W*$|\b(?:todo|tbd|tba|tbc|fixme|xxx+|lorem ipsum|placeholder|n/a)\b|\bYYYY-MM-DD\b|\bHH:MM\b"
+    r"|\[(?:e-mail|phone|secret|token)\]|\[(?![x ]\])[^\]]*(?:\.\.\.|…|name|describe|what|technical|measure)[^\]]*\]",
+    re.IGNORECASE,
+)
+_BLAME = re.compile(
+    r"\bshould(?:n't| not)? have\b|\bshould've\b|\b(?:could|would)(?:n't| not)? have (?:known|seen|prevented|noticed)\b"
+    r"|\bfailed to\b|\bwhy did(?:n't| not)\b|\bcareless(?:ly|ness)?\b|\bnegligen\w+|\bobviously\b"
+    r"|\bto blame\b|\bat fault\b",
+    re.IGNORECASE,
+)
+_PEOPLE = re.compile(r"\b(?:human|operator|user|engineer(?:'s)?) error\b|\bcarelessness\b|\bforgot\b", re.IGNORECASE)
+_OUTAGE = re.compile(r"\boutages?\b|\bcompletely down\b", re.IGNORECASE)
+_FIX = re.compile(r"\bwe (?:should|will|need to|must)\b|\baction items?\b|\bnext time\b", re.IGNORECASE)
+_NOBODY = re.compile(r"|\?|-|tbd|we|all|every(?:one|body)|(?:some|no)body|.*\bteam", re.IGNORECASE)
+_SEVERAL = re.compile(r"[,/&+;]|\band\b|\bor\b", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\betc)(?<!\bapprox)(?<!\bno)[.!?]+(?=\s|$)", re.IGNORECASE)
+_QUANTITY = re.compile(
+    r"(?<![\w.:-])\d[\d,.]*(?:\s*%|\s+\w+)|\b(?:all|every|no|none|half|a third|a quarter)\b(?: of)? \w+", re.IGNORECASE
+)
+_DURATION = re.compile(
+    r"(?<![\w.:])(\d+(?:[.,]\d+)?)[\s-]*(days?|d|hours?|hrs?|h|minutes?|mins?|min|m|seconds?|secs?|s)\b", re.IGNORECASE
+)
+_NO_QUANTITY = re.compile(rf"{_DURATION.pattern}|\bP[1-4]\b|\b\d+:\d+\b|\b\d{{4}}-\d{{2}}-\d{{2}}\b", re.IGNORECASE)
+_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_PARTS = {
+    "what happened": re.compile(r"what happened|problem|interrupt|unavailable|delay", re.IGNORECASE),
+    "the impact": re.compile(r"impact|notice|may |could not|unable", re.IGNORECASE),
+    "what was done": re.compile(r"what (?:was done|we do|we did)|resolved|working on|we have|fixed", re.IGNORECASE),
+}
 
-REQUIRED = (
-    "Summary",
-    "Timeline",
-    "Root Cause",
-    "Impact",
-    "Detection",
-    "Lessons",
-    "Action Items",
-    "Metrics",
-    "Evidence",
-)  # sections that a team's own template must keep
-MADE_AGAIN = "Make it again with: intercom-kit report {id}"
+
+class Problem(Record):
+    """One open rule: where it is open, and how somebody can close it."""
+
+    code: str
+    level: Literal["error", "warning"]
+    place: str
+    message: str
+    fix: str
+    by: Literal["person"] = "person"
+
+    @property
+    def order(self) -> tuple[bool, int, str, str]:
+        """Errors first, then by the rule's number."""
+        return self.level != "error", int(self.code[1:]), self.place, self.message
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.place}: {self.message} {self.fix}"
 
 
 def lint(settings: Settings, incident_id: str, templates: str | Path = "") -> tuple[Problem, ...]:
-    """Return every open rule of an incident's postmortem, of postmortem.md and of messages/ where they are there.
+    """Return every open rule of an incident's postmortem, and of messages to customers that lie in messages/.
 
-    Numbers are computed again from the evidence, so one that was changed in postmortem.md, and evidence that was
-    removed, are found. Raises IncidentError when there is no such incident or its incident.json is broken, InputError
-    when the templates cannot be used; evidence that cannot be read or cited is a problem, not an exception.
+    Raises IncidentError when there is no such incident or its facts are broken, EvidenceError for broken evidence or
+    what cites missing evidence, InputError where a team's templates cannot be filled.
     """
     from intercom_kit.postmortem.document import open_postmortem
 
-    try:
-        postmortem = open_postmortem(settings, incident_id, templates)
-        text = postmortem.markdown
-    except EvidenceError as broken:
-        return (_broken(broken), *_unresolved(settings, incident_id))
-    folder = postmortem.case.folder.path
-    found = [*postmortem.problems, *_changed(postmortem.case, text), *_messages(folder), *_html(folder)]
-    return tuple(sorted(dict.fromkeys(found), key=lambda problem: problem.order))
+    postmortem = open_postmortem(settings, incident_id, templates)
+    _ = postmortem.markdown if templates else postmortem.plain
+    return postmortem.problems
 
 
-def check(case: "Incident", text: str) -> tuple[Problem, ...]:
-    """Return the open rules of a case and its rendered document."""
-    found = [*_sections(text), *lint_facts.problems(case, text), *lint_words.problems(case), *_safety(text)]
+def check(case: Incident) -> tuple[Problem, ...]:
+    """Return the open rules of an incident, errors first."""
+    found = [_problem(case.facts.id, code, *told) for code, rule in RULES for told in rule(case)]
     return tuple(sorted(dict.fromkeys(found), key=lambda problem: problem.order))
 
 
@@ -68,126 +114,259 @@ def to_json(incident_id: str, problems: tuple[Problem, ...]) -> str:
     return json.dumps({"incident_id": incident_id, "errors": errors, "draft": errors > 0, "problems": kept}, indent=2)
 
 
-def _broken(broken: EvidenceError) -> Problem:
-    return error(
-        "E5", "evidence", f"The numbers cannot be computed again: {broken}", "Restore the evidence from a copy."
-    )
+Told = tuple[str, str, str]  # place, message, and how to close it; ID in it stands for the incident's id
 
 
-def _unresolved(settings: Settings, incident_id: str) -> Iterator[Problem]:
-    """Yield the citations in postmortem.md that lead nowhere; where the evidence itself cannot be read, none."""
-    from intercom_kit.incident.incident import open_incident
+def _problem(incident_id: str, code: str, place: str, message: str, fix: str) -> Problem:
+    level: Literal["error", "warning"] = "error" if code[0] == "E" else "warning"
+    return Problem(code=code, level=level, place=place, message=message, fix=re.sub(r"\bID\b", incident_id, fix))
 
-    try:
-        case = open_incident(settings, incident_id)
-        yield from _changed(case, None)
-    except EvidenceError:
+
+def _prose(facts: IncidentFacts) -> Iterator[tuple[str, str]]:
+    """Yield every text that people wrote, with the field it stands in, items of lists counted from 1."""
+    for name in ("title", "summary", "root_cause", "customer_impact", "single_factor_reason", "vendor_part"):
+        if text := getattr(facts, name).strip():
+            yield name, text
+    lists = ("contributing_factors", "went_well", "went_badly", "lucky", "surprises", "open_questions", "not_needed")
+    for name in lists:
+        yield from ((f"{name}.{number}", text) for number, text in enumerate(getattr(facts, name), 1))
+    for number, item in enumerate(facts.action_items, 1):
+        yield f"action_items.{number}", item.text
+        yield f"action_items.{number}.done", item.done_when
+
+
+def _filled(case: Incident) -> Iterator[Told]:
+    """E1: what only people can tell is there, and no placeholder stands for it."""
+    for field, assignment in REQUIRED.items():
+        if not getattr(case.facts, field):
+            yield field, "It is not filled.", f"intercom-kit set ID {assignment}"
+    for place, text in (*_prose(case.facts), ("author", case.facts.author), ("commander", case.facts.commander)):
+        if text and _PLACEHOLDER.search(text):
+            fix = f"intercom-kit set ID '{place.split('.')[0]}=…': say it, or say why it is unknown."
+            yield place, f"It holds a placeholder: {text[:60]!r}.", fix
+
+
+def _summary(case: Incident) -> Iterator[Told]:
+    """E2: at most two sentences that name severity and impact in numbers."""
+    text, severity, fix = case.facts.summary.strip(), case.figures["severity"].value, _SUMMARIZE
+    if not text:
         return
+    sentences = len(_SENTENCE_END.findall(text)) + (text[-1] not in ".!?")
+    if sentences > 2:
+        yield "summary", f"It has {sentences} sentences, and two are enough.", fix
+    if severity is not None and not re.search(r"\bP[1-4]\b", text):
+        yield "summary", f"It does not name the severity: {severity}.", fix
+    if not _QUANTITY.search(_NO_QUANTITY.sub("", text)):
+        yield "summary", "It does not give the impact in numbers.", fix
 
 
-def _changed(case: "Incident", expected: str | None) -> Iterator[Problem]:
-    """Compare postmortem.md with the document that evidence and facts give now."""
-    path = case.folder.path / "postmortem.md"
-    if not path.is_file():
+def _agrees(case: Incident) -> Iterator[Told]:
+    """E2: duration and severity that people state are those of the evidence."""
+    duration, severity = case.figures["duration"], case.figures["severity"].value
+    stated = durations(case.facts.summary)
+    if isinstance(duration.value, int) and case.facts.summary.strip():
+        wide = max(TOLERANCE_S, TOLERANCE * duration.value)
+        if not stated:
+            yield "summary", f"It does not name the duration: {duration.shown}.", _SUMMARIZE
+        elif all(abs(seconds - duration.value) > wide for seconds in stated):
+            yield "summary", f"No duration in it is the incident's: {duration.shown}.", _SUMMARIZE
+    for field in ("title", "summary", "customer_impact"):
+        for said in re.findall(r"\bP([1-4])\b", getattr(case.facts, field)):
+            if severity and f"P{said}" != severity:
+                message = f"It says P{said}, and the evidence gives {severity}."
+                yield field, message, f"intercom-kit set ID '{field}=…'"
+
+
+def durations(text: str) -> list[float]:
+    """Return the durations in a text, in seconds; parts that follow each other, as in `1 hour 38 minutes`, are one."""
+    found: list[float] = []
+    end = -1
+    for match in _DURATION.finditer(text):
+        seconds = float(match[1].replace(",", ".")) * _SECONDS[match[2][0].lower()]
+        if end >= 0 and re.fullmatch(r"[\s,]*(?:and\s+)?", text[end : match.start()]):
+            found[-1] += seconds
+        else:
+            found.append(seconds)
+        end = match.end()
+    return found
+
+
+def _counts(case: Incident) -> Iterator[Told]:
+    """E2: a count by a person is not larger than the log's upper bound."""
+    bounds = {"conversations_affected": "log_conversations", "users_unable_to_reach_support": "log_contacts"}
+    for name, log in bounds.items():
+        counted, bound = case.figures[name], case.figures.get(log)
+        if bound and isinstance(bound.value, int) and isinstance(counted.value, int) and counted.value > bound.value:
+            message = f"{counted.value:,} are stated, and the log has {bound.shown}."
+            yield counted.label, message, "Count again: intercom-kit impact ID, with the source."
+
+
+def _moments(case: Incident) -> Iterator[Told]:
+    """E4: the timeline starts before the onset, and holds each of the moments that a postmortem needs."""
+    course, note = case.lifecycle, 'intercom-kit note ID "…" --kind {} --at TIME'
+    if course.onset is None:
+        yield "Timeline", "It has no onset.", "Run: intercom-kit analyze ID --requests PATH"
         return
-    text = path.read_text(encoding="utf-8", errors="replace")
-    fix = MADE_AGAIN.format(id=case.facts.id)
-    for number, line in enumerate(text.splitlines(), 1):
-        for cited in case.index.missing(appendix.citations(line)):
-            message = f"It cites {cited}, which is not in the evidence: a line was removed or changed."
-            yield error(
-                "E3", f"postmortem.md:{number}", message, "Restore the evidence (intercom-kit verify).", by="kit"
-            )
-    if expected is None or text == expected:
+    if not any(row.at < course.onset.by for row in case.rows):
+        message = "It starts with the onset: what was so before it?"
+        yield "Timeline", message, f"Give a request log, or: {note.format('note')}"
+    needed = {
+        "first alert": (course.alert, "alert"),
+        "start of triage": (course.triage, "triage"),
+        "mitigation": (course.mitigation, "mitigation"),
+        "resolution": (course.resolution, "resolution"),
+    }
+    for name, (event, kind) in needed.items():
+        if event is None:
+            yield "Timeline", f"It has no {name}.", note.format(kind)
+
+
+def _notes(case: Incident) -> Iterator[Told]:
+    """E4: a note lies near what was recorded, and a correction is of an event that is there."""
+    for entry in case.entries:
+        if case.span and not case.span.start - BEFORE <= entry.at <= case.span.end + AFTER:
+            message = f"{entry.at:%Y-%m-%d %H:%M} UTC lies far outside of what was recorded: a wrong date?"
+            yield _place(entry), message, f"intercom-kit set ID 'correction+={entry.id} | at=TIME | reason=…'"
+    known = {event.evidence_id for event in case.events}
+    for number, correction in enumerate(case.facts.corrections, 1):
+        if correction.event not in known:
+            message = f"It is of {correction.event}, and there is no such event."
+            yield f"corrections.{number}", message, f"intercom-kit set ID corrections-={number}"
+
+
+def _place(entry: TimelineEntry) -> str:
+    return f"Timeline, {entry.at:%H:%M:%S}"
+
+
+def _factors(case: Incident) -> Iterator[Told]:
+    """E7: two contributing factors or a reason for one; no person and no `human error` among the causes."""
+    facts = case.facts
+    if len(facts.contributing_factors) < 2 and not facts.single_factor_reason.strip():
+        count = len(facts.contributing_factors) or "no"
+        message = f"There is {count} contributing factor; incidents have several."
+        yield "contributing_factors", message, "intercom-kit set ID 'factor+=…', or 'single_factor_reason=…'"
+    names = {facts.commander, facts.author, *(item.owner for item in facts.action_items)} - {""}
+    person = re.compile("|".join(rf"(?<!\w)(?:@{n}|{n.capitalize()})(?!\w)" for n in map(_bare, names)) or "(?!)")
+    causes = [("root_cause", facts.root_cause)]
+    causes += [(f"contributing_factors.{n}", text) for n, text in enumerate(facts.contributing_factors, 1)]
+    for place, text in causes:
+        if _PEOPLE.search(text) or person.search(text):
+            fix = "Say what made it possible or likely: the system, the tool, the missing check."
+            yield place, "It names a person, or human error, as the cause.", fix
+
+
+def _bare(name: str) -> str:
+    return re.escape(name.removeprefix("@").lower())
+
+
+def _blame(case: Incident) -> Iterator[Told]:
+    """W8: no blame and no hindsight."""
+    for place, text in _texts(case):
+        if match := _BLAME.search(text):
+            yield place, f"{match[0]!r} blames, or judges by hindsight.", "Say what was known, and what was done."
+
+
+def _outage(case: Incident) -> Iterator[Told]:
+    """W9: no `outage` where calls still worked, by the worst minute of the log, else by the severity."""
+    share = case.figures["worst_minute_share"].value
+    if share >= OUTAGE_SHARE if isinstance(share, float) else case.figures["severity"].value == "P1":
         return
-    wanted = expected.splitlines()
-    for number, line in appendix.differing(text.splitlines(), wanted):
-        message = f"It says {line[:160]!r}, and evidence and facts give something else."
-        yield error("E5", f"postmortem.md:{number}", message, fix, by="kit")
+    for place, text in _texts(case):
+        if match := _OUTAGE.search(text):
+            yield place, f"{match[0]!r}, and not nearly every call failed.", "Say degraded, slow or limited."
 
 
-def _sections(text: str) -> Iterator[Problem]:
-    """E1, E16: the document has every section, and under none there is nothing."""
-    found = dict(appendix.sections(text)[1:])
-    for title in REQUIRED:
-        body = found.get(title, "").partition("\n")[2].strip()
-        if not body:
-            code = "E16" if title == "Metrics" else "E6" if title == "Evidence" else "E1"
-            message = f"The section {title} is missing or empty."
-            yield error(code, title, message, "Keep it in the template postmortem.md.j2.")
+def _texts(case: Incident) -> Iterator[tuple[str, str]]:
+    yield from _prose(case.facts)
+    yield from ((_place(entry), entry.text) for entry in case.entries if entry.by != "kit")
 
 
-_SECRET = re.compile(
-    r"\bxox[abeoprs]-[\w-]{8,}|hooks\.slack\.com/services/\w+|\bAKIA[0-9A-Z]{16}\b|\bdG9rO[\w+/=-]{8,}"
-    r"|\b(?:bearer|basic)\s+(?=\S*\d)[\w.+/=-]{12,}|-----BEGIN [A-Z ]*PRIVATE KEY"
-    r"|[\w.+-]+@[\w-]+\.[a-z]{2,}",
-    re.IGNORECASE,
-)
-_IMAGE = re.compile(r"!\[(?P<alt>(?:[^\]\\]|\\.)*)\]\((?P<target>[^)]*)\)")
-_FETCHED = re.compile(
-    r"<(?:script|link|iframe|object|embed|img|source|video|audio)\b[^>]*?(?:src|href|data)\s*=\s*[\"']?(?:https?:)?//[^>\s]+"
-    r"|<script\b|url\(\s*[\"']?https?:|@import\b",
-    re.IGNORECASE,
-)
-_CODE = re.compile(r"(`+).*?\1")
-_IMG_TAG = re.compile(r"<img\b[^>]*>", re.IGNORECASE)
-_ALT = re.compile(r"\balt\s*=\s*(\"[^\"]+\"|'[^']+')", re.IGNORECASE)
+def _actions(case: Incident) -> Iterator[Told]:
+    """E10: one owner, a due date in time, and a condition that tells when it is done."""
+    end = case.lifecycle.recovery.by.date() if case.lifecycle.recovery else None
+    severity = str(case.figures["severity"].value)
+    for number, item in enumerate(case.facts.action_items, 1):
+        place, fix = f"action_items.{number}", f"intercom-kit set ID 'action.{number}.{{}}=…'"
+        owner = item.owner.strip().removeprefix("@")
+        if _NOBODY.fullmatch(owner) or _SEVERAL.search(owner):
+            yield place, "It has no owner, or more than one: name one person.", fix.format("owner")
+        if not item.done_when.strip():
+            yield place, "Nothing tells when it is done.", fix.format("done")
+        days = DUE_DAYS.get(severity)
+        if item.due is None:
+            yield place, "It has no due date.", fix.format("due")
+        elif end and days and item.due > end + timedelta(days=days) and not item.done:
+            yield place, f"It is due on {item.due}, over {days} days after a {severity}.", fix.format("due")
 
 
-def _safety(text: str) -> Iterator[Problem]:
-    """E17: no secret, nothing fetched from elsewhere, every image with a text of its own."""
-    plain = appendix.without_code(text).splitlines()
-    for number, line in enumerate(text.splitlines(), 1):
-        place = f"postmortem.md:{number}"
-        if _SECRET.search(line):
-            fix = "Remove it where it came from: a fact (intercom-kit set) or a note, which a correction can replace."
-            yield error("E17", place, "It holds what looks like a secret or an e-mail address.", fix)
-        for image in _IMAGE.finditer(line):
-            if not image["alt"].strip():
-                yield error("E17", place, f"The image {image['target']} has no alternative text.", "Say what it shows.")
-            if "//" in image["target"] or ":" in image["target"]:
-                fix = "Put the picture beside postmortem.md."
-                yield error("E17", place, f"The image {image['target']} is fetched from elsewhere.", fix)
-        if _FETCHED.search(_CODE.sub("", plain[number - 1])):
-            yield error("E17", place, "It holds HTML that runs or fetches something.", "Take it out of the template.")
+def _coverage(case: Incident) -> Iterator[Told]:
+    """W11: actions of every kind, or a word why one is not needed."""
+    facts = case.facts
+    kinds = get_args(ActionItem.model_fields["kind"].annotation)
+    excused = {text.partition(":")[0].strip().lower() for text in facts.not_needed if text.partition(":")[2].strip()}
+    lacking = [kind for kind in kinds if kind not in {item.kind for item in facts.action_items} | excused]
+    for kind in lacking if facts.action_items else ():
+        fix = f"intercom-kit set ID 'action+=… | kind={kind}', or 'not_needed+={kind}: why'"
+        yield "action_items", f"None is of the kind {kind}.", fix
 
 
-def _html(folder: Path) -> Iterator[Problem]:
-    """E17 for the HTML report, where it has been made."""
-    path = folder / "03-postmortem.html"
-    if not path.is_file():
-        return
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if match := _FETCHED.search(text):
-        yield error(
-            "E17", path.name, f"It fetches or runs something: {match[0][:80]!r}.", "Make the report again.", by="kit"
-        )
-    bare = [tag for tag in _IMG_TAG.findall(text) if not _ALT.search(tag)]
-    if bare:
-        message = f"{len(bare)} images have no alternative text."
-        yield error("E17", path.name, message, "Make the report again.", by="kit")
-    if match := _SECRET.search(re.sub(r"data:[^\"']*", "", text)):
-        yield error(
-            "E17", path.name, "It holds what looks like a secret or an e-mail address.", "Find where it came from."
-        )
+def _fixes(case: Incident) -> Iterator[Told]:
+    """W12: the timeline tells what happened, not what will be done."""
+    for entry in case.entries:
+        if match := _FIX.search(entry.text):
+            fix = "Make it an action item (intercom-kit set ID 'action+=…'), and correct the event's text."
+            yield _place(entry), f"{match[0]!r} tells a fix; the timeline tells what happened.", fix
 
 
-_PARTS = {
-    "what happened": re.compile(r"what happened|problem|interrupt|unavailable|delay", re.IGNORECASE),
-    "the impact": re.compile(r"impact|notice|may |could not|unable", re.IGNORECASE),
-    "what was done": re.compile(r"what (?:was done|we do|we did)|resolved|working on|we have|fixed", re.IGNORECASE),
-}
-
-
-def _messages(folder: Path) -> Iterator[Problem]:
+def _customers(case: Incident) -> Iterator[Told]:
     """E13: what customers are told has three parts, and nothing of our inside."""
-    for path in sorted((folder / "messages").glob("*external*")):
-        text = path.read_text(encoding="utf-8", errors="replace")
-        place = f"messages/{path.name}"
-        lacking = [part for part, pattern in _PARTS.items() if not pattern.search(text)]
-        if lacking and "No message to customers is needed" not in text:
-            fix = "Say what happened, what customers noticed and what was done."
-            yield error("E13", place, f"It does not say {', '.join(lacking)}.", fix)
-        if words := unfit_for_customers(re.sub(r"^DRILL:.*$", "", text, flags=re.MULTILINE)):
-            fix = "Say it in customers' words: no systems, ids, tokens or names of those we rely on."
-            yield error("E13", place, f"It holds what customers should not read: {', '.join(words[:5])}.", fix)
+    if words := unfit_for_customers(case.facts.customer_impact):
+        message = f"Customers are not told it, as it holds what they should not read: {', '.join(words[:5])}."
+        yield "customer_impact", message, "intercom-kit set ID 'customer_impact=…', in customers' words."
+    for path in sorted((case.folder.path / "messages").glob("*external*")):
+        yield from _message(path)
+
+
+def _message(path: Path) -> Iterator[Told]:
+    text, place = path.read_text(encoding="utf-8", errors="replace"), f"messages/{path.name}"
+    lacking = [part for part, pattern in _PARTS.items() if not pattern.search(text)]
+    if lacking and "No message to customers is needed" not in text:
+        fix = "Say what happened, what customers noticed and what was done."
+        yield place, f"It does not say {', '.join(lacking)}.", fix
+    if words := unfit_for_customers(re.sub(r"^DRILL:.*$", "", text, flags=re.MULTILINE)):
+        fix = "Say it in customers' words: no systems, ids, tokens or names of those we rely on."
+        yield place, f"It holds what customers should not read: {', '.join(words[:5])}.", fix
+
+
+def _review(case: Incident) -> Iterator[Told]:
+    """W14: a review soon after the end."""
+    severity, recovery, day = str(case.figures["severity"].value), case.lifecycle.recovery, case.facts.review_date
+    if severity not in REVIEW or recovery is None:
+        return
+    days, business = REVIEW[severity]
+    latest = _after(recovery.by.date(), days, business=business)
+    if day is None or day > latest:
+        said = f"It is on {day}" if day else "It has no date"
+        yield "review_date", f"{said}; a {severity} is reviewed by {latest}.", f"intercom-kit set ID review={latest}"
+
+
+def _after(day: date, days: int, *, business: bool) -> date:
+    """Return the day that many days later; Saturdays and Sundays do not count among business days."""
+    while days:
+        day += timedelta(days=1)
+        days -= not business or day.weekday() < 5
+    return day
+
+
+def _questions(case: Incident) -> Iterator[Told]:
+    """W15: open questions and surprises are written down."""
+    for field in ("open_questions", "surprises"):
+        if not getattr(case.facts, field):
+            yield field, "None is recorded.", f"intercom-kit set ID '{field}+=…', or '{field}+=None: why'"
+
+
+RULES: tuple[tuple[str, Callable[[Incident], Iterator[Told]]], ...] = (
+    ("E1", _filled), ("E2", _summary), ("E2", _agrees), ("E2", _counts), ("E4", _moments), ("E4", _notes),
+    ("E7", _factors), ("W8", _blame), ("W9", _outage), ("E10", _actions), ("W11", _coverage), ("W12", _fixes),
+    ("E13", _customers), ("W14", _review), ("W15", _questions),
+)  # fmt: skip

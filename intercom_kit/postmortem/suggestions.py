@@ -182,6 +182,6 @@ SUGGESTIONS: tuple[_Rule, ...] = (
         "Write what this incident taught into the runbook's entry for its cause",
         "the entry names the first three steps that worked",
         "document",
-        lambda case: "the next on call should not have to find it out again" if case.lifecycle.onset else "",
+        lambda case: "so that the next on call finds it" if case.lifecycle.onset else "",
     ),
 )

@@ -146,7 +146,7 @@ def test_the_head_says_what_this_is(executed: Executed) -> None:
     assert page.all("html") == [{"lang": "en"}]
     assert "<title>INC-20261124-1405-app-rate-limit: Is it us?</title>" in html
     before = page.text.split("Contents")[0]
-    assert all(word in before for word in ("P2", "ours", "cause app_rate_limit", "state open"))
+    assert all(word in before for word in ("P2", "it is us", "our rate limit used up", "open", "All incidents"))
     assert "INCOMPLETE" not in page.text
     assert "DRILL" not in page.text
 
@@ -165,7 +165,21 @@ def test_contents_lead_to_every_heading(executed: Executed) -> None:
     headings = [(tag, attributes["id"]) for tag, attributes in page.tags if re.fullmatch("h[1-6]", tag)]
     assert headings == [("h1", "t"), ("h2", "a-b"), ("h3", "c"), ("h2", "a-b--2"), ("h2", "a-b--3")]
     links = [tag["href"] for tag in page.all("a")]
-    assert links == ["#a-b", "#c", "#a-b--2", "#a-b--3"]
+    assert links == ["../index.html", "#a-b", "#c", "#a-b--2", "#a-b--3"]
+
+
+def test_what_an_output_calls_a_heading_is_in_the_contents_too(executed: Executed) -> None:
+    """There is one table of contents: of the prose and of a document that a cell shows."""
+    page, _ = render(executed(prose("# T"), shown('<h2 id="timeline">Time<i>line</i></h2>')))
+    assert [tag.get("href") for tag in page.all("a")] == ["../index.html", "#timeline"]
+
+
+def test_the_answer_stands_above_everything_and_once(executed: Executed) -> None:
+    """The first answer that a notebook shows is taken out of its output and put before the contents."""
+    answer = '<section class="ik-answer ik-p1" aria-label="Answer"><p class="ik-line">It is over.</p></section>'
+    page, html = render(executed(prose("# T\n\n## Part"), shown(f"{answer}<p>rest</p>")))
+    assert html.count("It is over.") == 1
+    assert page.text.index("It is over.") < page.text.index("Contents") < page.text.index("rest")
 
 
 def test_code_is_folded_after_what_it_made(executed: Executed) -> None:
@@ -292,10 +306,11 @@ def test_links_to_notebooks_lead_to_reports_that_are_there(executed: Executed) -
     text = "# T\n\n[two](02-rate-limit-and-latency.ipynb), [three](03-postmortem.ipynb), [web](https://example.com)"
     path = executed(prose(text))
     page, _ = render(path)
-    assert [tag["href"] for tag in page.all("a")] == ["https://example.com"]
+    assert [tag.get("href") for tag in page.all("a")] == ["../index.html", None, None, "https://example.com"]
     assert "two, three, web" in page.text
     page, _ = render(path, siblings=["03-postmortem"])
-    assert [tag["href"] for tag in page.all("a")] == ["03-postmortem.html", "https://example.com"]
+    hrefs = [tag.get("href") for tag in page.all("a")]
+    assert hrefs == ["../index.html", "03-postmortem.html", None, "03-postmortem.html", "https://example.com"]
 
 
 def test_what_the_header_says_is_text(executed: Executed) -> None:

@@ -1,6 +1,7 @@
 """Notebook 03, run as a person runs it."""
 
 import ast
+import itertools
 import json
 import os
 import re
@@ -21,7 +22,6 @@ from intercom_kit.settings import Settings, load_settings
 from tests.conftest import PATIENCE_S
 
 SOURCE = Path(__file__).parents[2] / "notebooks" / "03-postmortem.ipynb"
-SECTIONS = ["head", "timeline", "impact", "detection", "review", "rules", "evidence"]
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +59,10 @@ def test_on_a_fresh_machine_it_plays_a_drill_and_says_so(tmp_path: Path) -> None
     notebook = papermill(tmp_path, tmp_path / "outputs")
     cells = shown(notebook)
     assert "this is a DRILL" in cells["load"]
-    assert "DRAFT" in cells["head"]
-    assert "P2" in cells["head"]
-    assert cells["timeline"].count("<figure") == 1
-    assert cells["impact"].count("<figure") == 3
-    assert all(
-        re.search(r'<img src="data:image/svg\+xml;base64,\S+" alt="[^"]+">', cells[n]) for n in ("timeline", "impact")
-    )
-    assert "DRAFT: " in cells["rules"]
+    page = cells["postmortem"]
+    assert "<strong>DRAFT</strong>: " in page
+    assert "P2" in page
+    assert len(re.findall(r'<figure[^>]*><img src="data:image/svg\+xml;base64,\S+" alt="[^"]+">', page)) == 3
     (incident,) = [path for path in (tmp_path / "outputs" / "drills").iterdir() if path.is_dir()]
     assert (incident / "postmortem.md").read_text().startswith("# Incident: Intercom app rate limit")
     assert str(tmp_path) not in (tmp_path / "out.ipynb").read_text()
@@ -79,24 +75,21 @@ def test_it_shows_an_incident_from_its_evidence_and_writes_it(settings: Settings
     outputs = [
         output for cell in notebook.cells for output in cell.get("outputs", []) if "text/html" in output.get("data", {})
     ]
-    assert len(outputs) >= len(SECTIONS)
     assert not [output for output in outputs if "ik-text" in safe_html(output)]
     page = "".join(cells.values())
-    cited, rows = set(re.findall(r'href="#(ev-\w+)"', page)), re.findall(r'id="(ev-\w+)"', page)
-    assert cited <= set(rows)
-    assert len(rows) == len(set(rows))
-    assert "It is Intercom, and Intercom says so" in cells["timeline"]
+    cited, notes = set(re.findall(r'href="#note-(\d+)"', page)), re.findall(r'id="note-(\d+)"', page)
+    assert cited <= set(notes)
+    assert len(notes) == len(set(notes))
+    assert "It is Intercom, and Intercom says so" in page
     assert {problem.by for problem in lint(settings, "INC-1")} == {"person"}
 
 
 def test_its_headings_are_in_order(settings: Settings, tmp_path: Path) -> None:
-    """Sections stand under the notebook's own headings: third level, then fourth, never skipped."""
+    """Sections stand under the notebook's own title: second level, then third, never skipped."""
     cells = shown(papermill(tmp_path, settings.outputs, "incident_id=INC-1"))
-    for name in SECTIONS:
-        level = 2
-        for found in map(int, re.findall(r"<h([1-6])", cells[name])):
-            assert 3 <= found <= level + 1
-            level = found
+    levels = list(map(int, re.findall(r"<h([1-6])", cells["postmortem"])))
+    assert levels[0] == 2
+    assert all(2 <= after <= before + 1 for before, after in itertools.pairwise(levels))
 
 
 def test_the_command_makes_the_same_report(settings: Settings) -> None:
@@ -109,7 +102,7 @@ def test_the_command_makes_the_same_report(settings: Settings) -> None:
     html = (folder.path / "03-postmortem.html").read_text()
     assert len(html) < 1_000_000
     assert not re.search(r"<script|<link [^>]*href=\"http|src=\"http", html)
-    assert "E17" not in {problem.code for problem in lint(settings, "INC-1")}
+    assert all(re.search(r'alt="[^"]{20,}"', image) for image in re.findall(r"<img [^>]*>", html))
 
 
 def test_a_teams_templates_are_a_parameter(settings: Settings, tmp_path: Path) -> None:
@@ -117,7 +110,7 @@ def test_a_teams_templates_are_a_parameter(settings: Settings, tmp_path: Path) -
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "about.md.j2").write_text("## About\n\nFor the *Example* team.\n")
     cells = shown(papermill(tmp_path, settings.outputs, "incident_id=INC-1", "templates=templates"))
-    assert "For the <em>Example</em> team." in cells["review"]
+    assert "For the <em>Example</em> team." in cells["postmortem"]
 
 
 def source_cells() -> list[dict[str, Any]]:

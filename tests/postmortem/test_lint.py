@@ -11,10 +11,9 @@ from intercom_kit.collect.facts import set_facts
 from intercom_kit.collect.impact import state_impact
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.drill.play import SimulatedIncident
-from intercom_kit.postmortem import lint_facts
-from intercom_kit.postmortem.document import TEMPLATES, Postmortem
+from intercom_kit.postmortem.document import Postmortem
 from intercom_kit.postmortem.lint import Problem, lint, to_json
-from intercom_kit.records import Correction, Event, Figure
+from intercom_kit.records import Correction, Event
 from intercom_kit.settings import Settings
 
 Reopen = Callable[..., Postmortem]
@@ -27,14 +26,6 @@ def _found(settings: Settings, templates: str | Path = "") -> dict[str, list[Pro
     for problem in lint(settings, "INC-1", templates):
         problems.setdefault(problem.code, []).append(problem)
     return problems
-
-
-def _template(tmp_path: Path, change: Callable[[str], str], name: str = "postmortem.md.j2") -> Path:
-    """A team's folder with one template of its own."""
-    folder = tmp_path / "templates"
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_text(change((TEMPLATES / name).read_text()))
-    return folder
 
 
 def test_a_finished_postmortem_is_clean(settings: Settings, reopen: Reopen) -> None:
@@ -63,9 +54,9 @@ WORDS = [
     ("E2", ["summary=At P2, 57 % of calls to Intercom were refused."], "summary"),
     ("E2", ["summary=For 45 minutes 57 % of calls to Intercom were refused."], "summary"),
     ("E2", ["summary=For 45 minutes (P2) calls to Intercom were refused."], "summary"),
-    ("E5", ["summary=For 3 hours (P2), 57 % of our calls to Intercom were refused."], "summary"),
-    ("E5", ["summary=For 45 minutes (P1), 57 % of our calls to Intercom were refused."], "summary"),
-    ("E5", ["title=P3: export uses up our quota"], "title"),
+    ("E2", ["summary=For 3 hours (P2), 57 % of our calls to Intercom were refused."], "summary"),
+    ("E2", ["summary=For 45 minutes (P1), 57 % of our calls to Intercom were refused."], "summary"),
+    ("E2", ["title=P3: export uses up our quota"], "title"),
     ("E7", ["factor-=2"], "contributing_factors"),
     ("E7", ["root_cause=Human error while the export was planned"], "root_cause"),
     ("E7", ["factor.1=Mia started the export twice"], "contributing_factors.1"),
@@ -75,21 +66,18 @@ WORDS = [
     ("W8", ["went_badly+=The alert should have been set lower"], "went_badly.2"),
     ("W8", ["went_badly+=The job failed to back off"], "went_badly.2"),
     ("W9", ["title=Outage of the contact export"], "title"),
-    ("E10", ["action.1.text=The limit of the export"], "action_items.1"),
     ("E10", ["action.1.owner="], "action_items.1"),
     ("E10", ["action.1.owner=mia and jo"], "action_items.1"),
     ("E10", ["action.1.owner=the platform team"], "action_items.1"),
     ("E10", ["action.1.due="], "action_items.1"),
     ("E10", ["action.1.due=2028-06-01"], "action_items.1"),
     ("E10", ["action.1.done_when="], "action_items.1"),
-    ("E10", ["action.1.text=Investigate the limits of the export"], "action_items.1"),
     ("W11", ["action-=4"], "action_items"),
     ("W14", ["review="], "review_date"),
     ("W14", ["review=2028-06-01"], "review_date"),
     ("W15", ["question="], "open_questions"),
     ("W15", ["surprise="], "surprises"),
-    ("W15", ["factor.1=The ETL had no limit on its rate"], "contributing_factors.1"),
-    ("E16", ["author="], "author"),
+    ("E1", ["author="], "author"),
 ]
 
 
@@ -103,19 +91,15 @@ def test_a_rule_on_words_is_found_where_it_is_broken(bare: Settings, code: str, 
     assert [problem.place for problem in opened] == [place] * len(opened)
     assert opened
     assert all(problem.fix for problem in opened)
-    assert set(after) <= {code, *before, "E1", "E5"}
+    assert set(after) <= {code, *before, "E1"}
 
 
 HARMLESS = [
     ["single_factor_reason=The export alone explains it", "factor-=2"],
     ["not_needed+=document: the entry exists already", "action-=4"],
-    ["acronym+=ETL: extract, transform, load", "factor.1=The ETL had no limit on its rate"],
-    ["factor.1=The ETL (extract, transform, load) had no limit"],
     ["summary=For about 46 minutes, e.g. from the first alert on, P2: half of our calls were refused."],
     ["commander=may", "author=will", "root_cause=Calls may wait and will be refused when retries wake together"],
-    ["impact=In the NA region some messages arrived late", "acronym+=NA: North America"],
     ["action.1.text=Rate-limit the export"],
-    ["action.1.text=Containerize the export"],
     ["impact=About 400 customers waited up to 45 min for an answer"],
 ]
 
@@ -131,55 +115,22 @@ def test_what_the_rules_allow_is_not_found(bare: Settings, change: list[str]) ->
 # E3 and E4: the timeline.
 
 
-def test_e3_a_removed_line_of_evidence_is_found(settings: Settings, folder: IncidentFolder, reopen: Reopen) -> None:
-    """A check that is taken out leaves citations that lead nowhere, in the events and in postmortem.md."""
-    reopen().write()
-    path = folder.evidence_path / "checks.jsonl"
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(lines[:7] + lines[8:]))  # one of the triage's
-    found = _found(settings)
-    assert "not in the evidence" in found["E5"][0].message
-    assert any(problem.place.startswith("postmortem.md:") for problem in found["E3"])
-
-
-def test_e3_a_changed_line_of_evidence_is_found(settings: Settings, folder: IncidentFolder, reopen: Reopen) -> None:
-    """A number changed inside of the evidence gives the line another id, so what cited it leads nowhere."""
-    reopen().write()
-    path = folder.evidence_path / "checks.jsonl"
-    path.write_text(path.read_text().replace('"http_status":429', '"http_status":500'))
-    assert {"E3", "E5"} <= set(_found(settings))
-
-
-def test_e3_a_removed_event_is_found_by_its_citation(
-    settings: Settings, folder: IncidentFolder, reopen: Reopen
-) -> None:
-    """An event that is taken out is missed in postmortem.md, row by row."""
-    reopen().write()
-    path = folder.evidence_path / "events.jsonl"
-    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
-    found = _found(settings)
-    assert found["E3"]
-    assert any("resolution" in problem.message for problem in found["E4"])
-
-
-def test_e3_a_note_far_from_what_was_recorded_is_found(
-    bare: Settings, folder: IncidentFolder, simulated: SimulatedIncident
-) -> None:
+def test_e4_a_note_far_from_what_was_recorded_is_found(bare: Settings, folder: IncidentFolder, simulated: SimulatedIncident) -> None:
     """A wrong year in a note is found, and a correction closes it without touching the evidence."""
     event = Event(at=simulated.onset - timedelta(days=365), kind="note", text="Export started", by="mia")
     folder.add_event(event)
-    (problem,) = _found(bare)["E3"]
+    (problem,) = _found(bare)["E4"]
     assert "wrong date" in problem.message
     correction = Correction(event=event.evidence_id, reason="wrong year", at=simulated.onset)
     folder.write_facts(folder.facts().model_copy(update={"corrections": (correction,)}))
-    assert "E3" not in _found(bare)
+    assert "E4" not in _found(bare)
     assert event in folder.events()
 
 
-def test_e3_a_correction_of_no_event_is_found(bare: Settings, folder: IncidentFolder) -> None:
+def test_e4_a_correction_of_no_event_is_found(bare: Settings, folder: IncidentFolder) -> None:
     """A correction whose event is not there does nothing, so it is told."""
     set_facts(folder, ["correction+=ev:0123456789ab | reason=typo | drop=yes"])
-    assert [problem.place for problem in _found(bare)["E3"]] == ["corrections.1"]
+    assert [problem.place for problem in _found(bare)["E4"]] == ["corrections.1"]
 
 
 @pytest.mark.parametrize(
@@ -207,66 +158,12 @@ def test_e4_a_timeline_that_starts_with_the_onset_is_found(bare: Settings, folde
 # E5 and E6: the numbers.
 
 
-def test_e5_a_number_tampered_with_in_postmortem_md_is_found(settings: Settings, reopen: Reopen) -> None:
-    """A digit changed in the document is found at its line."""
-    postmortem = reopen()
-    path = postmortem.write()
-    shown = postmortem.case.figures["failed"].shown
-    path.write_text(path.read_text().replace(f"Calls that failed: {shown}", "Calls that failed: 12"))
-    number = next(n for n, line in enumerate(path.read_text().splitlines(), 1) if "Calls that failed: 12" in line)
-    (problem,) = _found(settings)["E5"]
-    assert problem.place == f"postmortem.md:{number}"
-    assert "Calls that failed: 12" in problem.message
-
-
-def test_e5_a_deleted_line_of_postmortem_md_is_found(settings: Settings, reopen: Reopen) -> None:
-    """A row taken out of the document is found where it was."""
-    path = reopen().write()
-    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if "First alert" not in line))
-    assert [problem.code for problem in lint(settings, "INC-1")] == ["E5"]
-
-
-def test_e5_a_changed_request_log_is_found(settings: Settings, folder: IncidentFolder, reopen: Reopen) -> None:
-    """Numbers rest on the rollup's bytes: another rollup gives other citations, and none at all is told."""
-    reopen().write()
-    (folder.evidence_path / "rollup" / "affected.parquet").unlink()
-    assert "cannot be computed again" in _found(settings)["E5"][0].message
-
-
-def test_e5_more_affected_than_the_log_can_hold_is_found(settings: Settings, folder: IncidentFolder) -> None:
+def test_e2_more_affected_than_the_log_can_hold_is_found(settings: Settings, folder: IncidentFolder) -> None:
     """A count by a person that is larger than the log's upper bound is questioned; a smaller one is not."""
     state_impact(folder, "support inbox", users=3, by="mia")
-    assert "E5" not in _found(settings)
+    assert "E2" not in _found(settings)
     state_impact(folder, "a guess", users=10_000_000, by="mia")
-    assert [problem.place for problem in _found(settings)["E5"]] == ["Users unable to reach support"]
-
-
-def test_e5_e6_and_e16_a_figure_needs_a_value_or_a_reason_a_query_sources_and_a_definition() -> None:
-    """A blank, a number from nowhere and one without a meaning are each found."""
-    whole = Figure(name="n", label="N", value=1, shown="1", definition="d", query="q", sources=("ev:0123456789ab",))
-    assert list(lint_facts.figures([whole])) == []
-    broken = {
-        "E5": [whole.model_copy(update={"value": None}), whole.model_copy(update={"sources": ()})],
-        "E6": [whole.model_copy(update={"query": ""})],
-        "E16": [whole.model_copy(update={"definition": ""})],
-    }
-    for code, figures in broken.items():
-        assert [problem.code for problem in lint_facts.figures(figures)] == [code] * len(figures)
-
-
-def test_e5_a_template_that_states_a_number_without_evidence_is_found(settings: Settings, tmp_path: Path) -> None:
-    """A team's template that prints a bare number is told to print it with its citation."""
-    templates = _template(
-        tmp_path, lambda text: text.replace("{{ show(figures.severity) }}", "{{ figures.severity.value }}")
-    )
-    (problem,) = _found(settings, templates)["E5"]
-    assert problem.place == "Severity"
-
-
-def test_e6_a_template_without_the_queries_is_found(settings: Settings, tmp_path: Path) -> None:
-    """A template that leaves the queries out is told which numbers lack theirs."""
-    templates = _template(tmp_path, lambda text: text.replace('{{ block(sql, "sql") }}', ""), "evidence.md.j2")
-    assert "Calls that failed" in [problem.place for problem in _found(settings, templates)["E6"]]
+    assert [problem.place for problem in _found(settings)["E2"]] == ["Users unable to reach support"]
 
 
 # W12, E13, E16, E17, and whole sections.
@@ -304,51 +201,6 @@ def test_e13_a_message_unfit_for_customers_is_found(
     (messages / "external-update.md").write_text(text)
     (problem,) = _found(bare)["E13"]
     assert told in problem.message
-
-
-@pytest.mark.parametrize(
-    ("code", "left_out"), [("E16", "metrics.md.j2"), ("E16", "about.md.j2"), ("E6", "evidence.md.j2")]
-)
-def test_a_template_without_a_needed_part_is_found(
-    settings: Settings, tmp_path: Path, code: str, left_out: str
-) -> None:
-    """Definitions, the document's own data and the appendix cannot be left out unnoticed."""
-    templates = _template(tmp_path, lambda text: text.replace(f'{{% include "{left_out}" %}}', ""))
-    assert code in _found(settings, templates)
-
-
-def test_e1_a_template_without_a_section_is_found(bare: Settings, tmp_path: Path) -> None:
-    """A team's template keeps every section, under whatever it adds."""
-    templates = _template(tmp_path, lambda text: text.replace("## Detection", "## How we saw it"))
-    assert "Detection" in [problem.place for problem in _found(bare, templates)["E1"]]
-
-
-@pytest.mark.parametrize(
-    ("added", "told"),
-    [
-        ("![](postmortem-timeline.svg)", "no alternative text"),
-        ("![a cat](https://elsewhere.example/cat.svg)", "fetched from elsewhere"),
-        ("<script>alert(1)</script>", "runs or fetches"),
-        ('<img src="//elsewhere.example/p.gif">', "runs or fetches"),
-        ("Call " + "xoxb-" + "1234567890-abcdef", "looks like a secret"),
-        ("Write to pat@example.com", "e-mail"),
-    ],
-)
-def test_e17_what_must_not_be_shared_is_found(bare: Settings, tmp_path: Path, added: str, told: str) -> None:
-    """A secret, an address, something to fetch or an image without a text is found at its line."""
-    templates = _template(tmp_path, lambda text: f"{text}\n{added}\n")
-    problems = _found(bare, templates)["E17"]
-    assert told in problems[0].message
-    assert problems[0].place.startswith("postmortem.md:")
-
-
-def test_e17_the_html_report_is_looked_at_too(bare: Settings, folder: IncidentFolder) -> None:
-    """A script or an image without a text in the HTML report is found."""
-    path = folder.path / "03-postmortem.html"
-    path.write_text('<p>fine</p><img src="data:image/svg+xml;base64,AAAA" alt="a chart">')
-    assert "E17" not in _found(bare)
-    path.write_text('<script src="https://elsewhere.example/x.js"></script><img src="data:image/png;base64,AAAA">')
-    assert len(_found(bare)["E17"]) == 2
 
 
 def test_problems_are_one_json_object(bare: Settings, folder: IncidentFolder) -> None:

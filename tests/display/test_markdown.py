@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from intercom_kit.postmortem.markdown import anchor, block, cite, code, md, table, to_html, visible
+from intercom_kit.display.markdown import Page, block, code, md, table, to_html, visible
 
 HOSTILE = st.text(st.sampled_from("ab1 .\\`*_[]()<>#|~$!&;:/@=+-\n\t\u202e\u200f\"'{}ev")) | st.text(max_size=40)
 EVIL = "<script>alert(1)</script> | `x` **b** [l](javascript:x) ![i](http://x.example/i.png) \u202egnp"
@@ -83,16 +83,25 @@ def test_hidden_characters_are_shown_by_their_numbers() -> None:
     assert visible("a\u202eb\u2066c\x00d\r\ne") == "a[U+202E]b[U+2066]c[U+0000]d e"
 
 
-def test_the_html_lets_through_nothing_but_anchors_of_evidence() -> None:
-    """Tags that a template or a text brings are shown as text, links lead to evidence only, images are charts only."""
-    html = to_html(f"x {EVIL} {anchor('ev:0123456789ab')} {cite(['ev:0123456789ab'])} <a id='x'>\n\n<div onclick=x>\n")
-    parsed = _Tags(html)
-    assert "script" not in parsed.tags
-    assert "img" not in parsed.tags
-    assert "div" not in parsed.tags
-    assert re.findall(r'<a id="[^"]*">', html) == ['<a id="ev-0123456789ab">']
-    assert re.findall(r'href="([^"]*)"', html) == ["#ev-0123456789ab"]
+def test_the_html_lets_through_no_tag_and_no_link_elsewhere() -> None:
+    """Tags that a template or a text brings are shown as text, links stay in the page, images are charts only."""
+    parsed = _Tags(html := to_html(f"x {EVIL} [in](#part) [out](https://x.example) <a id='x'>\n\n<div onclick=x>\n"))
+    assert not {"script", "img", "div"} & set(parsed.tags)
+    assert re.findall(r'href="([^"]*)"', html) == ["#part"]
     assert "<script>alert(1)</script>" in parsed.text
+
+
+def test_a_footnote_says_what_it_is_where_it_is_cited_and_leads_there_and_back() -> None:
+    """The mark's label is the note's text, both ends link to each other, and a mark without a note is left out."""
+    page = Page()
+    html = to_html(f"## Part\n\nIt took 5 min [^1], 5 min [^1], x [^9]\n\n[^1]: From *onset*, {md(EVIL)}\n", page)
+    assert html.count('href="#note-1"') == 2
+    assert 'aria-label="1: From onset, &lt;script&gt;' in html
+    assert '<li id="note-1" value="1">From <em>onset</em>, ' in html
+    assert html.count('id="cited-1"') == html.count('href="#cited-1"') == 1
+    assert "9" not in _Tags(html).text.partition("x ")[2][:2]
+    assert page.headings == [(2, "part", "Part")]
+    assert "<script" not in html
 
 
 @pytest.mark.parametrize("value", [None, "", "–"])

@@ -1,0 +1,227 @@
+"""Markdown: text put into it so that it reads as it is, and Markdown as the HTML of a report.
+
+The one renderer, of the notebooks' prose and of the postmortem. A value that is `Md` is Markdown already; everything
+else is text from outside and is escaped. HTML in Markdown is shown as text. `[^1]` is a footnote, as GitHub has them.
+"""
+
+import re
+import unicodedata
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from html import unescape
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup, escape
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.rules_block import StateBlock
+    from markdown_it.rules_core import StateCore
+    from markdown_it.rules_inline import StateInline
+    from markdown_it.token import Token
+
+    from intercom_kit.display.charts import Chart
+
+_SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?:^|(?<=\s))#")
+_AT_START = re.compile(r"^(\d{1,9}(?=[.)](?:\s|$))|(?=[-+=:](?:[-+=:\s]|$)))")
+_LINK = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)
+_JOINERS = "\u200c\u200d"  # parts of words in Persian and of emoji: they reorder nothing
+_ENTITY = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_PIPE = re.compile(r"(?<!\\)\|")
+_NOTE = re.compile(r"\[\^(\d{1,4})\]")
+_DEFINED = re.compile(r"\[\^(\d{1,4})\]: (.*)")
+
+
+class Md(str):
+    """Text that is Markdown already, and is put into a document as it is."""
+
+    __slots__ = ()
+
+
+def visible(text: str) -> str:
+    """Return one line of text: line breaks as spaces; control characters and bidi marks by number, as [U+202E]."""
+    return "".join(_visible(char) for char in " ".join(text.split()))
+
+
+def _visible(char: str) -> str:
+    hidden = unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co") and char not in _JOINERS
+    return f"[U+{ord(char):04X}]" if hidden else char
+
+
+def md(value: object) -> Md:
+    """Return a value as Markdown that reads as its plain text, on one line; what is Markdown already stays as it is."""
+    if isinstance(value, Md):
+        return value
+    text = "".join(_ENTITY.get(char, char) for char in visible("" if value is None else str(value)))
+    text = _SPECIAL.sub(lambda match: f"\\{match[0]}", text)
+    text = _LINK.sub(lambda match: f"\\{match[0]}", text)
+    return Md(_AT_START.sub(lambda match: f"{match[0]}\\", text))
+
+
+def code(text: object) -> Md:
+    """Return a text as a span of code, on one line."""
+    plain = visible(str(text))
+    fence = "`" * (max((len(run) for run in re.findall("`+", plain)), default=0) + 1)
+    pad = " " if plain.startswith("`") or plain.endswith("`") else ""
+    return Md(f"{fence}{pad}{plain}{pad}{fence}") if plain else Md("")
+
+
+def block(text: object, language: str = "") -> Md:
+    """Return a text as a fenced block of code, its line breaks kept."""
+    lines = [visible(line) if line.strip() else "" for line in str(text).splitlines()]
+    fence = "`" * max(3, max((len(run) + 1 for line in lines for run in re.findall("`+", line)), default=0))
+    return Md("\n".join([f"{fence}{language}", *lines, fence]))
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Md:
+    """Return a table; cells that are not Markdown yet are escaped, empty ones show a dash."""
+    lines = [headers, ["---"] * len(headers), *([_cell(cell) for cell in row] for row in rows)]
+    return Md("\n".join(f"| {' | '.join(line)} |" for line in lines))
+
+
+def _cell(value: object) -> str:
+    return _PIPE.sub(r"\\|", md(value)) or "–"
+
+
+@dataclass
+class Page:
+    """What rendering Markdown needs to know and finds: the charts by file name, links, headings and footnotes.
+
+    link: returns where an address may lead, None for nowhere. headings: (level, anchor, safe HTML), in order; pass one
+    page to several texts that are shown together, so that anchors stay unique.
+    """
+
+    charts: "Mapping[str, Chart]" = field(default_factory=dict)
+    link: Callable[[str], str | None] = lambda href: href if href.startswith("#") else None
+    headings: list[tuple[int, str, str]] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
+    cited: set[str] = field(default_factory=set)
+
+    def anchor(self, level: int, html: str) -> str:
+        """Return a new anchor for a heading, and note it."""
+        words = re.sub(r"<[^>]+>", "", html)
+        plain = re.sub(r"\W+", "-", unescape(words).lower()).strip("-")
+        taken = sum(anchor == plain or anchor.startswith(f"{plain}--") for _, anchor, _ in self.headings)
+        anchor = f"{plain}--{taken + 1}" if taken else plain
+        self.headings.append((level, anchor, words))
+        return anchor
+
+
+def to_html(markdown: str, page: Page | None = None) -> Markup:
+    """Return the Markdown as safe HTML; images become the page's charts of their file names, others their text."""
+    page = page or Page()
+    page.notes |= {number: re.sub(r"<[^>]+>", "", _parser().renderInline(text, {"page": page, "plain": True}))
+                   for number, text in re.findall(rf"^{_DEFINED.pattern}$", markdown, re.MULTILINE)}  # fmt: skip
+    html: str = _parser().render(markdown, {"page": page})
+    return Markup(html)  # noqa: S704 - the parser's rules let no tag through that the text brought
+
+
+@lru_cache(maxsize=1)
+def _parser() -> "MarkdownIt":
+    from markdown_it import MarkdownIt
+
+    parser = MarkdownIt("commonmark", {"xhtmlOut": False}).enable(["table", "strikethrough"])
+    parser.core.ruler.push("pictures", _unwrap_pictures)
+    parser.inline.ruler.before("link", "note", _note)
+    parser.block.ruler.before("reference", "notes", _notes)
+    rules: dict[str, Callable[..., str]] = {
+        "html_inline": lambda tokens, index, *_: str(escape(tokens[index].content)),
+        "html_block": lambda tokens, index, *_: f"<p>{escape(tokens[index].content)}</p>\n",
+        "image": _image,
+        "link_open": _link_open,
+        "heading_open": _heading_open,
+        "fence": _fence,
+        "note": _note_html,
+        "notes": _notes_html,
+        "table_open": lambda *_: (
+            '<div class="ik-scroll" role="group" aria-label="Table" tabindex="0"><table class="ik-table">\n'
+        ),
+        "table_close": lambda *_: "</table></div>\n",
+        "blockquote_open": lambda *_: '<div class="ik-card">\n',
+        "blockquote_close": lambda *_: "</div>\n",
+    }
+    for name, rule in rules.items():
+        parser.add_render_rule(name, lambda _self, *args, rule=rule: rule(*args))
+    return parser
+
+
+def _unwrap_pictures(state: "StateCore") -> None:
+    """Take a picture that is alone in its paragraph out of it: a figure is no part of a sentence."""
+    for before, inline, after in zip(state.tokens, state.tokens[1:], state.tokens[2:], strict=False):
+        if inline.type == "inline" and [child.type for child in inline.children or ()] == ["image"]:
+            before.hidden = after.hidden = True
+
+
+def _note(state: "StateInline", silent: bool) -> bool:
+    match = _NOTE.match(state.src, state.pos)
+    if match is None:
+        return False
+    if not silent:
+        state.push("note", "", 0).content = match[1]
+    state.pos = match.end()
+    return True
+
+
+def _notes(state: "StateBlock", start: int, end: int, silent: bool) -> bool:
+    """Take lines that define footnotes as one list."""
+    found = []
+    for line in range(start, end):
+        text = state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]]
+        if not (match := _DEFINED.fullmatch(text)):
+            break
+        found.append((match[1], match[2]))
+    if found and not silent:
+        state.push("notes", "", 0).meta = {"notes": found}
+        state.line = start + len(found)
+    return bool(found)
+
+
+def _note_html(tokens: "Sequence[Token]", index: int, _options: object, env: Mapping[str, Any]) -> str:
+    """Return the mark of a footnote: the first of a number can be come back to; its label says what it is."""
+    page, number = env["page"], tokens[index].content
+    if env.get("plain") or number not in page.notes:
+        return ""
+    first = "" if number in page.cited else f' id="cited-{number}"'
+    page.cited.add(number)
+    label = escape(unescape(page.notes[number])[:240])
+    return f'<sup><a class="ik-note"{first} href="#note-{number}" aria-label="{number}: {label}">{number}</a></sup>'
+
+
+def _notes_html(tokens: "Sequence[Token]", index: int, _options: object, env: Mapping[str, Any]) -> str:
+    page = env["page"]
+    items = [
+        f'<li id="note-{number}" value="{number}">{_parser().renderInline(text, {"page": page})}'
+        + (f' <a href="#cited-{number}" aria-label="Back to {number}">↩</a>' if number in page.cited else "")
+        + "</li>\n"
+        for number, text in tokens[index].meta["notes"]
+    ]
+    return f'<ol class="ik-notes">\n{"".join(items)}</ol>\n'
+
+
+def _heading_open(tokens: "Sequence[Token]", index: int, _options: object, env: Mapping[str, Any]) -> str:
+    html = _parser().renderInline(tokens[index + 1].content, {**env, "plain": True})
+    tag = tokens[index].tag
+    return f'<{tag} id="{env["page"].anchor(int(tag[1]), html)}">'
+
+
+def _image(tokens: "Sequence[Token]", index: int, _options: object, env: Mapping[str, Any]) -> str:
+    token = tokens[index]
+    chart = env["page"].charts.get(str(token.attrGet("src")))
+    if chart is None:
+        return str(escape(token.content))
+    data = b64encode(chart.svg).decode()
+    figure = Markup('<figure class="ik-chart"><img src="data:image/svg+xml;base64,{}" alt="{}"></figure>\n')
+    return str(figure.format(data, chart.alt))
+
+
+def _fence(tokens: "Sequence[Token]", index: int, *_: object) -> str:
+    """Return a block of code that wraps, and that a keyboard can reach."""
+    block = Markup('<pre class="ik-copy" tabindex="0" role="group" aria-label="To copy"><code>{}</code></pre>\n')
+    return str(block.format(tokens[index].content))
+
+
+def _link_open(tokens: "Sequence[Token]", index: int, _options: object, env: Mapping[str, Any]) -> str:
+    href = env["page"].link(str(tokens[index].attrGet("href") or ""))
+    return str(Markup('<a href="{}">').format(href)) if href else '<a class="ik-no-link">'

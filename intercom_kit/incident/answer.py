@@ -1,0 +1,97 @@
+"""The answer that every page of an incident opens with: one sentence, and the figures that say how bad it was."""
+
+from collections.abc import Iterator
+
+from intercom_kit.decide.words import cause_badge, verdict_badge
+from intercom_kit.incident.incident import Incident, as_declared
+from intercom_kit.records import Answer, Decision, Figure, Tile
+from intercom_kit.text import duration, share
+
+OVER = ("resolved", "reviewed")
+
+
+def answer_of(seen: Incident) -> Answer:
+    """Return the answer of an incident: what, how long, how bad, whose, and its state now."""
+    severity = seen.figures["severity"].value
+    return Answer(_sentence(seen), tuple(_tiles(seen)), str(severity) if severity else None)
+
+
+def decision_of(seen: Incident) -> Decision | None:
+    """Return the decision of the worst run, else of the last one, as declared; None where nothing was asked."""
+    course = seen.lifecycle
+    run = course.worst or (course.runs[-1] if course.runs else None)
+    return as_declared(run.decision, seen.facts) if run else None
+
+
+def short(figure: Figure) -> str:
+    """Return a figure's value as a tile shows it: without bounds and reasons."""
+    if figure.value is None:
+        return "unknown"
+    if isinstance(figure.value, (int, float)) and figure.unit == "s":
+        return f"before it, by {duration(-figure.value)}" if figure.value < 0 else duration(figure.value)
+    if isinstance(figure.value, float):
+        return share(figure.value)
+    return figure.shown.partition(" (")[0].partition(", ")[0] or str(figure.value)
+
+
+def worst_share(seen: Incident) -> Figure:
+    """Return the share of calls that failed, or of those refused with 400 where these are more."""
+    shares = [seen.figures[name] for name in ("failed_share", "refused_share")]
+    known = [figure for figure in shares if isinstance(figure.value, float)]
+    return max(known, key=lambda figure: float(figure.value or 0), default=shares[0])
+
+
+def _sentence(seen: Incident) -> str:
+    course, decision = seen.lifecycle, decision_of(seen)
+    if course.onset is None or (decision is not None and decision.verdict == "healthy"):
+        return decision.summary if decision else "Nothing is known yet: no triage was run."
+    failed, severity = worst_share(seen), seen.figures["severity"].value or "an unknown severity"
+    hurt = f"{short(failed)} of our calls to Intercom failed" if failed.value else ""
+    if course.recovery:
+        during = f" in which {hurt}" if hurt else ""
+        lasted = short(seen.figures["duration"])
+        return f"Over since {course.recovery.by:%H:%M} UTC, after {lasted} at {severity}{during}; {_cause(decision)}."
+    so_far = f", {hurt} so far" if hurt else ""
+    told = decision.summary if decision else f"{_cause(decision)}."
+    return f"Going on since {course.onset.by:%H:%M} UTC, {severity}{so_far}: {told[0].lower()}{told[1:]}"
+
+
+def _cause(decision: Decision | None) -> str:
+    if decision is None or decision.cause == "unknown":
+        return "the evidence does not tell the cause"
+    whose = f" ({verdict_badge(decision.verdict)})" if decision.verdict != "undetermined" else ""
+    return f"cause from the evidence: {cause_badge(decision.cause)}{whose}"
+
+
+def _tiles(seen: Incident) -> Iterator[Tile]:
+    figures, course, decision = seen.figures, seen.lifecycle, decision_of(seen)
+    reason = decision.severity_reason if decision and not seen.facts.severity else ""
+    yield Tile("Severity", short(figures["severity"]), reason or figures["severity"].unknown, "severity")
+    if course.onset is None:
+        return
+    began, ended = course.onset.by, course.recovery.by if course.recovery else None
+    if ended:
+        span = f"{began:%Y-%m-%d %H:%M} to {ended:{'%H:%M' if began.date() == ended.date() else '%Y-%m-%d %H:%M'}} UTC"
+        yield Tile("Duration", short(figures["duration"]), span, "duration")
+    elif seen.as_of:
+        so_far = duration(max((seen.as_of - began).total_seconds(), 0))
+        since = f"since {began:%Y-%m-%d %H:%M} UTC, as of {seen.as_of:%H:%M}"
+        yield Tile("Duration", f"{so_far} so far", since, "onset")
+    failed = worst_share(seen)
+    counts = f"{short(figures['failed'])} of {short(figures['requests'])} calls"
+    counts = "answered with 400" if failed.name == "refused_share" else counts
+    yield Tile("Calls failed", short(failed), failed.unknown or counts, failed.name)
+    hurt = figures["users_unable_to_reach_support"]
+    hurt = hurt if hurt.value is not None else figures["conversations_affected"]
+    why = "" if hurt.value is not None else hurt.unknown.partition(";")[0].partition(" (")[0]
+    yield Tile("Affected", short(hurt), why or hurt.unit, hurt.name)
+    gap = figures["detection_gap"]
+    yield Tile("Detection", short(gap), gap.unknown or "from onset to first alert", "detection_gap")
+    yield Tile("State", seen.facts.state, _state(seen), "recovery" if course.recovery else "")
+
+
+def _state(seen: Incident) -> str:
+    recovery = seen.lifecycle.recovery
+    if recovery:
+        return f"calls are well since {recovery.by:%H:%M} UTC"
+    return "nothing shows that it ended"

@@ -20,7 +20,7 @@ def decision_of(seen: Incident) -> Decision | None:
     """Return the decision of the worst run, else of the last one, as declared; None where nothing was asked."""
     course = seen.lifecycle
     run = course.worst or (course.runs[-1] if course.runs else None)
-    return as_declared(run.decision, seen.facts) if run else None
+    return as_declared(run.decision, seen.facts, course) if run else None
 
 
 def short(figure: Figure) -> str:

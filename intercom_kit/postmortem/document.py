@@ -52,7 +52,7 @@ ALWAYS = ("onset", "recovery", "severity", "duration", "failed", "requests", "fa
           "time_to_mitigate", "notice_lag", "request_ids")  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Postmortem:
     """The postmortem of a case. templates: a team's own folder, whose files go before the kit's of the same name."""
 
@@ -134,6 +134,9 @@ class Postmortem:
         """Return the document as safe HTML, its pictures inside."""
         return to_html(self.markdown, Page(self.charts))
 
+    def __repr__(self) -> str:
+        return f"{self.case.facts.id}: {self.answer.sentence}"
+
     def _repr_markdown_(self) -> str:
         return self.markdown
 
@@ -158,6 +161,7 @@ class Postmortem:
             "answer": {"sentence": self.answer.sentence, "tiles": [tile._asdict() for tile in self.answer.tiles]},
             "figures": {name: _figure(figure) for name, figure in case.figures.items()},
             "shown": list(self.shown),
+            "usual_scopes": ["", "the incident", case.figures["requests"].scope],
             "always": list(ALWAYS),
             "contradictions": list(case.contradictions),
             "date": _date(case),

@@ -127,7 +127,8 @@ class Filler:
         """Say what a claim rests on: of a figure what it means and how it was found, of evidence where it lies."""
         if len(key) == 1 and (figure := self.data["figures"].get(key[0])):
             query = code(figure["query"]) if figure["is_command"] else md(figure["query"])
-            told = f"{md(figure['label'])}: {md(figure['definition'])} {query}".strip() + f" ({figure['id']})"
+            scope = "" if figure["scope"] in self.data["usual_scopes"] else f" Of {md(figure['scope'])}."
+            told = f"{md(figure['label'])}: {md(figure['definition'])}{scope} {query}".strip() + f" ({figure['id']})"
             return "; ".join([told, *self._places(figure["sources"])])
         return "; ".join(self._places(key, key))
 

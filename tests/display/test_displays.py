@@ -13,7 +13,7 @@ from intercom_kit.analyze.study import Study
 from intercom_kit.archive.render import safe_html
 from intercom_kit.display.displays import tell
 from intercom_kit.incident.triage import Triage, run_triage
-from intercom_kit.notebook import open_log
+from intercom_kit.notebook import check_parameters, open_log
 from intercom_kit.records import Event, IncidentFacts
 from tests.conftest import Play
 
@@ -37,7 +37,9 @@ def triage(play: Play, tmp_path: Path) -> Triage:
 @pytest.fixture(scope="module")
 def study() -> Study:
     """A look at a drill's request log."""
-    return open_log()
+    study = open_log(check_parameters("02-rate-limit-and-latency", "")).study
+    assert study is not None
+    return study
 
 
 def test_a_triage_shows_what_to_do(show: Show, triage: Triage) -> None:

@@ -12,13 +12,15 @@ from intercom_kit.analyze.whatif import POLICIES
 from intercom_kit.display.panel import Panel
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.traffic import generate, write_log
-from intercom_kit.notebook import open_log
+from intercom_kit.notebook import check_parameters, open_log
 
 
 @pytest.fixture(scope="module")
 def panel() -> Panel:
     """A panel on a drill in which an app used up its quota."""
-    return Panel(open_log())
+    study = open_log(check_parameters("02-rate-limit-and-latency", "")).study
+    assert study is not None
+    return Panel(study)
 
 
 @pytest.mark.parametrize("policy", POLICIES)

@@ -115,7 +115,9 @@ def test_what_the_rules_allow_is_not_found(bare: Settings, change: list[str]) ->
 # E3 and E4: the timeline.
 
 
-def test_e4_a_note_far_from_what_was_recorded_is_found(bare: Settings, folder: IncidentFolder, simulated: SimulatedIncident) -> None:
+def test_e4_a_note_far_from_what_was_recorded_is_found(
+    bare: Settings, folder: IncidentFolder, simulated: SimulatedIncident
+) -> None:
     """A wrong year in a note is found, and a correction closes it without touching the evidence."""
     event = Event(at=simulated.onset - timedelta(days=365), kind="note", text="Export started", by="mia")
     folder.add_event(event)

@@ -35,6 +35,7 @@ from intercom_kit.drill.traffic import small_log
 from intercom_kit.drill.webhooks import fault_of, generate_deliveries, write_deliveries
 from intercom_kit.incident.log import open_study
 from intercom_kit.incident.triage import triage_event
+from intercom_kit.protocol import WINDOW_S
 from intercom_kit.records import CheckRecord, Decision, Event, IncidentFacts, Record
 from intercom_kit.settings import Settings
 from intercom_kit.text import duration
@@ -46,6 +47,7 @@ from intercom_kit.transports.store import Cache
 BEFORE_S, AFTER_S = 600.0, 300.0  # the first and the last checks: before the onset, after the recovery
 ALERTED_S, MITIGATED_AFTER_S, RESOLVED_AFTER_S = 240.0, 480.0, 600.0
 LOG_BEFORE_S, LOG_AFTER_S = 7200.0, 2400.0
+PHASE_S = 7.0  # of the onset within a window of the quota: the same story at any hour
 
 CALLS = 900
 CALLS_BEFORE_S, CALLS_AFTER_S = 1800.0, 600.0  # the comparison begins before the fault and ends after it
@@ -85,7 +87,8 @@ def play_incident(
     Raises ScenarioError for an unknown scenario, IncidentIdError for an id that is not a plain name.
     """
     played = find_scenario(scenario)
-    with serve(played, at_s=played.recovery_s + LOG_AFTER_S) as loopback:
+    ended_s = played.recovery_s + LOG_AFTER_S
+    with serve(played, at_s=ended_s + (time.time() - ended_s - PHASE_S) % WINDOW_S) as loopback:
         onset = datetime.fromtimestamp(loopback.onset, UTC)
         runs = [_run(loopback, settings, at_s) for at_s in _moments(played)]
     truth = truth_at(played, played.default_at_s)

@@ -17,7 +17,7 @@ from intercom_kit.settings import Settings
 Reopen = Callable[..., Postmortem]
 
 
-def test_it_tells_the_night_in_order(reopen: Reopen) -> None:
+def test_rows_are_in_order(reopen: Reopen) -> None:
     """Rows are in order of time, from before the onset to the resolution, and each cites evidence that is there."""
     case = reopen().case
     labels = [row.label for row in case.rows]
@@ -107,7 +107,7 @@ def test_an_incident_that_goes_on_is_drawn_so(
     assert "goes on" in open_postmortem(bare, "INC-1").charts[TIMELINE].caption
 
 
-def test_a_night_of_one_note_is_drawn_too(bare: Settings, folder: IncidentFolder) -> None:
+def test_a_single_note_is_drawn_too(bare: Settings, folder: IncidentFolder) -> None:
     """One note without any check gives a timeline and a picture of one event."""
     event = folder.events()[0]
     (folder.evidence_path / "checks.jsonl").unlink()

@@ -56,6 +56,8 @@ _LONG = re.compile(r"[A-Za-z0-9_+/=.-]{20,}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _VERSION = re.compile(r"[0-9a-f]{7,64}")
 _TITLE = re.compile(r"<title[^>]{0,200}>([^<]{1,400})", re.IGNORECASE)
+_MENTION = re.compile(r"<[!@#]([^<>|]*)(?:\|([^<>]*))?>")
+_BROADCAST = re.compile(r"[@\uff20\ufe6b]+(?=(?:everyone|everybody|channel|here|all|group|team)\b)", re.IGNORECASE)
 
 
 class Redactor:
@@ -189,6 +191,13 @@ def safe(text: str, keep: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(char if char in keep else _VISIBLE[ord(char)] for char in text)
+
+
+def without_mentions(text: str) -> str:
+    """Return a text that calls nobody in a chat: `<!channel>`, `<@U1>`, `@everyone` become words."""
+    while (plain := _MENTION.sub(lambda found: found[2] or found[1], text)) != text:
+        text = plain
+    return _BROADCAST.sub("", text)
 
 
 def _clear(secret: object) -> str:

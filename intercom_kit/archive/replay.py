@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from intercom_kit.archive.launch import preload
 from intercom_kit.archive.make import render_reports, run_all, worker_environment
 from intercom_kit.archive.manifest import Manifest, read_manifest
-from intercom_kit.archive.notebooks import REPORTS
+from intercom_kit.archive.notebooks import POSTMORTEM, REPORTS
 from intercom_kit.archive.retention import TEMPORARY
 from intercom_kit.archive.runner import Plan, Progress
 from intercom_kit.archive.seal import locked, refuse_links
@@ -60,7 +60,8 @@ def replay(folder: IncidentFolder, templates: str = "", on_progress: Progress | 
 def _is_view(path: Path, manifest: Manifest) -> bool:
     """Whether a file was made by a notebook that is run again."""
     ran = {run.notebook for run in manifest.runs if run.notebook in REPORTS}
-    return path.is_file() and (path.stem in ran or path.name.startswith("postmortem") or path.parent.name == "messages")
+    written = path.name.startswith("postmortem") or (path.parent.name == "messages" and POSTMORTEM in ran)
+    return path.is_file() and (path.stem in ran or written)
 
 
 def _settings(manifest: Manifest, outputs: str) -> Settings:

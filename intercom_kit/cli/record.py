@@ -114,24 +114,17 @@ def update(
         bool, typer.Option("--send", help="Post it to INTERCOM_SLACK_WEBHOOK_URL. Else only show.")
     ] = False,
 ) -> None:
-    """Show the internal update, filled, and post it to Slack with --send."""
-    from intercom_kit.collect.notes import add_note
-    from intercom_kit.incident.messages import internal_update, slack_blocks
-    from intercom_kit.incident.slack import send_update
-    from intercom_kit.incident.triage import load_triage
+    """Show the internal update, filled, and post it to Slack with --send. All messages are written to messages/."""
+    from intercom_kit.incident.triage import update_messages
 
     settings = load_settings()
-    triage = load_triage(settings, incident_id)
-    text = internal_update(triage.decision, triage.facts, datetime.now(UTC))
-    out.print(text, soft_wrap=True)
-    if not send:
-        err.print("Not sent. Add --send to post it to Slack.")
-        return
-    if settings.slack_webhook_url is None:
+    if send and settings.slack_webhook_url is None:
         raise SettingsError("INTERCOM_SLACK_WEBHOOK_URL is not set. Export the incoming webhook of your channel.")
-    send_update(settings.slack_webhook_url, text, slack_blocks(text))
-    add_note(triage.folder, "Internal update posted to Slack", "comms")
-    err.print("Sent.")
+    updated = update_messages(settings, incident_id, datetime.now(UTC), send=send)
+    out.print(updated.internal or "There is nothing to tell: no trouble was seen.", soft_wrap=True)
+    for path in updated.written:
+        err.print(f"Written: {path}", soft_wrap=True)
+    err.print("Sent." if updated.sent else "Not sent. Add --send to post it to Slack.")
 
 
 def _time(text: str) -> datetime | None:

@@ -67,6 +67,7 @@ def triage(
     if found.joined:
         err.print(f"This run is added to {found.folder.incident_id}, which is open. --new makes another incident.")
     _show_triage(found, as_json=as_json)
+    found.write_messages()
     if not as_json:
         from intercom_kit.archive.index import same_before
         from intercom_kit.display.terminal import show_past

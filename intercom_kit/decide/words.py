@@ -68,6 +68,46 @@ CAUSES: dict[Cause, CauseWords] = {
     "stale_cache": CauseWords("our data is stale", "Intercom works, our service serves stale data"),
     "unknown": CauseWords("cause not known yet", "the checks do not tell what is wrong"),
 }
+# What an incident that is over was: for messages and reports.
+VERDICTS_PAST: dict[Verdict, str] = {
+    "ours": "It was us: {what}.",
+    "vendor_acknowledged": "It was Intercom, and Intercom said so: {what}.",
+    "vendor_suspected": "It was probably Intercom, though its status page did not say so: {what}.",
+    "undetermined": "It could not be told whose problem it was: {what}.",
+    "healthy": "No trouble was seen: {what}.",
+}
+CAUSES_PAST: dict[Cause, str] = {
+    "none": "Intercom answered our calls as it should",
+    "token_invalid": "our token was invalid",
+    "token_lacks_permission": "our token lacked a permission",
+    "app_suspended": "our app was suspended at Intercom",
+    "scope_missing": "our app lacked a required OAuth scope",
+    "forbidden": "Intercom forbade the call and did not name a missing scope",
+    "region_mismatch": "we called another region's host than the one where the workspace is hosted",
+    "plan_restricted": "the workspace's plan did not allow the call",
+    "ip_not_allowed": "our IP address was not on the workspace's allowlist",
+    "edge_blocked": "we were blocked at Intercom's edge, before its API",
+    "gateway": "a proxy, gateway or filter before Intercom answered in its place",
+    "version_invalid": "we pinned an API version that Intercom does not support",
+    "app_rate_limit": "our app had used up its own rate limit",
+    "workspace_rate_limit": "the workspace's shared rate limit was used up, by another of its apps",
+    "server_overload": "its servers were overloaded and turned calls away",
+    "vendor_errors": "its API failed",
+    "vendor_slow": "its API answered slowly",
+    "search_degraded": "search failed or was slow while other calls worked",
+    "webhooks_delayed": "webhooks or background jobs were delayed while API calls worked",
+    "maintenance": "a maintenance was under way",
+    "network": "the network between us and Intercom's API did not carry all our calls",
+    "app_unhealthy": "Intercom worked, our own service was unhealthy",
+    "monitoring_gap": "our calls worked, but part of our monitoring could not see",
+    "stale_cache": "Intercom worked, our service served stale data",
+    "unknown": "the checks did not tell what was wrong",
+}
+
+
+def past_line(verdict: Verdict, cause: Cause) -> str:
+    """Return the bottom line of an incident that is over, such as “It was us: …”."""
+    return VERDICTS_PAST[verdict].format(what=CAUSES_PAST[cause])
 
 
 def verdict_badge(verdict: Verdict) -> str:

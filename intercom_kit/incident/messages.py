@@ -1,37 +1,81 @@
-"""Messages about an incident: to our own people, to customers, and to Intercom's support."""
+"""Messages about an incident: to our own people and to customers, and with the packet for Intercom's support.
+
+A message follows the incident's state: whether the cause is known, whether calls succeed again, and what people noted
+that they did. It is made from one Story, so that no two messages contradict each other.
+"""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from urllib.parse import urlsplit
+from datetime import UTC, datetime
+from typing import Literal, NamedTuple
 
+from intercom_kit.collect.files import write_atomic
+from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.decide import decide
 from intercom_kit.decide.severity import respond_by
-from intercom_kit.incident.slack import escape
-from intercom_kit.protocol import WINDOW_S, is_failure
-from intercom_kit.records import Cause, CheckRecord, Decision, IncidentFacts, Severity, State
-from intercom_kit.redaction import Redactor
+from intercom_kit.decide.words import past_line
+from intercom_kit.errors import IncidentError
+from intercom_kit.incident.incident import Incident, as_declared
+from intercom_kit.incident.lifecycle import Lifecycle, TimelineEntry, is_declared, lifecycle
+from intercom_kit.incident.packet import failures_of, support_packet
+from intercom_kit.records import Cause, Decision, IncidentFacts, Severity
+from intercom_kit.redaction import without_mentions
 
-STATUS: dict[State, str] = {
-    "open": "INVESTIGATING",
-    "mitigated": "MONITORING",
-    "resolved": "RESOLVED",
-    "reviewed": "RESOLVED",
+FOLDER = "messages"
+INTERNAL, EXTERNAL, PACKET = "internal-update.txt", "external-update.txt", "support-packet.md"
+TAKEN = 3  # actions that an update names: the latest
+Stage = Literal["investigating", "identified", "monitoring", "resolved"]
+
+
+class Impact(NamedTuple):
+    """What users notice, while it lasts and afterwards."""
+
+    now: str
+    then: str
+
+
+IMPACT_BY_CAUSE: dict[Cause, Impact] = {
+    "vendor_slow": Impact(
+        "Customer conversations load and send slowly.", "Customer conversations loaded and sent slowly."
+    ),
+    "search_degraded": Impact(
+        "Searching contacts and conversations fails or is slow; the rest works.",
+        "Searching contacts and conversations failed or was slow; the rest worked.",
+    ),
+    "webhooks_delayed": Impact(
+        "Events from Intercom arrive late; reading and sending works.",
+        "Events from Intercom arrived late; reading and sending worked.",
+    ),
+    "app_unhealthy": Impact(
+        "Our integration is unhealthy; what depends on it may fail.",
+        "Our integration was unhealthy; what depends on it may have failed.",
+    ),
+    "stale_cache": Impact("Users may see data that is not fresh.", "Users may have seen data that was not fresh."),
+    "monitoring_gap": Impact(
+        "Users notice nothing; a new incident could go unseen.",
+        "Users noticed nothing; a new incident could have gone unseen.",
+    ),
 }
-IMPACT_BY_CAUSE: dict[Cause, str] = {
-    "vendor_slow": "Customer conversations load and send slowly.",
-    "search_degraded": "Searching contacts and conversations fails or is slow; the rest works.",
-    "webhooks_delayed": "Events from Intercom arrive late; reading and sending works.",
-    "app_unhealthy": "Our integration is unhealthy; what depends on it may fail.",
-    "stale_cache": "Users may see data that is not fresh.",
-    "monitoring_gap": "Users notice nothing; a new incident could go unseen.",
+IMPACT_BY_SEVERITY: dict[Severity, Impact] = {
+    "P1": Impact(
+        "Customer conversations do not load and messages are not sent: every call to Intercom fails.",
+        "Customer conversations did not load and messages were not sent: every call to Intercom failed.",
+    ),
+    "P2": Impact(
+        "Some customer conversations do not load and some messages are not sent.",
+        "Some customer conversations did not load and some messages were not sent.",
+    ),
+    "P3": Impact(
+        "A part of the integration is affected; reading and sending works.",
+        "A part of the integration was affected; reading and sending worked.",
+    ),
+    "P4": Impact("Users notice nothing.", "Users noticed nothing."),
 }
-IMPACT_BY_SEVERITY: dict[Severity, str] = {
-    "P1": "Customer conversations do not load and messages are not sent: every call to Intercom fails.",
-    "P2": "Some customer conversations do not load and some messages are not sent.",
-    "P3": "A part of the integration is affected; reading and sending works.",
-    "P4": "Users notice nothing.",
-}
+UNKNOWN_IMPACT = Impact(
+    "Unknown: nobody has told, and no check saw it.", "Unknown: nobody has told, and no check saw it."
+)
+CALLS_WORKED: tuple[Cause, ...] = ("webhooks_delayed", "app_unhealthy", "stale_cache", "monitoring_gap")
 
 
 @dataclass(frozen=True)
@@ -70,94 +114,180 @@ BY_CAUSE: dict[Cause, CustomerWords] = {
         "Replies and notifications may have arrived late.",
     ),
 }
-HEADLINES: dict[State, tuple[str, str]] = {
-    "open": ("We are looking into a problem with {what}", "Our team is working on it."),
-    "mitigated": ("The problem with {what} is easing", "We have taken steps that ease it, and we keep watching."),
-    "resolved": ("The problem with {what} is over", "It has been resolved. We are reviewing how to make it rarer."),
-}
 NOT_FOR_CUSTOMERS = re.compile(
     r"\b(intercom|fin|vendors?|providers?|suppliers?|third[- ]part(?:y|ies)|upstream|apis?|https?|tokens?|webhooks?"
     r"|secrets?|scopes?|oauth|rate[- ]limit\w*|quotas?|request_ids?|runbook|kubectl|pods?|deploy\w*|servers?|clusters?"
     r"|dns|tls|P[1-4]|[45]\d\d(?!\s+(?:customers|users|people|messages|conversations)\b)|[45]xx|INC-\S+|ev:\S*|\w+_\w+)\b|https?:|\S+@\S+|\b(?=\w*\d)[\w-]{12,}",
     re.IGNORECASE,
 )
+HEADLINES: dict[Stage, str] = {
+    "investigating": "We are looking into a problem with {what}",
+    "identified": "We know what causes a problem with {what}",
+    "monitoring": "There was a problem with {what}, and we are watching it",
+    "resolved": "The problem with {what} is over",
+}
+GOES_ON = "We have taken steps against a problem with {what}"
+DONE: dict[Stage, str] = {
+    "investigating": "We are working on finding its cause.",
+    "identified": "The cause is known, and we are working on it until all is well.",
+    "monitoring": "We keep watching until we are sure.",
+    "resolved": "It has been resolved.",
+}
+NO_CUSTOMER_MESSAGE = "No message to customers is needed: {why}"
 
 
-SHOWN = 20  # windows of a group in the support packet: the first and the last ten
-REDACTOR = Redactor()
+@dataclass(frozen=True)
+class Story:
+    """What the messages of an incident tell, as of a moment.
+
+    decision: of the run in which it was worst, with what people declared. course: of the incident until then. now: when
+    it is sent, UTC. taken: the mitigations and the resolution that people noted, in order of time.
+    """
+
+    decision: Decision
+    facts: IncidentFacts
+    course: Lifecycle
+    now: datetime
+    taken: tuple[TimelineEntry, ...] = ()
+
+    @property
+    def is_incident(self) -> bool:
+        """Whether there is anything to tell: checks, a log or people found trouble."""
+        return self.decision.verdict != "healthy" or self.course.onset is not None or self.facts.is_declared
+
+    @property
+    def recovered_at(self) -> datetime | None:
+        """From when on all was well again; None while it is not."""
+        end = self.course.recovery
+        return end.by if end and not any(run.is_bad and run.at > end.by for run in self.course.runs) else None
+
+    @property
+    def stage(self) -> Stage:
+        """Where it stands: as people declare it, else as cause and checks show it."""
+        if self.facts.state in ("resolved", "reviewed"):
+            return "resolved"
+        if self.facts.state == "mitigated" or self.recovered_at:
+            return "monitoring"
+        known = self.decision.verdict in ("ours", "vendor_acknowledged") and self.decision.cause != "unknown"
+        return "identified" if known else "investigating"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is told in the past: calls succeed again, or people say that it is over."""
+        return self.recovered_at is not None or self.stage == "resolved"
+
+    @property
+    def was_noticed(self) -> bool:
+        """Whether users can have noticed it: calls failed or were slow, a log shows it, or people say so."""
+        names = ("api", "search", "conversations", "health")
+        bad = [check for run in self.course.runs if run.is_bad for check in run.checks if check.name in names]
+        seen = any(check.outcome == "failed" or check.slow for check in bad)
+        logged = self.course.found_onset is not None and self.course.found_onset.signal.startswith("the request log")
+        told = self.facts.customer_impact or self.facts.severity
+        return bool(seen or logged or told) and (self.decision.severity != "P4" or bool(self.facts.customer_impact))
 
 
-def internal_update(decision: Decision, facts: IncidentFacts, now: datetime | None = None) -> str:
+def story_of(seen: Incident, now: datetime | None = None, *, until: datetime | None = None) -> Story:
+    """Return what an incident's messages tell. now: when they are sent; the time of its last evidence when left out.
+
+    until: as of then, and from checks and notes alone, without a request log.
+    """
+    runs = [run for run in seen.runs if until is None or run.at <= until]
+    entries = [entry for entry in seen.entries if until is None or entry.at <= until]
+    course = seen.lifecycle if until is None else lifecycle(runs, entries, seen.facts)
+    return make_story(course, seen.facts, now or seen.as_of or datetime.now(UTC), entries, decide((), seen.settings))
+
+
+def make_story(
+    course: Lifecycle, facts: IncidentFacts, now: datetime, entries: Iterable[TimelineEntry], unseen: Decision
+) -> Story:
+    """Return the story of a course. unseen: the decision where there was no run of the checks."""
+    worst = course.worst or (course.runs[-1] if course.runs else None)
+    decision = worst.decision if worst else unseen
+    since = (course.onset.after or course.onset.by) if course.onset else None
+    taken = [one for one in entries if one.kind in ("mitigation", "resolution") and (since is None or one.at >= since)]
+    return Story(as_declared(decision, facts, course), facts, course, now, tuple(taken))
+
+
+def messages_of(story: Story, windows: Iterable[Mapping[str, object]] = ()) -> dict[str, str]:
+    """Return what can be sent about an incident, by file name; nothing where there was no trouble.
+
+    With the packet for Intercom's support where the cause is Intercom's. windows: rows of the request log's windows.
+    """
+    if not story.is_incident:
+        return {}
+    texts = {INTERNAL: internal_update(story), EXTERNAL: external_update(story)}
+    if story.decision.verdict in ("vendor_acknowledged", "vendor_suspected"):
+        failures = failures_of(story.course, windows)
+        texts[PACKET] = support_packet(story.decision, story.course, failures, story.facts.request_ids)
+    return {name: without_mentions(text) for name, text in texts.items()}
+
+
+def write_messages(folder: IncidentFolder, texts: Mapping[str, str]) -> None:
+    """Write messages into the incident's folder, each as a whole, and remove the kit's older ones that are not due."""
+    place = folder.path / FOLDER
+    if place.is_symlink():
+        raise IncidentError(f"{place} is a symbolic link, which could lead out of outputs. Replace it.")
+    if texts:
+        place.mkdir(mode=0o700, exist_ok=True)
+    for name in (INTERNAL, EXTERNAL, PACKET):
+        if name in texts:
+            write_atomic(place / name, f"{texts[name].rstrip()}\n".encode())
+        else:
+            (place / name).unlink(missing_ok=True)
+
+
+def internal_update(story: Story) -> str:
     """Return the update for our own people, in the runbook's form, one line a field.
 
-    decision: of the incident at its worst. now: when it is sent, UTC; the next update follows within the response time
-    of the severity, counted from it.
+    The next update follows within the response time of the severity, counted from when this one is sent.
     """
-    over = facts.state in ("resolved", "reviewed")
+    facts, decision = story.facts, story.decision
     drill = f" (DRILL {facts.drill}: not real)" if facts.drill else ""
+    nobody = "nobody was named" if story.stage == "resolved" else "nobody yet"
     fields = {
-        "Status": _status(decision, facts),
-        "Impact": impact(decision, facts),
-        "Cause": decision.summary,
-        "Action": "done; the review follows" if over else "; ".join(action.title for action in decision.actions[:3]),
-        "Next update": _next_update(decision, facts, now or decision.at) or "none planned",
-        "Commander": f"@{facts.commander.removeprefix('@')}" if facts.commander else "nobody yet",
+        "Status": ". ".join(filter(None, [story.stage.upper(), _status_detail(story)])),
+        "Impact": impact(story),
+        "Cause": _cause(story),
+        "Action": _actions(story),
+        "Next update": _next_update(story) or "none planned",
+        "Commander": f"@{facts.commander.removeprefix('@')}" if facts.commander else nobody,
     }
-    none = "[OK] NO INCIDENT" if decision.verdict == "healthy" else "[severity unknown] INCIDENT"
-    what = f"[{decision.severity}] INCIDENT" if decision.severity else none
+    what = f"[{decision.severity or 'severity unknown'}] INCIDENT"
     head = f"{what}: Intercom Integration{drill}"
     return "\n".join([_one_line(head), *(f"{name}: {_one_line(value)}" for name, value in fields.items())])
 
 
-def slack_blocks(update: str) -> list[dict[str, object]]:
-    """Return an internal update as Slack's Block Kit: a header, and its fields with their names in bold, escaped."""
-    head, *lines = update.splitlines()
-    fields = [line.partition(": ") for line in lines]
-    body = "\n".join(f"*{escape(name, 40)}:* {escape(value, 450)}" for name, _, value in fields)
-    return [
-        {"type": "header", "text": {"type": "plain_text", "text": escape(head, 150), "emoji": False}},
-        {"type": "section", "text": {"type": "mrkdwn", "text": body}},
-    ]
+def impact(story: Story) -> str:
+    """Return what users notice or noticed: as people wrote it down, else as the cause and severity suggest."""
+    decision = story.decision
+    if story.facts.customer_impact:
+        return story.facts.customer_impact
+    by_severity = IMPACT_BY_SEVERITY[decision.severity] if decision.severity else UNKNOWN_IMPACT
+    words = IMPACT_BY_CAUSE.get(decision.cause, by_severity)
+    return words.then if story.is_over else words.now
 
 
-def impact(decision: Decision, facts: IncidentFacts) -> str:
-    """Return what users notice: as people wrote it down, else as the cause and severity suggest."""
-    if facts.customer_impact:
-        return facts.customer_impact
-    if decision.cause in IMPACT_BY_CAUSE or decision.severity is None:
-        seen = f"No failed call was seen (asked: {', '.join(decision.asked) or 'nothing'})."
-        unknown = seen if decision.verdict == "healthy" else "Unknown: nobody has told, and no check saw it."
-        return IMPACT_BY_CAUSE.get(decision.cause, unknown)
-    return IMPACT_BY_SEVERITY[decision.severity]
-
-
-def external_update(
-    decision: Decision,
-    facts: IncidentFacts,
-    *,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    now: datetime | None = None,
-) -> str:
+def external_update(story: Story) -> str:
     """Return the update for customers: what happened, what they notice, what was done, and no word of whose fault.
 
-    decision: of the incident at its worst. since, until: of the incident, UTC, where known; now: when it is sent.
-    The impact is the one that people wrote, unless it holds what `unfit_for_customers` finds.
+    The impact is the one that people wrote, unless it holds what `unfit_for_customers` finds. Without an impact that
+    was observed there is nothing to tell them.
     """
-    if (decision.severity == "P4" or decision.verdict == "healthy") and not facts.customer_impact:
-        return "No message to customers is needed: they notice nothing."
-    over = facts.state in ("resolved", "reviewed")
-    words = BY_CAUSE.get(decision.cause, EVERYTHING if decision.severity == "P1" else SOME)
-    headline, done = HEADLINES["resolved" if over else facts.state]
+    if not story.was_noticed:
+        return NO_CUSTOMER_MESSAGE.format(why="no impact on them was observed.")
+    facts, over, stage = story.facts, story.is_over, story.stage
+    words = BY_CAUSE.get(story.decision.cause, EVERYTHING if story.decision.severity == "P1" else SOME)
     written = _one_line(facts.customer_impact)
     felt = written if written and not unfit_for_customers(written) else (words.then if over else words.now)
-    due = _next_update(decision, facts, now or decision.at)
+    due = _next_update(story)
+    headline = HEADLINES[stage] if over or stage != "monitoring" else GOES_ON
     lines = [
         headline.format(what=words.what),
         "",
-        f"What happened: {_span(since, until if over else None, over=over)} a problem with {words.what}.",
+        f"What happened: {_span(story)} a problem with {words.what}.",
         f"Impact: {felt}",
-        f"What {'was done' if over else 'we do'}: {done}",
+        f"What {'was done' if over else 'we do'}: {_done(story)}",
         f"Next update: {f'by {due}' if due else 'none, this is our last message about it'}.",
     ]
     return "\n".join(["DRILL: do not send this.", *lines] if facts.drill else lines)
@@ -168,119 +298,50 @@ def unfit_for_customers(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(match[0] for match in NOT_FOR_CUSTOMERS.finditer(text)))
 
 
-@dataclass(frozen=True)
-class Failure:
-    """Failed calls of one window that look alike. window: its start; first, last: of the calls, UTC."""
-
-    call: str
-    status: int | None
-    code: str
-    window: datetime
-    requests: int
-    first: datetime
-    last: datetime
-    request_id: str | None
-
-
-def support_packet(checks: Sequence[CheckRecord], windows: Iterable[Mapping[str, object]] = ()) -> str:
-    """Return what Intercom's support asks for, as Markdown: request_ids by route, status and window, redacted.
-
-    checks: of any runs. windows: rows of a rollup's `windows`, as plain mappings; only the failed ones are told.
-    """
-    failures = [*_failed_checks(checks), *_failed_rows(windows)]
-    if not failures:
-        return "# For Intercom's support\n\nNo failed call was seen: there is nothing to ask.\n"
-    groups: dict[tuple[str, int | None, str], list[Failure]] = {}
-    for failure in sorted(failures, key=lambda each: each.window):
-        groups.setdefault((failure.call, failure.status, failure.code), []).append(failure)
-    biggest_first = sorted(groups.values(), key=lambda group: -sum(each.requests for each in group))
-    start, end = min(each.first for each in failures), max(each.last for each in failures)
-    head = [
-        "# For Intercom's support",
-        "",
-        f"- Workspace: {_workspace(checks)}",
-        f"- Host: {_code(_host(checks))}",
-        f"- Failed calls: {sum(each.requests for each in failures):,}, {_stamp(start)} to {_stamp(end)} UTC",
-        "- Windows are those of the rate limit: 10 seconds, aligned to the clock.",
-    ]
-    return "\n".join([*head, *(line for group in biggest_first for line in _section(group))]) + "\n"
+def _status_detail(story: Story) -> str:
+    """Say since when all is well, or that it is not although people say that it is mitigated or over."""
+    if at := story.recovered_at:
+        if is_declared(story.course.recovery):
+            return f"It ended at {_minute(at)}, as declared."
+        well = "All checks have been well" if story.decision.cause in CALLS_WORKED else "Calls have succeeded"
+        return f"{well} since {_minute(at)}."
+    last = story.course.runs[-1] if story.course.runs else None
+    if story.stage in ("monitoring", "resolved") and last and last.is_bad:
+        return f"The checks of {_minute(last.at)} still found trouble."
+    return ""
 
 
-def _section(group: list[Failure]) -> list[str]:
-    one, total = group[0], sum(each.requests for each in group)
-    what = f"{one.status}" if one.status else "no answer"
-    shown = group if len(group) <= SHOWN else [*group[: SHOWN // 2], *group[-SHOWN // 2 :]]
-    rows = [
-        f"| {_stamp(each.window)} | {each.requests:,} | {each.first:%H:%M:%S} | {each.last:%H:%M:%S} "
-        f"| {_code(each.request_id) if each.request_id else 'none came'} |"
-        for each in shown
-    ]
-    left_out = [f"\n{len(group) - len(shown)} windows between them are left out."] if len(group) > len(shown) else []
-    title = f"## {_code(one.call)}: {what}{f' {_code(one.code)}' if one.code else ''}, {total:,} failed"
-    columns = ["| Window (UTC) | Failed | First | Last | request_id |", "| --- | ---: | --- | --- | --- |"]
-    return ["", title, "", *columns, *rows, *left_out]
+def _cause(story: Story) -> str:
+    if story.facts.root_cause:
+        return story.facts.root_cause
+    decision = story.decision
+    if not story.is_over or story.course.worst is None:
+        return decision.summary
+    return past_line(decision.verdict, decision.cause)
 
 
-def _failed_checks(checks: Sequence[CheckRecord]) -> Iterable[Failure]:
-    for check in checks:
-        if check.name not in ("api", "search") or check.outcome != "failed":
-            continue
-        method, _, url = check.target.partition(" ")
-        yield Failure(
-            call=_clean(f"{method} {urlsplit(url).path}"),
-            status=check.http_status,
-            code=_clean(check.error_code or check.error_type or ""),
-            window=_window(check.started_at),
-            requests=1,
-            first=check.started_at,
-            last=check.started_at,
-            request_id=REDACTOR.identifier(check.request_id),
-        )
+def _actions(story: Story) -> str:
+    """Return what people noted that they did: never what the runbook would have them do."""
+    done = [f"{one.text.rstrip('.')} ({one.at:%H:%M} UTC)" for one in story.taken[-TAKEN:]]
+    return "; ".join(done) or ("none was noted" if story.stage == "resolved" else "none noted yet")
 
 
-def _failed_rows(windows: Iterable[Mapping[str, object]]) -> Iterable[Failure]:
-    for row in windows:
-        status, start = _number(row.get("status_code")), _time(row.get("window_start"))
-        if start is None or not is_failure(status):
-            continue
-        yield Failure(
-            call=_clean(f"{row.get('method') or ''} {row.get('route') or ''}"),
-            status=status,
-            code=_clean(row.get("error_type")),
-            window=start,
-            requests=_number(row.get("requests")) or 0,
-            first=_time(row.get("first_at")) or start,
-            last=_time(row.get("last_at")) or start,
-            request_id=REDACTOR.identifier(row.get("sample_request_id")),
-        )
+def _done(story: Story) -> str:
+    if story.recovered_at and story.stage == "resolved":
+        return f"It has been resolved. All has been well since {_day(story.recovered_at)} UTC."
+    if story.recovered_at:
+        return f"All has been well since {_day(story.recovered_at)} UTC. {DONE[story.stage]}"
+    return DONE[story.stage]
 
 
-def _workspace(checks: Sequence[CheckRecord]) -> str:
-    known = [check for check in checks if check.workspace]
-    if not known:
-        return "unknown: no call that would tell succeeded"
-    region = f", region {_clean(known[-1].region)}" if known[-1].region else ""
-    return f"{_code(known[-1].workspace)}{region}"
+def _next_update(story: Story) -> str:
+    due = respond_by(story.now, story.decision.severity)
+    return "" if due is None or story.stage == "resolved" else due.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _host(checks: Sequence[CheckRecord]) -> str:
-    urls = [check.target.partition(" ")[2] for check in checks if check.name in ("api", "search")]
-    return urlsplit(urls[-1]).netloc if urls else "unknown"
-
-
-def _status(decision: Decision, facts: IncidentFacts) -> str:
-    if facts.state == "open" and decision.verdict == "healthy":
-        return "NO INCIDENT FOUND"
-    return STATUS[facts.state]
-
-
-def _next_update(decision: Decision, facts: IncidentFacts, now: datetime) -> str:
-    due = respond_by(now, decision.severity)
-    over = due is None or facts.state in ("resolved", "reviewed")
-    return "" if over or due is None else due.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _span(since: datetime | None, until: datetime | None, *, over: bool) -> str:
+def _span(story: Story) -> str:
+    over, until = story.is_over, story.recovered_at
+    since = story.course.onset.by if story.course.onset else None
     verb = "there was" if over else "there is"
     if since is None:
         return "Recently there was" if over else "At the moment there is"
@@ -291,40 +352,13 @@ def _span(since: datetime | None, until: datetime | None, *, over: bool) -> str:
     return f"From {_day(since)} to {end} UTC {verb}"
 
 
+def _minute(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
 def _day(moment: datetime) -> str:
     utc = moment.astimezone(UTC)
     return f"{utc.day} {utc:%B %Y, %H:%M}"
-
-
-def _stamp(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
-
-
-def _window(moment: datetime) -> datetime:
-    return moment - timedelta(seconds=moment.timestamp() % WINDOW_S)
-
-
-def _number(value: object) -> int | None:
-    """Return a whole number, or None for the many ways in which a frame says that there is none."""
-    try:
-        return int(value)  # type: ignore[call-overload,no-any-return]  # whatever it is, int() tells
-    except (TypeError, ValueError):
-        return None
-
-
-def _time(value: object) -> datetime | None:
-    if not isinstance(value, datetime) or value != value:  # noqa: PLR0124  # pandas' NaT is a datetime, and not itself
-        return None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-def _clean(value: object) -> str:
-    return REDACTOR.text(value, 120).strip() if isinstance(value, str) else ""
-
-
-def _code(text: str | None) -> str:
-    """Return text as Markdown code that nothing in it can end or split."""
-    return "`" + re.sub(r"[`|\\]", "·", text or "") + "`"
 
 
 def _one_line(text: str) -> str:

@@ -51,13 +51,28 @@ def escape(text: str, limit: int = TEXT_LIMIT) -> str:
     return re.sub(r"&[a-z]*$", "", escaped[: limit - 1]) + "…"
 
 
+def slack_blocks(update: str) -> list[dict[str, object]]:
+    """Return an internal update as Slack's Block Kit: a header, and its fields with their names in bold, escaped.
+
+    Its text is `verbatim`, so that Slack makes no link, channel or mention of it.
+    """
+    head, *lines = update.splitlines()
+    fields = [line.partition(": ") for line in lines]
+    body = "\n".join(f"*{escape(name, 40)}:* {escape(value, 450)}" for name, _, value in fields)
+    return [
+        {"type": "header", "text": {"type": "plain_text", "text": escape(head, 150), "emoji": False}},
+        {"type": "section", "text": {"type": "mrkdwn", "text": body, "verbatim": True}},
+    ]
+
+
 def send_update(webhook_url: SecretStr, text: str, blocks: Sequence[dict[str, object]] = ()) -> None:
     """Post an update; `text` is the fallback for notifications, escaped here; `blocks` come escaped.
 
     Retries when Slack limits or fails, and when no connection was made, within a minute; Retry-After is honoured.
     Raises SendError naming what Slack said and the next step.
     """
-    message = json.dumps({"text": escape(text), "blocks": list(blocks)} if blocks else {"text": escape(text)})
+    plain = {"text": escape(text), "mrkdwn": False, "parse": "none", "link_names": False}
+    message = json.dumps(plain | ({"blocks": list(blocks)} if blocks else {}))
     in_background(lambda: _post(webhook_url, message.encode())).result()
 
 

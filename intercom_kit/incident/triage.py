@@ -4,9 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from filelock import FileLock
@@ -15,12 +17,22 @@ from intercom_kit.collect.checks import run_checks
 from intercom_kit.collect.facts import declare
 from intercom_kit.collect.files import locked
 from intercom_kit.collect.incident_folder import IncidentFolder, claim_incident, new_incident_id, recent_ids
+from intercom_kit.collect.notes import add_note
 from intercom_kit.decide import decide
 from intercom_kit.errors import EvidenceError, IncidentError, KitError
 from intercom_kit.incident.incident import as_declared, open_incident
-from intercom_kit.incident.messages import internal_update
+from intercom_kit.incident.lifecycle import lifecycle
+from intercom_kit.incident.messages import (
+    FOLDER,
+    INTERNAL,
+    make_story,
+    messages_of,
+    story_of,
+    write_messages,
+)
+from intercom_kit.incident.slack import send_update, slack_blocks
 from intercom_kit.protocol import LOOPBACK
-from intercom_kit.records import CheckRecord, Decision, Event, IncidentFacts, latest_run
+from intercom_kit.records import CheckRecord, Decision, Event, IncidentFacts, Run, latest_run
 from intercom_kit.settings import Settings
 
 TITLE_LIMIT = 200  # characters
@@ -33,6 +45,7 @@ class Triage:
     """A run of checks, the decision that follows from it, and the incident's folder that holds the evidence.
 
     decision: with what people declared in place of what was computed. joined: whether it joined an open incident.
+    settings: those it was asked with; None where it could not be archived, so that this run is all that is known.
     """
 
     folder: IncidentFolder
@@ -40,11 +53,28 @@ class Triage:
     checks: tuple[CheckRecord, ...]
     decision: Decision
     joined: bool = False
+    settings: Settings | None = None
+
+    @cached_property
+    def messages(self) -> dict[str, str]:
+        """What can be sent as of this run, by file name; nothing where no run of the incident found trouble."""
+        at = self.decision.at
+        if self.settings is not None:
+            seen = open_incident(self.settings, self.folder.incident_id)
+            story = story_of(replace(seen, facts=self.facts), at, until=at)
+        else:
+            runs = (Run(at, self.checks, self.decision),) if self.checks else ()
+            story = make_story(lifecycle(runs, (), self.facts), self.facts, at, (), self.decision)
+        return messages_of(story)
 
     @property
     def update(self) -> str:
         """The internal update, filled."""
-        return internal_update(self.decision, self.facts)
+        return self.messages.get(INTERNAL, "No message is needed: no trouble was seen.")
+
+    def write_messages(self) -> None:
+        """Write the messages into the incident's folder."""
+        write_messages(self.folder, self.messages)
 
     def to_json(self) -> str:
         """Return the one object that `intercom-kit triage --json` prints."""
@@ -92,7 +122,7 @@ def run_triage(
             joined = folder is not None and known is None
             folder = folder or claim_incident(decision.at, decision.cause, settings.outputs, drill=bool(drill))
             written = _archive(folder, checks, decision, given, origin, drill)
-        return Triage(folder, written, checks, as_declared(decision, written), joined)
+        return Triage(folder, written, checks, as_declared(decision, written), joined, settings)
     except (IncidentError, EvidenceError) as error:
         folder = known or IncidentFolder(
             settings.outputs, new_incident_id(decision.at, decision.cause, settings.outputs), drill=bool(drill)
@@ -227,3 +257,27 @@ def _check_shape(check: CheckRecord) -> dict[str, object]:
     fields = {"name", "outcome", "observed", "http_status", "error_code", "request_id", "duration_ms", "phases"}
     fields |= {"samples", "samples_failed", "answered_by"}
     return check.model_dump(mode="json", include=fields) | {"evidence": check.evidence_id}
+
+
+class Updated(NamedTuple):
+    """What `update` did: the internal update (empty where there is nothing to tell), the files, whether it was sent."""
+
+    internal: str
+    written: tuple[Path, ...]
+    sent: bool
+
+
+def update_messages(settings: Settings, incident_id: str, now: datetime, *, send: bool = False) -> Updated:
+    """Write an incident's messages as of now; send: post the internal one to Slack, and note that on the timeline.
+
+    Raises SendError where Slack did not take it, IncidentError where there is no such incident.
+    """
+    seen = open_incident(settings, incident_id)
+    texts = messages_of(story_of(seen, now))
+    write_messages(seen.folder, texts)
+    internal = texts.get(INTERNAL, "")
+    sent = bool(send and internal and settings.slack_webhook_url)
+    if sent and settings.slack_webhook_url:
+        send_update(settings.slack_webhook_url, internal, slack_blocks(internal))
+        add_note(seen.folder, "Internal update posted to Slack", "comms")
+    return Updated(internal, tuple(seen.folder.path / FOLDER / name for name in texts), sent)

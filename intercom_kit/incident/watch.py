@@ -135,7 +135,7 @@ def _line(watched: Watched) -> str:
 def _again(triage: Triage, settings: Settings) -> Triage:
     checks = run_checks(settings)
     triage.folder.add_checks(checks)
-    return Triage(triage.folder, triage.facts, checks, decide(checks, settings))
+    return Triage(triage.folder, triage.facts, checks, decide(checks, settings), settings=settings)
 
 
 def _history(checks: Sequence[CheckRecord], settings: Settings) -> list[Mark]:

@@ -16,7 +16,6 @@ from intercom_kit import __version__
 from intercom_kit.collect.files import write_atomic
 from intercom_kit.collect.http import utc_now
 from intercom_kit.collect.impact import add_count, count_conversations
-from intercom_kit.decide import decide
 from intercom_kit.display import charts_log
 from intercom_kit.display.charts import Chart
 from intercom_kit.display.charts_timeline import Course, timeline_chart
@@ -26,9 +25,10 @@ from intercom_kit.errors import EvidenceError, InputError
 from intercom_kit.incident.answer import answer_of, decision_of, short, worst_share
 from intercom_kit.incident.evidence_index import MANIFEST_COMMAND, Entry, FileRecord, manifest_id
 from intercom_kit.incident.figures import DEFINED
-from intercom_kit.incident.incident import Incident, as_declared, open_incident
+from intercom_kit.incident.incident import Incident, open_incident
 from intercom_kit.incident.lifecycle import is_declared
-from intercom_kit.incident.messages import external_update, internal_update, support_packet
+from intercom_kit.incident.messages import FOLDER as MESSAGES
+from intercom_kit.incident.messages import messages_of, story_of, write_messages
 from intercom_kit.postmortem.fill import Plain, answer_markdown, fill
 from intercom_kit.postmortem.lint import Problem, check
 from intercom_kit.postmortem.suggestions import Suggestion, suggestions
@@ -38,7 +38,6 @@ from intercom_kit.settings import Settings
 
 TIMELINE = "postmortem-timeline.svg"
 ERRORS, LATENCY, HEADROOM = "postmortem-errors.svg", "postmortem-latency.svg", "postmortem-headroom.svg"
-MESSAGES = "messages"  # the folder of what can be sent
 SLOW = ("vendor_slow", "search_degraded")
 LIMITED = ("app_rate_limit", "workspace_rate_limit", "server_overload")
 MACROS = {  # what the queries of the log have in common: a name for DuckDB, and how it is written out
@@ -198,15 +197,9 @@ class Postmortem:
     @cached_property
     def messages(self) -> dict[str, str]:
         """What can be sent, by file name: to our own people, to customers, and to Intercom's support."""
-        case, course = self.case, self.case.lifecycle
-        decision = (course.worst or course.runs[-1]).decision if course.runs else decide((), case.settings)
-        decision = as_declared(decision, case.facts, course)
+        course = self.case.lifecycle
         since, until = (edge.by if edge else None for edge in (course.onset, course.recovery))
-        return {
-            "internal-update.txt": internal_update(decision, case.facts, case.as_of),
-            "external-update.txt": external_update(decision, case.facts, since=since, until=until, now=case.as_of),
-            "support-packet.md": support_packet(case.checks, self._windows(since, until)),
-        }
+        return messages_of(story_of(self.case), self._windows(since, until))
 
     def _windows(self, since: datetime | None, until: datetime | None) -> list[dict[str, object]]:
         """Return the windows of the request log that lie in the incident, as plain rows."""
@@ -227,9 +220,7 @@ class Postmortem:
             path.with_name(name).unlink(missing_ok=True)
         for name, chart in self.charts.items():
             write_atomic(path.with_name(name), chart.svg)
-        (path.parent / MESSAGES).mkdir(mode=0o700, exist_ok=True)
-        for name, text in self.messages.items():
-            write_atomic(path.parent / MESSAGES / name, f"{text.rstrip()}\n".encode())
+        write_messages(self.case.folder, self.messages)
         write_atomic(path, self.markdown.encode())
         return path
 

@@ -1,185 +1,222 @@
-"""The messages to our own people, to customers and to Intercom's support."""
+"""The messages to our own people, to customers and to Intercom's support: they follow the incident's state."""
 
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import get_args
+from itertools import product
+from typing import Any, get_args
 
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intercom_kit.decide import decide
+from intercom_kit.decide.words import past_line
+from intercom_kit.incident.lifecycle import TimelineEntry, lifecycle
 from intercom_kit.incident.messages import (
+    EXTERNAL,
+    INTERNAL,
+    PACKET,
+    Story,
     external_update,
     internal_update,
-    slack_blocks,
-    support_packet,
+    make_story,
+    messages_of,
     unfit_for_customers,
 )
-from intercom_kit.records import CheckRecord, Decision, IncidentFacts, RateLimit, State, VendorIncident
-from intercom_kit.settings import Settings
+from intercom_kit.incident.slack import slack_blocks
+from intercom_kit.records import (
+    CAUSES,
+    Action,
+    CheckRecord,
+    Decision,
+    EventKind,
+    IncidentFacts,
+    Run,
+    State,
+    VendorIncident,
+    Verdict,
+)
+from intercom_kit.redaction import without_mentions
 
 AT = datetime(2026, 11, 24, 9, 30, 4, tzinfo=UTC)
-SINCE = datetime(2026, 11, 24, 9, 18, tzinfo=UTC)
+WELL_AT = AT + timedelta(minutes=30)
 FACTS = IncidentFacts(id="INC-20261124-0930-vendor-errors")
 STATES = get_args(State)
-Make = Callable[..., CheckRecord]
+RUNBOOK = "Rotate the token as the runbook says"
+TARGETS = {"api": "GET https://api.intercom.io/me", "search": "POST https://api.intercom.io/contacts/search"}
+OURS = ("token_invalid", "token_lacks_permission", "app_suspended", "scope_missing", "forbidden", "region_mismatch",
+        "plan_restricted", "ip_not_allowed", "edge_blocked", "gateway", "version_invalid", "app_rate_limit",
+        "workspace_rate_limit", "network", "app_unhealthy", "stale_cache")  # fmt: skip
+VERDICT_OF: dict[str, Verdict] = dict.fromkeys(OURS, "ours") | {"none": "healthy", "unknown": "undetermined"}
 
 
-@pytest.fixture(scope="module")
-def check() -> Make:
-    """Give a maker of checks that failed with a 503."""
-
-    def make(name: str, outcome: str = "failed", **fields: object) -> CheckRecord:
-        targets = {"api": "GET https://api.intercom.io/me", "search": "POST https://api.intercom.io/contacts/search"}
-        values: dict[str, object] = {
-            "run": "r1",
-            "observed": "seen",
-            "started_at": AT,
-            "duration_ms": 80.0,
-            "target": targets.get(name, ""),
-            "http_status": 503 if outcome == "failed" else 200,
-            "request_id": f"{name:x<20}" if outcome == "failed" else None,
-        }
-        return CheckRecord.model_validate({"name": name, "outcome": outcome, **values, **fields})
-
-    return make
+def check(name: str, outcome: str = "failed", at: datetime = AT, **fields: object) -> CheckRecord:
+    """Return a check that failed with a 503, or came out otherwise."""
+    values: dict[str, object] = {
+        "run": f"r{at:%H%M}",
+        "observed": "seen",
+        "started_at": at,
+        "duration_ms": 80.0,
+        "target": TARGETS.get(name, ""),
+        "http_status": 503 if outcome == "failed" else 200,
+        "request_id": f"{name:x<20}" if outcome == "failed" else None,
+    }
+    return CheckRecord.model_validate({"name": name, "outcome": outcome, **values, **fields})
 
 
-def decision(*checks: CheckRecord) -> Decision:
-    """Decide with the defaults."""
-    return decide(checks, Settings(_env_file=None, region="us"))
+def run(cause: str = "vendor_errors", at: datetime = AT, *checks: CheckRecord, **fields: object) -> Run:
+    """Return a run of the checks that found a cause: P1, unless told otherwise."""
+    verdict = VERDICT_OF.get(cause, "vendor_acknowledged")
+    severity = None if cause == "none" else "P4" if cause == "monitoring_gap" else "P1"
+    given: dict[str, object] = {"verdict": verdict, "severity": severity, "summary": f"It is so: {cause}."} | fields
+    actions = (Action(title=RUNBOOK),)
+    found = Decision.model_validate({"at": at, "cause": cause, "actions": actions} | given)
+    return Run(at, checks or (check("api", "ok" if cause == "none" else "failed", at),), found)
 
 
-@pytest.fixture(scope="module")
-def outage(check: Make) -> Decision:
-    """Give the decision of an outage that Intercom acknowledged: P1."""
-    incident = VendorIncident(name="Elevated API errors", components=("REST API",))
-    page = check("status_page", "failed", vendor_incidents=(incident,))
-    return decision(check("api"), check("search"), page, check("network", "ok"))
+def entry(kind: EventKind, text: str, at: datetime) -> TimelineEntry:
+    """Return something that people noted."""
+    return TimelineEntry(f"ev:{kind:0<12}"[:15], at, kind, text, "mia")
 
 
-def test_the_internal_update_has_the_runbooks_form(outage: Decision) -> None:
+def story(*runs: Run, entries: tuple[TimelineEntry, ...] = (), now: datetime | None = None, **facts: Any) -> Story:  # noqa: ANN401
+    """Return the story of runs and notes."""
+    said = FACTS.model_copy(update=facts)
+    return make_story(lifecycle(runs, entries, said), said, now or runs[-1].at, entries, runs[-1].decision)
+
+
+WELL = run("none", WELL_AT)
+NOTED = (entry("mitigation", "Paused the sync job.", AT + timedelta(minutes=10)),)
+KINDS = [cause for cause in CAUSES if cause != "none"]
+ENDINGS = {"goes on": (), "recovered": (WELL,)}
+
+
+def read(text: str) -> dict[str, str]:
+    """Return a message's fields by name."""
+    return dict(line.split(": ", 1) for line in text.splitlines()[1:] if ": " in line)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("state", STATES)
+def test_every_message_follows_the_state(state: State, ending: str) -> None:
+    """For every cause, verdict and note: the right word, one tense, actions from notes alone, no contradiction."""
+    for cause, noted, verdict in product(
+        KINDS, ((), NOTED), ("ours", "vendor_acknowledged", "vendor_suspected", "undetermined")
+    ):
+        told = story(run(cause, verdict=verdict), *ENDINGS[ending], entries=noted, state=state)
+        texts = messages_of(told)
+        ours, theirs = read(texts[INTERNAL]), texts[EXTERNAL]
+        over = ending == "recovered" or state in ("resolved", "reviewed")
+        known = verdict in ("ours", "vendor_acknowledged") and cause != "unknown"
+        open_word = "IDENTIFIED" if known else "INVESTIGATING"
+        word = (
+            "RESOLVED"
+            if state in ("resolved", "reviewed")
+            else "MONITORING"
+            if over or state == "mitigated"
+            else open_word
+        )
+        assert ours["Status"].split(".")[0] == word
+        assert ("since 2026-11-24 10:00 UTC" in ours["Status"]) == (ending == "recovered")
+        assert ("still found trouble" in ours["Status"]) == (ending == "goes on" and word in ("MONITORING", "RESOLVED"))
+        assert ours["Cause"] == (past_line(verdict, cause) if over else f"It is so: {cause}.")
+        assert not (over and re.search(r"\b(is|are|fails|do not)\b", ours["Impact"])), ours["Impact"]
+        assert not (not over and re.search(r"\b(was|were|did|failed|loaded|noticed)\b", ours["Impact"])), ours["Impact"]
+        done = (
+            "Paused the sync job (09:40 UTC)" if noted else "none was noted" if word == "RESOLVED" else "none noted yet"
+        )
+        assert ours["Action"] == done
+        assert RUNBOOK not in "".join(texts.values())
+        assert (ours["Next update"] == "none planned") == (word == "RESOLVED")
+        assert (PACKET in texts) == verdict.startswith("vendor")
+        assert unfit_for_customers(theirs) == ()
+        if cause == "monitoring_gap":
+            assert theirs == "No message to customers is needed: no impact on them was observed."
+            continue
+        assert (" there was " in theirs) == over
+        assert ("our last message" in theirs) == (word == "RESOLVED")
+        assert ("All has been well since 24 November 2026, 10:00 UTC." in theirs) == (ending == "recovered")
+        assert "review" not in theirs
+
+
+def test_the_internal_update_has_the_runbooks_form() -> None:
     """Seven lines, in the runbook's order, with the next update after the response time of P1."""
-    facts = FACTS.model_copy(update={"commander": "ada"})
-    assert internal_update(outage, facts).splitlines() == [
+    assert internal_update(story(run(), commander="ada")).splitlines() == [
         "[P1] INCIDENT: Intercom Integration",
-        "Status: INVESTIGATING",
+        "Status: IDENTIFIED",
         "Impact: Customer conversations do not load and messages are not sent: every call to Intercom fails.",
-        "Cause: It is Intercom, and Intercom says so: its API fails.",
-        "Action: No action needed on our side; Degrade gracefully; Follow the status page",
+        "Cause: It is so: vendor_errors.",
+        "Action: none noted yet",
         "Next update: 2026-11-24 09:45 UTC",
         "Commander: @ada",
     ]
 
 
-@pytest.mark.parametrize(
-    ("state", "status", "next_update"),
-    [
-        ("open", "INVESTIGATING", "2026-11-24 10:15 UTC"),
-        ("mitigated", "MONITORING", "2026-11-24 10:15 UTC"),
-        ("resolved", "RESOLVED", "none planned"),
-        ("reviewed", "RESOLVED", "none planned"),
-    ],
-)
-def test_the_internal_update_follows_the_incidents_state(
-    outage: Decision, state: State, status: str, next_update: str
-) -> None:
-    """Status and next update tell where the incident stands; the next update counts from when this one is sent."""
-    text = internal_update(outage, FACTS.model_copy(update={"state": state}), now=AT + timedelta(minutes=30))
-    assert f"\nStatus: {status}\n" in text
-    assert f"\nNext update: {next_update}\n" in text
+def test_what_people_wrote_wins_over_what_is_suggested() -> None:
+    """The impact and the cause that people wrote are told, each on one line."""
+    text = internal_update(story(run(), customer_impact="The Berlin shop\nhas no chat.", root_cause="A bad deploy."))
+    assert "\nImpact: The Berlin shop has no chat.\nCause: A bad deploy.\n" in text
 
 
-def test_what_people_wrote_wins_over_what_is_suggested(outage: Decision) -> None:
-    """The impact that people wrote is told, on one line."""
-    text = internal_update(outage, FACTS.model_copy(update={"customer_impact": "The Berlin shop\nhas no chat."}))
-    assert "\nImpact: The Berlin shop has no chat.\n" in text
-
-
-def test_a_drill_says_so_in_every_message(outage: Decision) -> None:
+def test_a_drill_says_so_in_every_message() -> None:
     """Nobody takes a drill for an incident."""
-    facts = FACTS.model_copy(update={"drill": "vendor-outage"})
-    assert "DRILL vendor-outage: not real" in internal_update(outage, facts).splitlines()[0]
-    assert external_update(outage, facts).startswith("DRILL: do not send this.")
+    told = story(run(), drill="vendor-outage")
+    assert "DRILL vendor-outage: not real" in internal_update(told).splitlines()[0]
+    assert external_update(told).startswith("DRILL: do not send this.")
 
 
-def test_all_well_is_no_incident(check: Make) -> None:
-    """A healthy triage says so, and plans no further update."""
-    well = decision(*(check(name, "ok") for name in ("api", "search", "status_page", "network")))
-    text = internal_update(well, FACTS)
-    assert text.startswith("[OK] NO INCIDENT: Intercom Integration\n")
-    assert "NO INCIDENT FOUND" in text
-    assert "none planned" in text
+def test_a_healthy_check_writes_no_message() -> None:
+    """Without trouble, an alert or what people declared there is nothing to send."""
+    assert messages_of(story(WELL)) == {}
+    assert messages_of(story(WELL, severity="P2"))
+
+
+def test_customers_are_told_of_observed_impact_only() -> None:
+    """What the status page alone tells of is no news for customers; failed calls, and what people wrote, are."""
+    page = VendorIncident(name="Maintenance", kind="maintenance")
+    unseen = run("maintenance", AT, check("api", "ok"), check("status_page", "failed", vendor_incidents=(page,)))
+    assert external_update(story(unseen)).startswith("No message to customers is needed")
+    assert "a problem with" in external_update(story(run("maintenance")))
+    assert "Impact: The chat did not open." in external_update(story(unseen, customer_impact="The chat did not open."))
 
 
 @given(st.text(max_size=400), st.text(max_size=400), st.sampled_from(STATES))
 def test_slack_gets_text_only(commander: str, impact: str, state: State) -> None:
-    """Whatever people write, the blocks are within Slack's limits and hold no mention, link or channel of theirs."""
-    facts = IncidentFacts(id="INC-1", commander=commander, customer_impact=impact, state=state)
-    worst = Decision(at=AT, verdict="ours", cause="network", severity="P2", summary=impact)
-    update = internal_update(worst, facts)
+    """Whatever people write, the blocks are within Slack's limits, verbatim, and hold no mention, link or channel."""
+    told = story(
+        run("network", severity="P2", summary=impact), commander=commander, customer_impact=impact, state=state
+    )
+    update = messages_of(told)[INTERNAL]
     assert len(update.splitlines()) == 7
     header, section = (block["text"] for block in slack_blocks(update))
     assert isinstance(header, dict)
     assert isinstance(section, dict)
+    assert section["verbatim"] is True
     assert len(header["text"]) <= 150
     assert len(section["text"]) <= 3000
     assert not set("<>") & set(section["text"] + header["text"])
     assert section["text"].startswith("*Status:* ")
 
 
-def test_customers_read_what_happened_the_impact_and_what_is_done(outage: Decision) -> None:
-    """While it lasts: since when, what they notice, that we work on it, and when we write again."""
-    what = "messages to and from our support team"
-    assert external_update(outage, FACTS, since=SINCE, now=AT).splitlines() == [
-        f"We are looking into a problem with {what}",
-        "",
-        f"What happened: Since 24 November 2026, 09:18 UTC there is a problem with {what}.",
-        "Impact: Messages may not arrive, and conversations may not load.",
-        "What we do: Our team is working on it.",
-        "Next update: by 2026-11-24 09:45 UTC.",
-    ]
+@given(
+    st.lists(
+        st.sampled_from(["<!", "channel", ">", "@", "everyone", "<@", "U1", "|", "here", "\uff20", "<", " "]),
+        max_size=12,
+    )
+)
+def test_nobody_is_called_by_a_message(pieces: list[str]) -> None:
+    """However mentions are nested, none is left."""
+    text = without_mentions("".join(pieces))
+    assert not re.search(r"<[!@#][^<>]*>|[@\uff20](everyone|channel|here)\b", text)
 
 
-def test_customers_read_when_it_is_over(outage: Decision) -> None:
-    """Afterwards: from when to when, and what to do if a message was lost."""
-    facts = FACTS.model_copy(update={"state": "resolved"})
-    text = external_update(outage, facts, since=SINCE, until=SINCE + timedelta(hours=1))
-    assert "What happened: From 24 November 2026, 09:18 to 10:18 UTC there was a problem" in text
-    assert "please write again" in text
-    assert "What was done: It has been resolved." in text
-    assert "our last message" in text
-
-
-def test_customers_are_spared_what_they_do_not_notice(check: Make) -> None:
-    """A gap in our monitoring is no news for customers."""
-    gap = decision(*(check(n, "ok") for n in ("api", "network")), check("search", "unknown"))
-    assert gap.severity == "P4"
-    assert external_update(gap, FACTS) == "No message to customers is needed: they notice nothing."
-
-
-@pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("given_times", [{}, {"since": SINCE}, {"since": SINCE, "until": SINCE + timedelta(days=1)}])
-def test_customers_read_no_internals_ids_or_blame(check: Make, state: State, given_times: dict[str, datetime]) -> None:
-    """Whatever the cause, the words for customers name no vendor, error or id."""
-    facts = FACTS.model_copy(update={"state": state, "commander": "ada", "title": "Intercom 503"})
-    limits = {"http_status": 429, "error_code": "rate_limit_exceeded", "rate_limit": RateLimit(limit=9, remaining=0)}
-    well = check("api", "ok")
-    for worst in (
-        decision(check("api"), check("search")),
-        decision(check("api", http_status=401, error_code="token_revoked")),
-        decision(check("api", **limits)),
-        decision(well, check("search")),
-        decision(check("api", "ok", slow=True)),
-        decision(well, check("search", "ok"), check("health", health_value="unhealthy")),
-        decision(),
-    ):
-        text = external_update(worst, facts, **given_times)
-        assert unfit_for_customers(text) == ()
-        assert {"What happened", "Impact"} <= {line.partition(":")[0] for line in text.splitlines()}
+def test_mentions_in_what_people_wrote_are_neutralised_in_every_message() -> None:
+    """`<!channel>` and `@everyone` become words; the commander is still addressed."""
+    told = story(run(), customer_impact="<!channel> @everyone: the chat was slow", commander="ada")
+    texts = messages_of(told)
+    assert "Impact: channel everyone: the chat was slow" in texts[INTERNAL]
+    assert "Impact: channel everyone: the chat was slow" in texts[EXTERNAL]
+    assert "Commander: @ada" in texts[INTERNAL]
 
 
 @pytest.mark.parametrize(
@@ -196,17 +233,11 @@ def test_customers_read_no_internals_ids_or_blame(check: Make, state: State, giv
         "P1 for all",
     ],
 )
-def test_what_people_wrote_for_themselves_is_not_sent_to_customers(outage: Decision, written: str) -> None:
+def test_what_people_wrote_for_themselves_is_not_sent_to_customers(written: str) -> None:
     """An impact written for our own people is replaced by the standard words."""
-    text = external_update(outage, FACTS.model_copy(update={"customer_impact": written}))
+    text = external_update(story(run(), customer_impact=written))
     assert written not in text
     assert "Impact: Messages may not arrive, and conversations may not load." in text
-
-
-def test_what_people_wrote_for_customers_is_sent(outage: Decision) -> None:
-    """An impact in plain words is sent as it is."""
-    text = external_update(outage, FACTS.model_copy(update={"customer_impact": "The chat on our site did not open."}))
-    assert "Impact: The chat on our site did not open.\n" in text
 
 
 def window(start: datetime, **fields: object) -> dict[str, object]:
@@ -226,86 +257,85 @@ def window(start: datetime, **fields: object) -> dict[str, object]:
     return row | fields
 
 
-def test_support_gets_request_ids_by_route_status_and_window(check: Make) -> None:
-    """Failed calls of checks and of the log are grouped, the largest group first, with times and codes."""
-    start = datetime(2026, 11, 24, 9, 20, tzinfo=UTC)
-    rows = [
-        window(start),
-        window(start + timedelta(seconds=10), requests=5, sample_request_id="b2i3ri5909msvfqskol0"),
-        window(start, status_code=200, requests=900),
-        window(start, status_code=404, requests=7),
-    ]
-    checks = [
-        check("api", "ok", run="r0", workspace="abc123", region="us"),
-        check("api", error_code="service_unavailable"),
-        check("health"),
-    ]
-    assert support_packet(checks, rows).splitlines() == [
+START = AT + timedelta(minutes=1)
+
+
+def packet(*rows: dict[str, object], runs: tuple[Run, ...] = (), **facts: object) -> str:
+    """Return the packet of an incident that began at AT."""
+    return messages_of(story(*(runs or (run(),)), **facts), rows)[PACKET]
+
+
+def test_the_packet_is_one_page() -> None:
+    """The ask, when, whose, what the page said, routes by status, and ten ids from the beginning to the end."""
+    rows = [window(START + timedelta(seconds=10 * n), sample_request_id=f"b2i3mhcboc6pcbe3{n:04}") for n in range(90)]
+    rows += [window(START, route=f"/route/{n}", status_code=None, error_type="timeout") for n in range(20)]
+    text = packet(*rows, window(START, status_code=404, requests=7))
+    assert text.splitlines()[:7] == [
         "# For Intercom's support",
         "",
-        "- Workspace: `abc123`, region us",
-        "- Host: `api.intercom.io`",
-        "- Failed calls: 9, 2026-11-24 09:20:01 to 2026-11-24 09:30:04 UTC",
-        "- Windows are those of the rate limit: 10 seconds, aligned to the clock.",
+        "**Why do our calls fail, is it known, and when will it be over?** Please name the cause and a workaround.",
         "",
-        "## `GET /conversations/{id}`: 503, 8 failed",
-        "",
-        "| Window (UTC) | Failed | First | Last | request_id |",
-        "| --- | ---: | --- | --- | --- |",
-        "| 2026-11-24 09:20:00 | 3 | 09:20:01 | 09:20:08 | `b2i3mhcboc6pcbe33q80` |",
-        "| 2026-11-24 09:20:10 | 5 | 09:20:11 | 09:20:18 | `b2i3ri5909msvfqskol0` |",
-        "",
-        "## `GET /me`: 503 `service_unavailable`, 1 failed",
-        "",
-        "| Window (UTC) | Failed | First | Last | request_id |",
-        "| --- | ---: | --- | --- | --- |",
-        "| 2026-11-24 09:30:00 | 1 | 09:30:04 | 09:30:04 | `apixxxxxxxxxxxxxxxxx` |",
+        "- When: 2026-11-24 09:30:04 UTC until now; our last failed call at 2026-11-24 09:45:55 UTC",
+        "- Workspace: unknown, as no call that would tell succeeded; host `api.intercom.io`",
+        "- Your status page: could not be read",
     ]
+    assert "| Failed calls | 503 | no answer timeout |" in text
+    assert "| `GET /conversations/{id}` | 270 | 0 |" in text
+    assert "13 more routes are left out." in text or "14 more routes are left out." in text
+    assert len(re.findall(r"^- `.*UTC, `", text, re.MULTILINE)) == 10
+    assert "404" not in text
+    assert len(text.splitlines()) < 50
 
 
-def test_support_gets_a_frames_rows_as_they_are() -> None:
+def test_the_packet_holds_no_failure_of_before_or_after() -> None:
+    """Baseline failures before the onset and after the recovery are not the incident's; declared ids come first."""
+    before = run("none", AT - timedelta(minutes=5))
+    rows = [
+        window(AT - timedelta(minutes=20), sample_request_id="baselinexxxxxxxxxxx1"),
+        window(START, sample_request_id="incidentxxxxxxxxxxx2"),
+        window(WELL_AT + timedelta(minutes=20), sample_request_id="afterwardsxxxxxxxxx3"),
+    ]
+    text = packet(*rows, runs=(before, run(), WELL), request_ids=("declaredxxxxxxxxxxx4",))
+    assert "baseline" not in text
+    assert "afterwards" not in text
+    assert text.index("declaredxxx") < text.index("incidentxxx")
+    assert "**Why did our calls fail?**" in text
+    assert "to 2026-11-24 10:00:04 UTC" in text
+
+
+def test_the_packet_says_what_the_status_page_said() -> None:
+    """The vendor's own incident, with its state; or that the page said nothing, as last read."""
+    page = VendorIncident(name="Elevated API errors", status="investigating", since=AT, updated_at=AT)
+    told = run("vendor_errors", AT, check("api"), check("status_page", "failed", vendor_incidents=(page,)))
+    assert "- Your status page: “Elevated API errors”, investigating, since 2026-11-24 09:30:04 UTC" in packet(
+        runs=(told,)
+    )
+    silent = run("vendor_errors", AT, check("api"), check("status_page", "ok"), verdict="vendor_suspected")
+    assert "nothing about it, as last read at 2026-11-24 09:30:04 UTC" in packet(runs=(silent,))
+
+
+def test_the_packet_takes_a_frames_rows_as_they_are() -> None:
     """Rows taken from a frame, with its kinds of missing values, give the same packet as plain ones."""
-    start = datetime(2026, 11, 24, 9, 20, tzinfo=UTC)
-    plain = [window(start, status_code=None, error_type="timeout", sample_request_id=None), window(start)]
+    plain = [window(START, status_code=None, error_type="timeout", sample_request_id=None), window(START)]
     frame = pd.DataFrame(plain).astype({"status_code": "Int64", "error_type": "string", "sample_request_id": "string"})
-    assert support_packet([], frame.to_dict("records")) == support_packet([], plain)
-    assert "no answer `timeout`, 3 failed" in support_packet([], plain)
-    assert "none came" in support_packet([], plain)
-
-
-def test_support_gets_the_beginning_and_the_end_of_a_long_night() -> None:
-    """Of many windows the first and last ten are shown, the rest is counted."""
-    start = datetime(2026, 11, 24, 9, 20, tzinfo=UTC)
-    text = support_packet([], [window(start + timedelta(seconds=10 * n)) for n in range(500)])
-    assert text.count("| `b2i3") == 20
-    assert "480 windows between them are left out." in text
-    assert "1,500 failed" in text
-
-
-def test_support_is_not_asked_about_nothing(check: Make) -> None:
-    """Without a failed call there is no packet."""
-    assert "there is nothing to ask" in support_packet([check("api", "ok")], [])
+    assert packet(*frame.to_dict("records")) == packet(*plain)  # type: ignore[arg-type]
 
 
 HOSTILE = st.text(alphabet="<>|`\n\\*_[]()#!\u202e@.a1 -", max_size=40)
 
 
 @given(HOSTILE, HOSTILE, HOSTILE)
-def test_text_of_the_world_stays_text_in_the_packet(route: str, code: str, request_id: str) -> None:
+def test_text_from_outside_stays_text_in_the_packet(route: str, code: str, request_id: str) -> None:
     """Nothing in a log's fields breaks out of its code span or its table row."""
-    start = datetime(2026, 11, 24, 9, 20, tzinfo=UTC)
-    text = support_packet([], [window(start, route=route, error_type=code, sample_request_id=request_id)])
-    [title] = [line for line in text.splitlines() if line.startswith("## ")]
-    [row] = [line for line in text.splitlines() if line.startswith("| 2026")]
-    assert row.count("|") == 6
-    assert re.fullmatch(r"## `[^`]*`: 503( `[^`]*`)?, 3 failed", title)
+    failed = window(START, route=route, error_type=code, sample_request_id=request_id)
+    text = packet(failed, runs=(run("vendor_slow", AT, check("health")),))
+    [row] = [line for line in text.splitlines() if line.startswith("| `")]
+    assert re.fullmatch(r"\| `[^`|]*` \| 3 \|", row)
     assert "\u202e" not in text
 
 
 def test_people_and_secrets_are_taken_out_of_the_packet() -> None:
     """A log's free text may hold an address or a secret; the packet does not."""
-    start = datetime(2026, 11, 24, 9, 20, tzinfo=UTC)
-    code = "no user ada@example.com with token=tok-canary-0a1B2c3D4e5F"
-    text = support_packet([], [window(start, error_type=code)])
+    text = packet(window(START, error_type="no user ada@example.com with token=tok-canary-0a1B2c3D4e5F"))
     assert "ada@example" not in text
     assert "canary" not in text

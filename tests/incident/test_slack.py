@@ -20,6 +20,7 @@ from tests.servers import Misbehave
 
 PATH = "/services/T0000/B0000/canary-in-the-url"
 TEXT = "[P1] INCIDENT: Intercom Integration"
+PLAIN = {"mrkdwn": False, "parse": "none", "link_names": False}  # Slack makes no link or mention of the text
 Answer = tuple[int, str, dict[str, str]]
 OK: Answer = (200, "ok", {})
 
@@ -90,7 +91,7 @@ def test_an_update_arrives_once(slack: Callable[..., Slack]) -> None:
     channel = slack(OK)
     block: dict[str, object] = {"type": "section", "text": {"type": "mrkdwn", "text": "*Status:* INVESTIGATING"}}
     send_update(channel.url, "a < b & <!channel>", [block])
-    assert channel.messages == [{"text": "a &lt; b &amp; &lt;!channel&gt;", "blocks": [block]}]
+    assert channel.messages == [PLAIN | {"text": "a &lt; b &amp; &lt;!channel&gt;", "blocks": [block]}]
 
 
 def test_an_update_can_be_sent_from_a_notebook(slack: Callable[..., Slack]) -> None:
@@ -101,7 +102,7 @@ def test_an_update_can_be_sent_from_a_notebook(slack: Callable[..., Slack]) -> N
         send_update(channel.url, TEXT)
 
     asyncio.run(cell())
-    assert channel.messages == [{"text": TEXT}]
+    assert channel.messages == [PLAIN | {"text": TEXT}]
 
 
 def test_a_limit_is_waited_for(slack: Callable[..., Slack]) -> None:

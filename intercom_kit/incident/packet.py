@@ -1,0 +1,203 @@
+"""The packet for Intercom's support, one page: the ask, when, routes by status, request ids, what the page said."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+from intercom_kit.incident.lifecycle import Lifecycle
+from intercom_kit.protocol import WINDOW_S, is_failure
+from intercom_kit.records import Cause, CheckRecord, Decision
+from intercom_kit.redaction import Redactor
+
+REDACTOR = Redactor()
+ROUTES = 8  # rows of the table: the routes with most failed calls
+REQUEST_IDS = 10
+ASKED = ("api", "search", "conversations")  # the checks that call the API
+ASK: dict[Cause, tuple[str, str]] = {  # while it lasts, and afterwards
+    "vendor_slow": ("Why are our calls slow, and when will they be as before?", "Why were our calls slow?"),
+    "search_degraded": ("Why do searches fail or take long, and until when?", "Why did searches fail or take long?"),
+    "webhooks_delayed": (
+        "Why are webhooks late, and will those that are missing still come?",
+        "Why were webhooks late, and will those that are missing still come?",
+    ),
+    "maintenance": (
+        "Is this a part of the maintenance that you announced, and when will it be over?",
+        "Was this a part of the maintenance that you announced?",
+    ),
+    "server_overload": (
+        "Your servers turn our calls away as overloaded. Is it known, and how long will it last?",
+        "Your servers turned our calls away as overloaded. Why?",
+    ),
+}
+FAILS = ("Why do our calls fail, is it known, and when will it be over?", "Why did our calls fail?")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Failed calls of one moment that look alike. call: method and route; at: of the first, UTC."""
+
+    call: str
+    status: str
+    at: datetime
+    requests: int
+    request_id: str | None
+
+
+def failures_of(course: Lifecycle, windows: Iterable[Mapping[str, object]] = ()) -> list[Failure]:
+    """Return the failed calls of an incident, none from before it began or after it ended, in order of time.
+
+    windows: rows of a rollup's `windows`, as plain mappings.
+    """
+    onset, recovery = course.onset, course.recovery
+    first = (onset.after or onset.by) - timedelta(seconds=WINDOW_S) if onset else None
+    checks = [check for run in course.runs if run.is_bad for check in run.checks]
+    found = [*_failed_checks(checks), *_failed_rows(windows)]
+    inside = [one for one in found if (first is None or one.at >= first) and (not recovery or one.at <= recovery.by)]
+    return sorted(inside, key=lambda one: one.at)
+
+
+def support_packet(
+    decision: Decision, course: Lifecycle, failures: Sequence[Failure], declared: Sequence[str] = ()
+) -> str:
+    """Return what Intercom's support asks for, as Markdown. declared: request ids named by people, which come first."""
+    ask = ASK.get(decision.cause, FAILS)[course.recovery is not None]
+    checks = [check for run in course.runs for check in run.checks]
+    lines = [
+        "# For Intercom's support",
+        "",
+        f"**{ask}** Please name the cause and a workaround.",
+        "",
+        f"- When: {_when(course, failures)}",
+        f"- Workspace: {_workspace(checks)}; host {_code(_host(checks))}",
+        f"- Your status page: {_page(course)}",
+        *_table(failures),
+        *_ids(failures, [name for name in map(REDACTOR.identifier, declared) if name]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _when(course: Lifecycle, failures: Sequence[Failure]) -> str:
+    start = course.onset.by if course.onset else failures[0].at if failures else None
+    if start is None:
+        return "not known"
+    until = f"to {_stamp(course.recovery.by)} UTC" if course.recovery else "UTC until now"
+    last = f"; our last failed call at {_stamp(failures[-1].at)} UTC" if failures else ""
+    return f"{_stamp(start)} {until}{last}"
+
+
+def _page(course: Lifecycle) -> str:
+    notices = [notice for notice in course.notices if notice.acknowledges] or list(course.notices)
+    if notices:
+        told = notices[-1]
+        name, status = _clean(told.incident.name), told.incident.status
+        return f"“{name}”, {status}, since {_stamp(notices[0].at)} UTC"
+    read = [check for run in course.runs for check in run.checks if check.name == "status_page"]
+    if not any(check.outcome == "ok" for check in read):
+        return "could not be read"
+    return f"nothing about it, as last read at {_stamp(read[-1].started_at)} UTC"
+
+
+def _table(failures: Sequence[Failure]) -> list[str]:
+    """Return routes by status: how many calls failed."""
+    if not failures:
+        return ["- No failed call of ours was seen."]
+    counts: dict[str, dict[str, int]] = {}
+    for one in failures:
+        row = counts.setdefault(one.call, {})
+        row[one.status] = row.get(one.status, 0) + one.requests
+    statuses = sorted({one.status for one in failures})
+    routes = sorted(counts, key=lambda call: -sum(counts[call].values()))
+    rows = [
+        f"| {_code(call)} | " + " | ".join(f"{counts[call].get(status, 0):,}" for status in statuses) + " |"
+        for call in routes[:ROUTES]
+    ]
+    left = [f"\n{len(routes) - ROUTES} more routes are left out."] if len(routes) > ROUTES else []
+    head = ["| Failed calls | " + " | ".join(statuses) + " |", "| --- |" + " ---: |" * len(statuses)]
+    return ["", *head, *rows, *left]
+
+
+def _ids(failures: Sequence[Failure], declared: Sequence[str]) -> list[str]:
+    """Return up to ten request ids: those that people named, then from the beginning to the end of the incident."""
+    known = {one.request_id: one for one in failures if one.request_id and one.request_id not in declared}
+    ones, room = list(known.values()), max(REQUEST_IDS - len(declared), 0)
+    step = max(len(ones) / room, 1) if room else 1
+    chosen = [ones[int(place * step)] for place in range(min(room, len(ones)))]
+    named = [f"- {_code(name)}, named by us" for name in declared[:REQUEST_IDS]]
+    rows = [f"- {_code(one.request_id)}, {_stamp(one.at)} UTC, {_code(one.call)}, {one.status}" for one in chosen]
+    return ["", "Request ids:", "", *(named + rows or ["- none: no answer carried one"])]
+
+
+def _failed_checks(checks: Iterable[CheckRecord]) -> Iterable[Failure]:
+    for check in checks:
+        if check.name not in ASKED or not (check.outcome == "failed" or check.slow):
+            continue
+        method, _, url = check.target.partition(" ")
+        code = check.error_code or check.error_type or ("slow" if check.slow else "")
+        yield Failure(
+            call=_clean(f"{method} {urlsplit(url).path}"),
+            status=_status(check.http_status, code),
+            at=check.started_at,
+            requests=1,
+            request_id=REDACTOR.identifier(check.request_id),
+        )
+
+
+def _failed_rows(windows: Iterable[Mapping[str, object]]) -> Iterable[Failure]:
+    for row in windows:
+        status, start = _number(row.get("status_code")), _time(row.get("window_start"))
+        if start is None or not is_failure(status):
+            continue
+        yield Failure(
+            call=_clean(f"{row.get('method') or ''} {row.get('route') or ''}"),
+            status=_status(status, row.get("error_type")),
+            at=_time(row.get("first_at")) or start,
+            requests=_number(row.get("requests")) or 0,
+            request_id=REDACTOR.identifier(row.get("sample_request_id")),
+        )
+
+
+def _status(status: int | None, code: object) -> str:
+    words = re.sub(r"[`|\\<>\[\]()*]", "·", _clean(code))
+    return f"{status or 'no answer'}{f' {words}' if words and words != str(status) else ''}"
+
+
+def _workspace(checks: Sequence[CheckRecord]) -> str:
+    known = [check for check in checks if check.workspace]
+    if not known:
+        return "unknown, as no call that would tell succeeded"
+    region = f", region {_clean(known[-1].region)}" if known[-1].region else ""
+    return f"{_code(known[-1].workspace)}{region}"
+
+
+def _host(checks: Sequence[CheckRecord]) -> str:
+    urls = [check.target.partition(" ")[2] for check in checks if check.name in ASKED and check.target]
+    return urlsplit(urls[-1]).netloc if urls else "unknown"
+
+
+def _stamp(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _number(value: object) -> int | None:
+    """Return a whole number, or None for the many ways in which a frame says that there is none."""
+    try:
+        return int(value)  # type: ignore[call-overload,no-any-return]  # whatever it is, int() tells
+    except (TypeError, ValueError):
+        return None
+
+
+def _time(value: object) -> datetime | None:
+    if not isinstance(value, datetime) or value != value:  # noqa: PLR0124  # pandas' NaT is a datetime, and not itself
+        return None
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _clean(value: object) -> str:
+    return REDACTOR.text(value, 120).strip() if isinstance(value, str) else ""
+
+
+def _code(text: str | None) -> str:
+    """Return text as Markdown code that nothing in it can end or split."""
+    return "`" + re.sub(r"[`|\\]", "·", text or "") + "`"

@@ -89,14 +89,14 @@ def runbook(
 ) -> None:
     """Show the decision tree and what to do about each cause, its commands filled from your settings."""
     from intercom_kit.decide.manual import entry, manual
-    from intercom_kit.decide.script import script as shell_script
+    from intercom_kit.decide.runbook import triage_script
 
     known = next((known for known in CAUSES if known == cause.replace("-", "_")), None)
     if cause and (known is None or script):
         raise InputError(f"There is no cause {cause[:60]!r}. Choose one of: {', '.join(CAUSES)}.")
     settings = load_settings()
     if script:
-        text = shell_script(settings)
+        text = triage_script(settings)
     else:
         text = entry(known, settings, markdown=markdown) if known else manual(settings, markdown=markdown)
     out.print(text, end="", soft_wrap=True)

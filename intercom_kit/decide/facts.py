@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 
 from intercom_kit.decide.page import Page
-from intercom_kit.decide.symptoms import CALLS, Call, Family, Symptom, own, symptom
+from intercom_kit.decide.symptoms import CALLS, Call, Family, Symptom, symptom
 from intercom_kit.protocol import region_of
 from intercom_kit.records import Cause, CheckName, CheckRecord, RateLimit
 from intercom_kit.settings import Settings
@@ -101,6 +101,10 @@ class Facts:
         """Tell whether the call to judge by is of one of these families."""
         return self.symptom is not None and self.symptom.family in families
 
+    def has_status(self, *statuses: int) -> bool:
+        """Tell whether the call to judge by was answered with one of these HTTP statuses."""
+        return self.lead is not None and self.lead.check.http_status in statuses
+
     @property
     def every_call_fails(self) -> bool:
         """No call to the API that was tried works, not even now and then."""
@@ -113,9 +117,9 @@ class Facts:
         return self.failing[0].name if alone else None
 
     @property
-    def limited_only(self) -> bool:
-        """Whatever fails is answered with 429."""
-        return bool(self.failing) and all(call.symptom.family == "limited" for call in self.failing)
+    def overloaded(self) -> bool:
+        """The call to judge by was turned away by overloaded servers."""
+        return self.symptom is not None and self.symptom.cause == "server_overload"
 
     @property
     def token_is_over(self) -> bool:
@@ -176,12 +180,12 @@ class Facts:
     @property
     def foreign_tls(self) -> bool:
         """No call works, and a certificate that is not Intercom's stands in the way."""
-        return not self.working and any(call.tls_of_others for call in self.unconnected)
+        return not self.working and any(call.has_foreign_certificate for call in self.unconnected)
 
     @property
     def expired_tls(self) -> bool:
         """No call works, as Intercom's own certificate has expired."""
-        return not self.working and any(own(call.check) for call in self.unconnected)
+        return not self.working and any(call.has_own_certificate for call in self.unconnected)
 
     @property
     def sign_of_ours(self) -> str:

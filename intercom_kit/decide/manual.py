@@ -1,5 +1,6 @@
 """The runbook to be read without an incident: the levels, the tree and each cause's steps, as text or Markdown."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -11,6 +12,8 @@ from intercom_kit.records import Action, Cause
 from intercom_kit.settings import Settings
 
 LEVELS = (
+    ("Level", "Definition", "Respond within", "Example"),
+    ("---", "---", "---", "---"),
     ("P1", "all Intercom API calls fail", "15 minutes", "401 on every call, API unreachable"),
     ("P2", "degraded service", "1 hour", "some calls fail, high latency, rate limited (429)"),
     ("P3", "partial impact", "4 hours", "webhook delays, search timeouts"),
@@ -24,36 +27,35 @@ REPORTED_NOTE = """\
 Where the tree asks “reported?”, what counts is an incident, a component's outage or a maintenance on Intercom's status
 page, in our region, that explains what fails; a maintenance alone ends in the cause `maintenance`. A page that could
 not be read counts as “no”, which proves nothing: the page has lagged a fault by 23 minutes."""
-HEADINGS = ("Level", "Definition", "Respond within", "Example")
 
 
 def manual(settings: Settings, *, markdown: bool = False) -> str:
-    """Return the whole runbook, its commands filled from the settings."""
+    """Return the whole runbook, its commands filled from the settings; steps of several causes stand once, at its end.
+
+    markdown: with links, tables and fenced commands; else as plain text whose commands are ready to copy.
+    """
+    table = [f"| {' | '.join(row)} |" for row in LEVELS]
     lines = [
-        "# Runbook" if markdown else "Runbook",
+        "# Runbook",
         "",
         INTRODUCTION,
         "",
-        *_section("Severity", markdown),
-        *_levels(markdown),
+        "## Severity",
         "",
-        *_section("The decision tree", markdown),
+        *table,
+        "",
+        "## The decision tree",
+        "",
         REPORTED_NOTE,
-        "",
-        *(["```text", *tree(), "```"] if markdown else tree()),
-        "",
-        *_section("What to do, by cause", markdown),
-        *(_by_cause_linked(settings) if markdown else _by_cause(settings)),
-        *_section("Whatever the cause", markdown),
-        *_actions([extra.action for extra in EXTRAS], settings, markdown),
     ]
-    return "\n".join(lines).rstrip() + "\n"
+    lines += ["", "```text", *tree(), "```", "", "## What to do, by cause", "", *_by_cause(settings)]
+    lines += ["## Whatever the cause", "", *_actions([extra.action for extra in EXTRAS], settings)]
+    return _joined(lines, markdown)
 
 
 def entry(cause: Cause, settings: Settings, *, markdown: bool = False) -> str:
     """Return one cause's entry: what it means, and its steps with their commands filled from the settings."""
-    lines = [*_title(cause, markdown), *_actions(RUNBOOK[cause], settings, markdown)]
-    return "\n".join(lines).rstrip() + "\n"
+    return _joined([*_title(cause), *_actions(RUNBOOK[cause], settings)], markdown)
 
 
 def tree() -> list[str]:
@@ -101,64 +103,51 @@ def _leads_to(then: str | Ending, numbers: dict[str, int]) -> str:
     return f"reported? yes: {_leads_to(yes, numbers)}; no: {_leads_to(no, numbers)}"
 
 
-def _levels(markdown: bool) -> list[str]:
-    if markdown:
-        rule = " | ".join("---" for _ in HEADINGS)
-        return [f"| {' | '.join(HEADINGS)} |", f"| {rule} |", *(f"| {' | '.join(row)} |" for row in LEVELS)]
-    return [f"{level}  {what}: respond within {within}. Example: {example}." for level, what, within, example in LEVELS]
-
-
 def _by_cause(settings: Settings) -> Iterator[str]:
-    for cause in RUNBOOK:
-        yield from (*_title(cause, markdown=False), *_actions(RUNBOOK[cause], settings, markdown=False))
-
-
-def _by_cause_linked(settings: Settings) -> Iterator[str]:
     """Give each cause's steps; those of several causes stand once, at the end, and are linked to."""
     uses = Counter(action.title for actions in RUNBOOK.values() for action in actions)
     shared = {action.title: action for actions in RUNBOOK.values() for action in actions if uses[action.title] > 1}
     for cause, actions in RUNBOOK.items():
-        yield from _title(cause, markdown=True)
+        yield from _title(cause)
         for number, action in enumerate(filled(actions, settings), 1):
             if action.title in shared:
                 yield from (f"{number}. [{action.title}](#{_anchor(action.title)})", "")
             else:
-                yield from _action(number, action, markdown=True)
-    yield from _section("Steps of several causes", markdown=True)
+                yield from (f"{number}. **{action.title}**", "", *_body(action, "   "))
+    yield from ("## Steps of several causes", "")
     for action in filled(shared.values(), settings):
-        yield from (f"### {action.title}", "", *_body(action, "", markdown=True))
+        yield from (f"### {action.title}", "", *_body(action))
 
 
-def _title(cause: Cause, markdown: bool) -> list[str]:
-    clause = CAUSES[cause].clause
-    return [f"### `{cause}`: {clause}" if markdown else f"{cause}: {clause}", ""]
+def _title(cause: Cause) -> list[str]:
+    return [f"### `{cause}`: {CAUSES[cause].clause}", ""]
 
 
-def _actions(actions: Iterable[Action], settings: Settings, markdown: bool) -> list[str]:
-    numbered = enumerate(filled(actions, settings), 1)
-    return [line for number, action in numbered for line in _action(number, action, markdown=markdown)]
+def _actions(actions: Iterable[Action], settings: Settings) -> Iterator[str]:
+    for number, action in enumerate(filled(actions, settings), 1):
+        yield from (f"{number}. **{action.title}**", "", *_body(action, "   "))
 
 
-def _action(number: int, action: Action, *, markdown: bool) -> list[str]:
-    title = f"**{action.title}**" if markdown else action.title
-    body = _body(action, "   ", markdown=markdown)
-    return [f"{number}. {title}", *([""] if markdown else []), *body]
-
-
-def _body(action: Action, indent: str, *, markdown: bool) -> list[str]:
+def _body(action: Action, indent: str = "") -> list[str]:
     lines = [f"{indent}- {step}" for step in action.steps]
-    if action.commands and markdown:
+    if action.commands:
         lines += ["", f"{indent}```bash", *(indent + command for command in action.commands), f"{indent}```"]
-    elif action.commands:
-        lines += action.commands  # not indented: ready to copy
     return [*lines, ""]
-
-
-def _section(title: str, markdown: bool) -> list[str]:
-    return [f"## {title}" if markdown else title.upper(), ""]
 
 
 def _anchor(title: str) -> str:
     """Return the anchor that GitHub gives a heading."""
     kept = "".join(letter for letter in title.lower() if letter.isalnum() or letter in " -_")
     return kept.replace(" ", "-")
+
+
+def _joined(lines: Iterable[str], markdown: bool) -> str:
+    """Return the lines as one text; as plain text without Markdown's signs, and with commands that are not indented."""
+    text = "\n".join(lines).rstrip() + "\n"
+    if markdown:
+        return text
+    text = re.sub(
+        r"\n *```bash\n(.*?)\n *```", lambda code: re.sub("^ +", "", code[1], flags=re.MULTILINE), text, flags=re.DOTALL
+    )
+    text = re.sub(r"^#+ `?(\w+)`?|^```.*\n|^\| --- .*\n", r"\1", text, flags=re.MULTILINE)
+    return re.sub(r"^(\d+\. )(?:\*\*(.+)\*\*|\[(.+)\]\(.*\))$", r"\1\2\3", text, flags=re.MULTILINE)

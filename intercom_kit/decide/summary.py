@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from intercom_kit.decide.facts import Facts
-from intercom_kit.decide.symptoms import CALLS, Call
+from intercom_kit.decide.symptoms import CALLS
 from intercom_kit.decide.tree import Ending
 from intercom_kit.decide.words import CAUSES, VERDICTS
 from intercom_kit.records import Cause
@@ -97,7 +97,7 @@ DETAILED: dict[Cause, Callable[[Facts, str], str]] = {
 
 def _besides(f: Facts, ending: Ending) -> list[str]:
     """Return the sentences that follow: other failures, a maintenance's end, what a healthy verdict must not hide."""
-    said = [f"Besides, {_told(call)}." for call in f.beside]
+    said = [f"Besides, {call.told_beside}." for call in f.beside]
     if ending.cause == "maintenance":
         said += [f"Reported: {f.page.reported}."]
     if ending.verdict != "healthy":
@@ -107,7 +107,3 @@ def _besides(f: Facts, ending: Ending) -> list[str]:
     if f.page.explains_api or f.page.about("search", "access"):
         said.append(f"But the status page reports {f.page.reported}, which our calls do not notice.")
     return said
-
-
-def _told(call: Call) -> str:
-    return f"{call.route} shows something else: {call.said}"

@@ -8,6 +8,7 @@ whose answer it is counts more than either, since a proxy's 401 says nothing abo
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -30,6 +31,7 @@ PUBLIC_ISSUERS = re.compile(
 NAMES_SCOPE = (
     r"\bscopes?\b.{0,40}?\b[a-z]+(_[a-z]+)+\b|\b[a-z]+(_[a-z]+)+\b.{0,20}\bscopes?\b|\bscopes?\W{1,2}[(\"'`]\w+"
 )
+ALLOWLIST = "IP address is not on the allowlist"
 OTHER_REGION = r"region_mismatch|hosted in .{1,40}\bconnected to"
 
 
@@ -43,8 +45,8 @@ class Symptom:
     says: str
     family: Family
     cause: Cause
-    statuses: frozenset[int] = frozenset()
-    codes: frozenset[str] = frozenset()
+    statuses: tuple[int, ...] = ()
+    codes: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     message: str = ""  # a regular expression searched in the error's message
     also: Callable[[CheckRecord], bool] = lambda _: True
@@ -74,100 +76,64 @@ def _of_unknown_origin(check: CheckRecord) -> bool:
     return not known and check.error_type in ("not_json", "redirect", None)
 
 
-def window_used_up(check: CheckRecord) -> bool | None:
-    """Tell whether our own 10-second window had nothing left; None when the headers did not say."""
-    if check.rate_limit is None or check.rate_limit.remaining is None:
-        return None
-    return check.rate_limit.remaining <= 0
-
-
-def _codes(*codes: str) -> frozenset[str]:
-    return frozenset(codes)
-
-
 def _limited(check: CheckRecord) -> bool:
     return check.http_status == 429 or check.error_code == "rate_limit_exceeded"
 
 
-_SERVER = frozenset({408, *range(500, 600)})
-_REFUSALS = frozenset({401, 403})
+def _quota_left(check: CheckRecord, *, some: bool) -> bool:
+    """Tell whether a limited call's headers say that our own window has some requests left, or none."""
+    remaining = check.rate_limit.remaining if check.rate_limit else None
+    return _limited(check) and remaining is not None and (remaining > 0) == some
+
+
+_REFUSALS = (401, 403)
+_SERVER_CODES = ("server_error", "internal_error", "service_unavailable", "server_timeout")
 
 SYMPTOMS: tuple[Symptom, ...] = (
-    Symptom(
-        "the answer is not Intercom's",
-        "foreign",
-        "gateway",
-        also=lambda check: check.answered_by == "gateway",
+    Symptom("the answer is not Intercom's", "foreign", "gateway", also=lambda check: check.answered_by == "gateway"),
+    Symptom(  # as an answer to CONNECT it is the network's
+        "a proxy asks for a password", "foreign", "gateway", (407,), also=lambda check: check.error_type != "connect"
     ),
-    Symptom(
-        "a proxy asks for a password",
-        "foreign",
-        "gateway",
-        statuses=frozenset({407}),
-        also=lambda check: check.error_type != "connect",  # the answer to CONNECT is the network's
-    ),
-    Symptom("the app is suspended", "refused", "app_suspended", codes=_codes("token_suspended", "token_blocked")),
-    Symptom("the token lacks a permission", "refused", "token_lacks_permission", codes=_codes("token_unauthorized")),
-    Symptom("the token has been revoked", "refused", "token_invalid", codes=_codes("token_revoked")),
-    Symptom("the token has expired", "refused", "token_invalid", codes=_codes("token_expired")),
+    Symptom("the app is suspended", "refused", "app_suspended", codes=("token_suspended", "token_blocked")),
+    Symptom("the token lacks a permission", "refused", "token_lacks_permission", codes=("token_unauthorized",)),
+    Symptom("the token has been revoked", "refused", "token_invalid", codes=("token_revoked",)),
+    Symptom("the token has expired", "refused", "token_invalid", codes=("token_expired",)),
     Symptom(
         "the token is not known, as with old API keys or Basic auth",
         "refused",
         "token_invalid",
-        codes=_codes("token_not_found"),
+        (),
+        ("token_not_found",),
     ),
-    Symptom("no Bearer token arrived", "refused", "token_invalid", codes=_codes("missing_authorization")),
-    Symptom("the host is another region's", "refused", "region_mismatch", codes=_codes("region_mismatch")),
-    Symptom("the host is another region's", "refused", "region_mismatch", statuses=_REFUSALS, message=OTHER_REGION),
-    Symptom("blocked at Intercom's edge", "refused", "edge_blocked", statuses=frozenset({403}), also=_from_the_edge),
+    Symptom("no Bearer token arrived", "refused", "token_invalid", codes=("missing_authorization",)),
+    Symptom("the host is another region's", "refused", "region_mismatch", codes=("region_mismatch",)),
+    Symptom("the host is another region's", "refused", "region_mismatch", _REFUSALS, message=OTHER_REGION),
+    Symptom("blocked at Intercom's edge", "refused", "edge_blocked", (403,), also=_from_the_edge),
+    Symptom("it cannot be told whose answer it is", "foreign", "gateway", _REFUSALS, also=_of_unknown_origin),
+    Symptom("the token is wrong, revoked or regenerated", "refused", "token_invalid", codes=("unauthorized",)),
+    Symptom("the token is wrong, revoked or regenerated", "refused", "token_invalid", (401,)),
+    Symptom("the plan does not allow it", "refused", "plan_restricted", codes=("api_plan_restricted",)),
+    Symptom("the plan does not allow it", "refused", "plan_restricted", (402,)),
     Symptom(
-        "it cannot be told whose answer it is",
-        "foreign",
-        "gateway",
-        statuses=_REFUSALS,
-        also=_of_unknown_origin,
+        "our IP address is not on the workspace's allowlist", "refused", "ip_not_allowed", (403,), message=ALLOWLIST
     ),
-    Symptom("the token is wrong, revoked or regenerated", "refused", "token_invalid", codes=_codes("unauthorized")),
-    Symptom("the token is wrong, revoked or regenerated", "refused", "token_invalid", statuses=frozenset({401})),
-    Symptom("the plan does not allow it", "refused", "plan_restricted", codes=_codes("api_plan_restricted")),
-    Symptom("the plan does not allow it", "refused", "plan_restricted", statuses=frozenset({402})),
+    Symptom("a required scope is missing", "refused", "scope_missing", (403,), message=NAMES_SCOPE),
+    Symptom("forbidden, without a scope named", "refused", "forbidden", (403,)),
+    Symptom("forbidden, without a scope named", "refused", "forbidden", codes=("forbidden",)),
+    Symptom("the API version is unknown", "refused", "version_invalid", codes=("intercom_version_invalid",)),
+    Symptom("Intercom's servers are overloaded", "limited", "server_overload", codes=("too_many_requests",)),
     Symptom(
-        "our IP address is not on the workspace's allowlist",
-        "refused",
-        "ip_not_allowed",
-        statuses=frozenset({403}),
-        message=r"IP address is not on the allowlist",
-    ),
-    Symptom("a required scope is missing", "refused", "scope_missing", statuses=frozenset({403}), message=NAMES_SCOPE),
-    Symptom("forbidden, without a scope named", "refused", "forbidden", statuses=frozenset({403})),
-    Symptom("forbidden, without a scope named", "refused", "forbidden", codes=_codes("forbidden")),
-    Symptom("the API version is unknown", "refused", "version_invalid", codes=_codes("intercom_version_invalid")),
-    Symptom(
-        "Intercom's servers are overloaded",
-        "limited",
-        "server_overload",
-        codes=_codes("too_many_requests"),
-    ),
-    Symptom(
-        "our own window of 10 seconds is used up",
-        "limited",
-        "app_rate_limit",
-        also=lambda check: _limited(check) and window_used_up(check) is True,
+        "our own window of 10 seconds is used up", "limited", "app_rate_limit", also=partial(_quota_left, some=False)
     ),
     Symptom(
         "limited with quota left in our own window",
         "limited",
         "workspace_rate_limit",
-        also=lambda check: _limited(check) and window_used_up(check) is False,
+        also=partial(_quota_left, some=True),
     ),
     Symptom("limited, without rate-limit headers", "limited", "unknown", also=_limited),
-    Symptom("Intercom's servers fail", "server", "vendor_errors", statuses=_SERVER),
-    Symptom(
-        "Intercom's servers fail",
-        "server",
-        "vendor_errors",
-        codes=_codes("server_error", "internal_error", "service_unavailable", "server_timeout"),
-    ),
+    Symptom("Intercom's servers fail", "server", "vendor_errors", (408, *range(500, 600))),
+    Symptom("Intercom's servers fail", "server", "vendor_errors", codes=_SERVER_CODES),
     Symptom("the host's name does not resolve", "no_connection", "network", errors=("dns",)),
     Symptom("the connection fails", "no_connection", "network", errors=("connect",)),
     Symptom("TLS fails", "no_connection", "network", errors=("tls",)),
@@ -178,7 +144,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "not a body of the API, and it cannot be told whose answer it is",
         "foreign",
         "gateway",
-        statuses=frozenset({200}),
+        (200,),
         errors=("not_json",),
         also=_of_unknown_origin,
     ),
@@ -235,18 +201,20 @@ class Call:
         return f"{shown}{share}, {self.symptom.says}" if shown else f"{self.symptom.says}{share}"
 
     @property
-    def tls_of_others(self) -> bool:
-        """The certificate is another's: an unknown authority signed it, it names another host, or both are not known.
+    def told_beside(self) -> str:
+        """The same of a call that is not the one to judge by, as a clause."""
+        return f"{self.route} shows something else: {self.said}"
 
-        An expired one is Intercom's own where a public authority issued it for the host that was asked.
-        """
-        check = self.check
-        return check.tls_problem in ("unknown_ca", "wrong_host") or (check.tls_problem == "expired" and not own(check))
+    @property
+    def has_own_certificate(self) -> bool:
+        """An expired certificate is Intercom's own: a public authority issued it for the host that was asked."""
+        host = urlsplit(self.check.target.rpartition(" ")[2]).hostname or ""
+        named = {name.lower() for name in self.check.tls_names} & {host, "*." + host.partition(".")[2]}
+        issued = PUBLIC_ISSUERS.search(self.check.tls_issuer or "")
+        return self.check.tls_problem == "expired" and bool(named and issued)
 
-
-def own(check: CheckRecord) -> bool:
-    """Tell whether an expired certificate is Intercom's own: a public authority issued it for the host we asked."""
-    host = urlsplit(check.target.rpartition(" ")[2]).hostname or ""
-    wild = "*." + host.partition(".")[2]
-    named = any(name.lower() in (host, wild) for name in check.tls_names)
-    return check.tls_problem == "expired" and named and bool(PUBLIC_ISSUERS.search(check.tls_issuer or ""))
+    @property
+    def has_foreign_certificate(self) -> bool:
+        """The certificate is another's: an unknown authority signed it, it names another host, or neither is known."""
+        problem = self.check.tls_problem
+        return problem in ("unknown_ca", "wrong_host") or (problem == "expired" and not self.has_own_certificate)

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from intercom_kit.cli import app
 from intercom_kit.decide.manual import manual
-from intercom_kit.decide.script import script
+from intercom_kit.decide.runbook import triage_script
 from intercom_kit.drill.loopback import Loopback
 from intercom_kit.drill.objects import CANARY_TOKEN
 from intercom_kit.records import CAUSES
@@ -57,7 +57,7 @@ def run_script(loopback: Loopback, folder: Path, *, jq: bool = True, **changed: 
     for tool in (*TOOLS, *(["jq"] if jq else [])):
         (path / tool).symlink_to(str(shutil.which(tool)))
     env = {"PATH": str(path), "INTERCOM_ACCESS_TOKEN": CANARY_TOKEN, "HOME": str(folder)} | changed
-    text = script(loopback.settings())
+    text = triage_script(loopback.settings())
     assert CANARY_TOKEN not in text
     done = subprocess.run(
         ["/bin/sh"], input=text, env=env, cwd=folder, capture_output=True, text=True, timeout=60, check=False
@@ -108,10 +108,10 @@ def test_the_script_without_a_token_asks_the_rest(play: Play, tmp_path: Path) ->
     assert "5. Our integration health: 200" in shown
 
 
-def test_values_of_settings_stay_values_in_the_script(tmp_path: Path) -> None:
+def test_values_of_settings_stay_values_in_the_triage_script(tmp_path: Path) -> None:
     """Nothing in a setting is run by the shell."""
     nasty = """it's; touch pwned; $(touch pwned)"""
-    text = script(Settings(_env_file=None, health_path=nasty))
+    text = triage_script(Settings(_env_file=None, health_path=nasty))
     subprocess.run(
         ["/bin/sh"],
         input=text.partition("umask")[0],

@@ -1,25 +1,13 @@
-"""The runbook's five questions as one portable shell script, for a host without Python.
-
-Where it differs from the runbook's own: redirects of the status page are followed (its old hosts redirect), and what is
-no JSON is unknown, never "no incident"; the token goes to curl on standard input, as every user of the machine can read
-a process's arguments; during a 401 the quota is unknown, not empty; an answer is read once for questions 1 and 4.
-"""
-
-import json
-import shlex
-
-from intercom_kit.settings import Settings
-
-TEMPLATE = r"""#!/bin/sh
+#!/bin/sh
 # Intercom triage: five questions. Made by `intercom-kit runbook --script`. Needs curl; jq, where there is one, names
 # the incidents. Exit status: 0 all that was asked is well, 1 something is not, 2 the API was not asked: no token.
 #   INTERCOM_ACCESS_TOKEN=... sh triage.sh
 set -u
-base=${INTERCOM_BASE_URL:-}; [ -n "$base" ] || base=@BASE@
-version=${INTERCOM_API_VERSION:-}; [ -n "$version" ] || version=@VERSION@
-status=${INTERCOM_STATUS_URL:-}; [ -n "$status" ] || status=@STATUS@
-health=${INTERCOM_HEALTH_URL:-}; [ -n "$health" ] || health=@HEALTH@
-health_filter=@FILTER@
+base=${INTERCOM_BASE_URL:-}; [ -n "$base" ] || base=@base@
+version=${INTERCOM_API_VERSION:-}; [ -n "$version" ] || version=@version_number@
+status=${INTERCOM_STATUS_URL:-}; [ -n "$status" ] || status=@status@
+health=${INTERCOM_HEALTH_URL:-}; [ -n "$health" ] || health=@health@
+health_filter=@health_filter@
 
 umask 077
 work=$(mktemp -d) || exit 2
@@ -113,19 +101,3 @@ case $code in
 esac
 [ "$result" = 2 ] || echo "Next: $next"
 exit "$result"
-"""
-
-
-def script(settings: Settings) -> str:
-    """Return the script, its addresses filled from the settings; the environment's variables of the same names win."""
-    values = {
-        "BASE": settings.base_url,
-        "VERSION": settings.api_version,
-        "STATUS": settings.status_url,
-        "HEALTH": settings.health_url or "",
-        "FILTER": f"getpath({json.dumps(settings.health_path.split('.'))})",
-    }
-    text = TEMPLATE
-    for name, value in values.items():
-        text = text.replace(f"@{name}@", shlex.quote(value), 1)
-    return text

@@ -18,6 +18,7 @@ from intercom_kit.drill.scenarios import SCENARIOS
 from intercom_kit.records import CHECK_NAMES
 from intercom_kit.settings import Settings
 from tests.conftest import PATIENCE_S, Kit, Play
+from tests.servers import Misbehave, hang
 
 HEAVY = ("pandas", "matplotlib", "numpy", "nbconvert", "nbformat", "jupyter", "papermill", "duckdb", "starlette")
 TRIAGE_KEYS = [
@@ -260,6 +261,39 @@ def test_an_interrupted_triage_exits_2(play: Play, tmp_path: Path, how: signal.S
     assert process.returncode == 2
     assert "Interrupted" in complaint
     assert "Traceback" not in complaint
+
+
+SWALLOWED = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "intercom_kit.archive.index":
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                sum(range(100))
+            except KeyboardInterrupt:
+                pass
+sys.meta_path.insert(0, Finder())
+from intercom_kit.cli import main
+main()
+"""
+
+
+def test_an_interrupt_in_the_middle_of_an_import_is_not_lost(misbehave: Misbehave, tmp_path: Path) -> None:
+    """Where something swallows the exception, as callbacks of weak references do, the command ends all the same."""
+    url = misbehave(hang).url
+    environment = os.environ | {"INTERCOM_ACCESS_TOKEN": "tok", "INTERCOM_BASE_URL": url, "INTERCOM_STATUS_URL": url}
+    done = subprocess.run(
+        [sys.executable, "-c", SWALLOWED, "triage", "--no-report"],
+        env=environment | {"INTERCOM_KIT_TIMEOUT": str(PATIENCE_S)},
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S / 2,
+    )
+    assert done.returncode == 2
+    assert "Interrupted" in done.stderr
 
 
 def test_text_from_outside_is_harmless_on_the_terminal() -> None:

@@ -22,6 +22,7 @@ from intercom_kit.redaction import safe
 from intercom_kit.settings import load_settings
 
 COULD_NOT = 2
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
 class SafeConsole(Console):
@@ -76,6 +77,24 @@ class KitGroup(TyperGroup):
 
 def _as_interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+@contextmanager
+def held_interrupts() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM during the block, and raise KeyboardInterrupt at its end where any came.
+
+    Raised in the middle of an import it can be lost (Python ignores exceptions in the callbacks of weak references),
+    and the command would wait on.
+    """
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda one, _: came.append(one)) for number in _INTERRUPTS}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 app = typer.Typer(

@@ -4,6 +4,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Mapping
+from concurrent.futures import wait
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -14,7 +15,16 @@ import typer
 from rich.console import Console
 
 from intercom_kit.archive.notebooks import TRIAGE
-from intercom_kit.cli.app import COULD_NOT, AsJson, app, complete_incident, complete_scenario, err, out
+from intercom_kit.cli.app import (
+    COULD_NOT,
+    AsJson,
+    app,
+    complete_incident,
+    complete_scenario,
+    err,
+    held_interrupts,
+    out,
+)
 from intercom_kit.cli.report import make, make_all
 from intercom_kit.errors import InputError
 from intercom_kit.records import CAUSES
@@ -251,14 +261,17 @@ def _ask(
     for warning in settings.warnings():
         err.print(warning, soft_wrap=True)
     asked = start_checks(settings)
-    # Imported while the world answers: what this needs, and what showing it will need.
-    from intercom_kit.archive import index  # noqa: F401
-    from intercom_kit.display import terminal  # noqa: F401
-    from intercom_kit.incident.triage import NotArchivedError, run_triage
+    with held_interrupts() as interrupts:
+        # Imported while the checks are under way: what this needs, and what showing it will need.
+        from intercom_kit.archive import index  # noqa: F401
+        from intercom_kit.display import terminal  # noqa: F401
+        from intercom_kit.incident.triage import NotArchivedError, run_triage
 
-    try:
         with err.status("Asking Intercom, its status page and your own service …"):
-            return run_triage(settings, incident, "", drill, asked, new=new, facts=facts)
+            while not interrupts and not asked.done():
+                wait([asked], 0.1)
+    try:
+        return run_triage(settings, incident, "", drill, asked, new=new, facts=facts)
     except NotArchivedError as error:
         _show_triage(error.triage, as_json=as_json)
         raise

@@ -5,6 +5,7 @@ Only names that are in the log and numbers ever reach the SQL, each quoted: a ma
 """
 
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -15,8 +16,9 @@ from intercom_kit.errors import RequestLogError
 from intercom_kit.protocol import REQUEST_COLUMNS
 
 # What else a log may tell, beside the columns of a request log: a raw path or URL, the server that was called, when the
-# call ended, the kind of a span, the text of a log line; and the clock and the day where they are two columns.
-EXTRA = ("path", "host", "end", "kind", "message", "clock", "day")
+# call ended, the kind of a span, the text of a log line; the clock and the day where they are two columns; and what the
+# lines of one call have in common.
+EXTRA = ("path", "host", "end", "kind", "message", "clock", "day", "pair")
 MAPPABLE = (*REQUEST_COLUMNS, "path", "host", "end")
 
 # Names of columns, most telling first, as `_normal` writes them: OpenTelemetry's, then those that logs often use.
@@ -24,7 +26,8 @@ _NAMES: dict[str, str] = {
     "timestamp": (
         "timestamp start_time_unix_nano start_time started_at started_date_time ts time datetime date_time event_time "
         "request_time_epoch request_time timestamp_ms timestamp_us timestamp_ns ts_ms ts_us ts_ns time_unix_nano epoch "
-        "epoch_ms time_local time_iso8601 asctime logged_at created_at timegenerated time_generated date t"
+        "epoch_ms time_local time_iso8601 asctime logged_at created_at timegenerated time_generated "
+        "start_utc start_timestamp when date t"
     ),
     "app": "app service_name application app_name service client_name",
     "method": "method http_request_method http_method request_method verb cs_method",
@@ -35,7 +38,7 @@ _NAMES: dict[str, str] = {
     ),
     "status_code": (
         "http_response_status_code http_status_code status_code http_status response_status_code sc_status "
-        "status response_status response_code http_code elb_status_code code http_response"
+        "status response_status response_code result_code http_code elb_status_code code http_response"
     ),  # a span's own status.code is no HTTP status: late, and its values do not fit
     "error_type": (
         "error_type error_code exception_type err_code err_type error_name exception error err error_message "
@@ -55,13 +58,15 @@ _NAMES: dict[str, str] = {
     "conversation": "conversation conversation_id",
     "host": (
         "server_address net_peer_name http_host url_domain authority upstream_host server_name domain remote_host "
-        "target_host request_host cs_host host hostname server peer_service"
+        "target_host request_host cs_host host hostname server peer_service service_host url_host base_url fqdn target "
+        "upstream destination dst"
     ),
-    "end": "end_time_unix_nano end_time ended_at",
+    "end": "end_time_unix_nano end_time end_timestamp ended_at",
     "kind": "kind span_kind",
     "message": "message msg event log_message",
     "clock": "time time_utc clock",
     "day": "date day",
+    "pair": "req_id request_id x_request_id correlation_id call_id span_id trace_id id",
 }
 _DURATIONS = (
     *("duration", "elapsed", "latency", "elapsed_time", "response_time", "request_time", "request_duration", "took"),
@@ -83,11 +88,25 @@ _TELLING = {
     "payload",
     "body",
     "notification",
-} - {name for ours in ("request_id", "contact", "conversation") for name in _NAMES[ours].split()}
+} - {name for ours in ("request_id", "contact", "conversation", "pair") for name in _NAMES[ours].split()}
 _CONTAINER = re.compile(r"^(?:(?:span_|resource_)?attributes|resource|attrs|fields|labels|tags)_(?=.)")
-_MAPPING = re.compile(r"\s*([^\s*/'\";()][^*/'\";()]*?)\s*(?:([*/])\s*(\d+(?:\.\d+)?))?\s*")
+_MAPPING = re.compile(r"\s*(\S.*?)\s*(?:([*/])\s*(\d+(?:\.\d+)?))?\s*")
 _PLAIN_PARTS = ("status_code", "path", "host", "method")  # told by the last part of a dotted name too: res.statusCode
 
+_MICRO = str.maketrans("µμ", "uu")  # the sign and the Greek letter
+_NUMBERS = (
+    "count",
+    "requests",
+    "request_count",
+    "calls",
+    "hits",
+    "total",
+    "total_requests",
+    "num_requests",
+    "n",
+    "samples",
+)
+_AVERAGE = re.compile(r"(?:^|_)(?:avg|average|mean|median|p50|p9\d)(?:_|$)")
 _KINDS = ("client", "server", "internal", "producer", "consumer")
 
 
@@ -131,15 +150,29 @@ def choose(found: Mapping[str, Column], mapping: Mapping[str, str], hosts: Seque
     for ours, candidates in _NAMES.items():
         if ours not in chosen and (column := _guess(ours, candidates.split(), names, hosts)):
             chosen[ours] = column
-    if "duration_ms" not in chosen and (duration := _duration(names, has_end="end" in chosen)):
-        chosen["duration_ms"] = duration
     if "timestamp" not in chosen and "end" in chosen:
         chosen["timestamp"] = chosen["end"]  # a call's start is worked out from its end and its duration
     chosen = _whole_time(chosen)
     for needed in ("timestamp", "status_code"):
         if needed not in chosen:
             raise RequestLogError(_question(needed, found, names))
+    _refuse_sums(names)
+    if "pair" in chosen and all(map(str.strip, chosen["status_code"].values)):
+        del chosen["pair"]  # each line has a status: none is a start
+    if "duration_ms" not in chosen and (duration := _duration(names, has_end="end" in chosen)):
+        chosen["duration_ms"] = duration
     return chosen
+
+
+def _refuse_sums(names: Mapping[str, list[Column]]) -> None:
+    """Raise RequestLogError for a table of sums: the number of calls, and their mean or a percentile, in each row."""
+    numbers = [c for name in _NUMBERS for c in names.get(name, ()) if any(v not in ("0", "1") for v in c.known)]
+    averages = [c for name, columns in names.items() if _AVERAGE.search(name) for c in columns]
+    if numbers and averages:
+        raise RequestLogError(
+            f"A row of this log is several calls: it has the columns {numbers[0].name!r} and {averages[0].name!r}. "
+            "Export the log with one row a call, and not summed up."
+        )
 
 
 def mapped(ours: str, theirs: str, found: Mapping[str, Column]) -> Column:
@@ -172,8 +205,8 @@ def used(ours: str, column: Column) -> str:
 @cache
 def _normal(name: str) -> str:
     """Write a column's name in small letters and underscores, without the container that it is in."""
-    words = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower()
-    normal = re.sub(r"[^a-z0-9]+", "_", words).strip("_")
+    words = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower().translate(_MICRO)
+    normal = re.sub(r"[^a-z0-9]+", "_", words).strip("_").removesuffix("_utc")
     while (bare := _CONTAINER.sub("", normal)) != normal:
         normal = bare
     return normal
@@ -233,11 +266,14 @@ def _is_server(column: Column, hosts: Sequence[str]) -> bool:
     return any(value.lower().split(":")[0].endswith(ends) or value.lower().startswith("api.") for value in column.known)
 
 
-_OWN_MACHINE = ("host", "hostname", "server", "remote_host", "server_name", "upstream_host", "domain")
+_OWN_MACHINE = (
+    *("host", "hostname", "server", "remote_host", "server_name", "upstream_host", "domain", "fqdn"),
+    *("target", "upstream", "destination", "dst"),
+)
 _FITS: dict[str, Callable[[Column], bool]] = {
     "timestamp": lambda column: share(column, TIMED) > 0.5 or share(column, full(DAY)) > 0.5,
     "status_code": _is_status,
-    "path": lambda column: share(column, r"^(?:[A-Z]+ )?(?:[A-Za-z]+://|/)|^[\w.-]+\.[a-z]{2,}(?:[:/]|$)") > 0.5,
+    "path": lambda column: share(column, r"^(?:[A-Z]+ )?(?:[A-Za-z]+://|/)|^[\w.-]+\.[A-Za-z]{2,}(?:[:/]|$)") > 0.5,
     "app": lambda column: share(column, full(WITH_UNIT)) < 0.5,
     "error_type": lambda column: share(column, r"^[\[{]") < 0.5,
     "kind": lambda column: share(column, rf"(?i)^(?:SPAN_KIND_)?(?:{'|'.join(_KINDS)})$|^[0-5]$") > 0.5,
@@ -265,10 +301,10 @@ def _duration(names: Mapping[str, list[Column]], *, has_end: bool) -> Column | N
     if not bare or has_end:
         return None
     first, others = bare[0].name, ", ".join(sorted({column.name for column in bare[1:]} - {bare[0].name}))
+    ms, s, ns = (shlex.quote(f"duration_ms={first}{factor}") for factor in ("", "*1000", "/1000000"))
     raise RequestLogError(
         f"In which unit is the column {first!r}{f' (or {others})' if others else ''}? Say it with "
-        f"--column duration_ms={first} for milliseconds, duration_ms={first}*1000 for seconds, or "
-        f"duration_ms={first}/1000000 for nanoseconds."
+        f"--column {ms} for milliseconds, {s} for seconds, or {ns} for nanoseconds."
     )
 
 

@@ -205,9 +205,19 @@ def _loki(value: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             yield {"labels": stream.get("stream", {}), "ts": at, "line": line}
 
 
+def _log_records(value: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for record in (r for batch in value["resourceLogs"] for scope in batch["scopeLogs"] for r in scope["logRecords"]):
+        attributes = {a["key"]: next(iter(a["value"].values()), None) for a in record.get("attributes", ())}
+        yield {
+            "timeUnixNano": record.get("timeUnixNano"),
+            "message": record.get("body", {}).get("stringValue"),
+        } | attributes
+
+
 DOCUMENTS: dict[str, Callable[[Mapping[str, Any]], Iterable[dict[str, Any]]]] = {
     "HAR": _har,
     "Jaeger": _jaeger,
+    "OpenTelemetry logs": _log_records,
     "Loki": _loki,
     "CloudWatch Insights": lambda v: ({pair["field"]: pair["value"] for pair in row} for row in v["results"]),
     "CloudWatch": lambda v: v["logEvents"],

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from intercom_kit.analyze.columns import quoted
-from intercom_kit.analyze.normalize import NAIVE, NO_CALLS, OTHER_HOST, candidates, checked_zone, macros, moment
+from intercom_kit.analyze.normalize import NAIVE, NO_CALLS, OTHER_HOST, START, candidates, checked_zone, macros, moment
 from intercom_kit.analyze.read import (
     MOST_SHARE,
+    NO_DURATIONS,
     NO_HOSTS,
     RELATION,
     ZONE_QUESTION,
@@ -45,6 +46,7 @@ THREADS = 8  # more of them hold more at once than the memory limit has room for
 MISDATED = "far from all other rows in time"
 FAR = timedelta(days=30)  # from the bulk of the rows, or ten times as long as that lasts, whichever is longer
 _VECTORS = 32  # of 2048 rows, fetched at a time: all at once, the text of a million rows takes 300 MB
+MOST_ALONE = 0.9  # of starts without their finish: beyond, the two lines of a call are told by something else
 _PEEK = 1_000  # rows that tell whether the timestamps have a zone
 
 
@@ -139,7 +141,8 @@ class OpenLog:
         bounds = [f"timestamp >= {moment(options.since)}"] if options.since else []
         bounds += [f"timestamp < {moment(options.until)}"] if options.until else []
         kept = f"WHERE timestamp IS NULL OR {' AND '.join(bounds)}" if bounds else ""
-        connection.execute(f"CREATE VIEW all_rows AS SELECT * FROM ({union}) {kept}")
+        connection.execute(f"CREATE VIEW parsed AS SELECT * FROM ({union}) {kept}")
+        connection.execute(f"CREATE VIEW all_rows AS SELECT * EXCLUDE (pair){self._unanswered()} FROM parsed")
         found = self._misdated_aside()
         self.rows = replace(self._rows(found), skipped=skipped)
         columns = ", ".join(REQUEST_COLUMNS)
@@ -161,7 +164,8 @@ class OpenLog:
         Text gives the same query for every source: one over all that was parsed.
         """
         zone = checked_zone(self._options.timezone) if self._options.timezone else None
-        zone = zone or (source.layout.tool.zone if source.layout.tool else "") or None
+        is_utc = source.columns["timestamp"].name.lower().rstrip(" )]").endswith("utc")
+        zone = zone or ("UTC" if is_utc else source.layout.tool.zone if source.layout.tool else "") or None
         query = self._checked(source, zone)
         if not source.layout.is_text:
             return query
@@ -183,6 +187,23 @@ class OpenLog:
     def _one(self, query: str) -> tuple[Any, ...]:
         row: tuple[Any, ...] = execute(self._connection, query).fetchall()[0]
         return row
+
+    def _unanswered(self) -> str:
+        """Return what makes calls of starts whose finish never came, though the log goes on; '' where there are none.
+
+        Nothing is made of them where the two lines of a call have nothing in common.
+        """
+        if not any("pair" in source.columns for source in self._sources):
+            return ""
+        self._connection.execute(f"CREATE TEMP TABLE alone AS {_ALONE}")
+        alone, starts = self._one("SELECT count(*), any_value(starts) FROM alone")
+        if not alone or alone > MOST_ALONE * starts:
+            return ""
+        is_alone = f"reason = '{START}' AND (pair, timestamp) IN (SELECT (pair, timestamp) FROM alone)"
+        return (
+            f" REPLACE (CASE WHEN {is_alone} THEN NULL ELSE reason END AS reason, "
+            f"CASE WHEN {is_alone} THEN 'no_answer' ELSE error_type END AS error_type)"
+        )
 
     def _misdated_aside(self) -> tuple[Any, ...]:
         """Make the view in which rows far from the bulk have that for their reason; return what it counts."""
@@ -231,6 +252,8 @@ class OpenLog:
                 "://" in value or not value.startswith(("/", "G", "P")) for value in path.known
             )
             own = set(REQUEST_COLUMNS) <= source.layout.columns.keys()  # the recorder's, of a client of Intercom's
+            if not {"duration_ms", "end"} & source.columns.keys():
+                told.append(NO_DURATIONS)
             if self._options.hosts and "host" not in source.columns and not has_url and not own:
                 told.append(NO_HOSTS)
         return tuple(told)
@@ -261,7 +284,13 @@ def broken_lines(connection: "DuckDBPyConnection", sources: Sequence[Source]) ->
 _COUNTED = """SELECT count(*), count(reason),
     count(*) FILTER (reason IS NULL AND status_code IS NULL AND error_type IS NULL),
     min(timestamp) FILTER (reason IS NULL), max(timestamp) FILTER (reason IS NULL) FROM looked_at"""
-_EMPTY = "SELECT {}, NULL::VARCHAR AS reason, NULL::VARCHAR AS sample WHERE FALSE".format(
+_ALONE = f"""WITH begun AS (FROM parsed WHERE reason = '{START}' AND pair IS NOT NULL AND timestamp IS NOT NULL),
+    other AS (FROM parsed WHERE reason IS NULL OR reason <> '{START}')
+    SELECT pair, timestamp, (SELECT count(*) FROM begun) AS starts FROM begun WHERE timestamp < (
+        SELECT max(timestamp) - to_milliseconds(CAST(coalesce(max(duration_ms), 0) AS BIGINT)) FROM other
+        WHERE reason IS NULL)
+    AND NOT EXISTS (FROM other WHERE other.pair = begun.pair AND other.timestamp >= begun.timestamp)"""
+_EMPTY = "SELECT {}, NULL::VARCHAR AS reason, NULL::VARCHAR AS sample, NULL::VARCHAR AS pair WHERE FALSE".format(
     ", ".join(f"NULL::{kind.removesuffix(' WITH TIME ZONE')} AS {name}" for name, kind in REQUEST_COLUMNS.items())
 )
 

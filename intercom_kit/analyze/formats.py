@@ -53,6 +53,40 @@ TOOLS = (
     Tool("CloudFront", ("x-edge-location", "time-taken"), {"duration_ms": "time-taken*1000"}, zone="UTC"),
     Tool("IIS", ("sc-win32-status", "time-taken"), {"duration_ms": "time-taken"}, zone="UTC"),
     Tool("IIS", ("cs-method", "sc-status"), {}, zone="UTC"),
+    Tool("Kong", ("latencies.request", "response.status"), {"duration_ms": "latencies.request"}),
+    Tool(
+        "Traefik",
+        ("DownstreamStatus", "Duration", "StartUTC"),
+        {"timestamp": "StartUTC", "status_code": "DownstreamStatus", "duration_ms": "Duration/1000000"},
+    ),
+    Tool("Caddy", ("logger", "request.uri", "duration"), {"duration_ms": "duration*1000"}),
+    Tool("Rails", ("controller", "action", "duration"), {"duration_ms": "duration"}),
+    Tool(
+        "Application Insights",
+        ("target", "resultCode", "duration", "data"),
+        {"duration_ms": "duration", "path": "data", "host": "target"},
+        zone="UTC",
+    ),
+    Tool("Azure Monitor", ("DependencyType", "ResultCode", "Data", "Target"), {"path": "Data", "host": "Target"}),
+    Tool(
+        "Datadog's logs",
+        ("attributes.http.status_code", "attributes.duration"),
+        {"duration_ms": "attributes.duration/1000000"},
+    ),
+    Tool("Datadog's spans", ("resource_name", "custom.duration"), {"duration_ms": "custom.duration/1000000"}),
+    Tool(
+        "Cloudflare",
+        ("EdgeResponseStatus", "EdgeStartTimestamp", "EdgeEndTimestamp"),
+        {
+            "timestamp": "EdgeStartTimestamp",
+            "end": "EdgeEndTimestamp",
+            "status_code": "EdgeResponseStatus",
+            "path": "ClientRequestURI",
+            "host": "ClientRequestHost",
+            "method": "ClientRequestMethod",
+        },
+    ),
+    Tool("journald", ("__REALTIME_TIMESTAMP",), {"timestamp": "__REALTIME_TIMESTAMP"}),
     Tool("vegeta", ("attack", "seq", "latency"), {"duration_ms": "latency/1000000"}),
     Tool("Heroku router", ("dyno", "service", "connect"), {"duration_ms": "service"}),
     Tool("CloudWatch Insights", ("@timestamp", "@message"), {}, zone="UTC"),
@@ -88,6 +122,16 @@ PATTERNS = {
         r"^(?P<timestamp>\d{4}-\d\d-\d\d[T ]\S+) .*?(?P<server_address>https?://\S+) "
         r'"(?P<request>[A-Z]+ \S+ HTTP/[\d.]+)" (?P<status>\d{3})'
     ),
+    "OkHttp's logger": (
+        r"^(?P<end_time>\d{4}-\d\d-\d\d[T ]\S+) .*?<-- (?P<status>\d{3}|HTTP FAILED: .*)"
+        r"(?: .*?(?P<url>https?://\S+) \((?P<duration>\d+ms))?"
+    ),
+    "line of text": (
+        r"^\W{0,2}(?P<timestamp>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[^\s\]]*).{0,120}?"
+        r"\b(?P<method>GET|POST|PUT|PATCH|DELETE|HEAD) (?P<url>(?:https?://|/)\S*?)\"?(?: HTTP/[\d.]+\"?)?"
+        r"[^\w/]{1,6}(?:status[=: ]{1,2})?(?P<status>[1-5]\d\d)\b"
+        r"(?:.*?\b(?P<duration>\d+(?:\.\d+)?\s?(?:ms|µs|us|s|seconds))\b)?"
+    ),
     "access log": (
         r"^(?:(?P<server_address>[\w.-]+:\d+) )?[\w.:-]+ \S+ .*?"
         r"\[(?P<timestamp>\d{2}/\w{3}/\d{4}[^\]]*|\d{4}-[^\]]*)\] "
@@ -117,11 +161,10 @@ def recognise(file: File, connection: "DuckDBPyConnection", folder: Path) -> tup
     """
     if file.packed == "parquet":
         return file, _with_tool(table_layout(connection, f"read_parquet([{file.sql}], union_by_name = true)"))
-    start = file.head.lstrip()[:1]
-    if not start:
+    if not file.head.strip():
         raise NotALogError("it is empty" if not file.head else "it holds no line")
     lines = file.lines[:SAMPLE]
-    is_json = start == "{" or (start == "[" and _line_kind(lines) not in PATTERNS)
+    is_json = re.match(r'\s*[\[{]\s*(?:["\[{}\]]|$)', file.head) and _line_kind(lines) not in PATTERNS
     if is_json and (found := json_layout(file, folder)):
         return found[0], _with_tool(_expanded(found[1]))
     for read in (_w3c, _csv, _text):

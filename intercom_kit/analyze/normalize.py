@@ -19,10 +19,11 @@ from intercom_kit.protocol import REQUEST_COLUMNS, WORDS
 
 NAIVE = "timestamp without a time zone"
 OTHER_HOST = "other host"
+START = "start of a request"
 NO_CALLS = (
     OTHER_HOST,
     "no request",
-    "start of a request",
+    START,
     "span of another kind",
     "other metric",
     "left out by --where",
@@ -71,7 +72,7 @@ def candidates(source: Source, options: Options, zone: str | None) -> str:
     inner = ", ".join(f"{sql} AS {name}" for name, sql in parts.items())
     ours = ", ".join(f"{sql} AS {name}" for name, sql in _ours(has).items())
     return (
-        f"SELECT {ours}, {_reason(column, zone)} AS reason, {_SAMPLE} AS sample "
+        f"SELECT {ours}, {_reason(column, zone)} AS reason, {_SAMPLE} AS sample, pair_text AS pair "
         f"FROM (SELECT *, {inner} FROM (SELECT {raw} FROM {relation}))"
     )
 
@@ -88,6 +89,7 @@ def _written(column: Mapping[str, Column], *, is_text: bool) -> dict[str, str]:
         for name in ("method", "route", "error_type", "path", "host", "message")
     }
     plain = {name: f"nullif({text_of(col[name])}, '')" for name in ("app", "contact", "conversation")}
+    plain |= {"pair": f"nullif({text_of(col['pair'])}, '')" if is_text else "NULL::VARCHAR"}
     numbers = {name: number_of(col[name], kind) for name, kind in _WHOLE.items()}
     return {
         **{f"{name}_text": sql for name, sql in (texts | plain).items()},
@@ -205,6 +207,8 @@ def _reason(column: Mapping[str, Column], zone: str | None) -> str:
     )
     told = told or bool(column["status_code"].document)
     nothing = "coalesce(verb, url, route_text, error, took_text::VARCHAR) IS NULL" if told else "FALSE"
+    telling = any(column[name].known for name in ("method", "path", "route") if name in column)
+    other = "missing AND coalesce(verb, url, route_text, error) IS NULL" if telling else "FALSE"
     start = r"(?i)\b(?:start(?:ed|ing)?|begin|beginning|sending|outgoing|incoming|dispatch(?:ed|ing)?)\b"
     formats = ", ".join(map(quoted, slashed(column["timestamp"])))
     unzoned = f"plain_time(time_text, [{formats}]) IS NOT NULL AND zoned(time_text, 2) = ''"
@@ -216,9 +220,9 @@ def _reason(column: Mapping[str, Column], zone: str | None) -> str:
         WHEN excluded THEN 'left out by --where'
         WHEN other_metric THEN 'other metric'
         WHEN other_kind THEN 'span of another kind'
-        WHEN status_text IS NULL AND {nothing} THEN 'no request'
-        WHEN status_text IS NULL AND error IS NULL AND took_text IS NULL
-            AND (missing OR coalesce(regexp_matches(message_text, {quoted(start)}), FALSE)) THEN 'start of a request'
+        WHEN status_text IS NULL AND ({nothing} OR {other}) THEN 'no request'
+        WHEN NOT elsewhere AND status_text IS NULL AND error IS NULL AND took_text IS NULL
+            AND (missing OR coalesce(regexp_matches(message_text, {quoted(start)}), FALSE)) THEN '{START}'
         WHEN verb = 'CONNECT' THEN 'tunnel'
         WHEN elsewhere THEN '{OTHER_HOST}'
         WHEN time_text IS NULL THEN 'no timestamp'
@@ -307,6 +311,8 @@ def time_of(columns: Mapping[str, Column], name: str, zone: str | None, text: st
         return f"coalesce(unix_time(CAST({text} AS DOUBLE) {column.factor}), {compact})"
     if column.factor:
         return f"unix_time(TRY_CAST({text} AS DOUBLE) {column.factor})"
+    if any("[" in value[1:] for value in column.known):  # as Java writes a time and its zone: …+01:00[Europe/Dublin]
+        text = f"regexp_replace({text}, '\\[[\\w/+-]+\\]?$', '')"
     if found := abbreviations(column, zone):
         text = f"regexp_replace({text}, '\\s*(?:{'|'.join(found)})$', '')"
     return f"text_time({text}, {given}, [{', '.join(map(quoted, slashed(column)))}])"

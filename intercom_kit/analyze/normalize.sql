@@ -32,6 +32,7 @@ CREATE OR REPLACE TEMP MACRO plain_time(t, slashed) AS CASE
       '%d %b %Y %H:%M:%S', '%b %d, %Y @ %H:%M:%S.%f', '%b %d, %Y @ %H:%M:%S', '%b %d, %Y %H:%M:%S',
       '%b %d, %Y %I:%M:%S %p', '%b %d, %Y, %I:%M:%S %p', '%Y%m%dT%H%M%S', '%Y%m%dT%H%M%S.%f', '%d-%b-%Y %H:%M:%S',
       '%d-%b-%Y %H:%M:%S.%f', '%Y/%m/%d %H:%M:%S.%f', '%Y/%m/%d %H:%M:%S', '%Y-%m-%d %I:%M:%S %p',
+      '%A, %d %B %Y %H:%M:%S', '%A, %d-%b-%y %H:%M:%S',
       '%d.%m.%Y %H:%M:%S', '%d.%m.%Y %H:%M', '%Y-%m-%d %H:%M', '%Y:%m:%d %H:%M:%S']),
     try_strptime(t, slashed)) END;
 
@@ -48,6 +49,8 @@ CREATE OR REPLACE TEMP MACRO text_time(t, zone, slashed) AS CASE
   WHEN t LIKE '____-__-__T__:__:__%Z' THEN TRY_CAST(replace(t[:-2], ',', '.') AS TIMESTAMP)
   WHEN TRY_CAST(t AS DOUBLE) BETWEEN 9e8 AND 4.2e18 AND NOT regexp_full_match(t, '\d{14}|\d{17}')
   THEN unix_time(TRY_CAST(t AS DOUBLE))
+  WHEN t LIKE '% UTC ____' OR t LIKE '% GMT ____'
+  THEN try_strptime(t, ['%a %b %d %H:%M:%S UTC %Y', '%a %b %d %H:%M:%S GMT %Y'])
   WHEN zoned(t, 2) <> '' THEN plain_time(zoned(t, 1), slashed) - offset_of(zoned(t, 2))
   ELSE local_time(plain_time(t, slashed), zone) END;
 
@@ -57,7 +60,7 @@ CREATE OR REPLACE TEMP MACRO unit_ms(u) AS CASE
   WHEN u LIKE 's%' THEN 1000 WHEN u LIKE 'h%' THEN 3600000 ELSE 60000 END;
 
 CREATE OR REPLACE TEMP MACRO unit_parts(t, part) AS regexp_extract_all(
-  t, '(\d+(?:\.\d+)?)\s?(nsec|ns|usec|us|µs|μs|msec|ms|millis[a-z]*|seconds?|secs?|s|minutes?|min|m|h)\s?', part);
+  t, '(\d+(?:\.\d+)?)\s?(nsec|ns|usec|us|µs|μs|msecs|msec|ms|millis[a-z]*|seconds?|secs?|s|minutes?|min|m|h)\s?', part);
 
 CREATE OR REPLACE TEMP MACRO duration(t, factor) AS coalesce(TRY_CAST(t AS DOUBLE) * factor, CASE
   WHEN regexp_full_match(lower(t), '(?:pt)?(?:\d+(?:\.\d+)?\s?[a-zµμ]+\s?)+')
@@ -67,7 +70,7 @@ CREATE OR REPLACE TEMP MACRO duration(t, factor) AS coalesce(TRY_CAST(t AS DOUBL
   THEN epoch(TRY_CAST(CASE WHEN t LIKE '%:%:%' THEN t ELSE '0:' || t END AS INTERVAL)) * 1000 END);
 
 CREATE OR REPLACE TEMP MACRO is_unknown(t) AS regexp_matches(
-  t, '(?i)timed?[ _-]?out|^(?:unknown|error|failed|never|aborted)$');
+  t, '(?i)timed?[ _-]?out|^(?:unknown|error|failed|never|aborted|[+]?inf(?:inity)?)$|^[<>]');
 
 -- Answers and errors. An error that is no code is told by its kind only: its text may be about somebody.
 CREATE OR REPLACE TEMP MACRO status_of(t) AS CASE

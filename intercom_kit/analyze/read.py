@@ -26,6 +26,7 @@ ZONE_QUESTION = (
 )
 WARN_SHARE, MOST_SHARE = 0.05, 0.5  # of rows that could not be read: findings are headed by it; refused
 NO_HOSTS = "No column names the server that was called: all calls are taken for calls to Intercom."
+NO_DURATIONS = "No column tells how long a call took: what is said of latency is of none."
 SHOWN = (*REQUEST_COLUMNS, "path", "host", "end")  # columns that are told
 _SAMPLES, _SKIPPED = 10, 20
 _RARE = ("error_type", *HEADERS, "contact", "conversation")

@@ -8,18 +8,19 @@ from zoneinfo import ZoneInfo
 
 from intercom_kit.errors import RequestLogError
 
-BLANKS = ("", "-", "n/a", "na", "nan", "none", "null", "nil", "undefined", "(null)", "\\n")
+BLANKS = ("", "-", "n/a", "na", "nan", "none", "null", "nil", "undefined", "(null)", "<nil>", "--", "\\n")
 CODE = r"(?:HTTP(?:/\d(?:\.\d)?)? )?[\[\" ]*([1-5]\d\d)(?:\.0+)?[\]\" ]*(?: [A-Za-z][A-Za-z '-]*)?"
 NO_ANSWER = (
     r"(?i)0+(?:\.0+)?|-1(?:\.0+)?|999|E[A-Z_]{4,}|UND_ERR\w*|(?:net::)?ERR_\w+|error|failed|failure|ko|"
     r".*(?:time[ds]?[ _-]?out|reset|refused|aborted|cancel|no[ _-]?(?:response|answer|status)|network|unreachable|"
-    r"connect(?:ion)?\b|socket|\bdns\b|hang ?up|broken pipe|non http response|exception|\(failed\)).*"
+    r"connect(?:ion)?\b|socket|\bdns\b|hang ?up|broken pipe|non http response|exception|\(failed\)|"
+    r"deadline|\beof\b|no such host|certificate|handshake).*"
 )
 TIMED = r"\d{1,2}:\d{2}|^\d{14,17}$|^\d{8}T\d{6}|^-?\d{9,19}(?:\.\d+)?$|^\d(?:\.\d+)?E\+?\d{1,2}$"
 CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?:\s?[AP]M)?"
 DAY = r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}|(?:19|20)\d{6}"
 WITH_UNIT = (
-    r"(?i)(?:pt)?(?:\d+(?:\.\d+)?\s?(?:ns|nsec|us|µs|μs|ms|msec|millis\w*|s|secs?|seconds?|m|min|minutes?|h)\s?)+"
+    r"(?i)(?:pt)?(?:\d+(?:\.\d+)?\s?(?:ns|nsec|us|µs|μs|ms|msecs?|millis\w*|s|secs?|seconds?|m|min|minutes?|h)\s?)+"
 )
 SLASHED = (
     "{} %H:%M:%S",
@@ -28,6 +29,8 @@ SLASHED = (
     "{} %I:%M:%S %p",
     "{} %I:%M %p",
     "{}, %I:%M:%S %p",
+    "{} %I:%M:%S.%f %p",
+    "{}, %I:%M:%S.%f %p",
     "{}, %H:%M:%S",
 )
 

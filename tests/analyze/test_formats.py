@@ -391,7 +391,10 @@ REFUSED = {
     "another zone": (at("2026-11-24 09:00:00 EST"), "times are in EST, and --timezone UTC does not know it"),
     "day or month first": (at("11/12/2026 09:00:00"), "the day before the month"),
     "an ambiguous comma": (took("5,000", "7,250"), "Is the comma in duration_ms a decimal one"),
-    "no unit": ("ts,status,elapsed,Latency\n" + f"{iso(START)},200,60,50\n", r"duration_ms=elapsed\*1000 for seconds"),
+    "no unit": (
+        "ts,status,elapsed,Latency\n" + f"{iso(START)},200,60,50\n",
+        r"'duration_ms=elapsed\*1000' for seconds",
+    ),
     "an empty status": (status("", "", "", "200"), "3 of 4 calls have no status code: status is empty there"),
     "words for a status": (status("OK", "OK"), "status holds 'OK'"),
     "unreadable rows": (

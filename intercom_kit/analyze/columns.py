@@ -26,7 +26,7 @@ _NAMES: dict[str, str] = {
     "timestamp": (
         "timestamp start_time_unix_nano start_time started_at started_date_time ts time datetime date_time event_time "
         "request_time_epoch request_time timestamp_ms timestamp_us timestamp_ns ts_ms ts_us ts_ns time_unix_nano epoch "
-        "epoch_ms time_local time_iso8601 asctime logged_at created_at timegenerated time_generated "
+        "epoch_ms time_local time_iso8601 asctime logged_at created_at timegenerated time_generated time_stamp "
         "start_utc start_timestamp when date t"
     ),
     "app": "app service_name application app_name service client_name",

@@ -16,7 +16,9 @@ from intercom_kit.protocol import is_request_id
 
 TEXT_LIMIT = 300  # characters of one piece of free text
 BODY_LIMIT = 8192  # characters of one redacted body
+_ITEMS = 100  # of one list in a body
 PIECE = 12  # characters of a secret that are as good as the whole; a shorter secret counts whole only
+_CORE = 6  # characters: every piece holds a whole core that begins at a multiple of PIECE - _CORE + 1
 SHORTEST = 6  # characters of a secret: what is shorter is found in any text
 
 
@@ -71,6 +73,7 @@ class Redactor:
         clear = [text for text in map(_clear, secrets) if len(text) >= SHORTEST]
         self._whole = [_lower(text) for text in clear]
         self._pieces = frozenset(piece for text in clear for piece in _pieces_of(text))
+        self._cores = frozenset(piece[at : at + _CORE] for piece in self._pieces for at in range(PIECE - _CORE + 1))
 
     def __repr__(self) -> str:
         return "Redactor()"
@@ -99,14 +102,19 @@ class Redactor:
         return bool(self._whole) and any(True for _ in self._spans(_lower(text)))
 
     def _spans(self, text: str) -> Iterator[tuple[int, int]]:
-        """Yield where secrets are in a text in small letters; in time that grows with the text alone."""
+        """Yield where secrets are in a text in small letters; in time that grows with the text alone.
+
+        Pieces are looked for only around the places where a core of one stands.
+        """
         for secret in self._whole:
             start = text.find(secret)
             while start >= 0:
                 yield start, start + len(secret)
                 start = text.find(secret, start + len(secret))
         if self._pieces:
-            for start in range(len(text) - PIECE + 1):
+            step, cores = PIECE - _CORE + 1, self._cores
+            places = [at for at in range(0, len(text) - _CORE + 1, step) if text[at : at + _CORE] in cores]
+            for start in (start for at in places for start in range(max(at - step + 1, 0), at + 1)):
                 if text[start : start + PIECE] in self._pieces:
                     yield start, start + PIECE
 
@@ -144,25 +152,27 @@ class Redactor:
 
         Longer lists lose their ends first, so that what is kept is still JSON.
         """
-        for items in (100, 20, 5, 1):
-            kept, cut = self._keep(body, allowed, items)
+        whole, cut = self._keep(body, allowed)
+        for items in (_ITEMS, 20, 5, 1):
+            kept = _shortened(whole, items)
+            cut = cut or kept != whole
             text = json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
             if len(text) <= BODY_LIMIT:
                 return text, cut
         return text[:BODY_LIMIT], True
 
-    def _keep(self, value: object, allowed: frozenset[str], items: int, depth: int = 8) -> tuple[object, bool]:
+    def _keep(self, value: object, allowed: frozenset[str], depth: int = 8) -> tuple[object, bool]:
         """Return the allowed part of a JSON value, and whether a list was cut."""
         if depth == 0:
             return None, True
         if isinstance(value, str):
             return self.identifier(value) if _UUID.fullmatch(value) else self.text(value), False
         if isinstance(value, list):
-            pairs = [self._keep(item, allowed, items, depth - 1) for item in value[:items]]
-            return [kept for kept, _ in pairs], len(value) > items or any(cut for _, cut in pairs)
+            pairs = [self._keep(item, allowed, depth - 1) for item in value[:_ITEMS]]
+            return [kept for kept, _ in pairs], len(value) > _ITEMS or any(cut for _, cut in pairs)
         if isinstance(value, dict):
             mapping = cast("dict[str, object]", value)
-            inside = {k: self._keep(v, allowed, items, depth - 1) for k, v in mapping.items() if k in allowed}
+            inside = {k: self._keep(v, allowed, depth - 1) for k, v in mapping.items() if k in allowed}
             return {k: kept for k, (kept, _) in inside.items()}, any(cut for _, cut in inside.values())
         if isinstance(value, int) and not isinstance(value, bool):
             return value if abs(value) < 10**10 else None, False  # longer ones are ids or telephone numbers
@@ -198,6 +208,13 @@ def without_mentions(text: str) -> str:
     while (plain := _MENTION.sub(lambda found: found[2] or found[1], text)) != text:
         text = plain
     return _BROADCAST.sub("", text)
+
+
+def _shortened(value: object, items: int) -> object:
+    """Return a JSON value with at most so many items of each list."""
+    if isinstance(value, list):
+        return [_shortened(item, items) for item in value[:items]]
+    return {k: _shortened(v, items) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def _clear(secret: object) -> str:

@@ -124,6 +124,22 @@ def test_scrubbing_takes_time_in_proportion(unit: str) -> None:
     assert time.perf_counter() - start < 5
 
 
+@given(noise, st.integers(0, len(TOKEN) - PIECE), st.integers(PIECE, 40), noise)
+def test_a_piece_is_found_wherever_it_stands(before: str, start: int, length: int, after: str) -> None:
+    """No piece hides by where it begins, in the text or in the secret."""
+    piece = TOKEN[start : start + length]
+    assert redactor.holds_secret(before + piece + after)
+    assert piece not in redactor.without_secrets(before + piece + after)
+
+
+def test_a_large_answer_is_searched_in_a_moment() -> None:
+    """Two megabytes cost little processor time, whatever they hold (10 s would be a hundred times what they take)."""
+    start = time.process_time()
+    for text in ("services are down " * 110_000, TOKEN[:11] * 180_000):
+        redactor.without_secrets(text)
+    assert time.process_time() - start < 10
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

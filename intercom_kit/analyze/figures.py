@@ -14,12 +14,13 @@ from typing import Self
 
 from intercom_kit.analyze.detect import Detection, Episode
 from intercom_kit.analyze.rollup import FAILED, Rollup, load
+from intercom_kit.collect.incident_folder import rollup_in
 from intercom_kit.errors import EvidenceError
 from intercom_kit.protocol import WINDOW_S
 from intercom_kit.records import Figure
 
 ROLLUP = "evidence/rollup"
-FILES = tuple(f"{ROLLUP}/{name}" for name in ("affected.parquet", "latency.parquet", "rows.json", "windows.parquet"))
+FILES = ("affected.parquet", "latency.parquet", "rows.json", "windows.parquet")
 NEAR = timedelta(minutes=15)  # trouble so near to an incident of the log is that incident
 REQUEST_IDS = 10  # printed in a postmortem; the vendor packet has more
 UPPER_BOUND = "Upper bound by a minute, as the rollup keeps the first and the last failed call of each minute"
@@ -101,16 +102,26 @@ def file_id(path: Path) -> str:
     return "ev:" + hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
+def rollup_ids(folder: Path) -> tuple[str, ...]:
+    """Return the evidence ids of the files of an incident's rollup."""
+    return tuple(file_id(current_rollup(folder) / name) for name in FILES)
+
+
+def current_rollup(folder: Path) -> Path:
+    """Return the rollup that an incident's views read, and where the first would be where there is none."""
+    return rollup_in(folder) or folder / ROLLUP
+
+
 def whole_rollup(folder: Path) -> Rollup:
     """Read the rollup in an incident's folder; raises EvidenceError when one of its files is missing or broken."""
     import duckdb
 
     try:
-        return load(folder / ROLLUP)
+        return load(current_rollup(folder))
     except duckdb.Error as error:
         reason = str(error).partition("\n")[0]
         raise EvidenceError(
-            f"The rollup in {ROLLUP} cannot be read: {reason}. "
+            f"The rollup in evidence/{current_rollup(folder).name} cannot be read: {reason}. "
             f"Make it again with: intercom-kit analyze {folder.name} --requests PATH"
         ) from error
 
@@ -124,7 +135,7 @@ def edges(episode: Episode, folder: Path, *, is_main: bool = True) -> tuple[Figu
         "" if is_main else f" --since {_iso(episode.last_good or episode.first_bad)} --until {_iso(episode.last_bad)}"
     )
     command = f"intercom-kit analyze {folder.name}{span} --json --no-report | jq"
-    sources = tuple(file_id(folder / name) for name in FILES)
+    sources = rollup_ids(folder)
     after = f"after {episode.last_good:%H:%M:%S} and " if episode.last_good else "before the log began or "
     figure = Figure(
         name="log_onset",
@@ -193,7 +204,7 @@ class _Rollup:
     def __init__(self, folder: Path, since: datetime, until: datetime) -> None:
         import duckdb
 
-        self._folder = folder
+        self._place = current_rollup(folder)
         self._connection = duckdb.connect(config={"threads": 2})
         begin = since - timedelta(seconds=since.timestamp() % WINDOW_S or WINDOW_S)  # an onset is by its window's end
         self._words = {
@@ -212,12 +223,12 @@ class _Rollup:
 
     def _run(self, sql: str, file: str, **words: str) -> tuple[str, list[tuple[object, ...]]]:
         """Return the SQL as it is printed, and the rows it gives."""
-        shown = sql.format(file=f"'{ROLLUP}/{file}'", **self._words, **words)
-        path = str(self._folder / ROLLUP / file).replace("'", "''")
-        return shown, self._connection.execute(shown.replace(f"'{ROLLUP}/{file}'", f"'{path}'")).fetchall()
+        name, path = f"'evidence/{self._place.name}/{file}'", str(self._place / file).replace("'", "''")
+        shown = sql.format(file=name, **self._words, **words)
+        return shown, self._connection.execute(shown.replace(name, f"'{path}'")).fetchall()
 
     def _source(self, file: str) -> str:
-        return file_id(self._folder / ROLLUP / file)
+        return file_id(self._place / file)
 
     def answer(self, question: Question) -> Figure:
         query, rows = self._run(question.sql, question.file)

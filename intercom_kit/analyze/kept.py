@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from intercom_kit.analyze import burn, ratelimit
-from intercom_kit.analyze.figures import ROLLUP, whole_rollup
+from intercom_kit.analyze.figures import current_rollup, whole_rollup
 from intercom_kit.analyze.study import Moment, Study, study
 from intercom_kit.records import Event
 
@@ -26,7 +26,7 @@ def stored_study(
 
     Raises EvidenceError when the rollup is missing or broken, and what study raises.
     """
-    stats = ((path.name, path.stat()) for path in sorted((folder / ROLLUP).glob("*")))
+    stats = ((str(path), path.stat()) for path in sorted(current_rollup(folder).glob("*")))
     files = tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
     noted = tuple(event.evidence_id for event in events)
     key = (folder.resolve(), files, noted, since or None, until or None, pressure, slo, bucket_rate)

@@ -25,7 +25,7 @@ from intercom_kit.archive.manifest import read_manifest
 from intercom_kit.archive.notebooks import START, TRIAGE, notebook_source
 from intercom_kit.archive.parameters import check_parameters, declared
 from intercom_kit.archive.seal import LAB
-from intercom_kit.collect.files import write_atomic
+from intercom_kit.collect.files import oddity, write_atomic
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import IncidentError, NotebookError
 from intercom_kit.settings import Settings
@@ -62,8 +62,8 @@ def prepare_lab(settings: Settings, incident_id: str = "") -> Lab:
     """
     given = _parameters(IncidentFolder(settings.outputs, incident_id)) if incident_id else {}
     folder = settings.outputs / incident_id / LAB
-    if folder.is_symlink():
-        raise IncidentError(f"{folder} is a symbolic link, which could lead out of outputs. Replace it.")
+    if odd := oddity(folder):
+        raise IncidentError(odd)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     kept = []
     for source in sorted(notebook_source(START).parent.glob("*.ipynb")):

@@ -26,7 +26,7 @@ from intercom_kit.archive.runner import Plan, Progress, judge, run_notebook, sto
 from intercom_kit.archive.seal import UNFINISHED, locked, refuse_links, seal
 from intercom_kit.archive.worker import call
 from intercom_kit.collect.files import write_atomic
-from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.collect.incident_folder import IncidentFolder, rollup_in
 from intercom_kit.errors import EvidenceError, KitError, NotebookError
 from intercom_kit.incident.incident import as_declared, open_incident
 from intercom_kit.records import Record, UtcTime
@@ -34,7 +34,6 @@ from intercom_kit.settings import SECRET_VARIABLES, Settings
 
 Parameters = Mapping[str, object]
 Clock = Callable[[], datetime]
-ROLLUP = "evidence/rollup"  # as in analyze.figures, which imports pandas
 _MAKING = ".making"  # where notebooks run to, before their reports replace those of before
 
 
@@ -126,7 +125,7 @@ def run_all(
 
 def _summarize(folder: IncidentFolder, settings: Settings, *, forked: bool) -> Summary | None:
     """Summarize an incident, in a process that has pandas imported where there is a log to read."""
-    if not (folder.path / ROLLUP).is_dir():
+    if rollup_in(folder.path) is None:
         try:
             return summarize(folder, settings)
         except KitError:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
+from intercom_kit.collect.files import oddity
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import EvidenceError
 from intercom_kit.records import Cause, Record, Severity, UtcTime, Verdict
@@ -164,8 +165,8 @@ def read_manifest(folder: IncidentFolder) -> Manifest | None:
 
 def read_manifest_file(path: Path) -> tuple[Manifest | None, bytes]:
     """Return a manifest with its bytes; None and no bytes where there is none. Raises EvidenceError."""
-    if path.is_symlink() or path.parent.is_symlink():
-        raise EvidenceError(f"{path} is a symbolic link, which could lead out of outputs. Replace it.")
+    if odd := oddity(path.parent) or oddity(path):
+        raise EvidenceError(odd)
     try:
         content = path.read_bytes()
     except FileNotFoundError:

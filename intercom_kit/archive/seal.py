@@ -29,7 +29,7 @@ from intercom_kit.archive.manifest import (
     Summary,
     read_manifest_file,
 )
-from intercom_kit.collect.files import write_atomic
+from intercom_kit.collect.files import oddity, write_atomic
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import EvidenceError
 
@@ -46,6 +46,8 @@ def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[N
     Whatever reads and writes a whole incident (report, seal, publish, purge) holds its `.lock`; notes do not wait for
     it. The operating system releases it when the process ends, however that happens.
     """
+    if odd := oddity(path):
+        raise EvidenceError(odd)
     lock = FileLock(path, mode=0o600)
     try:
         lock.acquire(timeout=0)
@@ -147,12 +149,12 @@ def head_of(folder: IncidentFolder) -> str | None:
 
 
 def refuse_links(folder: IncidentFolder) -> None:
-    """Raise EvidenceError where the incident's folder is or holds a symbolic link, or a name that cannot be shown."""
+    """Raise EvidenceError where the incident's folder is or holds a link or a pipe, or a name that cannot be shown."""
     for path in (folder.path, *_walk(folder.path)):
         if not path.name.isprintable():
             raise EvidenceError(f"{folder.path} holds a file named {path.name!r}. Rename it.")
-        if path.is_symlink():
-            raise EvidenceError(f"{path} is a symbolic link, which could lead out of outputs. Replace it.")
+        if odd := oddity(path):
+            raise EvidenceError(odd)
 
 
 def _renamed(folder: IncidentFolder, manifest: Manifest) -> Iterator[Finding]:
@@ -165,8 +167,8 @@ def _compare(folder: Path, manifest: Manifest) -> Iterator[Finding]:
     """Yield how the folder differs from the newest manifest."""
     there = set(_files(folder))
     for sealed in manifest.files:
-        if (folder / sealed.path).is_symlink():
-            words = "It is a symbolic link now, not the file that was sealed."
+        if oddity(folder / sealed.path):
+            words = "It is a link or a pipe now, not the file that was sealed."
             yield Finding(kind="changed", path=sealed.path, words=words)
         elif sealed.path in there:
             found = _sealed(folder, sealed.path)

@@ -6,6 +6,7 @@ next write, so that no line ever grows out of two.
 
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,9 @@ IsWhole = Callable[[bytes], bool]
 
 @contextmanager
 def locked(lock: FileLock) -> Iterator[None]:
-    """Hold a lock; raises IncidentError when another process holds it for too long."""
+    """Hold a lock; raises IncidentError when another process holds it for too long, and where it is no file."""
+    if odd := oddity(Path(lock.lock_file)):
+        raise IncidentError(odd)
     try:
         with lock.acquire(timeout=PATIENCE_S):
             yield
@@ -47,6 +50,21 @@ def write_atomic(path: Path, content: bytes) -> None:
             error.filename = error.filename or str(path)  # a full disk does not say where it is full
         raise
     sync_folder(path.parent)
+
+
+def oddity(path: Path) -> str:
+    """Return why a path inside an incident is refused, as a sentence; empty for a folder, a file or nothing.
+
+    A symbolic link could lead out of outputs, and a pipe or a device would keep its reader waiting for ever.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return ""
+    what = "a symbolic link, which could lead out of outputs" if stat.S_ISLNK(mode) else "neither a file nor a folder"
+    return f"{path} is {what}. Replace it."
 
 
 def read_lines(path: Path, is_whole: IsWhole) -> list[bytes]:

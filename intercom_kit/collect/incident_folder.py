@@ -18,7 +18,7 @@ from typing import TypeVar
 from filelock import FileLock
 from pydantic import ValidationError
 
-from intercom_kit.collect.files import append_lines, locked, make_folder, read_lines, write_atomic
+from intercom_kit.collect.files import append_lines, locked, make_folder, oddity, read_lines, write_atomic
 from intercom_kit.errors import EvidenceError, IncidentError, IncidentIdError
 from intercom_kit.records import Cause, CheckRecord, Event, IncidentFacts, Record, check_incident_id
 
@@ -26,6 +26,7 @@ T = TypeVar("T", bound=Record)
 
 LATEST = "latest"  # stands for the incident that was last written to, wherever an id does
 DRILLS = "drills"
+_ROLLUP = re.compile(r"rollup(?:-([1-9]\d{0,5}))?")
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 
 
@@ -160,6 +161,7 @@ class IncidentFolder:
 
         Where there is none yet, it is made. What `change` raises leaves it as it was.
         """
+        self._refuse_links()
         with self.locked():
             known = self.facts() if self.has_facts else None
             changed = change(known or IncidentFacts(id=self.incident_id))
@@ -188,7 +190,7 @@ class IncidentFolder:
         return tuple(_record(kind, path, number, line) for number, line in enumerate(lines, 1))
 
     def _refuse_links(self) -> None:
-        """Refuse a folder or file that is a symbolic link: no path may leave outputs."""
+        """Refuse what is neither a folder nor an ordinary file."""
         names = ("checks.jsonl", "events.jsonl", "checks.torn", "events.torn")
         lock = self.path / ".evidence.lock"
         for path in (
@@ -198,11 +200,20 @@ class IncidentFolder:
             lock,
             *(self.evidence_path / name for name in names),
         ):
-            if path.is_symlink():
-                raise IncidentError(f"{path} is a symbolic link, which could lead out of outputs. Replace it.")
+            if odd := oddity(path):
+                raise IncidentError(odd)
 
 
 _NEXT_STEP = "Free some space or set INTERCOM_KIT_OUTPUTS to a folder that you may write to, then run it again."
+
+
+def rollup_in(folder: Path) -> Path | None:
+    """Return the rollup of a request log that an incident's views read, its newest one; None where there is none.
+
+    The first is `evidence/rollup`; a later log adds `rollup-2` and so on, and none is ever changed.
+    """
+    named = ((_ROLLUP.fullmatch(path.name), path) for path in (folder / "evidence").glob("rollup*") if path.is_dir())
+    return max(((int(match[1] or 1), path) for match, path in named if match), default=(0, None))[1]
 
 
 def incident_ids(outputs: Path) -> list[str]:
@@ -261,8 +272,8 @@ def claim_incident(at: datetime, cause: Cause, outputs: Path, *, drill: bool = F
 
 
 def _make_private(folder: Path) -> None:
-    if folder.is_symlink():
-        raise IncidentError(f"{folder} is a symbolic link, which could lead out of outputs. Replace it.")
+    if odd := oddity(folder):
+        raise IncidentError(odd)
     with suppress(FileExistsError):
         make_folder(folder)
     if not folder.is_dir():

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.collect.incident_folder import IncidentFolder, rollup_in
 from intercom_kit.decide import decide
 from intercom_kit.incident.lifecycle import (
     Lifecycle,
@@ -74,7 +74,7 @@ class Evidence:
     @property
     def has_log(self) -> bool:
         """Whether the evidence holds the rollup of a request log."""
-        return (self.folder.evidence_path / "rollup").is_dir()
+        return rollup_in(self.folder.path) is not None
 
     @cached_property
     def study(self) -> "Study | None":

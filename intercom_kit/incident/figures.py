@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from intercom_kit.collect.impact import conversations_query
+from intercom_kit.collect.incident_folder import rollup_in
 from intercom_kit.incident.evidence import Evidence
 from intercom_kit.incident.lifecycle import DECLARED, TimelineEntry, is_declared
 from intercom_kit.records import Figure, Onset
@@ -256,10 +257,11 @@ def _slowness(seen: Evidence) -> Figure:
 
 def _hasty(seen: Evidence) -> Figure:
     rows = seen.study.retries if seen.study else None
+    place = rollup_in(seen.folder.path)
     query = (
         "SELECT sum(repeated_1s) / sum(identified) AS share FROM 'evidence/rollup/windows.parquet' "
         "WHERE status_code = 429 GROUP BY app ORDER BY share DESC"
-    )
+    ).replace("/rollup/", f"/{place.name if place else 'rollup'}/")
     if rows is None or rows["share_1s"].isna().all():
         why = "no throttled call can be followed" if seen.study else NO_LOG
         return _figure("hasty_share", unknown=why, query=query)
@@ -270,9 +272,9 @@ def _hasty(seen: Evidence) -> Figure:
 
 
 def _log_sources(seen: Evidence) -> tuple[str, ...]:
-    from intercom_kit.analyze.figures import FILES, file_id
+    from intercom_kit.analyze.figures import rollup_ids
 
-    return tuple(file_id(seen.folder.path / name) for name in FILES)
+    return rollup_ids(seen.folder.path)
 
 
 def _impact(seen: Evidence, log: Mapping[str, Figure]) -> Iterator[Figure]:

@@ -1,19 +1,21 @@
 """An incident's request log: from a team's files or from the evidence to a study, and what a notebook shows of it."""
 
-import secrets
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from intercom_kit.analyze.burn import SLO
-from intercom_kit.analyze.figures import ROLLUP
 from intercom_kit.analyze.kept import stored_study
 from intercom_kit.analyze.ratelimit import PRESSURE
 from intercom_kit.analyze.read import Options
 from intercom_kit.analyze.rollup import Rollup, load, make_remote_rollup, make_rollup, save
 from intercom_kit.analyze.study import Moment, Study, moment, study
-from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.collect.files import sync_folder
+from intercom_kit.collect.incident_folder import IncidentFolder, rollup_in
 from intercom_kit.errors import EvidenceError
+from intercom_kit.records import Event
 from intercom_kit.settings import Settings
 from intercom_kit.transports.recorder import kept_salt
 
@@ -32,8 +34,8 @@ def open_study(
 ) -> Study:
     """Read request logs, or else the rollup in the incident's evidence, and look at it.
 
-    A new rollup is kept in the evidence of the incident, if one is named; an older one of another log steps aside, to
-    `rollup-1` and so on. pressure, slo, bucket_rate: see Study. Raises RequestLogError for a log that
+    A new rollup is kept in the evidence of the incident, if one is named, beside those of other logs and as the one
+    that counts from then on. pressure, slo, bucket_rate: see Study. Raises RequestLogError for a log that
     cannot be read, EvidenceError when there is neither a log nor a rollup.
     """
     folder = IncidentFolder(settings.outputs, incident_id) if incident_id else None
@@ -62,7 +64,7 @@ def open_study(
 
 def has_log(folder: IncidentFolder) -> bool:
     """Whether the incident's evidence holds the rollup of a request log."""
-    return (folder.path / ROLLUP).is_dir()
+    return rollup_in(folder.path) is not None
 
 
 def _with_log(folder: IncidentFolder | None) -> Path:
@@ -79,16 +81,21 @@ def _salt(outputs: Path) -> str:
 
 
 def keep(rollup: Rollup, folder: IncidentFolder) -> None:
-    """Keep a rollup in the incident's evidence; what is there already is never changed, only renamed."""
+    """Keep a rollup in the incident's evidence; one that is there already stays as it is, and where it is."""
     folder.create()
     folder.change_facts(lambda facts: facts)  # made where there are none yet
-    place = folder.path / ROLLUP
-    making = place.with_name(f".{place.name}.{secrets.token_hex(4)}.making")  # a kill leaves no half rollup
     with folder.locked():
-        if has_log(folder) and load(place).equals(rollup):
+        for left in folder.evidence_path.glob(".rollup*.making"):  # of a run that was killed
+            shutil.rmtree(left)
+        known = rollup_in(folder.path)
+        if known and load(known).equals(rollup):
             return
+        number = int(known.name.partition("-")[2] or 1) + 1 if known else 1
+        place = folder.evidence_path / (f"rollup-{number}" if known else "rollup")
+        making = place.with_name(f".{place.name}.making")
         save(rollup, making)
-        if has_log(folder):
-            older = sum(1 for _ in place.parent.glob(f"{place.name}-*"))
-            place.rename(place.with_name(f"{place.name}-{older + 1}"))
-        making.rename(place)
+        making.rename(place)  # whole at once, and from now on the one that is read
+        sync_folder(place.parent)
+        if known:
+            words = f"Another request log was read: evidence/{place.name} is the one that counts; {known.name} stays."
+            folder.add_event(Event(at=datetime.now(UTC), kind="note", text=words))

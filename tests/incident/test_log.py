@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from intercom_kit.analyze.figures import whole_rollup
 from intercom_kit.analyze.findings import find, findings_of
-from intercom_kit.analyze.rollup import load, make_rollup
-from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.analyze.rollup import make_rollup
+from intercom_kit.collect.incident_folder import IncidentFolder, rollup_in
 from intercom_kit.display.log_tables import comparison_table, findings_card, routes_table
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.traffic import generate, write_log
@@ -51,16 +52,21 @@ def test_the_same_log_again_changes_nothing(settings: Settings, log_file: Path) 
     assert {path.name: path.read_bytes() for path in folder.evidence_path.rglob("*") if path.is_file()} == before
 
 
-def test_evidence_steps_aside_and_is_not_overwritten(settings: Settings, log_file: Path) -> None:
-    """Another log's rollup takes the place of the first, which keeps its bytes under a number."""
-    evidence = IncidentFolder(settings.outputs, INCIDENT).evidence_path
-    open_study(settings, INCIDENT, [log_file], until="2026-11-24T11:00Z")
-    older = load(evidence / "rollup")
-    open_study(settings, INCIDENT, [log_file])
-    assert load(evidence / "rollup-1").equals(older)
-    assert not load(evidence / "rollup").equals(older)
-    open_study(settings, INCIDENT, [log_file], until="2026-11-24T11:30Z")
-    assert sorted(path.name for path in evidence.iterdir()) == ["rollup", "rollup-1", "rollup-2"]
+def test_another_log_adds_a_rollup_and_changes_none(settings: Settings, log_file: Path) -> None:
+    """The newest rollup is what all views read, an event names it, and those before stay where and as they were."""
+    folder = IncidentFolder(settings.outputs, INCIDENT)
+    for number, until in enumerate(("11:00", "11:30", "11:45"), 1):
+        before = {path: path.read_bytes() for path in folder.evidence_path.rglob("*.parquet")}
+        seen = open_study(settings, INCIDENT, [log_file], until=f"2026-11-24T{until}Z")
+        assert {path: path.read_bytes() for path in before} == before
+        assert whole_rollup(folder.path).equals(seen.rollup)
+        current = rollup_in(folder.path)
+        assert current is not None
+        assert current.name == ("rollup" if number == 1 else f"rollup-{number}")
+    assert [event.text.split(": ")[1] for event in folder.events()] == [
+        "evidence/rollup-2 is the one that counts; rollup stays.",
+        "evidence/rollup-3 is the one that counts; rollup-2 stays.",
+    ]
 
 
 def test_without_an_incident_nothing_is_kept(settings: Settings, log_file: Path) -> None:

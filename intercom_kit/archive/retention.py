@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -39,12 +40,13 @@ class Purged(Record):
 def sweep(outputs: Path) -> None:
     """Finish what killed commands left: purges that had begun, and private temporary folders."""
     for half in outputs.glob(".*.purged"):
-        shutil.rmtree(half)
+        shutil.rmtree(half, ignore_errors=True)  # two commands may do so at once
     for folder in Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*"):
-        stat = folder.lstat()
-        mine = not hasattr(os, "getuid") or stat.st_uid == os.getuid()
-        if mine and folder.is_dir() and not folder.is_symlink() and stat.st_mtime < time.time() - _LEFT_S:
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another command swept it, or its own has just ended
+            stat = folder.lstat()
+            mine = not hasattr(os, "getuid") or stat.st_uid == os.getuid()
+            if mine and folder.is_dir() and not folder.is_symlink() and stat.st_mtime < time.time() - _LEFT_S:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def purge(

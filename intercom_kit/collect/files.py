@@ -7,8 +7,10 @@ next write, so that no line ever grows out of two.
 import os
 import secrets
 import stat
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -16,6 +18,7 @@ from filelock import FileLock, Timeout
 from intercom_kit.errors import IncidentError
 
 PATIENCE_S = 30.0  # a lock for facts and evidence is held for moments
+_LEFT_S = 3600.0  # no file takes so long to write
 IsWhole = Callable[[bytes], bool]
 
 
@@ -50,6 +53,10 @@ def write_atomic(path: Path, content: bytes) -> None:
             error.filename = error.filename or str(path)  # a full disk does not say where it is full
         raise
     sync_folder(path.parent)
+    for left in path.parent.glob(f".{escape(path.name)}.*.part"):  # by a process that was killed while it wrote
+        with suppress(FileNotFoundError):
+            if left.lstat().st_mtime < time.time() - _LEFT_S:
+                left.unlink()
 
 
 def oddity(path: Path) -> str:

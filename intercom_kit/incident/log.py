@@ -87,15 +87,14 @@ def keep(rollup: Rollup, folder: IncidentFolder) -> None:
     with folder.locked():
         for left in folder.evidence_path.glob(".rollup*.making"):  # of a run that was killed
             shutil.rmtree(left)
-        known = rollup_in(folder.path)
-        if known and load(known).equals(rollup):
-            return
-        number = int(known.name.partition("-")[2] or 1) + 1 if known else 1
-        place = folder.evidence_path / (f"rollup-{number}" if known else "rollup")
-        making = place.with_name(f".{place.name}.making")
-        save(rollup, making)
-        making.rename(place)  # whole at once, and from now on the one that is read
-        sync_folder(place.parent)
-        if known:
-            words = f"Another request log was read: evidence/{place.name} is the one that counts; {known.name} stays."
+        place = rollup_in(folder.path)
+        if place is None or not load(place).equals(rollup):
+            number = int(place.name.partition("-")[2] or 1) + 1 if place else 1
+            place = folder.evidence_path / (f"rollup-{number}" if place else "rollup")
+            making = place.with_name(f".{place.name}.making")
+            save(rollup, making)
+            making.rename(place)  # whole at once, and from now on the one that is read
+            sync_folder(place.parent)
+        words = f"Another request log was read: evidence/{place.name} counts from now on, and those before it stay."
+        if place.name != "rollup" and words not in [event.text for event in folder.events()]:
             folder.add_event(Event(at=datetime.now(UTC), kind="note", text=words))

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+from copy import deepcopy
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -363,3 +364,25 @@ def test_an_atomic_write_replaces_as_a_whole(tmp_path: Path) -> None:
     write_atomic(target, b"new")
     assert (target.read_bytes(), outside.read_text(), _mode(target)) == (b"new", "untouched", 0o600)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "outside"]
+
+
+def test_what_a_killed_write_left_is_swept(tmp_path: Path) -> None:
+    """A half file that is an hour old belongs to nobody; a young one may be another process's."""
+    old, young = tmp_path / ".facts.json.00.part", tmp_path / ".facts.json.01.part"
+    for left in (old, young):
+        left.write_text("half")
+    os.utime(old, (0, 0))
+    write_atomic(tmp_path / "facts.json", b"whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".facts.json.01.part", "facts.json"]
+
+
+@pytest.mark.parametrize("name", ["incident.json", "evidence/events.jsonl", ".evidence.lock"])
+def test_a_pipe_keeps_nobody_waiting(name: str, folder: IncidentFolder) -> None:
+    """A pipe in place of a file is refused at once, by what reads and by what writes."""
+    path = folder.path / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    uses = (folder.facts, folder.events, lambda: folder.add_event(_event("x")), lambda: folder.change_facts(deepcopy))
+    for use in uses:
+        with pytest.raises(IncidentError, match="neither a file nor a folder"):
+            use()

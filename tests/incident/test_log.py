@@ -64,8 +64,7 @@ def test_another_log_adds_a_rollup_and_changes_none(settings: Settings, log_file
         assert current is not None
         assert current.name == ("rollup" if number == 1 else f"rollup-{number}")
     assert [event.text.split(": ")[1] for event in folder.events()] == [
-        "evidence/rollup-2 is the one that counts; rollup stays.",
-        "evidence/rollup-3 is the one that counts; rollup-2 stays.",
+        f"evidence/rollup-{number} counts from now on, and those before it stay." for number in (2, 3)
     ]
 
 

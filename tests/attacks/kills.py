@@ -109,7 +109,8 @@ def main(operation: str, place: Path) -> None:
         killed = struck(lambda: acts[operation](IncidentFolder(outputs, "INC-1")), number)
         left = state(folder, (first, second))
         acts[operation](folder)
-        print(json.dumps({"killed": killed, "left": left, "after": state(folder, (first, second))}))
+        line = json.dumps({"killed": killed, "left": left, "after": state(folder, (first, second))})
+        sys.stdout.write(f"{line}\n")
         number += 1
 
 

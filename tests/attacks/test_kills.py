@@ -22,7 +22,7 @@ WHOLE = {
 @pytest.mark.slow
 @pytest.mark.parametrize("operation", WHOLE)
 def test_a_kill_at_any_touch_of_the_disk_leaves_something_whole(operation: str, tmp_path: Path) -> None:
-    """Killed before each rename, write, sync and removal in turn, it leaves the state before or after, then finishes."""
+    """Killed before each rename, write, sync and removal in turn, it leaves the old or the new state, then ends."""
     differing, states, end = WHOLE[operation]
     command = [sys.executable, "-m", "tests.attacks.kills", operation, str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -49,6 +49,9 @@ FAILING = [
     (reports(components=part("Messenger"), indicator="major"), SUSPECTED),
     (reports(components=part("REST API", "under_maintenance")), "vendor_acknowledged maintenance"),
     (reports(WORK), "vendor_acknowledged maintenance"),
+    (reports(WORK.model_copy(update={"components": ("Messenger",)})), SUSPECTED),
+    (reports(DOWN.model_copy(update={"region": "au"})), SUSPECTED),
+    (reports(indicator="major"), ACKNOWLEDGED),
     (reports(WORK, DOWN), ACKNOWLEDGED),
 ]
 

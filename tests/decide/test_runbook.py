@@ -3,52 +3,27 @@
 import json
 import os
 import re
+import socket
 import subprocess
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from typer.testing import CliRunner
 
 from intercom_kit.cli import app
 from intercom_kit.decide.facts import Facts
-from intercom_kit.decide.runbook import RUNBOOK, actions
+from intercom_kit.decide.runbook import ACTIONS, EXTRAS, RUNBOOK, actions
 from intercom_kit.decide.tree import Ending
 from intercom_kit.decide.words import CAUSES as WORDS
 from intercom_kit.records import CAUSES, Action, Cause, CheckRecord
 from intercom_kit.settings import Settings
 from tests.conftest import PATIENCE_S
+from tests.servers import Misbehave, Server, answer
 
 CANARY = "tok-canary-7f3a"
 NEW = "tok-canary-new"
 NASTY = """it's; touch pwned $(touch pwned) `touch pwned` "x" \\ {me} %s"""
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Answers as Intercom, its status page and our service would, and notes what it was asked."""
-
-    seen: list[tuple[str, str | None, str]]
-
-    def do_GET(self) -> None:
-        """Answer, after noting the path, the token and every process's arguments."""
-        self.seen.append((self.path, self.headers.get("Authorization"), _all_arguments()))
-        old_page = self.path.startswith("/old")
-        self.send_response(302 if old_page else 200)
-        self.send_header("X-Request-Id", "b2i3mhcboc6pcbe33q80")
-        self.send_header("X-RateLimit-Remaining", "166")
-        if old_page:
-            self.send_header("Location", self.path.removeprefix("/old"))
-        body = json.dumps(
-            {"type": "admin", "app": {"name": "Shop"}, "status": {"indicator": "none"}, "a.b": 1, "it's": {"up": "ok"}}
-        ).encode()
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class named it
-        """Keep the tests' output clean."""
 
 
 def _all_arguments() -> str:
@@ -63,15 +38,19 @@ def _all_arguments() -> str:
 
 
 @pytest.fixture
-def server() -> Iterator[tuple[str, list[tuple[str, str | None, str]]]]:
-    """Give the URL of a server on loopback, and what it has been asked."""
-    handler = type("Noting", (Handler,), {"seen": []})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
-        thread = Thread(target=httpd.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{httpd.server_port}", handler.seen
-        httpd.shutdown()
-        thread.join()
+def server(misbehave: Misbehave) -> tuple[Server, list[str]]:
+    """A server that answers as Intercom, its status page and our service would; every process's arguments meanwhile."""
+    arguments: list[str] = []
+    body = {"type": "admin", "app": {"name": "Shop"}, "status": {"indicator": "none"}, "it's": {"up": "ok"}}
+    well = answer(json.dumps(body), x_request_id="b2i3mhcboc6pcbe33q80", x_ratelimit_remaining="166")
+
+    def behave(connection: socket.socket, request: bytes) -> None:
+        arguments.append(_all_arguments())
+        path = request.decode("latin-1").split(" ")[1]
+        moved = answer("", "302 Found", location=path.removeprefix("/old"))
+        (moved if path.startswith("/old") else well)(connection, request)
+
+    return misbehave(behave), arguments
 
 
 def entries(cause: Cause, settings: Settings, *checks: CheckRecord) -> dict[str, Action]:
@@ -128,78 +107,52 @@ def _with_programs(folder: Path) -> Path:
     return folder
 
 
-def test_verifying_the_token_shows_it_to_nobody(
-    server: tuple[str, list[tuple[str, str | None, str]]], tmp_path: Path
-) -> None:
+def test_verifying_the_token_shows_it_to_nobody(server: tuple[Server, list[str]], tmp_path: Path) -> None:
     """The token reaches Intercom in the header, and no process's arguments hold it meanwhile."""
-    url, seen = server
-    command = entries("token_invalid", Settings(_env_file=None, base_url_override=url))["Verify the token"].commands[0]
+    intercom, arguments = server
+    settings = Settings(_env_file=None, base_url_override=intercom.url)
+    command = entries("token_invalid", settings)["Verify the token"].commands[0]
     done = run(command, tmp_path)
     assert json.loads(done.stdout) == {"type": "admin", "app": "Shop", "errors": None}
-    [(path, authorization, arguments)] = seen
-    assert (path, authorization) == ("/me", f"Bearer {CANARY}")
-    assert "curl" in arguments
-    assert CANARY not in arguments
-
-
-def test_storing_a_new_token_checks_stores_and_restarts(
-    server: tuple[str, list[tuple[str, str | None, str]]], tmp_path: Path
-) -> None:
-    """The new token is read unseen, tried, handed to the secret manager on standard input, and the pods restart."""
-    url, seen = server
-    settings = Settings(_env_file=None, base_url_override=url, deployment="deployment/shop")
-    store = entries("token_invalid", settings)["Store the new token and restart"]
-    done = run("\n".join(store.commands), _with_programs(tmp_path), f"{NEW}\n")
-    assert done.stdout == "admin\n"
-    assert seen[0][1] == f"Bearer {NEW}"
-    assert (tmp_path / "aws.stdin").read_text() == NEW
-    assert "intercom/production/token" in (tmp_path / "aws.args").read_text().splitlines()
-    assert NEW not in (tmp_path / "aws.args").read_text() + seen[0][2]
-    assert (tmp_path / "kubectl.args").read_text().startswith("rollout\nrestart\ndeployment/shop\n")
-
-
-def test_a_token_that_the_shell_does_not_have_is_told(
-    server: tuple[str, list[tuple[str, str | None, str]]], tmp_path: Path
-) -> None:
-    """Where the kit has the token from a file, the shell has none: the command says so, not only that 401 came."""
-    settings = Settings(_env_file=None, base_url_override=server[0])
-    command = entries("token_invalid", settings)["Verify the token"].commands[0]
-    done = run(f"unset INTERCOM_ACCESS_TOKEN; {command}", tmp_path)
+    assert intercom.requests[0].startswith(b"GET /me ")
+    assert f"Authorization: Bearer {CANARY}".encode() in intercom.requests[0]
+    assert "curl" in arguments[0]
+    assert CANARY not in arguments[0]
+    done = run(f"unset INTERCOM_ACCESS_TOKEN; {command}", tmp_path)  # where the kit has it from a file
     assert "INTERCOM_ACCESS_TOKEN: export it in this shell first" in done.stderr
 
 
-def test_the_rate_limit_command_shows_the_headers(
-    server: tuple[str, list[tuple[str, str | None, str]]], tmp_path: Path
+def test_storing_a_new_token_checks_stores_and_restarts(server: tuple[Server, list[str]], tmp_path: Path) -> None:
+    """The new token is read unseen, tried, handed to the secret manager on standard input, and the pods restart."""
+    intercom, arguments = server
+    settings = Settings(_env_file=None, base_url_override=intercom.url, deployment="deployment/shop")
+    store = entries("token_invalid", settings)["Store the new token and restart"]
+    done = run("\n".join(store.commands), _with_programs(tmp_path), f"{NEW}\n")
+    assert done.stdout == "admin\n"
+    assert f"Authorization: Bearer {NEW}".encode() in intercom.requests[0]
+    assert (tmp_path / "aws.stdin").read_text() == NEW
+    assert "intercom/production/token" in (tmp_path / "aws.args").read_text().splitlines()
+    assert NEW not in (tmp_path / "aws.args").read_text() + arguments[0]
+    assert (tmp_path / "kubectl.args").read_text().startswith("rollout\nrestart\ndeployment/shop\n")
+
+
+@pytest.mark.parametrize(
+    ("cause", "title", "shown"),
+    [
+        ("app_rate_limit", "Read the rate-limit headers", "X-Ratelimit-Remaining: 166"),
+        ("vendor_errors", "Follow the status page", '"indicator": "none"'),  # over its old host's redirect
+        ("app_unhealthy", "Look at our own service", '"ok"'),
+    ],
+)
+def test_a_command_shows_what_it_is_for(
+    cause: Cause, title: str, shown: str, server: tuple[Server, list[str]], tmp_path: Path
 ) -> None:
-    """The headers of the window are shown, and nothing else."""
-    settings = Settings(_env_file=None, base_url_override=server[0])
-    [command] = entries("app_rate_limit", settings)["Read the rate-limit headers"].commands
-    assert run(command, tmp_path).stdout.strip() == "X-RateLimit-Remaining: 166"
-
-
-def test_the_status_page_command_follows_the_old_hosts_redirect(
-    server: tuple[str, list[tuple[str, str | None, str]]], tmp_path: Path
-) -> None:
-    """The page's old host redirects; the command reads the new one, and sends no token to either."""
-    url, seen = server
-    [command] = entries("vendor_errors", Settings(_env_file=None, status_url=url + "/old"))[
-        "Follow the status page"
-    ].commands
-    assert json.loads(run(command, tmp_path).stdout) == {"status": {"indicator": "none"}, "incidents": []}
-    assert [(path, token) for path, token, _ in seen] == [
-        ("/old/api/v2/summary.json", None),
-        ("/api/v2/summary.json", None),
-    ]
-
-
-@pytest.mark.parametrize(("path", "value"), [("type", '"admin"'), ("it's.up", '"ok"'), ("status.indicator", '"none"')])
-def test_the_health_command_reads_the_configured_path(
-    server: tuple[str, list[tuple[str, str | None, str]]], tmp_path: Path, path: str, value: str
-) -> None:
-    """The value at the configured path is shown."""
-    settings = Settings(_env_file=None, health_url=server[0] + "/health", health_path=path)
-    command = entries("app_unhealthy", settings)["Look at our own service"].commands[0]
-    assert run(command, tmp_path).stdout.strip() == value
+    """The headers of the window, what the status page reports, and the value at the configured path are shown."""
+    url = server[0].url
+    urls = {"base_url_override": url, "status_url": url + "/old", "health_url": url + "/health"}
+    command = entries(cause, Settings(_env_file=None, **urls, health_path="it's.up"))[title].commands[0]
+    assert shown.lower() in run(command, tmp_path).stdout.lower()
+    assert cause == "app_rate_limit" or not any(b"authorization" in one.lower() for one in server[0].requests)
 
 
 def test_the_network_commands_name_the_host_that_is_called() -> None:
@@ -233,23 +186,17 @@ def test_what_the_runbook_names_is_there(check: Callable[..., CheckRecord], sett
         assert all(option in shown for option in options)
 
 
-def test_stale_data_is_never_served_on_a_refusal() -> None:
-    """Degrading gracefully belongs to limits and failing servers; a refusal must be seen."""
-    graceful = {cause for cause in CAUSES if any(a.title == "Degrade gracefully" for a in RUNBOOK[cause])}
-    assert graceful == {
-        "app_rate_limit",
-        "workspace_rate_limit",
-        "server_overload",
-        "vendor_errors",
-        "vendor_slow",
-        "maintenance",
-    }
+def test_an_action_is_listed_where_it_helps_only() -> None:
+    """A refusal must be seen, not bridged; a new token cures no suspended app, plan, address or edge."""
+    limits, failures = {"app_rate_limit", "workspace_rate_limit", "server_overload"}, {"vendor_errors", "vendor_slow"}
+    assert _causes_of("Degrade gracefully") == limits | failures | {"maintenance"}
+    assert _causes_of("Store the new token and restart") == {"token_invalid", "token_lacks_permission", "scope_missing"}
+    used = {action for listed in RUNBOOK.values() for action in listed} | {extra.action for extra in EXTRAS}
+    assert used == set(ACTIONS.values())
 
 
-def test_rotating_helps_only_where_the_token_is_at_fault() -> None:
-    """A suspended app, a plan, an address or the edge are not cured by a new token."""
-    storing = {cause for cause in CAUSES if any(a.title.startswith("Store the new token") for a in RUNBOOK[cause])}
-    assert storing == {"token_invalid", "token_lacks_permission", "scope_missing"}
+def _causes_of(title: str) -> set[Cause]:
+    return {cause for cause in CAUSES if title in [action.title for action in RUNBOOK[cause]]}
 
 
 def test_the_rows_of_the_error_table_stand_where_they_apply(

@@ -1,6 +1,5 @@
 """What holds for every run of checks, whatever came back."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import get_args
 
@@ -16,7 +15,6 @@ from intercom_kit.records import (
     CHECK_NAMES,
     VERDICTS,
     CheckRecord,
-    Decision,
     ErrorType,
     Outcome,
     Phases,
@@ -79,47 +77,26 @@ SETTINGS = st.builds(
 
 
 @given(RUNS, SETTINGS)
-def test_every_run_ends_in_a_verdict_and_an_action(checks: list[CheckRecord], settings: Settings) -> None:
-    """Whatever came back, there are one verdict, one known cause, a path, something to do, and a reason."""
+def test_every_run_ends_in_a_verdict_with_reasons_and_actions(checks: list[CheckRecord], settings: Settings) -> None:
+    """Whatever came back: one known verdict and cause, a path, actions, a reason; only the healthy have no severity.
+
+    All citations are of the run's checks, the token is nowhere, and the evidence's lines give the same decision again.
+    """
     decision = decide(checks, settings)
     assert decision.verdict in VERDICTS
     assert decision.cause in CAUSES
-    assert decision.path
     assert decision.path[0].question == QUESTIONS[START].text
-    assert all(action.steps for action in decision.actions)
     assert decision.actions
+    assert all(action.steps for action in decision.actions)
     assert decision.severity_reason
     assert decision.summary
-
-
-@given(RUNS, SETTINGS)
-def test_only_the_healthy_have_no_severity(checks: list[CheckRecord], settings: Settings) -> None:
-    """Severity and deadline are absent exactly when all is well, and the deadline lies ahead."""
-    decision = decide(checks, settings)
     healthy = decision.verdict == "healthy"
     assert healthy == (decision.severity is None) == (decision.respond_by is None) == (decision.cause == "none")
     assert decision.respond_by is None or decision.respond_by > decision.at
-
-
-@given(RUNS, SETTINGS)
-def test_the_same_checks_give_the_same_decision(checks: list[CheckRecord], settings: Settings) -> None:
-    """A decision can be made again from the evidence, byte for byte, also after a round trip through its lines."""
     again = [CheckRecord.from_line(check.line()) for check in checks]
-    assert decide(checks, settings).line() == decide(again, settings).line()
-
-
-@given(RUNS, SETTINGS)
-def test_the_token_is_in_no_decision(checks: list[CheckRecord], settings: Settings) -> None:
-    """No part of a decision holds the token, whatever the settings are."""
-    assert CANARY not in decide(checks, settings).model_dump_json()
-
-
-@given(RUNS)
-def test_every_citation_is_a_check_of_the_run(checks: list[CheckRecord]) -> None:
-    """Path and reasons cite evidence that exists."""
-    decision = decide(checks, Settings(_env_file=None))
-    cited = [step.evidence for step in decision.path]
-    cited += [reason.evidence for reason in (*decision.evidence_for, *decision.evidence_against)]
+    assert decide(again, settings).line() == decision.line()
+    assert CANARY not in decision.model_dump_json()
+    cited = [one.evidence for one in (*decision.path, *decision.evidence_for, *decision.evidence_against)]
     assert {ref for refs in cited for ref in refs} <= {check.evidence_id for check in checks}
 
 
@@ -140,13 +117,6 @@ def test_unrelated_checks_of_the_page_change_no_refusal(checks: list[CheckRecord
     )
     decision = decide([revoked, *page_and_others], Settings(_env_file=None))
     assert (decision.verdict, decision.cause) == ("ours", "token_invalid")
-
-
-def test_no_checks_at_all_are_undetermined(decided: Callable[..., Decision]) -> None:
-    """An empty run blames nobody and still says what to do."""
-    decision = decided(**dict.fromkeys(CHECK_NAMES))
-    assert (decision.verdict, decision.cause) == ("undetermined", "unknown")
-    assert decision.actions
 
 
 def test_every_question_can_be_reached_and_every_answer_leads_on() -> None:

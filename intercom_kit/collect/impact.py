@@ -111,10 +111,8 @@ async def _count(settings: Settings, since: datetime, until: datetime, sleep: Sl
     query, contacts = conversations_query(since, until), set[str]()
     conversations, cursor = 0, None
     for page in range(1, PAGES_LIMIT + 1):
-        body = json.loads(query) | {
-            "pagination": {"per_page": PER_PAGE} | ({"starting_after": cursor} if cursor else {})
-        }
-        answer = await _page(settings, body, sleep)
+        place = {"per_page": PER_PAGE} | ({"starting_after": cursor} if cursor else {})
+        answer = await _page(settings, json.loads(query) | {"pagination": place}, sleep)
         found, cursor = _read(answer)
         inside = [one for one in found if since.timestamp() <= _created(one) < until.timestamp()]
         conversations += len(inside)
@@ -125,18 +123,13 @@ async def _count(settings: Settings, since: datetime, until: datetime, sleep: Sl
 
 
 async def _page(settings: Settings, body: object, sleep: Sleep) -> Answer:
-    answer = await _ask(settings, body)
-    for _ in range(RETRIES):
-        if answer.status != 429:
+    for left in range(RETRIES, -1, -1):
+        deadline = asyncio.get_running_loop().time() + PATIENCE * settings.timeout_s
+        answer = await ask_api(settings, "POST", "/conversations/search", body=body, deadline=deadline)
+        if answer.status != 429 or not left:
             break
         await sleep(_wait_s(answer))
-        answer = await _ask(settings, body)
     return answer
-
-
-async def _ask(settings: Settings, body: object) -> Answer:
-    deadline = asyncio.get_running_loop().time() + PATIENCE * settings.timeout_s
-    return await ask_api(settings, "POST", "/conversations/search", body=body, deadline=deadline)
 
 
 def _wait_s(answer: Answer) -> float:
@@ -153,13 +146,18 @@ def _read(answer: Answer) -> tuple[list[dict[str, object]], str | None]:
         trouble = answer.detail or f"it answered {answer.status}"
         what = HELP.get(answer.status or 0, "Try again when it answers.")
         raise EvidenceError(f"Intercom could not be asked for conversations: {trouble}. {what}")
-    found = page.get("conversations") if isinstance(page, dict) else None
-    if not isinstance(page, dict) or not isinstance(found, list):
+    found = _inner(page, "conversations")
+    if not isinstance(found, list):
         raise EvidenceError("Intercom's answer holds no page of conversations. Check INTERCOM_BASE_URL.")
-    onward = page.get("pages")
-    following = onward.get("next") if isinstance(onward, dict) else None
-    cursor = following.get("starting_after") if isinstance(following, dict) else None
+    cursor = _inner(page, "pages", "next", "starting_after")
     return [one for one in found if isinstance(one, dict)], str(cursor) if cursor else None
+
+
+def _inner(value: object, *keys: str) -> object:
+    """Return what lies at the keys; None where it is of another shape."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def _created(conversation: dict[str, object]) -> float:
@@ -168,6 +166,5 @@ def _created(conversation: dict[str, object]) -> float:
 
 
 def _contacts(conversation: dict[str, object]) -> list[str]:
-    listed = conversation.get("contacts")
-    contacts = listed.get("contacts") if isinstance(listed, dict) else None
-    return [str(one.get("id")) for one in contacts or [] if isinstance(one, dict)]
+    contacts = _inner(conversation, "contacts", "contacts")
+    return [str(_inner(one, "id")) for one in contacts] if isinstance(contacts, list) else []

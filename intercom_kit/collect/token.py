@@ -8,8 +8,8 @@ import asyncio
 import secrets
 import shlex
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 from urllib.parse import urlsplit
@@ -72,15 +72,13 @@ Agree = Callable[[TokenStep], bool]
 class _Look:
     """What the API tells of a token.
 
-    me: GET /me; elsewhere: what other regions know of a refused token, in words. allowed, refused, unclear: the reads
-    of PROBES by what came of them, none where the token is nobody's.
+    me: GET /me; elsewhere: what other regions know of a refused token, in words. reads: those of PROBES, each allowed,
+    refused or unclear; none where the token is nobody's.
     """
 
     me: CheckRecord
     elsewhere: str = ""
-    allowed: tuple[str, ...] = ()
-    refused: tuple[str, ...] = ()
-    unclear: tuple[str, ...] = ()
+    reads: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def valid(self) -> bool:
@@ -167,13 +165,13 @@ def _never(_: TokenStep) -> bool:
 
 def _verify(steps: _Steps, settings: Settings, new: SecretStr | None, folder: IncidentFolder | None) -> None:
     token, old = (new, settings.token) if new else (SecretStr(settings.require_token()), None)
+    wrong = ""
     if not is_plain(token):
-        text = "The token holds a space, a line break or a character no token has. Copy it again."
-        steps.add("token", "failed", text)
-        return
-    if old and same(token.get_secret_value(), old):
-        text = "The new token is the one that is set already. Regenerate it in the Developer Hub."
-        steps.add("token", "failed", text)
+        wrong = "The token holds a space, a line break or a character no token has. Copy it again."
+    elif old and same(token.get_secret_value(), old):
+        wrong = "The new token is the one that is set already. Regenerate it in the Developer Hub."
+    if wrong:
+        steps.add("token", "failed", wrong)
         return
     seen, *rest = _look_at(settings, token, *([old] if old else []))
     steps.add("token", "ok" if seen.valid else "failed", f"{seen.me.observed} {seen.elsewhere}".strip())
@@ -202,17 +200,17 @@ async def _look(settings: Settings, token: SecretStr) -> _Look:
         asks = me.http_status == 401 and me.answered_by != "gateway"
         return _Look(me, elsewhere=await _elsewhere(run) if asks else "")
     told = await asyncio.gather(*(_probe(run, *probe[1:]) for probe in PROBES))
-    by_answer = {word: tuple(p[0] for p, t in zip(PROBES, told, strict=True) if t == word) for word in READS}
-    return _Look(me, "", *by_answer.values())
+    return _Look(me, reads=dict(zip((name for name, *_ in PROBES), told, strict=True)))
 
 
 async def _elsewhere(run: CheckRun) -> str:
     """Ask the other regions' API about a refused token, and say what they know; a drill's stays on this machine."""
     settings = run.settings
-    private = urlsplit(settings.base_url).hostname in LOOPBACK
-    others = {region: url for region, url in settings.api_hosts.items() if region != settings.region}
-    others = {region: url for region, url in others.items() if urlsplit(url).hostname in LOOPBACK or not private}
-    there = (settings.model_copy(update={"base_url_override": url}) for url in others.values())
+    on_loopback = {region: urlsplit(url).hostname in LOOPBACK for region, url in settings.api_hosts.items()}
+    others = [
+        region for region, local in on_loopback.items() if region != settings.region and local >= settings.is_loopback
+    ]
+    there = [settings.model_copy(update={"base_url_override": settings.api_hosts[region]}) for region in others]
     answers = await asyncio.gather(*(ask_api(other, "GET", "/me", deadline=run.deadline) for other in there))
     statuses = dict(zip(others, (answer.status for answer in answers), strict=True))
     if home := next((region for region, status in statuses.items() if status == 200), None):
@@ -255,13 +253,13 @@ def _workspace_of(folder: IncidentFolder | None) -> str | None:
 
 def _compare_scopes(steps: _Steps, seen: _Look, before: _Look | None) -> None:
     """Tell what the token may read; the API tells no scope but by refusing."""
-    by_answer = zip(READS, (seen.allowed, seen.refused, seen.unclear), strict=True)
-    told = "; ".join(f"{word}: {', '.join(names)}" for word, names in by_answer if names)
-    lost = [name for name in seen.refused if before and name in before.allowed]
+    named = {word: [name for name, said in seen.reads.items() if said == word] for word in READS}
+    told = "; ".join(f"{word}: {', '.join(names)}" for word, names in named.items() if names)
+    lost = [name for name in named["refused"] if before and before.reads.get(name) == "allowed"]
     if lost:
         fix = "Add the scope in the Developer Hub, and regenerate the token"
         steps.add("scopes", "failed", f"The old token may {' and '.join(lost)}, the new one may not. {fix}.")
-    elif seen.refused or seen.unclear:
+    elif named["refused"] or named["unclear"]:
         steps.add("scopes", "unknown", f"Reads, {told}. Does the app need what is refused?")
     else:
         steps.add("scopes", "ok", f"Reads, {told}. Scopes for writing cannot be told without writing.")

@@ -2,11 +2,8 @@
 
 import asyncio
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,7 +13,7 @@ from intercom_kit.decide import decide
 from intercom_kit.records import CHECK_NAMES, CheckRecord
 from intercom_kit.settings import load_settings
 from tests.conftest import PATIENCE_S, Play
-from tests.servers import EMAIL, TOKEN, Misbehave, answer, hang
+from tests.servers import EMAIL, Misbehave, answer
 
 OLD_ID = "b2i3mhcboc6pcbe33q80"
 
@@ -117,15 +114,6 @@ def test_the_records_tell_the_time_of_the_clock_they_are_given(play: Play) -> No
     checks = run_checks(play("healthy").settings(health_url=None), clock=lambda: night)
     assert {check.started_at for check in checks} == {night}
     assert {check.run.rpartition("-")[0] for check in checks} == {"20190619T070000Z"}
-
-
-def test_a_refused_connection_is_the_network(play: Play) -> None:
-    """When nothing listens, API, search and network fail alike, and in plain words."""
-    checks = _by_name(run_checks(play("network-down").settings()))
-    for name in ("api", "search", "network"):
-        assert (checks[name].outcome, checks[name].error_type) == ("failed", "connect")
-        assert checks[name].observed.endswith("no connection to 127.0.0.1 (connection refused).")
-    assert checks["status_page"].outcome == "ok"
 
 
 @pytest.mark.parametrize(
@@ -239,38 +227,3 @@ def test_a_hanging_resolver_holds_neither_the_checks_nor_the_process() -> None:
     assert "the name api.example.test did not resolve within 4 s" in lines["network"]
     assert lines["status_page"].startswith("unknown|timeout|")
     assert done.stderr == ""
-
-
-WAITING = """
-import sys
-from intercom_kit.collect.checks import run_checks
-from intercom_kit.settings import load_settings
-print("asking", flush=True)
-url, token = sys.argv[1:]
-run_checks(load_settings(None, token=token, base_url_override=url, status_url=url, timeout_s=120))
-"""
-
-
-def test_an_interrupt_ends_the_waiting_at_once(misbehave: Misbehave) -> None:
-    """Ctrl-C during a hanging check ends the process as an interrupt, and the traceback holds no token."""
-    server = misbehave(hang)
-    command = [sys.executable, "-c", WAITING, server.url, TOKEN]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.readline()
-        while len(server.requests) < 4:
-            time.sleep(0.01)
-        os.kill(process.pid, signal.SIGINT)
-        error = process.stderr.read()
-        assert process.wait(PATIENCE_S) == -signal.SIGINT
-    assert "KeyboardInterrupt" in error
-    assert TOKEN not in error
-
-
-def test_asking_needs_none_of_the_heavy_libraries() -> None:
-    """Importing the checks imports no analysis, chart, notebook or server library, and no command line."""
-    heavy = ("pandas", "numpy", "matplotlib", "duckdb", "nbconvert", "jupyter_client", "starlette", "uvicorn", "click")
-    script = f"import sys, intercom_kit.collect.checks; print([m for m in {heavy!r} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

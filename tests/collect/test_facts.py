@@ -79,6 +79,12 @@ def test_a_correction_names_an_event_and_a_moment(folder: IncidentFolder) -> Non
         ("correction+=ev:0123456789ab | at=03:10 | reason=x", "in which zone"),
         ("correction+=ev:0123456789ab", "reason is refused"),
         ("went_well.1.owner=x", "counted from 1"),
+        ("started_at=1999-01-01T00:00Z", "cannot be the time of an observation"),
+        ("ended_at=03:12Z", "has no date"),
+        ("review=2099-01-01", "no day to plan for"),
+        ("action+=Add backoff | due=1999-01-01", "no day to plan for"),
+        ("severity=P9", "it is one of P1, P2, P3, P4"),
+        ("request_ids+=not/an/id", "is no request id"),
     ],
 )
 def test_what_cannot_be_understood_teaches_and_changes_nothing(
@@ -131,24 +137,6 @@ def test_of_many_processes_that_set_at_once_none_is_lost(folder: IncidentFolder)
     setters = [subprocess.Popen([*command, str(number)]) for number in range(8)]
     assert [setter.wait(60) for setter in setters] == [0] * 8
     assert len(set(folder.facts().went_well)) == 64
-
-
-@pytest.mark.parametrize(
-    ("assignment", "says"),
-    [
-        ("started_at=1999-01-01T00:00Z", "cannot be the time of an observation"),
-        ("ended_at=03:12Z", "has no date"),
-        ("review=2099-01-01", "no day to plan for"),
-        ("action+=Add backoff | due=1999-01-01", "no day to plan for"),
-        ("severity=P9", "it is one of P1, P2, P3, P4"),
-        ("request_ids+=not/an/id", "is no request id"),
-    ],
-    ids=["year", "clock", "review", "due", "severity", "request id"],
-)
-def test_what_cannot_be_is_refused(folder: IncidentFolder, assignment: str, says: str) -> None:
-    """Times of observations and planned days have bounds, and declared facts their forms."""
-    with pytest.raises(InputError, match=says):
-        set_facts(folder, [assignment])
 
 
 def test_declared_facts_keep_their_origin_and_end_the_incident(folder: IncidentFolder) -> None:

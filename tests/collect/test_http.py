@@ -194,22 +194,6 @@ def test_reaching_a_host_sends_nothing(tls_server: Server) -> None:
     assert tls_server.requests == [b""]
 
 
-def test_a_certificate_that_is_not_trusted_is_a_tls_failure(tls_server: Server) -> None:
-    """The reason is told, and no request was sent."""
-    got = _ask(tls_server.url, token=TOKEN)
-    assert (got.status, got.error_type) == (None, "tls")
-    assert "self-signed certificate" in got.detail
-    assert not any(tls_server.requests)
-
-
-@pytest.mark.usefixtures("trusted")
-def test_a_certificate_of_another_name_is_a_tls_failure(tls_server: Server) -> None:
-    """A host that answers for another name is told as TLS."""
-    got = _reach(tls_server.url.replace("localhost", "127.0.0.1"))
-    assert got.error_type == "tls"
-    assert "certificate is not valid for '127.0.0.1'" in got.detail
-
-
 @pytest.mark.parametrize(
     ("sent", "error_type", "says"),
     [
@@ -278,14 +262,6 @@ def test_a_proxy_of_the_environment_is_used_and_sees_no_token(
     assert _reach("https://api.example.test").error_type is None
     _await_requests(tls_server, 2)
     assert tls_server.requests[1] == b""
-
-
-def test_a_proxy_that_refuses_is_a_failure_to_connect(misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy's refusal is told as such, and no request was sent."""
-    proxy = misbehave(answer("", "407 Proxy Authentication Required"))
-    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-    got = _ask("https://api.example.test/me")
-    assert (got.error_type, got.detail) == ("connect", "the proxy refused to connect to api.example.test (407)")
 
 
 def test_a_proxy_that_hangs_is_no_connection_to_the_host(misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch) -> None:

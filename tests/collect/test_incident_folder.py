@@ -37,24 +37,6 @@ def _mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_what_was_added_is_read_back(folder: IncidentFolder) -> None:
-    """Checks and events come back in order, with the evidence ids that they had."""
-    checks = (_check("one"), _check("two"))
-    folder.add_checks(checks)
-    folder.add_checks([_check("three")])
-    folder.add_event(_event())
-    assert [check.observed for check in folder.checks()] == ["one", "two", "three"]
-    assert [check.evidence_id for check in folder.checks()[:2]] == [check.evidence_id for check in checks]
-    assert folder.events() == (_event(),)
-
-
-def test_a_new_incident_has_no_evidence(tmp_path: Path) -> None:
-    """Before anything was written there is nothing, and no error."""
-    incident = IncidentFolder(tmp_path, "INC-2")
-    assert not incident.exists
-    assert (incident.checks(), incident.events()) == ((), ())
-
-
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o277, 0o777])
 def test_only_the_owner_can_read_whatever_the_umask(umask: int, tmp_path: Path) -> None:
     """Folders are 0700 and files 0600, whether the umask takes much away or nothing."""
@@ -130,28 +112,6 @@ def test_creating_again_changes_nothing(folder: IncidentFolder) -> None:
     assert _mode(folder.path) == 0o750
 
 
-@pytest.mark.parametrize("cut", [1, 10, -2])
-def test_a_truncated_last_line_is_set_aside(cut: int, folder: IncidentFolder) -> None:
-    """What a crash left of a line is not read, survives the next write apart, and breaks no other line."""
-    folder.add_event(_event("whole"))
-    torn = _event("torn").line()[:cut]
-    with (folder.evidence_path / "events.jsonl").open("ab") as file:
-        file.write(torn)
-    assert [event.text for event in folder.events()] == ["whole"]
-    folder.add_event(_event("after"))
-    assert [event.text for event in folder.events()] == ["whole", "after"]
-    assert (folder.evidence_path / "events.torn").read_bytes() == torn + b"\n"
-
-
-def test_a_line_that_lost_only_its_newline_is_whole(folder: IncidentFolder) -> None:
-    """A complete record at the end counts, and the next one gets a line of its own."""
-    with (folder.evidence_path / "events.jsonl").open("ab") as file:
-        file.write(_event("one").line())
-    assert [event.text for event in folder.events()] == ["one"]
-    folder.add_event(_event("two"))
-    assert [event.text for event in folder.events()] == ["one", "two"]
-
-
 @pytest.mark.parametrize(
     "broken", [b"", b"{}", b"not json", b'{"at":"2026-11-24T09:30:00Z","kind":"rumour","text":"x"}']
 )
@@ -184,6 +144,11 @@ def test_a_file_cut_anywhere_keeps_every_whole_line(texts: list[str], cut: int, 
     assert len(read) - whole in (0, 1)
     incident.add_event(_event("after"))
     assert [event.text for event in incident.events()] == [*read, "after"]
+    torn = incident.evidence_path / "events.torn"
+    rest = kept.rpartition(b"\n")[2] if len(read) == whole else b""
+    assert (torn.read_bytes() if torn.exists() else b"") == (rest and rest + b"\n")
+    incident.add_checks([_check("one"), _check("two")])
+    assert [check.evidence_id for check in incident.checks()] == [_check("one").evidence_id, _check("two").evidence_id]
 
 
 WRITER = """

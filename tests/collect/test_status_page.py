@@ -126,54 +126,91 @@ def test_an_unresolved_incident_is_told_with_all_that_is_known() -> None:
     assert "“Elevated errors” (identified, impact major, since 2026-09-10 00:25 UTC, API)" in reading.observed
 
 
-def test_an_incident_in_both_lists_is_one_incident() -> None:
-    """summary.json and incidents.json may tell the same incident."""
-    assert len(_read(LOUD, {"incidents": [INCIDENT, RESOLVED]}).incidents) == 1
+PLANNED = {"id": "m", "name": "Database", "started_at": "2026-09-09T01:00:00Z", "scheduled_for": "2026-09-10T01:00:00Z"}
+LATER = {"id": "1", "name": "Later", "type": "maintenance", "status": "maintenance_scheduled"}
+DEGRADED = [{"name": "REST API", "status": "degraded_performance"}, {"name": "All", "status": "x", "group": True}]
+NO_INCIDENTS: dict[str, object] = {"incidents": []}
+CRITICAL = QUIET | NO_INCIDENTS | {"status": {"indicator": "critical"}}
+GONE_ON: dict[str, object] = {"page": NATIVE_QUIET, "listed": NATIVE_LIST}
 
 
-def test_resolved_incidents_are_no_incidents() -> None:
-    """Resolved and postmortem are over."""
-    over = {"incidents": [RESOLVED, INCIDENT | {"status": "postmortem"}]}
-    assert _read(QUIET, over).outcome == "ok"
+def _works(status: str, **more: str) -> dict[str, object]:
+    """Give a summary with a maintenance of this status."""
+    return QUIET | NO_INCIDENTS | {"scheduled_maintenances": [PLANNED | {"status": status} | more]}
 
 
-def test_a_summary_without_incidents_is_not_a_quiet_day() -> None:
-    """incident.io leaves the key out: without the list of incidents it is unknown, with it ok."""
-    assert _read(QUIET).outcome == "unknown"
-    assert _read(QUIET, {"incidents": []}).outcome == "ok"
-    assert _read(None, {"incidents": []}).outcome == "unknown"  # no indicator was read
-    assert _read({"status": {}}, {"incidents": []}).outcome == "unknown"
+def _native_works(status: str) -> dict[str, object]:
+    summary = {
+        "affected_components": [],
+        "ongoing_incidents": [],
+        "scheduled_maintenances": [LATER | {"status": status}],
+    }
+    return {"summary": summary}
 
 
-def test_indicator_and_incidents_can_disagree() -> None:
-    """Either is enough for failed, and the words tell which was which."""
-    silent = _read(QUIET, {"incidents": [INCIDENT]})
-    assert (silent.outcome, silent.indicator) == ("failed", "none")
-    assert "indicator says none all the same" in silent.observed
-    bare = _read(QUIET | {"status": {"indicator": "critical"}}, {"incidents": []})
-    assert (bare.outcome, bare.incidents) == ("failed", ())
-    assert "indicator says critical, without an unresolved incident" in bare.observed
+# The forms, the outcome and the indicator, the names of what is reported, and a text that is said.
+READINGS: list[tuple[dict[str, object], str, list[str], str]] = [
+    ({"summary": LOUD, "incidents": {"incidents": [INCIDENT, RESOLVED]}}, "failed major", ["Elevated errors"], "API"),
+    ({"summary": QUIET, "incidents": {"incidents": [RESOLVED]}}, "ok none", [], "It can lag behind the fault."),
+    ({"summary": QUIET, "incidents": {"incidents": [INCIDENT | {"status": "postmortem"}]}}, "ok none", [], "nothing"),
+    ({"summary": QUIET}, "unknown none", [], "could not be read"),  # the list is left out: not a quiet day
+    ({"summary": QUIET, "incidents": NO_INCIDENTS}, "ok none", [], "The status page reports nothing unresolved."),
+    ({"incidents": NO_INCIDENTS}, "unknown None", [], "could not be read"),  # no indicator was read
+    ({"summary": {"status": {}}, "incidents": NO_INCIDENTS}, "unknown None", [], "could not be read"),
+    (
+        {"summary": QUIET, "incidents": {"incidents": [INCIDENT]}},
+        "failed none",
+        ["Elevated errors"],
+        "indicator says none all the same",
+    ),
+    ({"summary": CRITICAL}, "failed critical", [], "indicator says critical, without an unresolved incident"),
+    ({"summary": QUIET | NO_INCIDENTS | {"components": DEGRADED}}, "failed none", [], "API: degraded performance."),
+    ({"summary": _works("scheduled")}, "ok none", [], "nothing unresolved"),
+    (
+        {"summary": _works("in_progress")},
+        "failed none",
+        ["Database"],
+        "maintenance “Database” (in progress, since 2026",
+    ),
+    ({"summary": _works("verifying")}, "failed none", ["Database"], "since 2026-09-10 01:00 UTC"),
+    ({"page": _native_works("scheduled")}, "ok none", [], "nothing unresolved for us"),
+    ({"page": _native_works("complete"), "listed": NO_INCIDENTS}, "ok none", [], "nothing unresolved for us"),
+    ({"page": _native_works("in_progress")}, "failed none", ["Later"], "maintenance “Later” (in progress"),
+    (
+        {"page": NATIVE_QUIET, "listed": {"incidents": [LATER, LATER | {"id": "2", "status": "maintenance_complete"}]}},
+        "ok none",
+        [],
+        "nothing unresolved for us",
+    ),
+    (
+        {"page": NATIVE_QUIET, "listed": {"incidents": [LATER | {"status": "maintenance_in_progress"}]}},
+        "failed none",
+        ["Later"],
+        "(in progress)",
+    ),
+    (GONE_ON, "failed major", ["REST API errors"], "for us “REST API errors”"),  # the summary may lag behind the list
+    ({"page": NATIVE_LOUD}, "failed critical", ["unnamed"], "“unnamed”"),  # only its id is known
+    (
+        {"summary": LOUD, "page": NATIVE_QUIET, "listed": NO_INCIDENTS},  # another region's
+        "ok none",
+        [],
+        "Elsewhere on the page, not for us: “Elevated errors”",
+    ),
+    ({"summary": CRITICAL, "page": NATIVE_QUIET}, "failed critical", [], "without an unresolved incident"),
+    ({"widget": WIDGET}, "failed critical", ["REST API errors"], "impact critical, REST API): We are rolling back"),
+    ({"widget": {"ongoing_incidents": []}}, "ok none", [], "nothing unresolved"),
+    ({"summary": LOUD, "widget": {"ongoing_incidents": []}}, "failed major", ["Elevated errors"], "Elevated errors"),
+]
 
 
-def test_an_affected_component_alone_is_failed() -> None:
-    """A component that is not operational counts without an incident; a group only repeats its members."""
-    degraded = [{"name": "REST API", "status": "degraded_performance"}, {"name": "All", "status": "x", "group": True}]
-    reading = _read(QUIET | {"components": degraded}, {"incidents": []})
-    assert reading.outcome == "failed"
-    assert "REST API: degraded performance." in reading.observed
-
-
-@pytest.mark.parametrize(
-    ("status", "outcome"), [("scheduled", "ok"), ("in_progress", "failed"), ("verifying", "failed")]
-)
-def test_a_maintenance_counts_while_it_is_under_way(status: str, outcome: str) -> None:
-    """Scheduled and completed maintenances are no trouble; under way they are told as maintenance."""
-    begun = {"started_at": "2026-09-09T01:00:00Z", "scheduled_for": "2026-09-10T01:00:00Z"}  # announced, and begun
-    planned = {"id": "m", "name": "Database", "status": status} | begun
-    reading = _read(QUIET | {"incidents": [], "scheduled_maintenances": [planned]})
-    assert reading.outcome == outcome
-    assert [incident.kind for incident in reading.incidents] == (["maintenance"] if outcome == "failed" else [])
-    assert all(incident.since == datetime(2026, 9, 10, 1, 0, tzinfo=UTC) for incident in reading.incidents)
+@pytest.mark.parametrize(("forms", "truth", "names", "says"), READINGS, ids=range(len(READINGS)))
+def test_what_the_forms_say_together(forms: dict[str, object], truth: str, names: list[str], says: str) -> None:
+    """Trouble told by any form of the page is trouble; only a page that was read says that nothing is unresolved."""
+    reading = _read(**forms)  # type: ignore[arg-type]
+    assert f"{reading.outcome} {reading.indicator}" == truth
+    assert [incident.name for incident in reading.incidents] == names
+    assert says in reading.observed
+    assert ("nothing unresolved" in reading.observed) == (reading.outcome == "ok")
 
 
 @pytest.mark.parametrize(
@@ -187,26 +224,6 @@ def test_a_time_that_no_incident_has_is_unknown(when: object) -> None:
     assert (incident.since, incident.updated_at, incident.latest_update) == (None, None, "x")
 
 
-@pytest.mark.parametrize(
-    ("status", "outcome"),
-    [("scheduled", "ok"), ("in_progress", "failed"), ("maintenance_in_progress", "failed"), ("complete", "ok")],
-)
-def test_a_maintenance_of_the_regional_summary_counts_while_it_is_under_way(status: str, outcome: str) -> None:
-    """Announced and past maintenances of our region are no trouble; one under way is told once, as maintenance."""
-    planned = {"id": "m", "name": "Database", "type": "maintenance", "status": status}
-    page = {"summary": {"affected_components": [], "ongoing_incidents": [], "scheduled_maintenances": [planned]}}
-    for listed in ({"incidents": []}, {"incidents": [planned]}):
-        reading = _read(page=page, listed=listed)
-        assert reading.outcome == outcome
-        assert [one.kind for one in reading.incidents] == (["maintenance"] if outcome == "failed" else [])
-
-
-def test_an_unresolved_incident_of_the_regional_list_counts() -> None:
-    """An incident that only the list of our region tells is an incident: the summary may lag behind."""
-    reading = _read(page=NATIVE_QUIET, listed=NATIVE_LIST)
-    assert (reading.outcome, [one.name for one in reading.incidents]) == ("failed", ["REST API errors"])
-
-
 def test_the_latest_update_is_the_latest_in_time() -> None:
     """Updates count by their time, whatever their order; one without a time counts least."""
     updates = [
@@ -217,14 +234,6 @@ def test_the_latest_update_is_the_latest_in_time() -> None:
     ]
     (incident,) = _read(LOUD | {"incidents": [INCIDENT | {"incident_updates": updates}]}).incidents
     assert incident.latest_update == "last"
-
-
-def test_only_a_page_that_was_read_says_that_nothing_is_unresolved() -> None:
-    """A quiet page is told with the warning that it lags; a page with trouble, or unread, says no such thing."""
-    quiet = "The status page reports nothing unresolved. It can lag behind the fault."
-    assert _read(QUIET, {"incidents": []}).observed == quiet
-    assert "nothing unresolved" not in _read(LOUD).observed
-    assert "nothing unresolved" not in _read(QUIET).observed
 
 
 def test_the_regional_form_tells_its_region() -> None:
@@ -246,41 +255,6 @@ def test_the_regional_form_is_filled_from_the_other() -> None:
     reading = _read(LOUD | {"incidents": [same]}, None, NATIVE_LOUD, NATIVE_LIST)
     (incident,) = reading.incidents
     assert (incident.region, incident.latest_update) == ("us", "Validating recovery")
-
-
-def test_an_ongoing_incident_without_its_details_still_counts() -> None:
-    """When only its id is known, there is an incident all the same."""
-    reading = _read(page=NATIVE_LOUD)
-    assert (reading.outcome, reading.incidents[0].name) == ("failed", "unnamed")
-
-
-def test_an_incident_of_another_region_is_told_and_does_not_count() -> None:
-    """Where the form of our region answered quiet, what the form without regions adds lies elsewhere."""
-    reading = _read(LOUD, None, NATIVE_QUIET, {"incidents": []})
-    assert (reading.outcome, reading.indicator, reading.incidents) == ("ok", "none", ())
-    assert "Elsewhere on the page, not for us: “Elevated errors”" in reading.observed
-
-
-def test_an_indicator_that_no_incident_explains_counts_in_every_region() -> None:
-    """A page that is critical without any incident is not talked away by a quiet region."""
-    critical = QUIET | {"status": {"indicator": "critical"}, "incidents": []}
-    assert _read(critical, None, NATIVE_QUIET).outcome == "failed"
-
-
-def test_a_scheduled_maintenance_of_the_regional_form_does_not_count() -> None:
-    """incident.io lists maintenances among incidents, with states of their own."""
-    listed = [
-        {"id": "1", "name": "Later", "type": "maintenance", "status": "maintenance_scheduled"},
-        {"id": "2", "name": "Over", "type": "maintenance", "status": "maintenance_complete"},
-    ]
-    assert _read(page=NATIVE_QUIET, listed={"incidents": listed}).outcome == "ok"
-    now = [listed[0] | {"status": "maintenance_in_progress"}]
-    reading = _read(page=NATIVE_QUIET, listed={"incidents": now})
-    assert (reading.outcome, reading.incidents[0].kind, reading.incidents[0].status) == (
-        "failed",
-        "maintenance",
-        "in_progress",
-    )
 
 
 def test_words_of_the_page_are_scrubbed() -> None:
@@ -324,17 +298,6 @@ def test_a_component_is_of_the_region_that_it_or_its_group_names(
     part = {"id": "c", "name": name, "status": "partial_outage", "group_id": "g" if group else None}
     (component,) = _read(QUIET | {"components": [*listed, part], "incidents": []}).components
     assert component.regions == regions
-
-
-def test_the_widgets_form_alone_is_enough() -> None:
-    """A page that serves no other form is read by its widget: its incident, update and rating, or its quiet."""
-    reading = _read(widget=WIDGET)
-    assert (reading.outcome, reading.indicator) == ("failed", "critical")
-    (incident,) = reading.incidents
-    assert (incident.name, incident.impact, incident.components) == ("REST API errors", "critical", ("REST API",))
-    assert (incident.latest_update, incident.updated_at) == ("We are rolling back.", NOW - timedelta(minutes=2))
-    assert _read(widget={"ongoing_incidents": []}).outcome == "ok"
-    assert _read(LOUD, widget=WIDGET | {"ongoing_incidents": []}).outcome == "failed"
 
 
 @pytest.mark.parametrize(

@@ -110,15 +110,6 @@ def test_a_token_that_is_not_like_the_old_one_is_found(
     assert told in next(one.observed for one in steps if one.name == step)
 
 
-@pytest.mark.parametrize(("region", "word"), [("eu", "Europe"), ("eu", "EU"), ("us", "US"), ("au", "Australia")])
-def test_a_region_is_compared_by_meaning(region: str, word: str, misbehave: Misbehave) -> None:
-    """Whatever word the workspace's region is told by, it is the configured one; an unknown word refuses nothing."""
-    server = misbehave(intercom(old={"workspace": "ours0ws", "region": word}))
-    assert outcomes(verify_token(settings_of(server, region=region)))["workspace"] == "ok"
-    server = misbehave(intercom(old={"workspace": "ours0ws", "region": "Mars"}))
-    assert outcomes(verify_token(settings_of(server, region=region)))["workspace"] == "ok"
-
-
 @pytest.mark.parametrize(
     ("others", "says"),
     [

@@ -15,13 +15,13 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from intercom_kit.analyze.rollup import make_rollup
 from intercom_kit.analyze.study import study
 from intercom_kit.analyze.whatif import POLICIES
 from intercom_kit.display.panel import Panel
 from intercom_kit.drill.scenario import Effect, Scenario
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.traffic import generate, write_log
+from intercom_kit.logs.rollup import make_rollup
 
 END = datetime(2026, 11, 24, 12, tzinfo=UTC)
 NIGHT = Scenario(

@@ -62,7 +62,7 @@ def write_log(path: Path, rows: int) -> None:
 
 def kit(log: Path) -> dict[str, "pd.DataFrame"]:
     """The kit's own rollup."""
-    from intercom_kit.analyze.rollup import make_rollup
+    from intercom_kit.logs.rollup import make_rollup
 
     rollup = make_rollup([log])
     return {"windows": rollup.windows, "latency": rollup.latency, "affected": rollup.affected}
@@ -203,7 +203,7 @@ def measure(way: str, log: Path) -> dict[str, float]:
     import duckdb  # noqa: F401 - all of them before the clock starts
     import pandas as pd  # noqa: F401
 
-    import intercom_kit.analyze.rollup  # noqa: F401
+    import intercom_kit.logs.rollup  # noqa: F401
 
     start, start_cpu = time.perf_counter(), time.process_time()
     found = WAYS[way](log)

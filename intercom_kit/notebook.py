@@ -22,10 +22,10 @@ from intercom_kit.records import IncidentFacts
 from intercom_kit.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from intercom_kit.analyze.rollup import Rollup
     from intercom_kit.analyze.study import Study
     from intercom_kit.analyze.webhooks import WebhookStudy
     from intercom_kit.display.charts import Chart
+    from intercom_kit.logs.rollup import Rollup
     from intercom_kit.postmortem.document import Postmortem
 
 T = TypeVar("T")
@@ -169,8 +169,8 @@ class Log:
 
     def deliveries(self, draw: "Callable[[WebhookStudy], Chart]") -> "Chart | View":
         """Return what draws the deliveries of webhooks, or that there is no log of them."""
-        from intercom_kit.analyze.deliveries import FILE, load
         from intercom_kit.analyze.webhooks import study_deliveries
+        from intercom_kit.logs.deliveries import FILE, load
 
         evidence = IncidentFolder(self.settings.outputs, self.incident_id).evidence_path if self.incident_id else None
         if evidence is None or not (evidence / FILE).is_file():
@@ -228,8 +228,8 @@ def open_log(
 
 
 def _made_up(scenario: str) -> "Rollup":
-    from intercom_kit.analyze.rollup import make_rollup
     from intercom_kit.drill.traffic import small_log
+    from intercom_kit.logs.rollup import make_rollup
 
     with small_log(find_scenario(scenario), hours=LOG_HOURS, end=LOG_END) as path:
         return make_rollup([path])

@@ -20,17 +20,18 @@ LAYERS = {
     "settings": 1,
     "transports": 1,
     "collect": 2,
-    "analyze": 3,
-    "decide": 3,
-    "display": 4,
-    "incident": 5,
-    "drill": 6,
-    "archive": 6,
-    "postmortem": 6,
-    "notebook": 7,
-    "cli": 8,
-    "notebooks": 8,
-    "__main__": 9,  # only starts the command
+    "logs": 3,
+    "analyze": 4,
+    "decide": 4,
+    "display": 5,
+    "incident": 6,
+    "drill": 7,
+    "archive": 7,
+    "postmortem": 7,
+    "notebook": 8,
+    "cli": 9,
+    "notebooks": 9,
+    "__main__": 10,  # only starts the command
 }
 SAME = {frozenset({"records", "settings"})}
 MOST_MODULES = 14
@@ -38,7 +39,6 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # Left from before the packages were cut: module, and the package it must not import from.
 PENDING: set[tuple[str, str]] = set()
-PENDING_CROWDED: set[str] = {"analyze"}
 
 
 def package_of(path: Path) -> str:
@@ -119,7 +119,7 @@ def test_no_modules_import_in_a_circle() -> None:
 def test_no_package_is_crowded() -> None:
     """A package holds at most as many modules as one can keep in mind."""
     counted = Counter(path.parent.name for path in MODULES if path.name != "__init__.py")
-    assert {name for name, number in counted.items() if number > MOST_MODULES} == PENDING_CROWDED
+    assert not {name for name, number in counted.items() if number > MOST_MODULES}
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_no_package_is_crowded() -> None:
         ("collect", "from intercom_kit.decide import decide", False),
         ("collect", "from intercom_kit import incident", False),
         ("collect", "from intercom_kit import __version__", True),
-        ("decide", "import intercom_kit.analyze.rollup", False),
+        ("decide", "import intercom_kit.analyze.findings", False),
         ("drill", "if True:\n    from intercom_kit.archive import make", False),
         ("transports", "from intercom_kit.settings import Settings", False),
         ("transports", "from intercom_kit.text import parse_time", True),

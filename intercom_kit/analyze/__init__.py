@@ -1,1 +1,1 @@
-"""Request logs to a rollup, frames in, frames out; pure but for reading files."""
+"""A rollup to findings: statistics, frames in and frames out; pure."""

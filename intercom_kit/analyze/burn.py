@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from intercom_kit.analyze.rollup import is_failed
+from intercom_kit.logs.rollup import is_failed
 from intercom_kit.text import duration
 
 SLO = 0.999

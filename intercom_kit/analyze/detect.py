@@ -24,7 +24,6 @@ from intercom_kit.analyze.changepoint import (
     phases,
     segments,
 )
-from intercom_kit.analyze.rollup import Rollup
 from intercom_kit.analyze.signals import (
     SLOWER,
     Counts,
@@ -34,6 +33,7 @@ from intercom_kit.analyze.signals import (
     by_minute,
     by_window,
 )
+from intercom_kit.logs.rollup import Rollup
 from intercom_kit.protocol import WINDOW_S
 from intercom_kit.records import Event, Onset, Record, Recovery, UtcTime
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Self
 
 from intercom_kit.analyze.detect import Detection, Episode
-from intercom_kit.analyze.rollup import FAILED, Rollup, load
 from intercom_kit.collect.incident_folder import rollup_in
 from intercom_kit.errors import EvidenceError
+from intercom_kit.logs.rollup import FAILED, Rollup, load
 from intercom_kit.protocol import WINDOW_S
 from intercom_kit.records import Figure
 

@@ -11,10 +11,10 @@ from intercom_kit.analyze.detect import Episode
 from intercom_kit.analyze.latency import QS, errors
 from intercom_kit.analyze.percentiles import percentiles
 from intercom_kit.analyze.ratelimit import UNATTRIBUTED
-from intercom_kit.analyze.read import Rows
 from intercom_kit.analyze.readings import readings
-from intercom_kit.analyze.rollup import Rollup
 from intercom_kit.analyze.study import Study, study
+from intercom_kit.logs.read import Rows
+from intercom_kit.logs.rollup import Rollup
 from intercom_kit.records import Record, UtcTime
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from intercom_kit.analyze.percentiles import GAMMA, RELATIVE_ERROR, percentiles, representative_ms
-from intercom_kit.analyze.rollup import is_failed
+from intercom_kit.logs.rollup import is_failed
 
 Floats = npt.NDArray[np.float64]
 Span = tuple[pd.Timestamp, pd.Timestamp]  # from (included) to (excluded)

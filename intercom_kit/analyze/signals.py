@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from intercom_kit.analyze.changepoint import Floats, Ints, Series
 from intercom_kit.analyze.percentiles import representative_ms
-from intercom_kit.analyze.rollup import is_failed
+from intercom_kit.logs.rollup import is_failed
 from intercom_kit.protocol import WINDOW_S
 
 Signal = Literal["errors", "429", "latency"]

@@ -11,8 +11,8 @@ from intercom_kit.analyze import burn as burns
 from intercom_kit.analyze import latency as latencies
 from intercom_kit.analyze import ratelimit, whatif
 from intercom_kit.analyze.detect import Detection, DetectionGap, detect, detection_gap
-from intercom_kit.analyze.rollup import WINDOWS, Rollup
 from intercom_kit.errors import RequestLogError
+from intercom_kit.logs.rollup import WINDOWS, Rollup
 from intercom_kit.protocol import WINDOW_S
 from intercom_kit.records import Event
 

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 
-from intercom_kit.analyze.deliveries import Deliveries
+from intercom_kit.logs.deliveries import Deliveries
 from intercom_kit.records import Cause, Record, Severity, UtcTime, Verdict
 from intercom_kit.text import duration
 

@@ -140,9 +140,9 @@ def webhooks(
 
     Exit status: 0 in time, 1 delayed (P3), 2 the log could not be read.
     """
-    from intercom_kit.analyze.columns import parse_columns
-    from intercom_kit.analyze.deliveries import DELIVERY_COLUMNS, read_deliveries, save
     from intercom_kit.analyze.webhooks import study_deliveries
+    from intercom_kit.logs.columns import parse_columns
+    from intercom_kit.logs.deliveries import DELIVERY_COLUMNS, read_deliveries, save
 
     settings = load_settings()
     with err.status("Reading the delivery log …"):

@@ -12,9 +12,9 @@ from intercom_kit.cli.app import COULD_NOT, AsJson, IncidentId, app, err, out, p
 from intercom_kit.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from intercom_kit.analyze.read import Options
     from intercom_kit.archive.manifest import Run
     from intercom_kit.collect.incident_folder import IncidentFolder
+    from intercom_kit.logs.read import Options
 
 Requests = Annotated[
     list[str] | None,
@@ -178,8 +178,8 @@ def _told(folder: "IncidentFolder", runs: "tuple[Run, ...]") -> bool:
 
 
 def _options(column: list[str] | None, timezone: str, host: list[str] | None) -> "Options":
-    from intercom_kit.analyze.columns import parse_columns
-    from intercom_kit.analyze.read import Options
+    from intercom_kit.logs.columns import parse_columns
+    from intercom_kit.logs.read import Options
 
     options = Options(parse_columns(column or ()), timezone or None)
     return replace(options, hosts=tuple(host)) if host else options

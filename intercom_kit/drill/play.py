@@ -19,7 +19,6 @@ from urllib.parse import urlsplit
 import httpx
 import pandas as pd
 
-from intercom_kit.analyze.deliveries import read_deliveries, save
 from intercom_kit.collect.checks import run_checks
 from intercom_kit.collect.incident_folder import IncidentFolder, new_incident_id
 from intercom_kit.decide import decide
@@ -35,6 +34,7 @@ from intercom_kit.drill.traffic import small_log
 from intercom_kit.drill.webhooks import fault_of, generate_deliveries, write_deliveries
 from intercom_kit.incident.log import open_study
 from intercom_kit.incident.triage import triage_event
+from intercom_kit.logs.deliveries import read_deliveries, save
 from intercom_kit.protocol import WINDOW_S
 from intercom_kit.records import CheckRecord, Decision, Event, IncidentFacts, Record
 from intercom_kit.settings import Settings

@@ -54,7 +54,7 @@ def generate_deliveries(
     seed: int,
     end: datetime | None = None,
 ) -> pd.DataFrame:
-    """Return deliveries by the time they were received, in the columns of analyze/deliveries.py.
+    """Return deliveries by the time they were received, in the columns of logs/deliveries.py.
 
     end: of the log, now unless given. The same seed gives the same deliveries.
     """

@@ -9,12 +9,12 @@ from pathlib import Path
 from intercom_kit.analyze.burn import SLO
 from intercom_kit.analyze.kept import stored_study
 from intercom_kit.analyze.ratelimit import PRESSURE
-from intercom_kit.analyze.read import Options
-from intercom_kit.analyze.rollup import Rollup, load, make_remote_rollup, make_rollup, save
 from intercom_kit.analyze.study import Moment, Study, moment, study
 from intercom_kit.collect.files import sync_folder
 from intercom_kit.collect.incident_folder import IncidentFolder, rollup_in
 from intercom_kit.errors import EvidenceError
+from intercom_kit.logs.read import Options
+from intercom_kit.logs.rollup import Rollup, load, make_remote_rollup, make_rollup, save
 from intercom_kit.records import Event
 from intercom_kit.settings import Settings
 from intercom_kit.transports.recorder import kept_salt

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from intercom_kit.analyze.findings import findings_of
-from intercom_kit.analyze.rollup import make_rollup
 from intercom_kit.analyze.study import Study, study
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.traffic import generate, write_log
+from intercom_kit.logs.rollup import make_rollup
 
 END = datetime(2026, 11, 24, 12, tzinfo=UTC)
 WORDS = ["me", "tags", "admins", "teams", "notes", "companies"]

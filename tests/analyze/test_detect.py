@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from intercom_kit.analyze.detect import Detection, Episode, detect, detection_gap
-from intercom_kit.analyze.rollup import Rollup, make_rollup
 from intercom_kit.drill.scenario import Effect, Scenario
 from intercom_kit.drill.scenarios import SCENARIOS
 from intercom_kit.drill.traffic import Traffic, generate, write_log
+from intercom_kit.logs.rollup import Rollup, make_rollup
 from intercom_kit.records import Event, Onset
 
 END = datetime(2026, 11, 24, 15, tzinfo=UTC)

@@ -8,8 +8,8 @@ import pytest
 
 from intercom_kit.analyze.detect import Detection, Episode
 from intercom_kit.analyze.figures import by_name, episode_of, measure, whole_rollup
-from intercom_kit.analyze.rollup import make_rollup, save
 from intercom_kit.errors import EvidenceError
+from intercom_kit.logs.rollup import make_rollup, save
 from intercom_kit.records import Onset
 
 START = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)

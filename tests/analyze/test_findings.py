@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from intercom_kit.analyze.findings import Findings, find, findings_of
-from intercom_kit.analyze.rollup import Rollup, make_rollup
 from intercom_kit.analyze.study import study
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.traffic import Traffic, generate, write_log
 from intercom_kit.errors import RequestLogError
+from intercom_kit.logs.rollup import Rollup, make_rollup
 from intercom_kit.records import Event
 
 QUOTA = 334

@@ -8,10 +8,10 @@ import pytest
 from intercom_kit.analyze.figures import ROLLUP
 from intercom_kit.analyze.findings import findings_of
 from intercom_kit.analyze.kept import stored_study
-from intercom_kit.analyze.rollup import Rollup, make_rollup, save
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.traffic import generate, write_log
 from intercom_kit.errors import EvidenceError
+from intercom_kit.logs.rollup import Rollup, make_rollup, save
 from intercom_kit.records import Event
 
 END = datetime(2026, 11, 24, 12, tzinfo=UTC)

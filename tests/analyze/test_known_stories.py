@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from intercom_kit.analyze.findings import findings_of
 from intercom_kit.analyze.ratelimit import by_quota
-from intercom_kit.analyze.read import Options
-from intercom_kit.analyze.rollup import make_rollup
 from intercom_kit.analyze.study import Study, study
 from intercom_kit.analyze.whatif import arrivals, recorded, what_if
+from intercom_kit.logs.read import Options
+from intercom_kit.logs.rollup import make_rollup
 
 T = 1_795_000_020
 Look = Callable[..., Study]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intercom_kit.analyze.percentiles import GAMMA, RELATIVE_ERROR, percentiles, representative_ms
-from intercom_kit.analyze.rollup import Rollup, count
+from intercom_kit.logs.rollup import Rollup, count
 
 QS = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
 Floats = npt.NDArray[np.float64]

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from intercom_kit.analyze.deliveries import Deliveries
 from intercom_kit.analyze.webhooks import WebhookFindings, study_deliveries
 from intercom_kit.drill.scenarios import SCENARIOS, find_scenario
 from intercom_kit.drill.webhooks import WebhookFault, fault_of, generate_deliveries
+from intercom_kit.logs.deliveries import Deliveries
 from intercom_kit.records import Verdict
 
 END = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -29,11 +29,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from intercom_kit.analyze import deliveries
 from intercom_kit.analyze.webhooks import study_deliveries
 from intercom_kit.archive.index import summary_of
 from intercom_kit.incident.incident import open_incident
 from intercom_kit.incident.triage import load_triage
+from intercom_kit.logs import deliveries
 from intercom_kit.postmortem.lint import lint, to_json
 from intercom_kit.settings import load_settings
 

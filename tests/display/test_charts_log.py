@@ -11,12 +11,12 @@ import pytest
 from matplotlib.patches import StepPatch
 
 from intercom_kit.analyze import readings
-from intercom_kit.analyze.rollup import Rollup, make_rollup
 from intercom_kit.analyze.study import Study, study
 from intercom_kit.display import charts_log
 from intercom_kit.display.charts import Chart
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.traffic import generate, write_log
+from intercom_kit.logs.rollup import Rollup, make_rollup
 
 END = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SVG = "{http://www.w3.org/2000/svg}"

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from intercom_kit.analyze.rollup import make_rollup
 from intercom_kit.analyze.study import study
 from intercom_kit.analyze.whatif import POLICIES
 from intercom_kit.display.panel import Panel
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.traffic import generate, write_log
+from intercom_kit.logs.rollup import make_rollup
 from intercom_kit.notebook import check_parameters, open_log
 
 

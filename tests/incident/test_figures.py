@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from intercom_kit.analyze.rollup import load
 from intercom_kit.collect.facts import set_facts
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.drill.play import SimulatedIncident
 from intercom_kit.incident.incident import open_incident
+from intercom_kit.logs.rollup import load
 from intercom_kit.postmortem.document import open_postmortem
 from intercom_kit.settings import Settings
 

@@ -8,13 +8,13 @@ import pytest
 
 from intercom_kit.analyze.figures import whole_rollup
 from intercom_kit.analyze.findings import find, findings_of
-from intercom_kit.analyze.rollup import make_rollup
 from intercom_kit.collect.incident_folder import IncidentFolder, rollup_in
 from intercom_kit.display.log_tables import comparison_table, findings_card, routes_table
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.traffic import generate, write_log
 from intercom_kit.errors import EvidenceError, RequestLogError
 from intercom_kit.incident.log import has_log, open_study
+from intercom_kit.logs.rollup import make_rollup
 from intercom_kit.settings import Settings, load_settings
 
 END = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -13,12 +13,12 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
-from intercom_kit.analyze.deliveries import read_deliveries, save
-from intercom_kit.analyze.rollup import make_rollup
 from intercom_kit.analyze.study import Study, study
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.traffic import generate, write_log
 from intercom_kit.drill.webhooks import fault_of, generate_deliveries
+from intercom_kit.logs.deliveries import read_deliveries, save
+from intercom_kit.logs.rollup import make_rollup
 from tests.conftest import PATIENCE_S
 
 SOURCE = Path(__file__).parents[2] / "notebooks" / "02-rate-limit-and-latency.ipynb"

@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 
-from intercom_kit.analyze.engines import read_parquet
 from intercom_kit.collect.facts import set_facts
 from intercom_kit.collect.impact import state_impact
 from intercom_kit.collect.incident_folder import IncidentFolder
@@ -24,6 +23,7 @@ from intercom_kit.drill.scenario import FOREVER
 from intercom_kit.drill.scenarios import SCENARIOS
 from intercom_kit.drill.traffic import small_log
 from intercom_kit.errors import EvidenceError, InputError
+from intercom_kit.logs.engines import read_parquet
 from intercom_kit.postmortem.document import Postmortem, count_impact, open_postmortem
 from intercom_kit.postmortem.fill import SECTIONS, TEMPLATES
 from intercom_kit.postmortem.lint import lint

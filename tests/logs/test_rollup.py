@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from intercom_kit.analyze.read import Rows
-from intercom_kit.analyze.rollup import (
+from intercom_kit.errors import EvidenceError
+from intercom_kit.logs.read import Rows
+from intercom_kit.logs.rollup import (
     AFFECTED,
     FAILED,
     LATENCY,
@@ -29,7 +30,6 @@ from intercom_kit.analyze.rollup import (
     merge,
     save,
 )
-from intercom_kit.errors import EvidenceError
 from intercom_kit.protocol import REQUEST_COLUMNS
 
 START = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)

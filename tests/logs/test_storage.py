@@ -10,9 +10,9 @@ import pytest
 import s3fs.core
 from moto.server import ThreadedMotoServer
 
-from intercom_kit.analyze.read import Options
-from intercom_kit.analyze.rollup import make_rollup
 from intercom_kit.errors import RequestLogError
+from intercom_kit.logs.read import Options
+from intercom_kit.logs.rollup import make_rollup
 
 ROWS = 40_000
 LOG = f"""SELECT to_timestamp(1795510800 + i / 20) AS timestamp, '/me' AS route, 'GET' AS method, 'crm' AS app,

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from intercom_kit.analyze.columns import no_column, parse_columns
-from intercom_kit.analyze.documents import Layout
-from intercom_kit.analyze.engines import broken_lines, opened, read_parquet, write_parquet
-from intercom_kit.analyze.normalize import checked_zone, in_place, text_of, time_of
-from intercom_kit.analyze.read import Chooser, Source
-from intercom_kit.analyze.values import Column
 from intercom_kit.errors import RequestLogError
+from intercom_kit.logs.columns import no_column, parse_columns
+from intercom_kit.logs.documents import Layout
+from intercom_kit.logs.engines import broken_lines, opened, read_parquet, write_parquet
+from intercom_kit.logs.normalize import checked_zone, in_place, text_of, time_of
+from intercom_kit.logs.read import Chooser, Source
+from intercom_kit.logs.values import Column
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

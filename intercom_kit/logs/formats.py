@@ -13,10 +13,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from intercom_kit.analyze.columns import may_tell, named, quoted
-from intercom_kit.analyze.documents import ATTRIBUTES, SAMPLE, Layout, Tool, json_columns, json_layout
-from intercom_kit.analyze.files import LINES, File, NotALogError
-from intercom_kit.analyze.values import TIMED, Column
+from intercom_kit.logs.columns import may_tell, named, quoted
+from intercom_kit.logs.documents import ATTRIBUTES, SAMPLE, Layout, Tool, json_columns, json_layout
+from intercom_kit.logs.files import LINES, File, NotALogError
+from intercom_kit.logs.values import TIMED, Column
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

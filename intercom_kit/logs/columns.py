@@ -11,8 +11,8 @@ from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
 
-from intercom_kit.analyze.values import CLOCK, CODE, DAY, NO_ANSWER, TIMED, WITH_UNIT, Column, full, share
 from intercom_kit.errors import RequestLogError
+from intercom_kit.logs.values import CLOCK, CODE, DAY, NO_ANSWER, TIMED, WITH_UNIT, Column, full, share
 from intercom_kit.protocol import REQUEST_COLUMNS
 
 # What else a log may tell, beside the columns of a request log: a raw path or URL, the server that was called, when the

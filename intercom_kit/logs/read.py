@@ -7,12 +7,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from intercom_kit.analyze.columns import choose, quoted, used
-from intercom_kit.analyze.documents import HEADERS, Layout
-from intercom_kit.analyze.files import DEEP, File, NotALogError, begin, find
-from intercom_kit.analyze.formats import recognise, signature
-from intercom_kit.analyze.values import Column
 from intercom_kit.errors import RequestLogError
+from intercom_kit.logs.columns import choose, quoted, used
+from intercom_kit.logs.documents import HEADERS, Layout
+from intercom_kit.logs.files import DEEP, File, NotALogError, begin, find
+from intercom_kit.logs.formats import recognise, signature
+from intercom_kit.logs.values import Column
 from intercom_kit.protocol import REQUEST_COLUMNS
 from intercom_kit.redaction import Redactor
 

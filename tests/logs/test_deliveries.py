@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from intercom_kit.analyze.deliveries import DELIVERY_COLUMNS, FILE, load, read_deliveries, save
 from intercom_kit.drill.objects import CANARIES
 from intercom_kit.drill.webhooks import WebhookFault, generate_deliveries, write_deliveries
 from intercom_kit.errors import RequestLogError
+from intercom_kit.logs.deliveries import DELIVERY_COLUMNS, FILE, load, read_deliveries, save
 
 NOTIFICATION = {
     "type": "notification_event",

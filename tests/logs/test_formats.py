@@ -15,10 +15,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from intercom_kit.analyze.columns import parse_columns
-from intercom_kit.analyze.read import NO_HOSTS, Options
-from intercom_kit.analyze.rollup import Rollup, is_failed, make_rollup, save
 from intercom_kit.errors import RequestLogError
+from intercom_kit.logs.columns import parse_columns
+from intercom_kit.logs.read import NO_HOSTS, Options
+from intercom_kit.logs.rollup import Rollup, is_failed, make_rollup, save
 
 START = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 UNIX = 1795510800

@@ -16,8 +16,8 @@ from glob import escape, glob, has_magic
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 
-from intercom_kit.analyze.columns import quoted
 from intercom_kit.errors import RequestLogError
+from intercom_kit.logs.columns import quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

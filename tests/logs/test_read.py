@@ -12,9 +12,9 @@ import httpx
 import pandas as pd
 import pytest
 
-from intercom_kit.analyze.read import Options
-from intercom_kit.analyze.rollup import Rollup, make_rollup, save
 from intercom_kit.errors import RequestLogError
+from intercom_kit.logs.read import Options
+from intercom_kit.logs.rollup import Rollup, make_rollup, save
 from intercom_kit.protocol import REQUEST_COLUMNS
 from intercom_kit.transports.recorder import RecordingTransport
 

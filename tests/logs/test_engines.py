@@ -10,10 +10,10 @@ import sqlglot
 from pandas.testing import assert_frame_equal
 from sqlglot import exp
 
-from intercom_kit.analyze import engines
-from intercom_kit.analyze.read import Options
-from intercom_kit.analyze.rollup import make_remote_rollup, make_rollup, statements
 from intercom_kit.errors import RequestLogError
+from intercom_kit.logs import engines
+from intercom_kit.logs.read import Options
+from intercom_kit.logs.rollup import make_remote_rollup, make_rollup, statements
 
 DIALECTS = ["spark", "databricks", "trino", "bigquery", "snowflake", "clickhouse"]
 LOG = """

@@ -15,10 +15,10 @@ from typing import Any, Self
 
 import pandas as pd
 
-from intercom_kit.analyze.engines import open_log, read_parquet, write_parquet
-from intercom_kit.analyze.read import RELATION, Options, Rows, scrubbed
-from intercom_kit.analyze.remote import open_remote
 from intercom_kit.errors import EvidenceError
+from intercom_kit.logs.engines import open_log, read_parquet, write_parquet
+from intercom_kit.logs.read import RELATION, Options, Rows, scrubbed
+from intercom_kit.logs.remote import open_remote
 from intercom_kit.protocol import NORMAL_4XX, WINDOW_S, tidy_route
 
 # Which calls failed: no answer came, or a 4xx or 5xx that is not part of the caller's normal business.
@@ -140,7 +140,7 @@ def merge(a: Rollup, b: Rollup) -> Rollup:
 
 def statements(request_log: str) -> dict[str, str]:
     """Return the statements of rollup.sql by name, over the relation `request_log` (trusted SQL), DuckDB's dialect."""
-    text = files("intercom_kit.analyze").joinpath("rollup.sql").read_text(encoding="utf-8")
+    text = files("intercom_kit.logs").joinpath("rollup.sql").read_text(encoding="utf-8")
     text = Template(text).substitute(request_log=request_log, failed=FAILED)
     parts = (part.split("\n", 1) for part in text.split("-- name: ")[1:])
     return {name.strip(): body.strip().removesuffix(";") for name, body in parts}

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from intercom_kit.analyze.columns import quoted
-from intercom_kit.analyze.normalize import NAIVE, NO_CALLS, OTHER_HOST, START, candidates, checked_zone, macros, moment
-from intercom_kit.analyze.read import (
+from intercom_kit.errors import RequestLogError
+from intercom_kit.logs.columns import quoted
+from intercom_kit.logs.normalize import NAIVE, NO_CALLS, OTHER_HOST, START, candidates, checked_zone, macros, moment
+from intercom_kit.logs.read import (
     MOST_SHARE,
     NO_DURATIONS,
     NO_HOSTS,
@@ -33,7 +34,6 @@ from intercom_kit.analyze.read import (
     open_sources,
     scrubbed,
 )
-from intercom_kit.errors import RequestLogError
 from intercom_kit.protocol import REQUEST_COLUMNS, holds_identifier
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from functools import reduce
 from importlib.resources import files
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from intercom_kit.analyze.columns import EXTRA, quoted
-from intercom_kit.analyze.read import Options, Source, condition
-from intercom_kit.analyze.values import BLANKS, CODE, NO_ANSWER, Column, abbreviations, commas, slashed
 from intercom_kit.errors import RequestLogError
+from intercom_kit.logs.columns import EXTRA, quoted
+from intercom_kit.logs.read import Options, Source, condition
+from intercom_kit.logs.values import BLANKS, CODE, NO_ANSWER, Column, abbreviations, commas, slashed
 from intercom_kit.protocol import REQUEST_COLUMNS, WORDS
 
 NAIVE = "timestamp without a time zone"
@@ -40,7 +40,7 @@ def macros() -> str:
         "$code": quoted(f"^(?:{CODE})$"),
         "$no_answer": quoted(f"(?i)^(?:{NO_ANSWER.removeprefix('(?i)')})$"),
     }
-    text = files("intercom_kit.analyze").joinpath("normalize.sql").read_text(encoding="utf-8")
+    text = files("intercom_kit.logs").joinpath("normalize.sql").read_text(encoding="utf-8")
     return reduce(lambda sql, name: sql.replace(name, shared[name]), shared, text)
 
 

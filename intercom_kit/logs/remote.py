@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from intercom_kit.analyze.columns import choose, used
-from intercom_kit.analyze.engines import FAR, MISDATED, refuse_unreadable
-from intercom_kit.analyze.read import NO_HOSTS, RELATION, SHOWN, ZONE_QUESTION, Options, Rows
-from intercom_kit.analyze.values import Column
 from intercom_kit.errors import RequestLogError
+from intercom_kit.logs.columns import choose, used
+from intercom_kit.logs.engines import FAR, MISDATED, refuse_unreadable
+from intercom_kit.logs.read import NO_HOSTS, RELATION, SHOWN, ZONE_QUESTION, Options, Rows
+from intercom_kit.logs.values import Column
 from intercom_kit.protocol import REQUEST_COLUMNS
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from intercom_kit.analyze.columns import quoted
-from intercom_kit.analyze.files import File, NotALogError, whole_text
-from intercom_kit.analyze.values import Column
+from intercom_kit.logs.columns import quoted
+from intercom_kit.logs.files import File, NotALogError, whole_text
+from intercom_kit.logs.values import Column
 
 SAMPLE = 300  # rows of a file that tell its columns and how they are written
 _LINE_LIMIT = 16 * 2**20  # bytes of one line of JSON: span exports write whole batches

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 
 from intercom_kit.errors import IncidentIdError
+from intercom_kit.text import is_plausible
 
 Outcome = Literal["ok", "failed", "unknown"]
 CheckName = Literal["api", "status_page", "search", "conversations", "health", "network"]
@@ -80,6 +81,8 @@ def check_incident_id(incident_id: str) -> str:
 
 
 def _to_utc(moment: datetime) -> datetime:
+    if not is_plausible(moment):
+        raise ValueError("it is no year from 1970 to 2099")
     return moment.astimezone(UTC)
 
 

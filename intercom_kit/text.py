@@ -63,6 +63,11 @@ def check_observed(at: datetime, now: datetime) -> datetime:
     return at
 
 
+def is_plausible(at: datetime) -> bool:
+    """Whether a time that is read can be right: a year from 1970 to 2099. No sum with one leaves the calendar."""
+    return 1970 <= at.year < 2100
+
+
 def check_planned(day: date, now: datetime) -> date:
     """Return a planned day unchanged; raises InputError before 2011 and over two years ahead."""
     if not FIRST.date() <= day <= now.date() + timedelta(days=2 * 365):

@@ -228,7 +228,7 @@ def render_reports(folder: IncidentFolder, settings: Settings) -> dict[str, Exec
     executed = {name: read_executed(path) for name in REPORTS if (path := folder.path / f"{name}.ipynb").is_file()}
     for name, one in executed.items():
         text = nbformat.writes(one.notebook)
-        if any(secret in text for secret in settings.secrets()):
+        if settings.redactor.holds_secret(text):
             raise NotebookError(f"{name}.ipynb holds a secret of the settings. Delete it, and run it again without.")
         header = header_of(folder, without_secrets(settings), name, one.parameters)
         render_html(one.notebook, folder.path / f"{name}.html", header=header, run=one.run, siblings=executed.keys())

@@ -172,10 +172,10 @@ def _contents(folder: IncidentFolder, settings: Settings) -> dict[str, str]:
     earlier = sorted(f"{EARLIER}/{path.name}" for path in (folder.path / EARLIER).glob("*.json"))
     contents = {file.path: file.sha256 for file in manifest.files}
     contents |= {path: _sha256((folder.path / path).read_bytes()) for path in (*earlier, MANIFEST)}
-    known = [secret.encode() for secret in settings.secrets()]
+    redactor = settings.redactor
     for path in contents:
         content = (folder.path / path).read_bytes()
-        if _SECRET.search(content) or any(secret in content for secret in known):
+        if _SECRET.search(content) or redactor.holds_secret(content.decode("utf-8", "replace")):
             raise PublishError(
                 f"{folder.path / path} holds what looks like a secret. Rotate that secret, take it out of the file, "
                 f"and seal again: intercom-kit report {folder.incident_id}"

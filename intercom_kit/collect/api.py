@@ -22,6 +22,7 @@ from intercom_kit.errors import InputError
 from intercom_kit.records import AnsweredBy, ErrorType, RateLimit
 from intercom_kit.redaction import Redactor
 from intercom_kit.settings import Settings
+from intercom_kit.text import is_plausible
 
 SEARCH = {"query": {"field": "created_at", "operator": ">", "value": 0}, "pagination": {"per_page": 1}}
 
@@ -97,6 +98,7 @@ def rate_limit(headers: Mapping[str, str]) -> RateLimit | None:
     if quota is None:
         return None
     reset_at = datetime.fromtimestamp(quota.reset, UTC) if quota.reset is not None else None
+    reset_at = reset_at if reset_at and is_plausible(reset_at) else None
     return RateLimit(limit=quota.limit, remaining=quota.remaining, reset_at=reset_at)
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from intercom_kit.protocol import regions_in
 from intercom_kit.records import Component, VendorIncident
+from intercom_kit.text import FIRST, is_plausible
 
 Clean = Callable[[str], str]
 
@@ -217,10 +218,7 @@ def _first_time(values: Iterable[object]) -> datetime | None:
 
 
 def _time(value: object) -> datetime | None:
-    """Return a time of ISO 8601 in UTC, or None; one without a zone is taken for UTC.
-
-    None too for a year that no incident is in: later sums with it would leave the calendar.
-    """
+    """Return a time of ISO 8601 in UTC, or None; one without a zone is taken for UTC."""
     if not isinstance(value, str) or len(value) > 40:
         return None
     try:
@@ -228,4 +226,4 @@ def _time(value: object) -> datetime | None:
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    return moment if 2000 <= moment.year < 2100 else None
+    return moment if moment >= FIRST and is_plausible(moment) else None

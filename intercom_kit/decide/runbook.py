@@ -1,19 +1,19 @@
 """The runbook: for each cause what to do, in order, with commands filled from the settings.
 
-Its texts are in runbook.toml: to add an action, or a cause's entry, edit that file.
+Its texts are in runbook.toml: to add an action, or a cause with its words, edit that file.
 """
 
 import json
 import re
 import shlex
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from importlib.resources import files
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from intercom_kit.decide.facts import Facts
 from intercom_kit.decide.tree import Ending
+from intercom_kit.decide.words import TEXTS
 from intercom_kit.records import Action, Cause
 from intercom_kit.settings import Settings
 
@@ -24,13 +24,12 @@ def _fill(texts: Iterable[str], values: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(names.sub(lambda match: values[match[1]], text) for text in texts)
 
 
-_TEXTS = tomllib.loads(files("intercom_kit.decide").joinpath("runbook.toml").read_text(encoding="utf-8"))
 ACTIONS = {
-    name: Action(**texts | {"commands": _fill(texts.get("commands", ()), _TEXTS["shared"])})
-    for name, texts in _TEXTS["actions"].items()
+    name: Action(**texts | {"commands": _fill(texts.get("commands", ()), TEXTS["shared"])})
+    for name, texts in TEXTS["actions"].items()
 }
 RUNBOOK: dict[Cause, tuple[Action, ...]] = {
-    cause: tuple(ACTIONS[name] for name in names) for cause, names in _TEXTS["causes"].items()
+    cause: tuple(ACTIONS[name] for name in entry["actions"]) for cause, entry in TEXTS["causes"].items()
 }
 
 
@@ -82,7 +81,7 @@ def triage_script(settings: Settings) -> str:
 
     Its addresses are filled from the settings; the environment's variables of the same names win.
     """
-    text = files("intercom_kit.decide").joinpath("triage.sh").read_text(encoding="utf-8")
+    text = (Path(__file__).parent / "triage.sh").read_text(encoding="utf-8")
     values = _values(settings) | {"health": settings.health_url or ""}
     return re.sub(r"@([a-z_]+)@", lambda match: shlex.quote(values[match[1]]), text)
 

@@ -228,10 +228,11 @@ def open_log(
 
 
 def _made_up(scenario: str) -> "Rollup":
+    from intercom_kit.drill.limiter import SMALL_QUOTA
     from intercom_kit.drill.traffic import small_log
     from intercom_kit.logs.rollup import make_rollup
 
-    with small_log(find_scenario(scenario), hours=LOG_HOURS, end=LOG_END) as path:
+    with small_log(find_scenario(scenario), hours=LOG_HOURS, quota=SMALL_QUOTA, end=LOG_END) as path:
         return make_rollup([path])
 
 

@@ -25,6 +25,7 @@ from intercom_kit.decide import decide
 from intercom_kit.display.charts import Chart
 from intercom_kit.display.charts_fallback import fallback_chart
 from intercom_kit.drill import objects
+from intercom_kit.drill.limiter import SMALL_QUOTA
 from intercom_kit.drill.loopback import PATIENCE_S, Loopback
 from intercom_kit.drill.objects import CANARY_TOKEN, Json
 from intercom_kit.drill.scenario import Scenario, Truth, truth_at
@@ -88,7 +89,8 @@ def play_incident(
     """
     played = find_scenario(scenario)
     ended_s = played.recovery_s + LOG_AFTER_S
-    with serve(played, at_s=ended_s + (time.time() - ended_s - PHASE_S) % WINDOW_S) as loopback:
+    at_s = ended_s + (time.time() - ended_s - PHASE_S) % WINDOW_S
+    with serve(played, at_s=at_s, quota=SMALL_QUOTA) as loopback:
         onset = datetime.fromtimestamp(loopback.onset, UTC)
         runs = [_run(loopback, settings, at_s) for at_s in _moments(played)]
     truth = truth_at(played, played.default_at_s)
@@ -166,7 +168,7 @@ def _keep_log(settings: Settings, folder: IncidentFolder, played: Scenario, onse
     end = onset + timedelta(seconds=played.recovery_s + LOG_AFTER_S)
     if fault := fault_of(played, LOG_BEFORE_S):
         _keep_deliveries(folder, generate_deliveries(fault, hours=hours, end=end, seed=1))
-    with small_log(played, hours=hours, end=end, onset=onset) as path:
+    with small_log(played, hours=hours, quota=SMALL_QUOTA, end=end, onset=onset) as path:
         open_study(settings, folder.incident_id, [path])
 
 

@@ -152,6 +152,12 @@ class Scenario:
     workspace_load: float = 0.3
     dns_fails: bool = False
 
+    @property
+    def extent_s(self) -> tuple[float, float]:
+        """When the effects on calls begin and end, scenario seconds; (0, 0) when there are none."""
+        starts, ends = ([getattr(effect, name) for effect in self.effects] for name in ("start_s", "end_s"))
+        return min(starts, default=0.0), max(ends, default=0.0)
+
     def load_at(self, at_s: float) -> tuple[float, float]:
         """Demand of our app and of the workspace's other apps at this time, as multiples of their quotas."""
         own, workspace = self.own_load, self.workspace_load

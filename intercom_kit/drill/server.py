@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 import uvicorn
 from starlette.applications import Starlette
 
+from intercom_kit.drill.limiter import QUOTA, Limiter
 from intercom_kit.drill.loopback import Loopback
 from intercom_kit.drill.scenario import Scenario
 from intercom_kit.drill.status_page import side_app
@@ -22,12 +23,12 @@ _TICK_S = 0.02
 
 @contextmanager
 def serve(
-    scenario: Scenario, *, at_s: float | None = None, port: int = 0, extra_delay_ms: float = 0.0
+    scenario: Scenario, *, at_s: float | None = None, port: int = 0, extra_delay_ms: float = 0.0, quota: int = QUOTA
 ) -> Iterator[Loopback]:
     """Play a scenario from at_s on (its default_at_s unless given); its clock then runs in real time.
 
     port: of the API; the status page and our health endpoint take the next one; 0 takes any two. extra_delay_ms: added
-    to every answer. Raises ScenarioError when a port is taken.
+    to every answer. quota: of one app in one window. Raises ScenarioError when a port is taken.
     """
     start_s = scenario.default_at_s if at_s is None else at_s
     with _bind(port) as api, _bind(port + 1 if port else 0) as side:
@@ -37,6 +38,7 @@ def serve(
             api_url=_url(api),
             side_url=_url(side),
             extra_delay_ms=extra_delay_ms,
+            limiter=Limiter(quota),
         )
         player = _Player(loopback, api, side)
         player.start()

@@ -1,8 +1,8 @@
 """Hours of traffic in virtual time: the request log that our apps would have kept during a scenario.
 
-The work is that of `demand.py`, the answers those of `scenarios.py`, the limiter that of `throttle.py`, all vectorized
-over calls: a million take a few seconds. Even a healthy log has a trickle of errors, which come in clusters and may
-outlast a retry.
+The calls are those of `workload.py`, the answers those of `scenarios.py`, the limiter is the loopback Intercom's: a
+million calls take a few seconds. Even a healthy log has a trickle of errors, which come in clusters and may outlast a
+retry.
 """
 
 from collections.abc import Iterator
@@ -17,9 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from intercom_kit.drill.limiter import APP_PER_MINUTE, window_quota
+from intercom_kit.drill.limiter import QUOTA, Call, Grant, judge
 from intercom_kit.drill.scenario import Effect, Scenario
-from intercom_kit.drill.throttle import REFUSED_MS, Ints, Queue, Throttle, backoff_s
 from intercom_kit.drill.workload import (
     APPS,
     CONTACTS,
@@ -33,10 +32,16 @@ from intercom_kit.drill.workload import (
     arrivals,
     wander,
     work_ms,
+    workspace_load,
 )
 from intercom_kit.errors import ScenarioError
 from intercom_kit.protocol import REQUEST_COLUMNS, WINDOW_S
 
+Ints = NDArray[np.int64]
+
+REFUSED_MS = 45.0  # a 429 is answered without work
+BACKOFF_S = 2.0  # naive: far shorter than the window it should wait for
+RATE_OF_QUOTA = 0.072  # calls a second of a small log, as a share of the quota of a window
 ERROR_SHARE = 0.001  # of calls that fail although nothing is wrong
 STUBBORN_SHARE = 0.3  # of their retries fail again: a broken record stays broken
 TROUBLES = ((500, "server_error"), (503, "service_unavailable"), (502, None), (0, "timeout"), (0, "reset"))
@@ -70,7 +75,7 @@ def generate(
     seed: int,
     end: datetime | None = None,
     onset: datetime | None = None,
-    quota: int = window_quota(APP_PER_MINUTE),
+    quota: int = QUOTA,
 ) -> Traffic:
     """Play a scenario for some hours; the same arguments give the same log.
 
@@ -87,7 +92,7 @@ def generate(
     span = Span((first - zero).total_seconds(), (last - zero).total_seconds(), zero.timestamp())
     play = _Play(rng, scenario, span, quota)
     calls = play.calls(arrivals(rng, span, rate, scenario.effects, quota))
-    began, ended = (zero + timedelta(seconds=second) for second in _extent(scenario))
+    began, ended = (zero + timedelta(seconds=second) for second in scenario.extent_s)
     return Traffic(
         frame=play.log(calls, salt=seed.to_bytes(16, signed=True)),
         onset=began if began < min(ended, last) else None,
@@ -117,27 +122,24 @@ def write_log(frame: pd.DataFrame, path: Path | str) -> None:
 
 
 @contextmanager
-def small_log(scenario: Scenario, *, hours: float, end: datetime, onset: datetime | None = None) -> Iterator[Path]:
-    """Write a log that is made in a second, always the same, and give its path until it is not needed any more."""
-    traffic = generate(scenario, hours=hours, rate=12, quota=167, seed=1, end=end, onset=onset)  # a recorded quota
+def small_log(
+    scenario: Scenario, *, hours: float, quota: int, end: datetime, onset: datetime | None = None
+) -> Iterator[Path]:
+    """Write a log that is made in a second, always the same, and give its path until it is not needed any more.
+
+    quota: of one app in one window; demand goes with it.
+    """
+    traffic = generate(scenario, hours=hours, rate=RATE_OF_QUOTA * quota, quota=quota, seed=1, end=end, onset=onset)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "requests.parquet"
         write_log(traffic.frame, path)
         yield path
 
 
-def _extent(scenario: Scenario) -> tuple[float, float]:
-    """When the effects on calls begin and end, scenario seconds; (0, 0) when there are none."""
-    return (
-        min((effect.start_s for effect in scenario.effects), default=0.0),
-        max((effect.end_s for effect in scenario.effects), default=0.0),
-    )
-
-
 def _draw_onset(rng: np.random.Generator, scenario: Scenario, first: datetime, last: datetime) -> datetime:
     """Draw an onset that leaves a healthy stretch before it and, where the span allows, one after the recovery."""
     span_s = (last - first).total_seconds()
-    latest_s = max(0.3 * span_s, 0.85 * span_s - _extent(scenario)[1])
+    latest_s = max(0.3 * span_s, 0.85 * span_s - scenario.extent_s[1])
     return first + timedelta(seconds=float(rng.uniform(0.3 * span_s, latest_s)))
 
 
@@ -151,7 +153,7 @@ class _Play:
 
     def __init__(self, rng: np.random.Generator, scenario: Scenario, span: Span, quota: int) -> None:
         self.rng, self.scenario, self.span = rng, scenario, span
-        self.throttle = Throttle(scenario, span.zero, quota)
+        self.quota = quota
         self.errors: list[str] = []
         self.trouble = ERROR_SHARE * rng.gamma(0.7, 1 / 0.7, span.minutes)
         self.drift = np.exp(wander(rng, span.minutes, 0.06))
@@ -164,16 +166,12 @@ class _Play:
         rounds = [self.answer(work.assign(attempt=np.int8(0), risk=risk))]
         for attempt in range(1, max(RETRIES) + 1):
             rounds.append(self.answer(self.again(rounds[-1], attempt)))
-        calls = _sorted(rounds)
-        returned = self.storm(calls)
-        if len(returned):
-            calls = _sorted([calls, self.answer(returned)])
-        return self.limit(calls)
+        return self.limit(_sorted(rounds))
 
     def again(self, calls: pd.DataFrame, attempt: int) -> pd.DataFrame:
         """The failed calls that their app sends again after its backoff."""
         again = calls[self.failed(calls) & (RETRIES[calls["app"]] >= attempt)].copy()
-        again["at"] += again["duration"] / 1000 + backoff_s(len(again), self.rng)
+        again["at"] += again["duration"] / 1000 + BACKOFF_S + 0.3 * self.rng.random(len(again))
         again["risk"] = np.where(again["met"], ERROR_SHARE, STUBBORN_SHARE)
         again["attempt"] = np.int8(attempt)
         return again[again["at"] < self.span.end_s]
@@ -239,26 +237,42 @@ class _Play:
 
     # The rate limiter
 
-    def storm(self, calls: pd.DataFrame) -> pd.DataFrame:
-        """The retries of calls that the limiter refuses, still without answers."""
-        seen = calls[calls["counted"]]
-        columns = (seen["at"], seen["app"], seen["attempt"], seen.index)
-        queue = Queue(*(column.to_numpy() for column in columns))
-        back = self.throttle.storm(queue, self.rng)
-        back = back.take(back.at < self.span.end_s)
-        return calls.loc[back.source].assign(at=back.at, attempt=back.attempt, risk=ERROR_SHARE)
-
     def limit(self, calls: pd.DataFrame) -> pd.DataFrame:
-        """Refuse the calls over a quota and add `remaining`, -1 where no header says it."""
-        counted = calls["counted"].to_numpy()
-        granted, used = self.throttle.grants(calls["at"].to_numpy()[counted], calls["app"].to_numpy()[counted])
-        refused = counted.copy()
-        refused[counted] = ~granted
+        """Let the limiter judge the calls, and add their retries and `remaining`, -1 where no header says it.
+
+        A retry is judged before it is known what it would meet.
+        """
+        counted = np.flatnonzero(calls["counted"])
+        at = calls["at"].to_numpy()[counted]
+        columns = (at + self.span.zero, calls["app"].to_numpy()[counted], calls["attempt"].to_numpy()[counted])
+        judged = judge(columns, self.quota, workspace_load(self.scenario, at), self.retry)
+        calls = calls.assign(granted=True, remaining=-1)
+        calls.loc[counted, "granted"], calls.loc[counted, "remaining"] = judged.granted, judged.remaining
+        if judged.retries:
+            calls = _sorted([calls, self.answer(self.retries(calls.iloc[counted], judged.retries))])
+        refused = ~calls["granted"].to_numpy()
         took = REFUSED_MS * np.exp(0.2 * self.rng.standard_normal(refused.sum()))
-        self.put(calls, refused, 429, "rate_limit_exceeded", signed=True, duration=took)
-        remaining = np.full(len(calls), -1)
-        remaining[counted] = self.throttle.quota - used - granted
-        return calls.assign(remaining=np.where(calls["status"] > 0, remaining, -1))
+        self.put(calls, refused, 429, "rate_limit_exceeded", signed=True, counted=True, duration=took)
+        return calls.assign(remaining=calls["remaining"].where(calls["counted"] & (calls["status"] > 0), -1))
+
+    def retry(self, call: Call) -> tuple[Call, float] | None:
+        """The next attempt of a refused call, with the workspace's load then; None when its app gives up."""
+        if call.attempt >= APPS[call.app].retries:
+            return None
+        at = call.at + REFUSED_MS / 1000 + BACKOFF_S + 0.3 * self.rng.random()
+        at_s = at - self.span.zero
+        again = Call(at, call.row, call.app, call.attempt + 1, is_retry=True)
+        return (again, self.scenario.load_at(at_s)[1]) if at_s < self.span.end_s else None
+
+    def retries(self, calls: pd.DataFrame, retries: list[tuple[Call, Grant]]) -> pd.DataFrame:
+        """The rows of these retries, still without answers."""
+        return calls.iloc[[call.row for call, _ in retries]].assign(
+            at=[call.at - self.span.zero for call, _ in retries],
+            attempt=np.array([call.attempt for call, _ in retries], np.int8),
+            granted=[grant.exceeded is None for _, grant in retries],
+            remaining=[grant.remaining for _, grant in retries],
+            risk=0.0,
+        )
 
     # What was written down
 
@@ -276,9 +290,9 @@ class _Play:
             "error_type": _named(calls["error"], self.errors),
             "duration_ms": calls["duration"].to_numpy().round(3),
             "request_id": self.request_ids(((calls["status"] > 0) & calls["signed"]).to_numpy()),
-            "ratelimit_limit": _known(np.full(len(calls), self.throttle.quota), told),
+            "ratelimit_limit": _known(np.full(len(calls), self.quota), told),
             "ratelimit_remaining": _known(calls["remaining"], told),
-            "ratelimit_reset": _known((self.throttle.window(calls["at"].to_numpy()) + 1) * WINDOW_S, told),
+            "ratelimit_reset": _known((unix // WINDOW_S + 1).astype(np.int64) * WINDOW_S, told),
             "contact": _hashed(np.where(ABOUT["contact"][route], calls["contact"], -1), CONTACTS, salt + b"c"),
             "conversation": _hashed(
                 np.where(ABOUT["conversation"][route], calls["conversation"], -1), CONVERSATIONS, salt + b"v"

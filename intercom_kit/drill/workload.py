@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from intercom_kit.drill.scenario import Effect
+from intercom_kit.drill.scenario import Effect, Scenario
 from intercom_kit.drill.scenarios import SEARCHES
 from intercom_kit.protocol import WINDOW_S
 
@@ -129,6 +129,15 @@ def _runaway(effects: tuple[Effect, ...], quota: int, starts: Floats, wanted: Fl
     return wanted
 
 
+def workspace_load(scenario: Scenario, at: Floats) -> Floats:
+    """The demand of the workspace's other apps at these scenario times, as a multiple of its quota."""
+    load = np.full(len(at), scenario.workspace_load)
+    for effect in scenario.effects:
+        if effect.workspace_load is not None:
+            load[(at >= effect.start_s) & (at < effect.end_s)] = effect.workspace_load
+    return load
+
+
 def rhythm(number: int, unix: Floats) -> Floats:
     """An app's load at these Unix times as a multiple of its average."""
     low, high = APPS[number].day
@@ -169,7 +178,7 @@ def work_ms(rng: np.random.Generator, span: Span, calls: pd.DataFrame, drift: Fl
 
 
 def _within(starts: Floats, at: Floats, length_s: float) -> Bools:
-    """Whether each time falls into one of the stretches that begin at `starts` (sorted)."""
+    """Whether each time falls into one of the spans that begin at `starts` (sorted)."""
     if not len(starts):
         return np.zeros(len(at), bool)
     since = at - starts[np.maximum(np.searchsorted(starts, at, "right") - 1, 0)]

@@ -18,6 +18,7 @@ from intercom_kit.collect.impact import state_impact
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.collect.notes import add_note
 from intercom_kit.drill import play
+from intercom_kit.drill.limiter import SMALL_QUOTA
 from intercom_kit.drill.play import SimulatedIncident, play_incident
 from intercom_kit.drill.scenario import FOREVER
 from intercom_kit.drill.scenarios import SCENARIOS
@@ -45,7 +46,9 @@ def _log(simulated: SimulatedIncident) -> pd.DataFrame:
     """The simulated incident's request log, generated again."""
     length_s = play.LOG_BEFORE_S + simulated.scenario.recovery_s + play.LOG_AFTER_S
     end = simulated.recovery + timedelta(seconds=play.LOG_AFTER_S)
-    with small_log(simulated.scenario, hours=length_s / 3600, end=end, onset=simulated.onset) as path:
+    with small_log(
+        simulated.scenario, hours=length_s / 3600, quota=SMALL_QUOTA, end=end, onset=simulated.onset
+    ) as path:
         return read_parquet(path)
 
 

@@ -12,11 +12,23 @@ from typing import TYPE_CHECKING, TypeVar
 
 from intercom_kit.collect.facts import DECLARED, declare, declared
 from intercom_kit.collect.incident_folder import DRILLS, IncidentFolder
-from intercom_kit.display.tables import View, facts_table, message, stacked, table, verdict_card, written
+from intercom_kit.display.tables import (
+    View,
+    answer_card,
+    facts_table,
+    message,
+    run_card,
+    stacked,
+    table,
+    verdict_card,
+    written,
+)
 from intercom_kit.drill.scenario import Score, score
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.server import serve
 from intercom_kit.errors import ParameterError
+from intercom_kit.incident.answer import answer_of, answer_of_log
+from intercom_kit.incident.incident import open_incident
 from intercom_kit.incident.triage import Triage, has_evidence, load_triage, run_triage
 from intercom_kit.records import IncidentFacts
 from intercom_kit.settings import Settings, load_settings
@@ -141,6 +153,23 @@ def open_triage(given: Given, run: str = "", scenario: str = "rate-limited") -> 
     return run_triage(loopback.drill_settings(settings.outputs), drill=played.name)
 
 
+def opening(triage: Triage) -> View:
+    """Return what the page of a triage opens with: the answer of its incident, whichever run is shown."""
+    return answer_card(answer_of(open_incident(_settings_of(triage), triage.folder.incident_id)))
+
+
+def run_shown(triage: Triage) -> View:
+    """Return what the run that is shown found, and what the other runs found."""
+    runs = open_incident(_settings_of(triage), triage.folder.incident_id).runs
+    shown = next(run for run in runs if run.name == triage.checks[0].run)
+    return run_card(shown, [run for run in runs if run is not shown])
+
+
+def _settings_of(triage: Triage) -> Settings:
+    place = triage.folder.path.parent
+    return load_settings(outputs=place.parent if triage.facts.drill and place.name == DRILLS else place)
+
+
 @dataclass(frozen=True)
 class Log:
     """A request log, or that there is none: what the cells of 02 show."""
@@ -154,18 +183,41 @@ class Log:
         return message(f"Unknown: {NO_LOG}.") if self.study is None else draw(self.study)
 
     @property
+    def answer(self) -> View:
+        """What the page opens with: the incident's answer, else the log's."""
+        if self.incident_id:
+            return answer_card(answer_of(open_incident(self.settings, self.incident_id)))
+        if self.study is None:
+            return message(f"Unknown: {NO_LOG}.")
+        from intercom_kit.analyze.findings import findings_of
+
+        return answer_card(answer_of_log(findings_of(self.study)))
+
+    @property
     def bottom_line(self) -> View:
-        """The findings; without a log, what the checks tell."""
+        """What the log shows, as far as the page does not open with it; without a log, what the checks tell."""
         if self.study is None:
             said = message(f"Only the checks can tell: {NO_LOG}.")
             if not has_evidence(self.settings.outputs, self.incident_id):
                 return said
             triage = load_triage(self.settings, self.incident_id)
             return stacked(said, verdict_card(triage.decision, triage.facts))
-        from intercom_kit.analyze.findings import findings_of
-        from intercom_kit.display.log_tables import findings_card
+        from intercom_kit.display.log_tables import log_card
 
-        return findings_card(findings_of(self.study))
+        return log_card(self.study)
+
+    def errors(self, study: "Study") -> "Chart":
+        """Return the errors over time, with the time in which the status page told of an incident."""
+        from intercom_kit.display.charts_log import errors
+
+        page = open_incident(self.settings, self.incident_id).lifecycle.on_page if self.incident_id else None
+        return errors(study, status_page=page)
+
+    def throttled(self, draw: "Callable[[Study], Chart]") -> "Chart | View":
+        """Return what draws refused calls, where there were any."""
+        if self.study is not None and self.study.retries.empty:
+            return message("No call was answered with 429.")
+        return self.show(draw)
 
     def deliveries(self, draw: "Callable[[WebhookStudy], Chart]") -> "Chart | View":
         """Return what draws the deliveries of webhooks, or that there is no log of them."""

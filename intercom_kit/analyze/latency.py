@@ -100,6 +100,22 @@ def errors(windows: pd.DataFrame, by: str = "status_class") -> pd.DataFrame:
     return frame.assign(share=frame["requests"] / max(1, int(windows["requests"].sum())))
 
 
+def errors_by_route(windows: pd.DataFrame, onset: pd.Timestamp, until: pd.Timestamp) -> pd.DataFrame:
+    """Return failed calls by route before the onset and from it to the end, where most failed first.
+
+    route, calls_before, failed_before (share), calls_during, failed_during (share).
+    """
+    parts = {"before": windows[windows["window_start"] < onset]}
+    parts["during"] = windows[windows["window_start"].ge(onset) & windows["window_start"].lt(until)]
+    frame = pd.DataFrame(index=pd.Index(sorted(set(windows["route"].dropna())), name="route"))
+    for name, part in parts.items():
+        calls = part.groupby("route")["requests"].sum().reindex(frame.index, fill_value=0)
+        failed = failures(part).groupby("route")["requests"].sum().reindex(frame.index, fill_value=0)
+        frame[f"calls_{name}"], frame[f"failed_{name}"] = calls, failed / calls.clip(lower=1)
+    order = (frame["failed_during"] * frame["calls_during"]).sort_values(ascending=False, kind="stable").index
+    return frame.loc[order].reset_index()
+
+
 def errors_over_time(windows: pd.DataFrame, freq: str, by: str = "status_class") -> pd.DataFrame:
     """Return the share of calls that failed over time: index time, a column per status_class or code, the most first.
 

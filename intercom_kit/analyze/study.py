@@ -182,6 +182,13 @@ class Study:
         return latencies.errors(self.windows, "code")
 
     @cached_property
+    def errors_by_route(self) -> pd.DataFrame | None:
+        """See latency.errors_by_route; None when no incident was found."""
+        if self.incident is None:
+            return None
+        return latencies.errors_by_route(self.windows, self.incident[0], self.incident[1])
+
+    @cached_property
     def errors_over_time(self) -> pd.DataFrame:
         """See latency.errors_over_time."""
         return latencies.errors_over_time(self.windows, self.freq)

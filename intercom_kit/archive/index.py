@@ -23,6 +23,7 @@ from intercom_kit.archive.notebooks import REPORTS
 from intercom_kit.archive.seal import locked
 from intercom_kit.collect.files import write_atomic
 from intercom_kit.collect.incident_folder import DRILLS, IncidentFolder
+from intercom_kit.decide.words import cause_badge, verdict_badge
 from intercom_kit.errors import KitError
 from intercom_kit.incident.incident import Incident, as_declared, open_incident
 from intercom_kit.records import (
@@ -220,6 +221,8 @@ def _page(rows: Sequence[PastIncident], today: date) -> str:
 
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["duration"] = lambda seconds: "" if seconds is None else duration(seconds)
+    environment.filters["verdict"] = lambda verdict: verdict_badge(verdict) if verdict else ""
+    environment.filters["cause"] = lambda cause: cause_badge(cause) if cause else ""
     script = (TEMPLATES / "incidents" / "index.js").read_text(encoding="utf-8")
     real = [row for row in rows if not row.drill]
     page: dict[str, Any] = {
@@ -249,10 +252,10 @@ def _means(summaries: Iterable[Summary]) -> dict[str, tuple[float, int]]:
 
 def _trends(rows: Sequence[PastIncident]) -> Iterator[tuple[str, tuple[str, str], list[tuple[str, str, int]]]]:
     """Yield tables with bars: caption, heads, and lines of (words, value, width of the bar in percent)."""
-    causes = Counter(str(row.summary.cause) for row in rows if row.summary.cause not in (None, "none"))
+    causes = Counter(row.summary.cause for row in rows if row.summary.cause not in (None, "none"))
     shown = causes.most_common(10)
     if shown:
-        lines = [(cause, f"{count:,}", round(100 * count / shown[0][1])) for cause, count in shown]
+        lines = [(cause_badge(cause), f"{count:,}", round(100 * count / shown[0][1])) for cause, count in shown]
         yield "Incidents by cause", ("Cause", "Incidents"), lines
     months: dict[str, list[float]] = defaultdict(list)
     for row in rows:

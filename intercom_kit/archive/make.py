@@ -230,13 +230,13 @@ def render_reports(folder: IncidentFolder, settings: Settings) -> dict[str, Exec
         text = nbformat.writes(one.notebook)
         if settings.redactor.holds_secret(text):
             raise NotebookError(f"{name}.ipynb holds a secret of the settings. Delete it, and run it again without.")
-        header = header_of(folder, without_secrets(settings), name, one.parameters)
+        header = header_of(folder, without_secrets(settings))
         render_html(one.notebook, folder.path / f"{name}.html", header=header, run=one.run, siblings=executed.keys())
     return executed
 
 
-def header_of(folder: IncidentFolder, settings: Settings, notebook: str, parameters: Parameters) -> Header:
-    """Return what stands above a report: of the run of checks that it shows, else of the worst one of the incident.
+def header_of(folder: IncidentFolder, settings: Settings) -> Header:
+    """Return what stands above every report of an incident: of its worst run of checks, else of the latest.
 
     Where the record cannot be read, it says no more than that: the report itself has to tell what is wrong with it.
     """
@@ -246,9 +246,6 @@ def header_of(folder: IncidentFolder, settings: Settings, notebook: str, paramet
     except KitError:
         return Header(folder.incident_id, warnings=("RECORD CANNOT BE READ",))
     shown = seen.worst or (runs[-1] if runs else None)
-    if notebook == TRIAGE:
-        wanted = parameters.get("run") or (runs[-1].name if runs else "")
-        shown = next((run for run in runs if run.name == wanted), None)
     decision = as_declared(shown.decision, facts, seen.checked) if shown else None
     return Header(
         folder.incident_id,
@@ -263,7 +260,7 @@ def header_of(folder: IncidentFolder, settings: Settings, notebook: str, paramet
 
 
 def reports_of(folder: IncidentFolder, settings: Settings, templates: str = "") -> dict[str, dict[str, object]]:
-    """Return the notebooks that an incident's evidence is enough for, with parameters; triage shows the worst run.
+    """Return the notebooks that an incident's evidence is enough for, with parameters; triage shows the latest run.
 
     Reads no request log, so that it costs nothing. templates: a team's own folder for the postmortem.
     Raises IncidentError when there is no such incident, EvidenceError when it has no evidence.
@@ -277,7 +274,7 @@ def reports_of(folder: IncidentFolder, settings: Settings, templates: str = "") 
         )
     reports: dict[str, dict[str, object]] = {}
     if seen.runs:
-        reports[TRIAGE] = {"run": seen.worst.name if seen.worst else ""}
+        reports[TRIAGE] = {}
     if seen.has_log:
         reports[ANALYSIS] = {}
     return reports | {POSTMORTEM: {"templates": templates}}

@@ -13,6 +13,7 @@ from typing import Any
 
 from nbconvert.exporters import TemplateExporter
 from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell
 from traitlets.config import Config
 
 from intercom_kit import __version__
@@ -74,7 +75,8 @@ def render_html(
     run: how the notebook ran; None when that is not known. siblings: names without suffix of the reports that will
     stand beside this one; links to other notebooks lose their link. Written atomically, readable by its owner only.
     """
-    answer = _take_answer(notebook)
+    if answer := _take_answer(notebook):
+        notebook = _preamble_last(notebook)
     contents = _prepare(notebook, siblings)
     title = next((text for level, _, text in contents if level == 1), html_path.stem)
     page = {
@@ -113,6 +115,7 @@ def _take_answer(notebook: NotebookNode) -> str:
             data = output.get("data", {})
             if (match := _ANSWER.search(data.get("text/html", ""))) and is_safe(match[0]):
                 data["text/html"] = data["text/html"].replace(match[0], "", 1)
+                cell.metadata["answer"] = True
                 return match[0]
     return ""
 
@@ -124,6 +127,16 @@ def _warnings(notebook: NotebookNode, header: Header, run: Run | None) -> list[s
     shown = [output.get("metadata", {}).get("text/html", {}).get("stamp") for output in outputs]
     incomplete = ["INCOMPLETE"] if run and not run.complete else []
     return [*drill, *header.warnings, *dict.fromkeys(str(stamp)[:40] for stamp in shown if stamp), *incomplete]
+
+
+def _preamble_last(notebook: NotebookNode) -> NotebookNode:
+    """Return the notebook with what leads to its answer (purpose, parameters, loading) at its end, under a heading."""
+    cells = list(notebook.cells)
+    first = next(n for n, cell in enumerate(cells) if "answer" in cell.metadata)
+    title, _, purpose = cells[0].source.partition("\n")
+    heading = new_markdown_cell(f"## How this page is made\n{purpose}", id="made")
+    opening = new_markdown_cell(title, id="opening")
+    return NotebookNode({**notebook, "cells": [opening, *cells[first:], heading, *cells[1:first]]})
 
 
 def _exporter() -> TemplateExporter:

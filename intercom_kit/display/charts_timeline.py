@@ -24,7 +24,9 @@ from intercom_kit.records import Figure, Onset, Recovery, Row, Run, Span
 
 TITLE = "The course of the incident"
 LANES = ("Incident", "Response", "Checks", "Quota", "Status page", "Events")
-CLOSE = 0.018  # of the width: numbers nearer than this share one label
+GLYPH = 0.0115  # of the width: a figure of a label
+LEAST = 0.004  # of the width: a bar that is shorter is drawn so wide, to be seen
+ASIDE = 0.5  # of the incident's length: what lies further off than this is told in words, and not drawn
 MARKS = {None: ("o", GREEN), "P1": ("X", VERMILION), "P2": ("s", ORANGE), "P3": ("D", PURPLE), "P4": ("v", SKY)}
 
 
@@ -40,6 +42,7 @@ class Course:
     runs: Sequence[Run] = ()
     exhausted: Sequence[Span] = ()
     notices: Sequence[datetime] = ()
+    page_until: datetime | None = None  # when the status page was last seen to tell of it
 
 
 def timeline_chart(course: Course, figures: Mapping[str, Figure]) -> Chart:
@@ -65,7 +68,9 @@ def timeline_chart(course: Course, figures: Mapping[str, Figure]) -> Chart:
     handles, labels = axes.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
     figure.legend(once.values(), once.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    return Chart(figure, TITLE, _reading(course, figures), _alt(course, lanes.names, span))
+    left_out = len(course.rows) - len(_inside(course, span))
+    beyond = f" Not drawn, as too far off: {left_out} of {len(course.rows)} events." if left_out else ""
+    return Chart(figure, TITLE, _reading(course, figures) + beyond, _alt(course, lanes.names, span) + beyond)
 
 
 class _Lanes:
@@ -80,18 +85,17 @@ class _Lanes:
             getattr(self, f"_{name.lower().replace(' ', '_')}")(len(self.names), name)
 
     def _bar(self, lane: int, start: datetime, end: datetime, colour: str, label: str, hatch: str = "") -> None:
-        left, right = (_x(max(self.span[0], min(moment, self.span[1]))) for moment in (start, end))
-        self.axes.barh(
-            lane,
-            right - left,
-            left=left,
-            height=0.5,
-            color=colour,
-            hatch=hatch,
-            edgecolor="white",
-            linewidth=0.5,
-            label=label,
-        )
+        """Draw a bar inside the span, and never one too short to be seen."""
+        first, last = map(_x, self.span)
+        left, right = (min(max(_x(moment), first), last) for moment in (start, end))
+        least = (last - first) * LEAST
+        middle, width = (left + right) / 2, max(right - left, least)
+        edge = "white" if width > 4 * least else colour
+        self.axes.barh(lane, width, left=middle - width / 2, height=0.5, color=colour, hatch=hatch, edgecolor=edge,
+                       linewidth=0.5, label=label)  # fmt: skip
+
+    def _holds(self, at: datetime) -> bool:
+        return self.span[0] <= at <= self.span[1]
 
     def _incident(self, lane: int, name: str) -> None:
         onset, recovery = self.course.onset, self.course.recovery
@@ -129,7 +133,7 @@ class _Lanes:
             return
         self.names.append(name)
         for severity, (marker, colour) in MARKS.items():
-            here = [_x(run.at) for run in runs if run.decision.severity == severity]
+            here = [_x(run.at) for run in runs if run.decision.severity == severity and self._holds(run.at)]
             if here:
                 self.axes.plot(
                     here, [lane] * len(here), marker, color=colour, markersize=6, label=severity or "healthy"
@@ -147,42 +151,56 @@ class _Lanes:
         if not notices:
             return
         self.names.append(name)
-        last = max(run.at for run in self.course.runs)
-        self._bar(lane, notices[0], max(last, notices[-1]), PURPLE, "on the status page", "..")
-        self.axes.plot([_x(at) for at in notices], [lane] * len(notices), "|", color=INK, markersize=12)
+        self._bar(lane, notices[0], self.course.page_until or notices[-1], PURPLE, "on the status page", "..")
+        here = [_x(at) for at in notices if self._holds(at)]
+        self.axes.plot(here, [lane] * len(here), "|", color=INK, markersize=12)
 
     def _events(self, lane: int, name: str) -> None:
-        rows = [(number, row) for number, row in enumerate(self.course.rows, 1)]
+        rows = _inside(self.course, self.span)
         if not rows:
             return
         self.names.append(name)
         self.axes.plot([_x(row.at) for _, row in rows], [lane - 0.18] * len(rows), "v", color=INK, markersize=4)
-        for at, words in _labels(rows, self.span):
-            self.axes.text(_x(at), lane + 0.05, words, ha="center", va="top", fontsize=7, color=INK)
+        for at, words in event_labels(rows, self.span):
+            self.axes.text(at, lane + 0.05, words, ha="center", va="top", fontsize=7, color=INK)
 
 
-def _labels(rows: Sequence[tuple[int, Row]], span: tuple[datetime, datetime]) -> list[tuple[datetime, str]]:
-    """Return where to write the numbers of the rows: those too near to each other share one label, as `3-5`."""
-    near = (span[1] - span[0]) * CLOSE
-    groups: list[list[tuple[int, Row]]] = []
+def _inside(course: Course, span: tuple[datetime, datetime]) -> list[tuple[int, Row]]:
+    return [(number, row) for number, row in enumerate(course.rows, 1) if span[0] <= row.at <= span[1]]
+
+
+def event_labels(rows: Sequence[tuple[int, Row]], span: tuple[datetime, datetime]) -> list[tuple[float, str]]:
+    """Return where to write the rows' numbers (matplotlib's days): those that would overlap share one, as `3–5`."""
+    figure = (_x(span[1]) - _x(span[0])) * GLYPH
+    labels: list[tuple[int, int, float, float]] = []  # first and last number, first and last place
     for number, row in rows:
-        if groups and row.at - groups[-1][-1][1].at < near and row.at - groups[-1][0][1].at < 3 * near:
-            groups[-1].append((number, row))
-        else:
-            groups.append([(number, row)])
-    return [
-        (group[0][1].at + (group[-1][1].at - group[0][1].at) / 2,
-         f"{group[0][0]}–{group[-1][0]}" if len(group) > 1 else str(group[0][0]))
-        for group in groups
-    ]  # fmt: skip
+        new = (number, number, _x(row.at), _x(row.at))
+        while labels and _middle(new) - _middle(labels[-1]) < figure * (_width(new) + _width(labels[-1]) + 1) / 2:
+            old = labels.pop()
+            new = (old[0], new[1], old[2], new[3])
+        labels.append(new)
+    return [(_middle(each), f"{each[0]}–{each[1]}" if each[0] != each[1] else str(each[0])) for each in labels]
+
+
+def _middle(label: tuple[int, int, float, float]) -> float:
+    return (label[2] + label[3]) / 2
+
+
+def _width(label: tuple[int, int, float, float]) -> int:
+    return len(str(label[0])) + (len(str(label[1])) + 1 if label[0] != label[1] else 0)
 
 
 def _span(course: Course) -> tuple[datetime, datetime] | None:
-    """Return the stretch to draw: from before the onset to after the last row, with a margin."""
+    """Return the span to draw: from the onset to the end, and of what lies around it as much as is near."""
     moments = [row.at for row in course.rows] + [row.until for row in course.rows if row.until]
     if not moments:
         return None
     first, last = min(moments), max(moments)
+    if course.onset:
+        ended = course.recovery.by if course.recovery else last
+        near = max((ended - course.onset.by) * ASIDE, timedelta(minutes=20))
+        first = max(first, (course.onset.after or course.onset.by) - near)
+        last = min(last, ended + near)
     margin = max((last - first) * 0.04, timedelta(minutes=1))
     return first - margin, last + margin
 

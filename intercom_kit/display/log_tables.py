@@ -3,11 +3,13 @@
 import pandas as pd
 from markupsafe import Markup
 
-from intercom_kit.analyze.findings import Findings
+from intercom_kit.analyze import readings
+from intercom_kit.analyze.findings import Findings, findings_of
 from intercom_kit.analyze.study import Study
 from intercom_kit.display.tables import View, table
 from intercom_kit.text import milliseconds, share
 
+MOST_LINES = 4  # besides the bottom line
 METRIC_WORDS = {"error_share": "share of calls that failed", "p50_ms": "p50", "p95_ms": "p95", "p99_ms": "p99"}
 
 
@@ -18,6 +20,29 @@ def findings_card(found: Findings) -> View:
     first = " ".join(filter(None, (found.rows.warning, found.bottom_line)))
     card = Markup('<div class="ik-card"><p class="ik-line"><strong>{}</strong></p><ul>{}</ul></div>')
     return View(card.format(first, rest), "\n".join((first, *lines)))
+
+
+def log_card(seen: Study) -> View:
+    """Return what a log shows in at most five lines; what stands below the charts is not said here."""
+    found = findings_of(seen)
+    lines = [*readings.others(seen), *readings.detection_gap(seen), *found.rows.words][:MOST_LINES]
+    rest = Markup("").join(Markup("<li>{}</li>").format(line) for line in lines)
+    first = " ".join(filter(None, (found.rows.warning, found.bottom_line)))
+    card = Markup('<div class="ik-card"><p>{}</p>{}</div>')
+    return View(card.format(first, Markup("<ul>{}</ul>").format(rest) if lines else ""), "\n".join((first, *lines)))
+
+
+def errors_table(seen: Study) -> View:
+    """Return which share of each route's calls failed before the onset and during the incident."""
+    frame = seen.errors_by_route
+    if frame is None:
+        return table(("Route",), (), "Nothing to compare: no incident was found")
+    rows = [
+        (route, f"{calls_before:,}", share(before), f"{calls_during:,}", share(during))
+        for route, calls_before, before, calls_during, during in frame.itertuples(index=False, name=None)
+    ]
+    headers = ("Route", "Calls before", "Failed before", "Calls during", "Failed during")
+    return table(headers, rows, "Failed calls by route, before the onset and during the incident")
 
 
 def comparison_table(seen: Study) -> View:

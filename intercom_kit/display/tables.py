@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.decide.words import cause_badge, verdict_badge
 from intercom_kit.display.terminal import deadline_words, outcome_mark, severity_label
-from intercom_kit.records import CHECK_LABELS, Action, Answer, CheckRecord, Decision, Event, IncidentFacts
+from intercom_kit.records import CHECK_LABELS, Action, Answer, CheckRecord, Decision, Event, IncidentFacts, Run
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,28 @@ def verdict_card(decision: Decision, facts: IncidentFacts | None = None) -> View
     ).format(label.lower(), label, decision.summary, notes, *badges, deadline, drill, reason)
     text = "\n".join([f"{label} {decision.summary}", *decision.notes, " · ".join([*badges, deadline]), drill])
     return View(html, text.rstrip())
+
+
+def run_card(run: Run, others: Sequence[Run]) -> View:
+    """Return what one run of checks found, with its time and deadline, and what the other runs found."""
+    decision, label = run.decision, severity_label(run.decision.severity)
+    found = f"{run.at:%Y-%m-%d %H:%M:%S} UTC: {_found(run)}"
+    reason = f"{decision.severity_reason[:1].upper()}{decision.severity_reason[1:]}"
+    told = [*decision.notes, *filter(None, [reason]), deadline_words(decision, decision.at)]
+    beside = [f"{each.at:%H:%M} {severity_label(each.decision.severity)}, {_found(each)}" for each in others]
+    rest = [f"{line[:1].upper()}{line[1:]}." for line in told]
+    rest += [f"Other runs: {'; '.join(beside)}."] if beside else []
+    html = Markup(
+        '<div class="ik-card ik-{}"><p class="ik-line"><strong class="ik-badge">{}</strong> <strong>{}</strong></p>{}'
+        "</div>"
+    ).format(label.lower(), label, found, Markup("").join(Markup("<p>{}</p>").format(line) for line in rest))
+    return View(html, "\n".join([f"{label} {found}", *rest]))
+
+
+def _found(run: Run) -> str:
+    decision = run.decision
+    cause = f", {cause_badge(decision.cause)}" if decision.cause != "none" else ""
+    return f"{verdict_badge(decision.verdict)}{cause}"
 
 
 def checks_table(checks: Sequence[CheckRecord]) -> View:

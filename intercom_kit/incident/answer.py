@@ -1,11 +1,15 @@
 """The answer that every page of an incident opens with: one sentence, and the figures that say how bad it was."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from intercom_kit.decide.words import cause_badge, verdict_badge
 from intercom_kit.incident.incident import Incident, as_declared
 from intercom_kit.records import Answer, Decision, Figure, Tile
-from intercom_kit.text import duration, share
+from intercom_kit.text import duration, milliseconds, share
+
+if TYPE_CHECKING:
+    from intercom_kit.analyze.findings import Findings
 
 OVER = ("resolved", "reviewed")
 
@@ -14,6 +18,20 @@ def answer_of(seen: Incident) -> Answer:
     """Return the answer of an incident: what, how long, how bad, whose, and its state now."""
     severity = seen.figures["severity"].value
     return Answer(_sentence(seen), tuple(_tiles(seen)), str(severity) if severity else None)
+
+
+def answer_of_log(found: "Findings") -> Answer:
+    """Return the answer of a request log that belongs to no incident."""
+    onset, recovery, limit = found.onset, found.recovery, found.rate_limit
+    tiles = [
+        Tile("Calls", f"{found.rows.read:,}", f"{found.span.from_:%Y-%m-%d %H:%M} to {found.span.to:%H:%M} UTC"),
+        Tile("Failed", share(found.errors.share), "of all calls of the log"),
+        Tile("Onset", f"{onset.first_bad:%H:%M:%S}" if onset else "none found", f"by {onset.signal}" if onset else ""),
+        Tile("Recovery", f"{recovery.first_good:%H:%M:%S}" if recovery else "unknown" if onset else "none needed"),
+        Tile("p95", milliseconds(found.latency.p95_ms) if found.latency.p95_ms else "unknown", "of all calls"),
+        Tile("Rate limit", f"{limit.limit:,}" if limit.limit else "unknown", "calls in 10 s" if limit.limit else ""),
+    ]
+    return Answer(found.bottom_line, tuple(tiles))
 
 
 def decision_of(seen: Incident) -> Decision | None:

@@ -74,6 +74,14 @@ class Lifecycle:
         return min((n for n in self.notices if n.incident.name in names), key=lambda n: n.at, default=None)
 
     @property
+    def on_page(self) -> Span | None:
+        """From when to when the status page told of an incident, as far as we read it."""
+        read = [run.at for run in self.runs for check in run.checks if check.vendor_incidents]
+        if not self.notices or not read:
+            return None
+        return Span(start=self.notices[0].at, end=max(*read, self.notices[-1].seen_at))
+
+    @property
     def changes(self) -> tuple[Run, ...]:
         """The first run, and each whose verdict, cause or severity differs from the run before it."""
         first = self.runs[:1]

@@ -231,7 +231,7 @@ def _first_facts(incident_id: str, decision: Decision, drill: str | None) -> Inc
 
 def triage_event(decision: Decision, checks: tuple[CheckRecord, ...]) -> Event:
     """Return the event by which a triage notes itself on the timeline."""
-    text = f"Triage: {decision.summary} ({decision.verdict}, {decision.cause}, {decision.severity or 'no severity'})"
+    text = f"Triage: {decision.summary} ({decision.severity or 'no severity'})"
     return Event(at=decision.at, kind="triage", text=text, cites=tuple(check.evidence_id for check in checks))
 
 

@@ -33,7 +33,7 @@ from intercom_kit.postmortem.fill import Plain, answer_markdown, fill
 from intercom_kit.postmortem.lint import Problem, check
 from intercom_kit.postmortem.suggestions import Suggestion, suggestions
 from intercom_kit.protocol import WINDOW_S
-from intercom_kit.records import CHECK_LABELS, Answer, CheckRecord, Event, Figure, Row, Span
+from intercom_kit.records import CHECK_LABELS, Answer, CheckRecord, Event, Figure, Row
 from intercom_kit.settings import Settings
 
 TIMELINE = "postmortem-timeline.svg"
@@ -97,7 +97,7 @@ class Postmortem:
         """The pictures by their file names: the timeline, and those of the request log that matter for the cause."""
         drawn = {TIMELINE: timeline_chart(_course(self.case), self.case.figures)}
         if self.case.study:
-            drawn[ERRORS] = charts_log.errors(self.case.study, status_page=_page_span(self.case))
+            drawn[ERRORS] = charts_log.errors(self.case.study, status_page=self.case.lifecycle.on_page)
             if "p95_ms" in self.shown:
                 drawn[LATENCY] = charts_log.percentiles(self.case.study)
             if "exhausted" in self.shown:
@@ -295,13 +295,8 @@ def _course(case: Incident) -> Course:
         runs=seen.runs,
         exhausted=case.exhausted,
         notices=tuple(notice.at for notice in seen.notices),
+        page_until=seen.on_page.end if seen.on_page else None,
     )
-
-
-def _page_span(case: Incident) -> Span | None:
-    """Return from when to when the status page told of an incident, as far as we read it."""
-    notices = case.lifecycle.notices
-    return Span(start=notices[0].at, end=max(notice.seen_at for notice in notices)) if notices else None
 
 
 def _figure(figure: Figure) -> Plain:

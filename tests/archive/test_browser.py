@@ -175,7 +175,7 @@ def test_charts_are_drawn(browser: Browser, made_report: Path) -> None:
     pictures = page.eval_on_selector_all(
         "img", "all => all.map(i => [i.complete && i.naturalWidth > 0, i.alt.length > 20])"
     )
-    assert len(pictures) == {"01-triage": 2, "02-rate-limit-and-latency": 8, "03-postmortem": 4}[made_report.stem]
+    assert len(pictures) == {"01-triage": 2, "02-rate-limit-and-latency": 8, "03-postmortem": 3}[made_report.stem]
     assert all(drawn and told for drawn, told in pictures)
     page.context.close()
 
@@ -201,8 +201,40 @@ def test_a_report_says_how_bad_it_was(browser: Browser, made_report: Path) -> No
     """Above each report of an incident that is over stands the worst that was found in it, and a draft says so."""
     page, _ = open_page(browser, made_report)
     stamps = page.locator(".ik-stamps li").all_inner_texts()
-    assert stamps[:4] == ["P2", "ours", "cause app_rate_limit", "state resolved"]
+    assert stamps[:4] == ["P2", "it is us", "our rate limit used up", "resolved"]
     assert ("DRAFT" in stamps) == (made_report.stem == "03-postmortem")
+    page.context.close()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (1100, 800), (390, 844)])
+def test_the_first_screen_holds_the_answer(browser: Browser, made_report: Path, width: int, height: int) -> None:
+    """The sentence, the severity and all tiles are seen without scrolling, wide and narrow, and said once."""
+    page, _ = open_page(browser, made_report, width)
+    page.set_viewport_size({"width": width, "height": height})
+    for place in (page.locator(".ik-answer .ik-line"), *page.locator(".ik-tile").all()):
+        box = place.bounding_box()
+        assert box
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+        assert box["y"] + box["height"] <= height
+    tiles = page.locator(".ik-tile").all_inner_texts()
+    assert 4 <= len(tiles) <= 6
+    assert "P2" in tiles[0]
+    sentence = page.inner_text(".ik-answer .ik-line")
+    assert "our rate limit used up (it is us)" in sentence
+    assert page.inner_text("body").count(sentence) == 1
+    page.context.close()
+
+
+def test_a_footnote_shows_what_it_is_under_the_pointer(browser: Browser, night_reports: Path) -> None:
+    """Over its mark, and with the keyboard on it, the text of a footnote is on the screen; the mark leads to it."""
+    page, _ = open_page(browser, night_reports / "03-postmortem.html")
+    mark = page.locator(".ik-note").first
+    mark.hover()
+    shown = "element => getComputedStyle(element, '::after').content"
+    assert mark.evaluate(shown) == f'"{mark.get_attribute("aria-label")}"'.replace("'", "'")
+    mark.click()
+    assert page.locator("#note-1").is_visible()
     page.context.close()
 
 

@@ -121,13 +121,26 @@ def test_every_incident_has_a_row(settings: Settings, sealed: bool) -> None:
         close(second, settings)
     html, rows = page(settings)
     assert rows == [
-        ["INC-2", "2026-11-25 14:05", "mitigated", "P2", "app_rate_limit", "34 min", "4 min", "30 min", "", ""],
+        [
+            "INC-2",
+            "2026-11-25 14:05",
+            "mitigated",
+            "P2",
+            "it is us",
+            "our rate limit used up",
+            "34 min",
+            "4 min",
+            "30 min",
+            "",
+            "",
+        ],
         [
             "INC-1 Limited",
             "2026-11-24 14:05",
             "resolved",
             "P2",
-            "app_rate_limit",
+            "it is us",
+            "our rate limit used up",
             "34 min",
             "4 min",
             "30 min",
@@ -179,7 +192,7 @@ def test_trends_count_real_incidents(settings: Settings) -> None:
     html, _ = page(settings)
     shown = html[html.index("Trends</h2>") : html.index("All incidents</h2>")]
     trends = " ".join(re.sub(r"<[^>]+>", " ", shown).split())
-    assert "app_rate_limit 2" in trends
+    assert "our rate limit used up 2" in trends
     assert "2026-11 30 min, the mean of 1" in trends
     assert trends.index("2026-11") < trends.index("2026-10")
     assert shown.count("width: 100%") == 3
@@ -227,7 +240,7 @@ def test_changes_show_at_the_next_update(settings: Settings) -> None:
     folder.add_event(Event(at=AT + timedelta(minutes=2), kind="alert", text="earlier pager"))
     row = page(settings)[1][0]
     assert row[2] == "resolved"
-    assert row[6] == "2 min"
+    assert row[7] == "2 min"
 
 
 def test_nothing_at_all_gives_a_page(settings: Settings) -> None:

@@ -121,7 +121,8 @@ def publish(
     """
     parts = urlsplit(url)
     place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else url  # no credentials
-    if parts.scheme in ("", "file", "local") and Path(parts.path).resolve().is_relative_to(folder.path.resolve()):
+    there = (Path(parts.path).resolve(), Path(parts.path, folder.incident_id).resolve())
+    if parts.scheme in ("", "file", "local") and any(one.is_relative_to(folder.path.resolve()) for one in there):
         raise PublishError(f"{place} lies in the incident itself. Publish to another place.")
     with locked(folder.path / ".lock"):
         contents = _contents(folder, settings)

@@ -170,7 +170,13 @@ def test_a_place_that_cannot_be_written_is_told(folder: IncidentFolder, settings
 def test_an_incident_is_not_published_into_itself(folder: IncidentFolder, settings: Settings, tmp_path: Path) -> None:
     """Neither its folder nor one in it is a target, by a URL, a relative path or a link neither."""
     (tmp_path / "link").symlink_to(folder.path)
-    for target in (str(folder.path), folder.path.as_uri(), str(folder.path / "evidence"), str(tmp_path / "link")):
+    for target in (
+        str(folder.path),
+        folder.path.as_uri(),
+        str(folder.path / "evidence"),
+        str(tmp_path / "link"),
+        str(folder.path.parent),
+    ):
         with pytest.raises(PublishError, match="lies in the incident itself"):
             publish(folder, target, settings)
     assert verify(folder) == []

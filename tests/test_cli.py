@@ -303,3 +303,107 @@ def test_text_from_outside_is_harmless_on_the_terminal() -> None:
     console.print("a\x1b]8;;http://x\x07b\x9b31m\u202ec")
     console.print(Text("bold\x1b[2J", style="bold"))
     assert shown.getvalue() == "a\ufffd]8;;http://xb\ufffd31m\ufffdc\n\x1b[1mbold\ufffd[2J\x1b[0m\n"
+
+
+def test_the_last_screen_says_what_to_do(kit: Kit, play: Play) -> None:
+    """At 80 x 24 the end holds verdict, deadline, next command; --brief shows nothing else; no word is broken."""
+    environment = play("token-revoked").environment | {"COLUMNS": "80"}
+    shown = kit("triage", "--no-report", env=environment).stdout
+    last = shown.splitlines()[-4:]
+    brief = kit("triage", "--no-report", "--brief", env=environment).stdout
+    for lines in (last, brief.splitlines()):
+        assert lines[-3] == " P1  It is us: our token is invalid."
+        assert "respond by" in lines[-2]
+        assert lines[-1].startswith("Next: ")
+    assert len(brief.splitlines()) == 4
+    whole = {
+        word
+        for line in kit("triage", "--no-report", env=environment | {"COLUMNS": "400"}).stdout.splitlines()
+        for word in line.split()
+    }
+    loose = {word for line in shown.splitlines() for word in line.split()}
+    assert {word for word in loose - whole if not any(char.isdigit() for char in word)} == set()
+
+
+@pytest.mark.parametrize("wait_s", [0.02, 0.05, 0.1, 0.2, 0.4])
+def test_ctrl_c_at_the_start_leaves_no_traceback(tmp_path: Path, wait_s: float) -> None:
+    """From the kit's first line on, while it is still importing, an interrupt ends the command with a line."""
+    start = "import intercom_kit.__main__ as kit; print('begun', flush=True); kit.main()"
+    command = [sys.executable, "-c", start, "simulate", "healthy"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=tmp_path, text=True, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "begun\n"
+        time.sleep(wait_s)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=PATIENCE_S)
+    assert "Traceback" not in said
+    assert process.returncode in (0, 2)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["drill", "--list"], ["settings"]])
+def test_a_full_disk_is_said_in_a_line(words: list[str], tmp_path: Path) -> None:
+    """Where standard output takes nothing, as /dev/full, the status is 2 and there is no traceback."""
+    command = [sys.executable, "-m", "intercom_kit", *words]
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+NINES = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["purge", "--older-than", "999999999d", "--yes"],
+        ["purge", "--older-than", f"{NINES}d", "--yes"],
+        ["simulate", "healthy", "--port", NINES],
+        ["simulate", "healthy", "--write-log", "x.parquet", "--rate", "inf"],
+        ["simulate", "healthy", "--write-log", "x.parquet", "--hours", NINES],
+        ["simulate", "healthy", "--write-log", "x.parquet", "--seed", "-1"],
+        ["simulate", "healthy", "--write-log", "/nowhere/x.parquet", "--hours", "0.01"],
+        ["watch", "--every", NINES],
+        ["impact", "INC-1", "--users", NINES],
+        ["note", "INC-1", "x", "--at", NINES],
+        ["analyze", "INC-1", "--sampled", NINES],
+        ["warm", "--contacts", "x", "--share", NINES],
+    ],
+    ids=lambda words: f"{words[0]} {words[-1][:5]}",
+)
+def test_odd_numbers_are_refused_in_a_line(kit: Kit, words: list[str]) -> None:
+    """Numbers beyond all measure exit with 2 and a short message, never with a traceback or a defect."""
+    done = kit(*words)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "defect" not in done.stderr
+    assert len(done.stderr) < 7000
+
+
+def test_a_defect_is_one_line_and_a_scrubbed_log(tmp_path: Path) -> None:
+    """Whatever is unforeseen is told in a line with where to report it; the log holds the traceback and no secret."""
+    defect = """
+from intercom_kit import cli
+from intercom_kit.cli.app import app
+
+@app.command(rich_help_panel="Archive")
+def broken() -> None:
+    raise ZeroDivisionError("tok-canary-0a1B2c3D4e5F of ada@example.com")
+
+cli.main()
+"""
+    environment = os.environ | {"INTERCOM_ACCESS_TOKEN": "tok-canary-0a1B2c3D4e5F", "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", defect, "broken"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    [log] = tmp_path.glob("intercom-kit-*.log")
+    assert line.startswith("This is a defect of intercom-kit (ZeroDivisionError: ")
+    assert line.endswith(str(log))
+    text = log.read_text()
+    assert "Traceback" in text
+    assert log.stat().st_mode & 0o777 == 0o600
+    assert not [secret for secret in ("canary", "ada@example") if secret in text + line]

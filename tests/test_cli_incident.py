@@ -251,3 +251,66 @@ def test_triage_tells_what_was_left_undone_the_last_time(kit: Kit, play: Play) -
     assert "not done: Alert on 401 (mia, due 2026-12-01)" in again
     other = kit("triage", "--no-report", env=play("slow-api").environment).stdout
     assert "Seen before" not in other
+
+
+def test_actions_are_listed_over_all_incidents_in_any_form(kit: Kit, folder: IncidentFolder) -> None:
+    """What is open, the earliest due first; as text, CSV, JSON and Markdown; nobody is called by it."""
+    assert "No action item is open." in kit("actions").stdout
+    later, sooner = "action+=Queue it | owner=@here", "action+==1+1 | owner=mia | due=2026-11-01"
+    kit("set", "INC-1", later, sooner, "action+=Over | done=yes")
+    named = ("actions", "INC-1")
+    assert kit(*named).stdout.splitlines() == [
+        "INC-1  =1+1 (mia, OVERDUE since 2026-11-01, prevent)",
+        "INC-1  Queue it (here, no date, prevent)",
+    ]
+    assert kit(*named, "--csv").stdout.splitlines()[1] == "INC-1,'=1+1,mia,2026-11-01,,prevent,True"
+    assert [row["text"] for row in json.loads(kit(*named, "--json").stdout)] == ["=1+1", "Queue it"]
+    assert kit(*named, "--markdown").stdout.splitlines()[2].startswith("| INC-1 | ")
+    assert kit(*named, "--markdown", "--csv").returncode == 2
+    assert "=1+1" not in kit("actions").stdout, "a drill's are listed only where it is named"
+    assert folder.exists
+
+
+def test_incidents_are_listed_and_latest_is_one_of_them(kit: Kit, play: Play) -> None:
+    """`list` shows id, state, severity, age and verdict; `latest` goes wherever an id does."""
+    assert "There is no incident yet" in kit("list").stdout
+    assert "There is no incident" in kit("verify").stderr
+    kit("triage", "--no-report", "-i", "INC-7", env=play("token-revoked").environment)
+    [line] = kit("list").stdout.splitlines()
+    assert line.split()[:3] == ["INC-7", "open", "P1"]
+    assert line.endswith("it is us · our token is invalid")
+    assert kit("note", "latest", "Looked at it").returncode == 0
+    assert kit("update", "latest").stdout.startswith("[P1] INCIDENT")
+    [row] = json.loads(kit("list", "--json").stdout)
+    assert row["id"] == "INC-7"
+
+
+def test_people_fill_one_form(kit: Kit, folder: IncidentFolder, tmp_path: Path) -> None:
+    """`edit` opens the form with hints; a bad save names its lines and loses nothing; a good one is read, once."""
+    path = Path(kit("edit", "INC-1", "--form").stdout.strip())
+    text = path.read_text()
+    assert "<!-- from the evidence: P1" in text
+    bad = text.replace("# severity\n", "# severity\nP9\n").replace("# commander\n", "# commander\nmia\n# nothing\n")
+    path.write_text(bad)
+    kit("set", "INC-1", "summary=Set meanwhile.")
+    refused = kit("edit", "INC-1", "--read")
+    assert refused.returncode == 2
+    lines = bad.splitlines()
+    assert f"form.md, line {lines.index('P9') + 1}: severity" in refused.stderr
+    assert f"line {lines.index('# nothing') + 1}: '# nothing' is no field" in refused.stderr
+    assert path.read_text() == bad
+    assert folder.facts().commander == ""
+    editor = tmp_path / "editor"
+    items = "- Add backoff \\| owner=jo \\| due=2026-12-01\\n- Alert"
+    editor.write_text(f"#!/bin/sh\nsed -i 's/^P9/P2/; /^# nothing/d; s/^# action_items/&\\n{items}/' \"$1\"\n")
+    editor.write_text(editor.read_text().replace("\\\\|", "|").replace("\\|", "|"))
+    editor.chmod(0o700)
+    done = kit("edit", "INC-1", env={"EDITOR": str(editor)})
+    assert done.returncode == 0, done.stderr
+    facts = folder.facts()
+    assert (facts.severity, facts.commander, facts.summary) == ("P2", "mia", "Set meanwhile.")
+    assert [(item.text, item.owner) for item in facts.action_items] == [("Add backoff", "jo"), ("Alert", "")]
+    assert not path.exists()
+    unchanged = kit("edit", "INC-1", env={"EDITOR": "true"})
+    assert "Nothing was changed." in unchanged.stdout
+    assert folder.facts() == facts

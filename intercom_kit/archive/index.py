@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
@@ -102,6 +102,31 @@ def read_rows(settings: Settings) -> list[PastIncident]:
     """Return the line of every incident, the newest first, without writing anything."""
     rows = [_row(settings, place) for folder in ("", DRILLS) for place in _places(settings.outputs, folder)]
     return sorted(rows, key=_newest_first)
+
+
+class Listed(NamedTuple):
+    """An incident as `list` shows it. state: `broken` where its record cannot be read. age: since it began."""
+
+    id: str
+    state: str
+    severity: str | None
+    verdict: str
+    age: str
+
+
+def incidents_listed(settings: Settings, now: datetime, *, drills: bool = False) -> list[Listed]:
+    """Return what there is to list, the newest first; drills only where they are asked for."""
+    rows = [row for row in read_rows(settings) if drills or not row.drill]
+    return [_listed(row, now) for row in rows]
+
+
+def _listed(row: PastIncident, now: datetime) -> Listed:
+    age = duration(max((now - row.began).total_seconds(), 0)) if row.began else "unknown"
+    verdict, cause = row.summary.verdict, row.summary.cause
+    badges = [verdict_badge(verdict)] if verdict else []
+    badges += [cause_badge(cause)] if cause not in (None, "none", "unknown") else []
+    words = row.problem or " · ".join(badges) or "not triaged"
+    return Listed(row.id, "broken" if row.problem else row.state, row.summary.severity, words, age)
 
 
 def _places(outputs: Path, folder: str) -> list[str]:

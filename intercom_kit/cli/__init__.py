@@ -3,10 +3,12 @@
 import atexit
 import gc
 import io
+import os
+import signal
 import sys
 
 from intercom_kit.cli import archive, mitigate, record, report, verdict
-from intercom_kit.cli.app import app
+from intercom_kit.cli.app import COULD_NOT, app, explain
 
 __all__ = ["archive", "main", "mitigate", "record", "report", "verdict"]
 _PANELS = ("In an incident", mitigate.PANEL, "Writing things down", "Afterwards", "Archive", "Practice and set-up")
@@ -20,7 +22,30 @@ def main() -> None:
     gc.set_threshold(50_000)  # imports make no garbage, and are most of the time to a verdict: a tenth of it is saved
     atexit.register(_freeze)
     app.registered_commands.sort(key=lambda command: _PANELS.index(str(command.rich_help_panel)))
-    app()
+    code = COULD_NOT
+    at_once = signal.getsignal(signal.SIGINT)
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        app()
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else COULD_NOT
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is explained in a line
+        explain(error)
+    finally:
+        signal.signal(signal.SIGINT, at_once)  # nothing is left to be done in order
+        sys.exit(code if _flushed() else COULD_NOT)
+
+
+def _flushed() -> bool:
+    """Write out what is still held back; where that fails, as on a full disk, say so once and not again at the exit."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        explain(error)
+        return False
+    return True
 
 
 def _freeze() -> None:

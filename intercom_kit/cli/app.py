@@ -4,10 +4,13 @@ Exit statuses: 0 all is well, 1 an incident (or a drill that disagrees with its 
 work. Results go to standard output, progress and complaints to standard error.
 """
 
+import os
 import signal
+import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Annotated, Any
 
@@ -18,7 +21,7 @@ from typer.core import TyperGroup
 
 from intercom_kit import __version__
 from intercom_kit.errors import KitError
-from intercom_kit.redaction import safe
+from intercom_kit.redaction import Redactor, safe
 from intercom_kit.settings import load_settings
 
 COULD_NOT = 2
@@ -39,6 +42,16 @@ out = SafeConsole(highlight=False, emoji=False, markup=False)
 err = SafeConsole(stderr=True, highlight=False, emoji=False, markup=False)
 
 
+EXTRAS = {
+    "boto3": "aws",
+    "fsspec": "publish",
+    "s3fs": "publish",
+    "aiohttp": "storage",
+    "ibis": "remote",
+    "pyspark": "spark",
+}
+
+
 class KitGroup(TyperGroup):
     """Turns every way of failing into a message and exit status 2: status 1 is kept for `an incident`."""
 
@@ -47,32 +60,53 @@ class KitGroup(TyperGroup):
         signal.signal(signal.SIGTERM, _as_interrupt)
         try:
             return super().invoke(ctx)
-        except KitError as error:
-            err.print(str(error), soft_wrap=True)
-        except KeyboardInterrupt:
-            err.print("Interrupted. What was observed until now is kept in the incident's evidence.")
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            err.print(
-                f"{where}{error.strerror or error}. What was written before is whole: put that right and run it again.",
-                soft_wrap=True,
-            )
         except SystemExit:
             pass  # rich's way to end when nobody reads on, as in `| head`
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
-        except ModuleNotFoundError as error:
-            if (error.name or "").startswith("intercom_kit"):
-                raise
-            err.print(
-                f"This needs {error.name}, which is not installed. Install the whole kit: pip install intercom-kit",
-                soft_wrap=True,
-            )
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
             if type(error).__module__.split(".")[0] in {"click", "typer"}:
                 raise
-            traceback.print_exc()  # a defect of the kit: shown whole, and never as exit status 1
+            explain(error)
         raise typer.Exit(COULD_NOT)
+
+
+def explain(error: BaseException) -> None:
+    """Say on standard error, in a line, what went wrong and what to do; never with a traceback."""
+    if isinstance(error, KitError):
+        words = str(error)
+    elif isinstance(error, KeyboardInterrupt):
+        words = "Interrupted. What was observed until now is kept in the incident's evidence."
+    elif isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        words = f"{where}{error.strerror or error}. What was written before is whole: put that right and run it again."
+    elif isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("intercom_kit"):
+        name = (error.name or "").partition(".")[0]
+        extra = f"'intercom-kit[{EXTRAS[name]}]'" if name in EXTRAS else "intercom-kit"
+        words = f"This needs {name}, which is not installed. Run: pip install {extra}"
+    else:
+        words = _unforeseen(error)
+    with suppress(OSError):  # nobody can be told where standard error is closed
+        err.print(words, soft_wrap=True)
+
+
+def _unforeseen(error: BaseException) -> str:
+    """Write a defect of the kit down, scrubbed, and return what to say of it."""
+    try:
+        redactor = load_settings().redactor
+    except (KitError, OSError):
+        redactor = Redactor(*(value for name, value in os.environ.items() if name.startswith("INTERCOM_")))
+    lines = [line for part in traceback.format_exception(error) for line in part.splitlines()]
+    kept = [f"intercom-kit {__version__}, Python {sys.version.split()[0]}", *lines[-400:]]
+    text = "\n".join(" " * (len(line) - len(line.lstrip())) + redactor.text(line, 500) for line in kept)
+    what = redactor.text(f"{type(error).__name__}: {error}", 200)
+    try:
+        handle, path = tempfile.mkstemp(prefix="intercom-kit-", suffix=".log")  # readable by its owner only
+        with os.fdopen(handle, "w", encoding="utf-8") as log:
+            log.write(f"{text}\n")
+    except OSError:
+        path = "nowhere: no log could be written"
+    return f"This is a defect of intercom-kit ({what}). Report it to its maintainers with this log: {path}"
 
 
 def _as_interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -146,7 +180,9 @@ def complete_scenario(incomplete: str) -> list[str]:
 
 IncidentId = Annotated[
     str,
-    typer.Argument(help="The incident's id, which is its folder's name in outputs/.", autocompletion=complete_incident),
+    typer.Argument(
+        help="The incident's id, which is its folder's name in outputs/, or: latest.", autocompletion=complete_incident
+    ),
 ]
 
 

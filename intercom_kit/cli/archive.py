@@ -1,12 +1,13 @@
 """Commands for the archive of all incidents: index, verify, publish, purge."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from intercom_kit.cli.app import COULD_NOT, IncidentId, app, complete_incident, err, out, progress, waiting
+from intercom_kit.cli.app import COULD_NOT, AsJson, IncidentId, app, complete_incident, err, out, progress, waiting
 from intercom_kit.errors import InputError
 from intercom_kit.redaction import safe
 from intercom_kit.settings import load_settings
@@ -26,6 +27,43 @@ def index() -> None:
     from intercom_kit.archive.index import update_index
 
     out.print(str(update_index(load_settings(), datetime.now(UTC).date())), soft_wrap=True)
+
+
+@app.command("list", rich_help_panel="In an incident")
+def list_(
+    drills: Annotated[bool, typer.Option("--drills", help="List the drills too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the incidents, the newest first: id, state, severity, verdict, age."""
+    from intercom_kit.archive.index import incidents_listed
+
+    rows = incidents_listed(load_settings(), datetime.now(UTC), drills=drills)
+    if as_json:
+        print(json.dumps([row._asdict() for row in rows], indent=2), flush=True)  # noqa: T201 - for a program
+        return
+    width = max((len(row.id) for row in rows), default=0)
+    for row in rows:
+        line = f"{row.id:{width}}  {row.state:9}  {row.severity or '-':2}  {row.age:>9}  {row.verdict}"
+        out.print(safe(line), soft_wrap=True)
+    if not rows:
+        out.print("There is no incident yet. Start one with: intercom-kit triage")
+
+
+@app.command(rich_help_panel="Afterwards")
+def actions(
+    incident_id: OneOrAll = "",
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print them as CSV, for a tracker.")] = False,
+    as_json: AsJson = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print them as a Markdown table.")] = False,
+) -> None:
+    """List the action items that are not done, over all incidents: the earliest due first."""
+    from intercom_kit.archive.actions import open_actions, written
+
+    if as_csv + as_json + markdown > 1:
+        raise InputError("Give one of --csv, --json and --markdown.")
+    found = open_actions(load_settings(), datetime.now(UTC).date(), incident_id)
+    text = written(found, "csv" if as_csv else "json" if as_json else "markdown" if markdown else "text")
+    out.print(text, end="", soft_wrap=True)
 
 
 @app.command(rich_help_panel="Archive")
@@ -147,7 +185,10 @@ def _folders(incident_id: str) -> "list[IncidentFolder]":
         folder.require()
         return [folder]
     folders = [IncidentFolder(outputs, name) for name in incident_ids(outputs)]
-    return [folder for folder in folders if folder.facts_path.exists()]
+    found = [folder for folder in folders if folder.facts_path.exists()]
+    if not found:
+        raise InputError(f"There is no incident in {outputs}. Start one with: intercom-kit triage")
+    return found
 
 
 def age_in_days(text: str) -> int:

@@ -1,5 +1,9 @@
 """Commands that write down what only people know: note, set, import-events, impact, update."""
 
+import os
+import shlex
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +11,7 @@ from typing import Annotated
 import typer
 
 from intercom_kit.cli.app import IncidentId, app, err, out
-from intercom_kit.errors import SettingsError
+from intercom_kit.errors import InputError, SettingsError
 from intercom_kit.settings import load_settings
 
 
@@ -80,6 +84,51 @@ def set_(
     settings = load_settings()
     facts = set_facts(IncidentFolder(settings.outputs, incident_id), assignments, settings.redactor)
     out.print(facts.model_dump_json(indent=2, exclude_defaults=True), soft_wrap=True)
+
+
+@app.command(rich_help_panel="Writing things down")
+def edit(
+    incident_id: IncidentId,
+    form: Annotated[bool, typer.Option("--form", help="Only write the form, and print its path.")] = False,
+    read: Annotated[bool, typer.Option("--read", help="Only read back the form that was written before.")] = False,
+) -> None:
+    """Fill every field that only people know in your editor ($VISUAL, $EDITOR): one form, with hints from the evidence.
+
+    What cannot be read is told with its line, and the form stays: the next `edit` opens it again.
+    """
+    from intercom_kit.postmortem.form import read_form, write_form
+
+    settings = load_settings()
+    if not read:
+        path = write_form(settings, incident_id)
+        if form:
+            out.print(str(path), soft_wrap=True)
+            return
+        _edit(path)
+    while True:
+        try:
+            changed = read_form(settings, incident_id)
+        except InputError as error:
+            if read or not sys.stdin.isatty():
+                raise
+            err.print(str(error), soft_wrap=True)
+            if not typer.confirm("Edit it again?", default=True, err=True):
+                raise
+            _edit(path)
+        else:
+            out.print(f"Changed: {', '.join(changed)}." if changed else "Nothing was changed.", soft_wrap=True)
+            return
+
+
+def _edit(path: Path) -> None:
+    """Open a file in the user's editor and wait until it is closed."""
+    command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    try:
+        ended = subprocess.run([*command, str(path)], check=False)  # noqa: S603 - the user's own editor
+    except FileNotFoundError:
+        raise InputError(f"There is no editor {command[0]!r}. Set EDITOR, or edit {path} and add --read.") from None
+    if ended.returncode:
+        raise InputError(f"The editor ended with {ended.returncode}. The form stays: {path}")
 
 
 @app.command(rich_help_panel="Writing things down")

@@ -3,6 +3,7 @@
 import secrets
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from concurrent.futures import wait
 from dataclasses import replace
@@ -28,12 +29,14 @@ from intercom_kit.cli.app import (
 from intercom_kit.cli.report import make, make_all
 from intercom_kit.errors import InputError
 from intercom_kit.records import CAUSES
+from intercom_kit.redaction import safe
 from intercom_kit.settings import Settings, load_settings
 from intercom_kit.text import parse_duration
 
 if TYPE_CHECKING:
     from intercom_kit.drill.scenario import Scenario, Score, Truth
     from intercom_kit.incident.triage import Triage
+    from intercom_kit.records import Event
 
 
 Incident = Annotated[
@@ -46,6 +49,8 @@ Incident = Annotated[
     ),
 ]
 NoReport = Annotated[bool, typer.Option("--no-report", help="Stop at the verdict: run no notebook.")]
+Brief = Annotated[bool, typer.Option("--brief", help="Show the verdict, the deadline and the next command only.")]
+New = Annotated[bool, typer.Option("--new", help="Join no open incident: make another.")]
 At = Annotated[str, typer.Option("--at", help="How long after the onset to start, such as 90s, 12m, 1h30m.")]
 
 
@@ -53,11 +58,12 @@ At = Annotated[str, typer.Option("--at", help="How long after the onset to start
 def triage(
     incident: Incident = "",
     title: Annotated[str, typer.Option(help="The incident's title, for the report.")] = "",
-    new: Annotated[bool, typer.Option("--new", help="Join no open incident: make another.")] = False,
+    new: New = False,
     past: Annotated[bool, typer.Option("--past", help="Write up an incident that is over; needs --end.")] = False,
     severity: Annotated[str, typer.Option(help="P1 to P4, as people declare it; else as the checks give it.")] = "",
     start: Annotated[str, typer.Option(help="When it began, as declared: 2026-11-24T09:00Z.")] = "",
     end: Annotated[str, typer.Option(help="When it ended, as declared.")] = "",
+    brief: Brief = False,
     as_json: AsJson = False,
     no_report: NoReport = False,
 ) -> None:
@@ -74,16 +80,40 @@ def triage(
     given = {"title": title, "severity": severity, "started_at": start, "ended_at": end}
     facts = declared(given, settings.redactor, datetime.now(UTC))
     found = _ask(settings, incident, facts, new=new or bool(end), as_json=as_json)
+    _work(settings, found, as_json=as_json, brief=brief, no_report=no_report)
+
+
+@app.command("open", rich_help_panel="In an incident")
+def open_(
+    from_: Annotated[str, typer.Option("--from", help="The alert's JSON: a file, or - for standard input.")],
+    at: Annotated[str, typer.Option("--at", help="Where its time is, in the JSON of another tool: event.time.")] = "",
+    text: Annotated[str, typer.Option("--text", help="Where its text is: event.title.")] = "",
+    incident: Incident = "",
+    new: New = False,
+    brief: Brief = False,
+    as_json: AsJson = False,
+    no_report: NoReport = False,
+) -> None:
+    """Open an incident because of an alert of Alertmanager, Grafana, PagerDuty, Datadog or another tool, and triage it.
+
+    The alert's own time is that of the first alert. It joins an open incident as triage does. Exit status: as triage's.
+    """
+    from intercom_kit.collect.alerts import read_alert, read_payload
+
+    settings = load_settings()
+    alert = read_alert(read_payload(from_), settings.redactor, at=at, text=text)
+    found = _ask(settings, incident, new=new, as_json=as_json, alert=alert)
+    if not as_json:
+        err.print(f"First alert: {alert.at:%Y-%m-%d %H:%M:%S} UTC, {alert.by}: {alert.text}", soft_wrap=True)
+    _work(settings, found, as_json=as_json, brief=brief, no_report=no_report)
+
+
+def _work(settings: Settings, found: "Triage", *, as_json: bool, brief: bool, no_report: bool) -> None:
+    """Show a triage, write its messages and its report, and exit with its status."""
     if found.joined:
         err.print(f"This run is added to {found.folder.incident_id}, which is open. --new makes another incident.")
-    _show_triage(found, as_json=as_json)
+    _show_triage(found, as_json=as_json, brief=brief, settings=settings)
     found.write_messages()
-    if not as_json:
-        from intercom_kit.archive.index import same_before
-        from intercom_kit.display.terminal import show_past
-
-        before = same_before(settings, found.folder.incident_id, found.decision, found.checks)
-        show_past(out, [(row.words, row.unfinished()) for row in before[:3]])
     complete = no_report or not _can_report() or _make_triage(settings, found)
     whole = complete and settings.token is not None  # without a token the API was not asked
     raise typer.Exit(int(found.decision.verdict != "healthy") if whole else COULD_NOT)
@@ -130,9 +160,9 @@ def simulate(
     write_log: Annotated[
         Path | None, typer.Option(help="Write a request log of such an incident instead: .parquet, .csv, .ndjson.")
     ] = None,
-    hours: Annotated[float, typer.Option(help="Span of the log, hours.")] = 6.0,
-    rate: Annotated[float, typer.Option(help="Calls a second in it, averaged over a day.")] = 80.0,
-    seed: Annotated[int | None, typer.Option(help="The same seed makes the same log.")] = None,
+    hours: Annotated[float, typer.Option(help="Span of the log, hours.", min=0.01, max=9000)] = 6.0,
+    rate: Annotated[float, typer.Option(help="Calls a second in it, on average.", min=0.01, max=10_000)] = 80.0,
+    seed: Annotated[int | None, typer.Option(help="The same seed makes the same log.", min=0, max=2**32 - 1)] = None,
 ) -> None:
     """Serve a loopback Intercom that misbehaves as the scenario says, and print the environment to export.
 
@@ -230,18 +260,25 @@ def _incident(played: "Scenario") -> "tuple[Settings, Triage, Truth]":
 def watch(
     incident: Incident = "",
     every: Annotated[str, typer.Option(help="Time from one run of the checks to the next.")] = "10s",
+    open_: Annotated[
+        bool, typer.Option("--open", help="Keep nothing until checks fail again and again; then open an incident.")
+    ] = False,
+    after: Annotated[int, typer.Option(min=1, max=1000, help="With --open: after so many bad runs in a row.")] = 3,
 ) -> None:
     """Run the checks again and again, keep every run as evidence, and show the state on one screen.
 
-    Stop with Ctrl-C; the evidence of every run that was shown is on disk. In a pipe it prints one line per run. Exit
-    status: 0 when the last run was healthy, 1 when it was not, 2 it could not run.
+    Stop with Ctrl-C; the evidence of every run that was shown is on disk. In a pipe it prints one line per run. --open
+    notes the recovery, too. Exit status: 0 when the last run was healthy, 1 when it was not, 2 it could not run.
     """
-    from intercom_kit.incident.watch import show_watch, watch
+    from intercom_kit.incident.watch import closing_line, show_watch, watch
 
-    last = show_watch(out, watch(load_settings(), incident, parse_duration(every) if every else 10.0))
+    started = time.monotonic()
+    runs = watch(load_settings(), incident, parse_duration(every) if every else 10.0, open_after=after if open_ else 0)
+    last = show_watch(out, runs)
     if last is None:
         raise typer.Exit(COULD_NOT)
-    raise typer.Exit(int(last.triage.decision.verdict != "healthy"))
+    err.print(safe(closing_line(last, time.monotonic() - started)), soft_wrap=True)
+    raise typer.Exit(int(last.decision.verdict != "healthy"))
 
 
 def _ask(
@@ -252,6 +289,7 @@ def _ask(
     *,
     new: bool = False,
     as_json: bool = False,
+    alert: "Event | None" = None,
 ) -> "Triage":
     from intercom_kit.collect.checks import start_checks
     from intercom_kit.collect.incident_folder import IncidentFolder
@@ -265,12 +303,14 @@ def _ask(
         # Imported while the checks are under way: what this needs, and what showing it will need.
         from intercom_kit.archive import index  # noqa: F401
         from intercom_kit.display import terminal  # noqa: F401
-        from intercom_kit.incident.triage import NotArchivedError, run_triage
+        from intercom_kit.incident.triage import NotArchivedError, open_alert, run_triage
 
         with err.status("Asking Intercom, its status page and your own service …"):
             while not interrupts and not asked.done():
                 wait([asked], 0.1)
     try:
+        if alert:
+            return open_alert(settings, alert, incident, new=new, asked=asked)
         return run_triage(settings, incident, "", drill, asked, new=new, facts=facts)
     except NotArchivedError as error:
         _show_triage(error.triage, as_json=as_json)
@@ -292,18 +332,35 @@ def _make_triage(settings: Settings, found: "Triage") -> bool:
     return make(settings, found.folder.incident_id, {TRIAGE: {"run": found.checks[0].run}})
 
 
-def _show_triage(found: "Triage", *, as_json: bool, now: datetime | None = None) -> None:
-    from intercom_kit.display.terminal import show_triage
+def _show_triage(
+    found: "Triage",
+    *,
+    as_json: bool,
+    brief: bool = False,
+    settings: Settings | None = None,
+    now: datetime | None = None,
+) -> None:
+    """Show a triage: details, then what the last screen is to hold. settings: also what was left undone before."""
+    from intercom_kit.archive.index import same_before
+    from intercom_kit.display.terminal import show_past, show_summary, show_triage
+    from intercom_kit.incident.messages import INTERNAL
 
     if as_json:
         print(found.to_json(), flush=True)  # noqa: T201 - for a program: unstyled and never wrapped
-    else:
-        show_triage(out, found.decision, found.checks, found.facts, found.update, now or datetime.now(UTC))
+        return
+    now = now or datetime.now(UTC)
+    if not brief:
+        show_triage(out, found.decision, found.checks, found.facts, found.messages.get(INTERNAL, ""), now)
+        before = same_before(settings, found.folder.incident_id, found.decision, found.checks) if settings else []
+        show_past(out, [(row.words, row.unfinished()) for row in before[:3]])
+    show_summary(out, found.decision, found.facts, now)
 
 
 def _write_log(played: "Scenario", path: Path, hours: float, rate: float, seed: int) -> None:
     from intercom_kit.drill.traffic import generate, write_log
 
+    if not path.parent.is_dir():
+        raise InputError(f"{path} cannot be written: its folder is not there. Make it first.")
     with err.status("Making up the traffic …"):
         traffic = generate(played, hours=hours, rate=rate, seed=seed)
         write_log(traffic.frame, path)

@@ -157,11 +157,11 @@ def _from_row(row: Row, zone: str, redactor: Redactor) -> Event:
     text, kind = str(row.get("text") or ""), str(row.get("kind") or "").strip().lower()
     if not kind and (label := _LABEL.match(text)):
         kind, text = label[1].lower(), text[label.end() :]
-    return _event(_row_time(row.get("at"), zone), kind or "note", text, str(row.get("by") or ""), redactor)
+    return _event(parse_stamp(row.get("at"), zone), kind or "note", text, str(row.get("by") or ""), redactor)
 
 
-def _row_time(value: object, zone: str) -> datetime:
-    """Read the time of a row: a number is Unix time, in seconds or, from 10^11 on, in milliseconds."""
+def parse_stamp(value: object, zone: str = "") -> datetime:
+    """Return the time of a row or an alert: a number is Unix time, in seconds or, from 10^11 on, in milliseconds."""
     text = str(value if value is not None else "").strip()
     if not text:
         raise InputError("It has no time. Name the column at, time, timestamp or ts.")

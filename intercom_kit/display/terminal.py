@@ -4,12 +4,11 @@ Colour never carries a meaning alone, no background is set, and what is to be co
 messages are not wrapped, boxed or prefixed.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from intercom_kit.decide.words import cause_badge, verdict_badge
@@ -39,17 +38,15 @@ def outcome_mark(check: CheckRecord) -> tuple[str, str]:
     return _SLOW if check.slow and check.outcome == "ok" else _MARKS[check.outcome]
 
 
-def checks_grid(checks: Iterable[CheckRecord]) -> Table:
-    """Return the checks as lines: name, outcome, milliseconds, what was observed."""
-    table = Table.grid(padding=(0, 2, 0, 0))
-    for justify in ("left", "left", "right"):
-        table.add_column(no_wrap=True, justify=justify)
-    table.add_column(overflow="fold")
+def check_lines(checks: Iterable[CheckRecord], width: int) -> list[Text]:
+    """Return the checks as lines: name, outcome, milliseconds, what was observed; no word is broken."""
+    lines = []
     for check in checks:
         word, style = outcome_mark(check)
-        took = f"{check.duration_ms:.0f} ms" if check.configured else ""
-        table.add_row(CHECK_LABELS[check.name], Text(word, style=style), took, Text(check.observed))
-    return table
+        took = f"{check.duration_ms:,.0f} ms" if check.configured else ""
+        lead = Text.assemble(f"  {CHECK_LABELS[check.name]:14}", (f"{word:8}", style), f"{took:>9}  ")
+        lines += _hanging(lead, Text(check.observed), width)
+    return lines
 
 
 def severity_label(severity: Severity | None) -> str:
@@ -73,6 +70,12 @@ def deadline_words(decision: Decision, now: datetime) -> str:
     return f"respond by {decision.respond_by:%Y-%m-%d %H:%M} UTC ({left})"
 
 
+def verdict_line(decision: Decision) -> Text:
+    """Return the bottom line: the severity, marked, and the sentence."""
+    style = "reverse bold green" if decision.severity is None else "reverse bold red"
+    return Text.assemble((f" {severity_label(decision.severity)} ", style), " ", (decision.summary, "bold"))
+
+
 def show_triage(
     console: Console,
     decision: Decision,
@@ -81,13 +84,37 @@ def show_triage(
     update: str,
     now: datetime,
 ) -> None:
-    """Print one triage: verdict, deadline, checks, why, first steps and the filled internal update."""
+    """Print one triage: verdict, deadline, checks, why, first steps and, where there is one, the filled update."""
     _show_verdict(console, decision, facts, now)
     _show_checks(console, checks, decision.rate_limit)
     _show_path(console, decision)
     _show_actions(console, decision.actions)
-    _heading(console, "Update to post")
-    _copyable(console, update.splitlines())
+    if update:
+        _heading(console, "Update to post")
+        _copyable(console, update.splitlines())
+
+
+def show_summary(
+    console: Console, decision: Decision, facts: IncidentFacts, now: datetime, reports: Iterable[object] = ()
+) -> None:
+    """Print what the last screen holds: verdict, deadline, the next command, the reports' paths."""
+    console.print()
+    _item(console, "", verdict_line(decision))
+    drill = f"DRILL {facts.drill} · " if facts.drill else ""
+    _item(console, "", Text(f"{drill}{facts.id} · {deadline_words(decision, now)}"))
+    step = next_step(decision)
+    if step:
+        console.print(Text.assemble("Next: ", (step, "cyan")), soft_wrap=True)
+    for path in reports:
+        console.print(Text(f"Report: {path}"), soft_wrap=True)
+
+
+def next_step(decision: Decision) -> str:
+    """Return the first command of the steps to take, else the first step; empty where there is nothing to do."""
+    if decision.verdict == "healthy":
+        return ""
+    commands = (command for action in decision.actions for command in action.commands)
+    return next(commands, decision.actions[0].title if decision.actions else "")
 
 
 def show_past(console: Console, incidents: Sequence[tuple[str, Sequence[ActionItem]]]) -> None:
@@ -103,24 +130,23 @@ def show_past(console: Console, incidents: Sequence[tuple[str, Sequence[ActionIt
 
 
 def _show_verdict(console: Console, decision: Decision, facts: IncidentFacts, now: datetime) -> None:
-    style = "reverse bold green" if decision.severity is None else "reverse bold red"
-    line = Text.assemble((f" {severity_label(decision.severity)} ", style), " ", (decision.summary, "bold"))
-    console.print(line)
+    _item(console, "", verdict_line(decision))
     for note in decision.notes:
-        console.print(Text(note, style="bold"))
+        _item(console, "", Text(note, style="bold"))
     badges = f"{verdict_badge(decision.verdict)} · {cause_badge(decision.cause)}"
-    console.print(Text(f"{badges} · {deadline_words(decision, now)}"))
+    _item(console, "", Text(f"{badges} · {deadline_words(decision, now)}"))
     if decision.severity_reason:
-        console.print(Text(decision.severity_reason))
+        _item(console, "", Text(decision.severity_reason))
     drill = f"DRILL {facts.drill} · " if facts.drill else ""
     console.print(Text(f"{drill}{facts.id} · {decision.at:%Y-%m-%d %H:%M:%S} UTC"))
 
 
 def _show_checks(console: Console, checks: Iterable[CheckRecord], limit: RateLimit | None) -> None:
     _heading(console, "Checks")
-    table = checks_grid(checks)
-    table.add_row("Rate limit", "", "", Text(rate_limit_words(limit)))
-    console.print(Padding(table, (0, 0, 0, 2), expand=False))
+    lead = Text(f"  {'Rate limit':33}")
+    lines = [*check_lines(checks, console.width), *_hanging(lead, Text(rate_limit_words(limit)), console.width)]
+    for line in lines:
+        console.print(line, soft_wrap=True)
 
 
 def _show_path(console: Console, decision: Decision) -> None:
@@ -144,9 +170,21 @@ def _show_actions(console: Console, actions: Iterable[Action]) -> None:
 
 def _item(console: Console, marker: str, text: Text) -> None:
     """Print a text behind its marker, and what does not fit into the line below the text's beginning."""
-    for number, line in enumerate(text.wrap(console, max(console.width - len(marker), 20))):
+    for line in _hanging(Text(marker), text, console.width):
+        console.print(line, soft_wrap=True)
+
+
+def _hanging(lead: Text, text: Text, width: int) -> list[Text]:
+    """Return a text in lines of a width, the first behind its lead; a word that is longer stays whole."""
+    room, start, breaks = max(width - len(lead), 20), 0, []
+    for word in re.finditer(r"\S+", text.plain):
+        if word.end() - start > room and word.start() > start:
+            start = word.start()
+            breaks.append(start)
+    lines = list(text.divide(breaks))
+    for line in lines:
         line.rstrip()
-        console.print(Text.assemble(" " * len(marker) if number else marker, line), soft_wrap=True)
+    return [Text.assemble(" " * len(lead) if number else lead, line) for number, line in enumerate(lines)]
 
 
 def _copyable(console: Console, lines: Iterable[str], style: str = "") -> None:

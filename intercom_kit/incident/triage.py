@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -281,3 +281,37 @@ def update_messages(settings: Settings, incident_id: str, now: datetime, *, send
         send_update(settings.slack_webhook_url, internal, slack_blocks(internal))
         add_note(seen.folder, "Internal update posted to Slack", "comms")
     return Updated(internal, tuple(seen.folder.path / FOLDER / name for name in texts), sent)
+
+
+def open_alert(
+    settings: Settings,
+    alert: Event,
+    incident_id: str = "",
+    *,
+    new: bool = False,
+    asked: Future[tuple[CheckRecord, ...]] | None = None,
+) -> Triage:
+    """Triage because of an alert, and put it on the timeline at its own time; an alert that came before joins its own.
+
+    Otherwise as run_triage: it joins an open incident of the same cause, or makes one.
+    """
+    if not (incident_id or new):
+        incident_id = next((known for known in _recent(settings) if alert in _alerts(settings, known)), "")
+    triage = run_triage(settings, incident_id, asked=asked, new=new)
+    with triage.folder.locked():
+        if alert not in triage.folder.events():
+            triage.folder.add_event(alert)
+    return triage
+
+
+def _recent(settings: Settings) -> list[str]:
+    return recent_ids(settings.outputs, datetime.now(UTC) - JOINED_WITHIN)
+
+
+def _alerts(settings: Settings, incident_id: str) -> tuple[Event, ...]:
+    """Return the alerts of an open incident; none of one that is over, or whose record is broken."""
+    with suppress(KitError):
+        seen = open_incident(settings, incident_id)
+        if seen.facts.state in ("open", "mitigated") and not seen.facts.drill:
+            return tuple(event for event in seen.all_events if event.kind == "alert")
+    return ()

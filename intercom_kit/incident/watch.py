@@ -1,56 +1,62 @@
-"""The watch: the triage checks again and again, each run on disk before it is shown, and gaps told as gaps."""
+"""The watch: the triage checks again and again, each run on disk before it is shown, and gaps noted as gaps."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
-from typing import NamedTuple
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.padding import Padding
 from rich.text import Text
 
 from intercom_kit.collect.checks import run_checks
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.decide import decide
-from intercom_kit.display.terminal import (
-    checks_grid,
-    rate_limit_words,
-    severity_label,
-)
-from intercom_kit.incident.triage import Triage, run_triage
-from intercom_kit.records import Cause, CheckRecord, Decision, Event, Verdict, by_run
+from intercom_kit.decide.words import cause_badge, verdict_badge
+from intercom_kit.display.terminal import check_lines, deadline_words, rate_limit_words, verdict_line
+from intercom_kit.incident.triage import run_triage
+from intercom_kit.records import CheckRecord, Decision, Event, Run, by_run
 from intercom_kit.settings import Settings
-from intercom_kit.text import duration
+from intercom_kit.text import count, duration
 
 GAP_FACTOR = 2.5  # a run that starts later than this many periods after the one before leaves a gap
 BARS = "▁▂▃▄▅▆▇█"
-KEPT = 60  # runs in the sparkline
+SHOWN = 60  # runs in the rows of marks
 
 
-class Mark(NamedTuple):
-    """What the watch keeps of each run in memory: a night of them is small."""
+@dataclass(frozen=True)
+class Mark:
+    """What the watch remembers of each run: a night of them is small. api_ms: None where no answer came."""
 
     at: datetime
-    verdict: Verdict
-    cause: Cause
+    decision: Decision
     api_ms: float | None
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether this run found anything but health."""
+        return self.decision.verdict != "healthy"
 
 
 @dataclass(frozen=True)
 class Watched:
     """One run of the watch with what came before it.
 
-    since: when the verdict and cause of this run were first seen without a break. latencies_ms: the API check's
-    duration per run, oldest first, None where no answer came. gap: the (from, to) in which nothing was recorded.
+    incident_id: empty while none is opened. since: when the verdict and cause of this run were first seen without a
+    break. history: this and earlier runs, oldest first. runs, bad: of this watch, all and those with trouble. gap: the
+    (from, to) in which nothing was recorded.
     """
 
-    triage: Triage
+    checks: tuple[CheckRecord, ...]
+    decision: Decision
+    incident_id: str
     since: datetime
-    latencies_ms: tuple[float | None, ...]
+    history: tuple[Mark, ...]
+    runs: int
+    bad: int
     gap: tuple[datetime, datetime] | None = None
 
 
@@ -58,28 +64,88 @@ def watch(
     settings: Settings,
     incident_id: str = "",
     every_s: float = 10.0,
-    drill: str | None = None,
     sleep: Callable[[float], None] = time.sleep,
+    *,
+    open_after: int = 0,
 ) -> Iterator[Watched]:
     """Yield one Watched a period, for ever; every run is appended to the incident's evidence before it is yielded.
 
-    Raises SettingsError without a token. A run that ends late starts the next one at once; nothing is asked twice.
+    open_after: open an incident only after so many bad runs in a row (by the rule of a triage), and note its recovery
+    after as many healthy ones; of the runs before it the bad ones and the last healthy one are kept. 0: at once.
+    A run that ends late starts the next one at once; nothing is asked twice.
     """
-    started = time.monotonic()
     known = IncidentFolder(settings.outputs, incident_id) if incident_id else None
     earlier = known.checks() if known and known.exists else ()
-    triage = run_triage(settings, incident_id, drill=drill)
-    history = _history(earlier, settings)
+    history = [_mark(run, decide(run, settings)) for run in by_run(earlier)]
+    keeper = _Keeper(settings, known, open_after)
+    runs, bad, started = 0, 0, time.monotonic()
     while True:
-        at = triage.decision.at
-        gap = _gap(history, at, every_s)
-        if gap:
-            triage.folder.add_event(_gap_event(gap))
-        history.append(_mark(triage.checks, triage.decision))
-        yield Watched(triage, _since(history), tuple(run.api_ms for run in history[-KEPT:]), gap)
+        checks = run_checks(settings)
+        decision = decide(checks, settings)
+        gap = _gap(history, decision.at, every_s)
+        keeper.keep(checks, decision, gap)
+        runs, bad = runs + 1, bad + (decision.verdict != "healthy")
+        history = [*history, _mark(checks, decision)][-10 * SHOWN :]
+        yield Watched(checks, decision, keeper.incident_id, _since(history), tuple(history), runs, bad, gap)
         started = max(started + every_s, time.monotonic())
         sleep(max(0.0, started - time.monotonic()))
-        triage = _again(triage, settings)
+
+
+class _Keeper:
+    """Writes runs into an incident's evidence, and opens that incident when it is due."""
+
+    def __init__(self, settings: Settings, folder: IncidentFolder | None, open_after: int) -> None:
+        self.settings, self.folder, self.open_after = settings, folder, open_after
+        self.is_new = True  # whether the next run is the first that is written
+        self.waiting: list[Run] = []  # the last healthy run and the bad ones after it, not written yet
+        self.healthy: list[Run] = []  # in a row, since the incident was opened
+
+    @property
+    def incident_id(self) -> str:
+        """Of the incident that is written to; empty while none is open."""
+        return self.folder.incident_id if self.folder and not self.is_new else ""
+
+    def keep(self, checks: tuple[CheckRecord, ...], decision: Decision, gap: tuple[datetime, datetime] | None) -> None:
+        """Write a run, or hold it back until it is known whether an incident is due."""
+        run = Run(decision.at, checks, decision)
+        if not self.is_new and self.folder:
+            self.folder.add_checks(checks)
+            if gap:
+                self.folder.add_event(gap_event(gap))
+            self._note_recovery(run)
+        elif not self.open_after or self.folder:
+            self._open(run)
+            if gap and self.folder:
+                self.folder.add_event(gap_event(gap))
+        else:
+            self.waiting = [*self.waiting, run] if run.is_bad else [run]
+            if sum(one.is_bad for one in self.waiting) >= self.open_after:
+                self._open_after_bad_runs()
+
+    def _open(self, run: Run) -> None:
+        asked: Future[tuple[CheckRecord, ...]] = Future()
+        asked.set_result(run.checks)
+        self.folder = run_triage(self.settings, self.folder.incident_id if self.folder else "", asked=asked).folder
+        self.is_new, self.healthy = False, []
+
+    def _open_after_bad_runs(self) -> None:
+        *before, last = self.waiting
+        self._open(last)
+        if self.folder is not None:
+            for run in before:
+                self.folder.add_checks(run.checks)
+            text = f"The watch found trouble in {count(self.open_after, 'run')} in a row. {last.decision.summary}"
+            self.folder.add_event(Event(at=last.at, kind="alert", text=text, by="watch", cites=last.cites))
+        self.waiting = []
+
+    def _note_recovery(self, run: Run) -> None:
+        self.healthy = [] if run.is_bad else [*self.healthy, run]
+        if not self.open_after or len(self.healthy) < self.open_after or self.folder is None:
+            return
+        first = self.healthy[0]
+        text = f"The watch found all well in {count(self.open_after, 'run')} in a row, from {first.at:%H:%M:%S} UTC"
+        self.folder.add_event(Event(at=run.at, kind="resolution", text=text, by="watch", cites=first.cites))
+        self.folder, self.is_new, self.waiting, self.healthy = None, True, [run], []
 
 
 def show_watch(console: Console, runs: Iterable[Watched]) -> Watched | None:
@@ -93,7 +159,7 @@ def show_watch(console: Console, runs: Iterable[Watched]) -> Watched | None:
         try:
             for last in runs:
                 if live:
-                    live.update(watch_view(last, last.triage.decision.at), refresh=True)
+                    live.update(watch_view(last, last.decision.at, console.width), refresh=True)
                 else:
                     console.print(_line(last), soft_wrap=True)
         except KeyboardInterrupt:
@@ -101,21 +167,43 @@ def show_watch(console: Console, runs: Iterable[Watched]) -> Watched | None:
     return last
 
 
-def watch_view(watched: Watched, now: datetime) -> RenderableType:
-    """Return the one-screen view: verdict, since when, headroom, latency sparkline, checks."""
-    decision = watched.triage.decision
-    style = "reverse bold green" if decision.severity is None else "reverse bold red"
+def watch_view(watched: Watched, now: datetime, width: int = 80) -> RenderableType:
+    """Return the one-screen view: verdict, since when, deadline, headroom, the last runs as marks, checks."""
+    decision, latencies = watched.decision, [mark.api_ms for mark in watched.history[-SHOWN:]]
+    badges = f"{verdict_badge(decision.verdict)} · {cause_badge(decision.cause)}"
     lines: list[RenderableType] = [
-        Text.assemble((f" {severity_label(decision.severity)} ", style), " ", (decision.summary, "bold")),
-        Text(f"{decision.verdict} · {decision.cause} · for {duration((now - watched.since).total_seconds())}"),
+        verdict_line(decision),
+        Text(f"{badges} · for {duration((now - watched.since).total_seconds())}"),
+        Text(deadline_words(first_bad(watched), now)),
         Text(f"Rate limit   {_headroom_bar(decision)}{rate_limit_words(decision.rate_limit)}"),
-        Text(f"API latency  {sparkline(watched.latencies_ms)}  {_latest_words(watched.latencies_ms)}"),
+        Text(f"Last runs    {marks(watched.history[-SHOWN:])}"),
+        Text(f"API latency  {sparkline(latencies)}  {_latest_words(latencies)}"),
     ]
     if watched.gap:
-        lines.append(Text(_gap_event(watched.gap).text, style="bold"))
-    lines.append(Padding(checks_grid(watched.triage.checks), (0, 0, 0, 2)))
-    lines.append(Text(f"{watched.triage.folder.incident_id} · last asked {decision.at:%H:%M:%S} UTC · Ctrl-C to stop"))
+        lines.append(Text(gap_event(watched.gap).text, style="bold"))
+    lines += check_lines(watched.checks, width)
+    what = watched.incident_id or "no incident is open"
+    lines.append(Text(f"{what} · last asked {decision.at:%H:%M:%S} UTC · Ctrl-C to stop"))
     return Group(*lines)
+
+
+def first_bad(watched: Watched) -> Decision:
+    """Return the decision whose deadline counts: the first of the bad runs that last until now."""
+    bad = list(takewhile(lambda mark: mark.is_bad, reversed(watched.history)))
+    worst = [mark for mark in bad if mark.decision.severity == watched.decision.severity]
+    return worst[-1].decision if worst else watched.decision
+
+
+def marks(history: Sequence[Mark]) -> str:
+    """Return one sign a run: `.` healthy, 1 to 4 its severity, `?` where that is not known."""
+    return "".join((mark.decision.severity or "?")[-1] if mark.is_bad else "." for mark in history)
+
+
+def closing_line(watched: Watched, seconds: float) -> str:
+    """Return the line that a watch ends with: how long, how many runs, and the verdict now."""
+    said = f"Watched for {duration(seconds)}, {count(watched.runs, 'run')}, {watched.bad or 'none'} with trouble."
+    kept = f" Evidence: {watched.incident_id}." if watched.incident_id else ""
+    return f"{said} Now: {watched.decision.summary}{kept}"
 
 
 def sparkline(values: Sequence[float | None]) -> str:
@@ -126,25 +214,15 @@ def sparkline(values: Sequence[float | None]) -> str:
 
 
 def _line(watched: Watched) -> str:
-    decision, checks = watched.triage.decision, watched.triage.checks
-    states = " ".join(f"{check.name}={check.outcome}" for check in checks)
-    label = severity_label(decision.severity)
+    decision = watched.decision
+    states = " ".join(f"{check.name}={check.outcome}" for check in watched.checks)
+    label = decision.severity or "ok"
     return f"{decision.at:%Y-%m-%dT%H:%M:%SZ} {label} {decision.verdict} {decision.cause} {states}"
-
-
-def _again(triage: Triage, settings: Settings) -> Triage:
-    checks = run_checks(settings)
-    triage.folder.add_checks(checks)
-    return Triage(triage.folder, triage.facts, checks, decide(checks, settings), settings=settings)
-
-
-def _history(checks: Sequence[CheckRecord], settings: Settings) -> list[Mark]:
-    return [_mark(run, decide(run, settings)) for run in by_run(checks)]
 
 
 def _mark(checks: Sequence[CheckRecord], decision: Decision) -> Mark:
     api_ms = next((c.duration_ms for c in checks if c.name == "api" and c.http_status is not None), None)
-    return Mark(decision.at, decision.verdict, decision.cause, api_ms)
+    return Mark(decision.at, decision, api_ms)
 
 
 def _gap(history: Sequence[Mark], at: datetime, every_s: float) -> tuple[datetime, datetime] | None:
@@ -153,16 +231,18 @@ def _gap(history: Sequence[Mark], at: datetime, every_s: float) -> tuple[datetim
     return history[-1].at, at
 
 
-def _gap_event(gap: tuple[datetime, datetime]) -> Event:
+def gap_event(gap: tuple[datetime, datetime]) -> Event:
+    """Return the event by which the timeline tells that nothing was recorded."""
     length = duration((gap[1] - gap[0]).total_seconds())
     text = f"Monitoring gap (P4): nothing was recorded for {length}, {gap[0]:%H:%M:%S} to {gap[1]:%H:%M:%S} UTC"
     return Event(at=gap[1], kind="gap", text=text)
 
 
 def _since(history: Sequence[Mark]) -> datetime:
-    latest = history[-1]
-    same = takewhile(lambda run: (run.verdict, run.cause) == (latest.verdict, latest.cause), reversed(history))
-    return min(run.at for run in same)
+    def outcome(mark: Mark) -> tuple[str, str]:
+        return mark.decision.verdict, mark.decision.cause
+
+    return min(mark.at for mark in takewhile(lambda mark: outcome(mark) == outcome(history[-1]), reversed(history)))
 
 
 def _headroom_bar(decision: Decision) -> str:

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.incident.watch import sparkline, watch, watch_view
+from intercom_kit.collect.incident_folder import IncidentFolder, incident_ids
+from intercom_kit.incident.incident import open_incident
+from intercom_kit.incident.watch import Watched, closing_line, first_bad, marks, sparkline, watch, watch_view
 from intercom_kit.records import latest_run
+from intercom_kit.settings import Settings
 from tests.conftest import PATIENCE_S, Play
 
 
@@ -57,40 +59,91 @@ def test_nothing_that_was_shown_is_lost_to_kill_9(play: Play, tmp_path: Path) ->
     assert all(" ok healthy none " in line for line in shown)
 
 
-def test_a_gap_is_told_as_a_gap(play: Play, tmp_path: Path) -> None:
+def test_a_gap_is_noted_as_a_gap(play: Play, tmp_path: Path) -> None:
     """A watch that goes on after a break notes on the timeline that nothing was recorded."""
     settings = play("healthy").settings(outputs=tmp_path / "outputs")
     first = next(watch(settings, "INC-1", every_s=0.2))
     time.sleep(1.2)
     second = next(watch(settings, "INC-1", every_s=0.2))
     assert first.gap is None
-    assert second.gap == (first.triage.decision.at, second.triage.decision.at)
-    gaps = [event for event in second.triage.folder.events() if event.kind == "gap"]
+    assert second.gap == (first.decision.at, second.decision.at)
+    gaps = [event for event in IncidentFolder(tmp_path / "outputs", "INC-1").events() if event.kind == "gap"]
     assert len(gaps) == 1
     assert "Monitoring gap (P4)" in gaps[0].text
 
 
 def test_since_goes_back_over_runs_that_agree(play: Play, tmp_path: Path) -> None:
-    """`since` is when the present verdict and cause were first seen without a break."""
+    """`since` is when this verdict and cause were first seen without a break, and the deadline counts from then."""
     settings = play("token-revoked").settings(outputs=tmp_path / "outputs")
     runs = watch(settings, "INC-1", every_s=0.05)
     first, _, third = next(runs), next(runs), next(runs)
-    assert third.since == first.triage.decision.at
+    assert third.since == first.decision.at
+    assert first_bad(third).respond_by == first.decision.respond_by
     healthy = play("healthy").settings(outputs=tmp_path / "outputs")
     fourth = next(watch(healthy, "INC-1", every_s=5.0))
-    assert fourth.since == fourth.triage.decision.at
+    assert fourth.since == fourth.decision.at
+    assert marks(fourth.history) == "111."
 
 
 def test_the_screen_says_what_the_last_run_found(play: Play, tmp_path: Path) -> None:
-    """The one-screen view holds verdict, headroom, latency and every check."""
+    """The one-screen view holds verdict, deadline, headroom, the last runs and every check, within 80 x 24."""
     watched = next(watch(play("slow-api").settings(outputs=tmp_path / "outputs", slow_s=0.5), "INC-1"))
-    console = Console(width=120)
+    console = Console(width=80)
     with console.capture() as captured:
         console.print(watch_view(watched, datetime.now(UTC) + timedelta(minutes=3)))
-    screen = captured.get()
-    assert "vendor_slow" in screen
+    lines = captured.get().splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    screen = " ".join(captured.get().split())
+    assert "probably Intercom · Intercom's API is slow · for 3 min" in screen
+    assert "respond by" in screen
+    assert "Last runs 2" in screen
     assert "requests left in this 10-second window" in screen
-    assert all(check.observed[:30] in screen for check in latest_run(watched.triage.checks))
+    assert all(check.observed[:25] in screen for check in latest_run(watched.checks))
+
+
+def test_an_incident_is_opened_after_bad_runs_in_a_row(play: Play, tmp_path: Path) -> None:
+    """Nothing is kept of single failures; then the bad runs and the last healthy one are, and the recovery is noted."""
+    outputs = tmp_path / "outputs"
+    healthy, broken = (play(name).settings(outputs=outputs) for name in ("healthy", "token-revoked"))
+    now = [healthy]
+    runs = watch(_Switch(now), sleep=lambda _: None, open_after=3)  # type: ignore[arg-type]  # settings that change
+
+    def look(settings: Settings, times: int) -> list[Watched]:
+        now[0] = settings
+        return [next(runs) for _ in range(times)]
+
+    assert {one.incident_id for one in [*look(healthy, 1), *look(broken, 2), *look(healthy, 1)]} == {""}
+    assert incident_ids(outputs) == []
+    incident_id = look(broken, 3)[-1].incident_id
+    look(healthy, 3)
+    seen = open_incident(healthy, incident_id)
+    assert [run.is_bad for run in seen.runs] == [False, True, True, True, False, False, False]
+    assert [event.kind for event in seen.all_events] == ["triage", "alert", "resolution"]
+    assert seen.lifecycle.onset
+    assert seen.lifecycle.onset.after == seen.runs[0].at
+    assert seen.lifecycle.recovery
+    assert seen.lifecycle.recovery.by == seen.runs[4].at
+    assert look(healthy, 1)[0].incident_id == ""
+    assert look(broken, 3)[-1].incident_id == incident_id, "it is open, and of the same cause"
+
+
+class _Switch:
+    """Settings of one loopback Intercom after another: what a vendor's outage looks like to a watch that runs on."""
+
+    def __init__(self, now: list[Settings]) -> None:
+        self.now = now
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.now[0], name)
+
+
+def test_a_watch_closes_with_one_line(play: Play, tmp_path: Path) -> None:
+    """How long, how many runs, how many with trouble, and the verdict now."""
+    runs = watch(play("token-revoked").settings(outputs=tmp_path / "outputs"), "INC-1", every_s=0.0)
+    next(runs)
+    line = closing_line(next(runs), 125.0)
+    assert line.startswith("Watched for 2 min 5 s, 2 runs, 2 with trouble. Now: It is us: our token is invalid.")
 
 
 def test_a_sparkline_has_a_mark_for_no_answer() -> None:

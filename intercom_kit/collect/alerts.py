@@ -1,0 +1,128 @@
+"""An alert of another tool, read from its JSON: Alertmanager, Grafana, PagerDuty (v3 webhook), Datadog, or any other.
+
+The tool is recognised by the shape of its payload, by one table. To add one, add a row to FORMS.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from intercom_kit.collect.notes import parse_stamp
+from intercom_kit.errors import InputError
+from intercom_kit.records import Event
+from intercom_kit.redaction import Redactor, without_mentions
+
+PAYLOAD_LIMIT = 2**20  # characters of one alert
+TEXT_LIMIT = 500
+_OVER = ("resolved", "recovered", "ok", "incident.resolved")
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a tool writes an alert: paths of keys with dots between, `*` for every item of a list.
+
+    needs: what a payload has by which it is recognised. at, text: the first that is there counts; of several times the
+    earliest. state: where it says that the alert is over.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    at: tuple[str, ...]
+    text: tuple[str, ...]
+    state: tuple[str, ...]
+
+
+FORMS = (
+    Form(
+        "Grafana",
+        ("orgId", "alerts.*.startsAt"),
+        ("alerts.*.startsAt",),
+        ("title", "commonAnnotations.summary", "commonLabels.alertname"),
+        ("status",),
+    ),
+    Form(
+        "Alertmanager",
+        ("groupKey", "alerts.*.startsAt"),
+        ("alerts.*.startsAt",),
+        ("commonAnnotations.summary", "alerts.*.annotations.summary", "commonLabels.alertname"),
+        ("status",),
+    ),
+    Form(
+        "PagerDuty",
+        ("event.event_type", "event.data.title"),
+        ("event.data.created_at", "event.occurred_at"),
+        ("event.data.title",),
+        ("event.event_type", "event.data.status"),
+    ),
+    Form(
+        "Datadog",
+        ("event_type", "date", "title"),
+        ("date", "last_updated"),
+        ("title", "body"),
+        ("alert_transition",),
+    ),
+)
+
+
+def read_payload(source: str) -> str:
+    """Return the JSON of a file, or of standard input for `-`; raises InputError for what is no file."""
+    if source == "-":
+        return sys.stdin.read(PAYLOAD_LIMIT + 1)
+    path = Path(source)
+    if not path.is_file():
+        raise InputError(f"{source[:200]} is not a file. Give the alert's JSON as a file, or - for standard input.")
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.read(PAYLOAD_LIMIT + 1)
+
+
+def read_alert(payload: str, redactor: Redactor, *, at: str = "", text: str = "") -> Event:
+    """Return an alert's JSON as an event of its own time, its text scrubbed and without mentions.
+
+    at, text: paths of time and text in the JSON of a tool that is not in FORMS; both, or none.
+    Raises InputError, naming the fields that are needed, for another shape, and for an alert that says that it is over.
+    """
+    if len(payload) > PAYLOAD_LIMIT:
+        raise InputError(f"The alert has over {PAYLOAD_LIMIT // 2**20} MB of JSON. Pass one alert.")
+    try:
+        body = json.loads(payload)
+    except (ValueError, RecursionError):
+        raise InputError("The alert is not JSON. Pass the webhook's body as it came.") from None
+    if bool(at) != bool(text):
+        raise InputError("Give both paths, --at and --text, such as --at event.time --text event.title.")
+    given = Form("alert", (at, text), (at,), (text,), ()) if at else None
+    form = given or next((form for form in FORMS if all(_values(body, need) for need in form.needs)), None)
+    if form is None or not all(_values(body, need) for need in form.needs):
+        known = "; ".join(f"{form.name}: {', '.join(form.needs)}" for form in FORMS)
+        missing = f" It has no {at} or no {text}." if at else ""
+        raise InputError(f"This alert has no shape that is known.{missing} Known: {known}. Else: --at PATH --text PATH")
+    if any(str(state).lower() in _OVER for path in form.state for state in _values(body, path)):
+        raise InputError("This alert says that it is over. Note it: intercom-kit note ID TEXT --kind resolution")
+    words = redactor.text(without_mentions(str(_first(body, form.text))), TEXT_LIMIT)
+    moments = [parse_stamp(moment) for moment in next(filter(None, (_values(body, path) for path in form.at)), [])]
+    if not words or not moments:
+        raise InputError(f"The alert has no {'text' if moments else 'time'}. Name it with --at PATH --text PATH")
+    return Event(at=min(moments), kind="alert", text=words, by=form.name)
+
+
+def _first(body: object, paths: Sequence[str]) -> object:
+    return next((values[0] for path in paths if (values := _values(body, path))), "")
+
+
+def _values(body: object, path: str) -> list[object]:
+    """Return what lies at a path: texts and numbers that are not empty."""
+    found = list(_walk(body, path.split(".")))
+    return [one for one in found if isinstance(one, (str, int, float)) and one != "" and not isinstance(one, bool)]
+
+
+def _walk(body: object, keys: Sequence[str]) -> Iterator[object]:
+    if not keys:
+        yield body
+    elif isinstance(body, dict) and keys[0] in body:
+        yield from _walk(body[keys[0]], keys[1:])
+    elif isinstance(body, list):
+        place = int(keys[0]) if keys[0].isdecimal() and len(keys[0]) < 9 else len(body)
+        chosen = body if keys[0] == "*" else body[place : place + 1]
+        for item in chosen[:1000]:
+            yield from _walk(item, keys[1:])

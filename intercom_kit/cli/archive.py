@@ -57,7 +57,7 @@ def actions(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print them as a Markdown table.")] = False,
 ) -> None:
     """List the action items that are not done, over all incidents: the earliest due first."""
-    from intercom_kit.archive.actions import open_actions, written
+    from intercom_kit.postmortem.actions import open_actions, written
 
     if as_csv + as_json + markdown > 1:
         raise InputError("Give one of --csv, --json and --markdown.")

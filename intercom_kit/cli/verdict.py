@@ -98,7 +98,7 @@ def open_(
 
     The alert's own time is that of the first alert. It joins an open incident as triage does. Exit status: as triage's.
     """
-    from intercom_kit.collect.alerts import read_alert, read_payload
+    from intercom_kit.incident.alerts import read_alert, read_payload
 
     settings = load_settings()
     alert = read_alert(read_payload(from_), settings.redactor, at=at, text=text)

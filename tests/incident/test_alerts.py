@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intercom_kit.collect.alerts import read_alert
 from intercom_kit.collect.incident_folder import incident_ids
 from intercom_kit.errors import InputError
+from intercom_kit.incident.alerts import read_alert
 from intercom_kit.incident.incident import open_incident
 from intercom_kit.incident.triage import open_alert
 from intercom_kit.records import Event

@@ -3,14 +3,16 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Literal
 
-from intercom_kit.archive.index import read_rows
-from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.collect.incident_folder import IncidentFolder, incident_ids
 from intercom_kit.display.markdown import table
+from intercom_kit.errors import KitError
+from intercom_kit.records import IncidentFacts
 from intercom_kit.redaction import without_mentions
 from intercom_kit.settings import Settings
 
@@ -38,12 +40,12 @@ def open_actions(settings: Settings, today: date, incident_id: str = "") -> list
     if incident_id:
         folder = IncidentFolder(settings.outputs, incident_id)
         folder.require()
-        named = [(folder.incident_id, folder.facts().action_items)]
+        known = [folder.facts()]
     else:
-        named = [(row.id, row.items) for row in read_rows(settings) if not row.drill]
+        known = [facts for facts in _all_facts(settings) if not facts.drill]
     found = [
         OpenAction(
-            incident=name,
+            incident=facts.id,
             text=without_mentions(item.text),
             owner=without_mentions(item.owner),
             due=item.due.isoformat() if item.due else "",
@@ -51,11 +53,18 @@ def open_actions(settings: Settings, today: date, incident_id: str = "") -> list
             kind=item.kind,
             overdue=bool(item.due and item.due < today),
         )
-        for name, items in named
-        for item in items
+        for facts in known
+        for item in facts.action_items
         if not item.done
     ]
     return sorted(found, key=lambda one: (one.due or "9999", one.incident))
+
+
+def _all_facts(settings: Settings) -> Iterator[IncidentFacts]:
+    """Yield the facts of every incident whose record can be read; the index says what is wrong with the others."""
+    for name in incident_ids(settings.outputs):
+        with suppress(KitError):
+            yield IncidentFolder(settings.outputs, name).facts()
 
 
 def written(actions: Sequence[OpenAction], form: Form) -> str:

@@ -25,8 +25,8 @@ class Burn:
     """How the budget burnt in one span.
 
     slo: share of calls that must not fail. requests, failed: counted in the span. rate: burn rate, with its 95 %
-    interval; spent: the share of a period's budget that the span used up, if the period's traffic is like `usual`.
-    The three are None when the span has fewer than `needed` requests.
+    interval; spent: the share of a period's budget that the span used up, if the period's traffic is like `usual`;
+    hours: how long the span is. They are None when the span has fewer than `needed` requests.
     """
 
     slo: float
@@ -37,11 +37,12 @@ class Burn:
     rate_low: float | None = None
     rate_high: float | None = None
     spent: float | None = None
+    hours: float | None = None
 
     @property
     def gone_in_h(self) -> float | None:
-        """Hours until a month's budget is gone at this rate; None when it is unknown or lasts longer than the month."""
-        return PERIOD_H / self.rate if self.rate and self.rate > TICKET else None
+        """Hours until a month's budget is gone if the span goes on; None when that is unknown, or within the budget."""
+        return self.hours / self.spent if self.hours and self.spent and self.rate and self.rate > TICKET else None
 
 
 def wilson(failed: int, requests: int) -> tuple[float, float]:
@@ -75,13 +76,18 @@ def burn(
     low, high = wilson(failed, requests)
     budget = 1 - slo
     monthly = _per_hour(windows if usual is None else usual) * PERIOD_H
+    spent = failed / (budget * monthly)
     rate, rate_low, rate_high = (share / budget for share in (failed / requests, low, high))
-    return Burn(slo, requests, failed, min_requests, rate, rate_low, rate_high, failed / (budget * monthly))
+    return Burn(slo, requests, failed, min_requests, rate, rate_low, rate_high, spent, _hours(windows))
 
 
 def _per_hour(windows: pd.DataFrame) -> float:
+    return float(windows["requests"].sum() / _hours(windows))
+
+
+def _hours(windows: pd.DataFrame) -> float:
     span = windows["window_start"].max() - windows["window_start"].min() + pd.Timedelta(seconds=10)
-    return float(windows["requests"].sum() / (span / pd.Timedelta(hours=1)))
+    return float(span / pd.Timedelta(hours=1))
 
 
 def burn_over_time(
@@ -103,10 +109,11 @@ def burn_words(found: Burn) -> str:
     if found.failed == 0:
         return f"Nothing of the error budget ({goal}) burnt: none of {found.requests:,} calls failed."
     head = f"{found.failed:,} of {found.requests:,} calls failed"
-    if found.rate <= TICKET:
+    if found.gone_in_h is None:
         return f"{head}: within the error budget ({goal}), at {found.rate:.2g} times what it allows."
     gone, soonest, latest = (
-        duration(3600 * PERIOD_H / rate) for rate in (found.rate, found.rate_high, max(found.rate_low, 1e-9))
+        duration(3600 * found.gone_in_h * found.rate / rate)
+        for rate in (found.rate, found.rate_high, max(found.rate_low, 1e-9))
     )
     band = f" (95 % interval {soonest} to {latest})" if soonest != latest else ""
     return f"{head}: at this rate a month's error budget ({goal}) is gone in {gone}{band}. {_spent(found.spent or 0)}"

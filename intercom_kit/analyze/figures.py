@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Self
 
 from intercom_kit.analyze.detect import Detection, Episode
+from intercom_kit.analyze.study import counted_span
 from intercom_kit.collect.incident_folder import rollup_in
 from intercom_kit.errors import EvidenceError
 from intercom_kit.logs.rollup import FAILED, Rollup, load
-from intercom_kit.protocol import WINDOW_S
 from intercom_kit.records import Figure
+from intercom_kit.text import share
 
 ROLLUP = "evidence/rollup"
 FILES = ("affected.parquet", "latency.parquet", "rows.json", "windows.parquet")
@@ -62,9 +63,9 @@ QUESTIONS: tuple[Question, ...] = (
     Question(
         "worst_minute_share",
         "Share that failed in the worst minute",
-        "The same in the minute in which it was highest.",
+        "The same in the minute in which it was highest; a minute counts as a whole, also beyond onset and recovery.",
         "SELECT max(share) FROM (SELECT coalesce(sum(requests) FILTER ({failed}), 0) / sum(requests) AS share "
-        "FROM {file} WHERE {span} GROUP BY date_trunc('minute', window_start))",
+        "FROM {file} WHERE {minutes} GROUP BY date_trunc('minute', window_start))",
         is_share=True,
     ),
     Question(
@@ -206,9 +207,10 @@ class _Rollup:
 
         self._place = current_rollup(folder)
         self._connection = duckdb.connect(config={"threads": 2})
-        begin = since - timedelta(seconds=since.timestamp() % WINDOW_S or WINDOW_S)  # an onset is by its window's end
+        begin, end = counted_span(since, until)
         self._words = {
-            "span": f"window_start >= {_literal(begin)} AND window_start < {_literal(until)}",
+            "span": _between(begin, end),
+            "minutes": _between(begin.floor("min"), end.ceil("min")),
             "since": _literal(begin),
             "until": _literal(until),
             "failed": FAILED,
@@ -243,7 +245,7 @@ class _Rollup:
         if value is None:
             return figure.model_copy(update={"unknown": "the log has no calls in this span"})
         exact = round(value, 6) if question.is_share else int(value)
-        shown = f"{value:.1%}" if question.is_share else f"{exact:,}"
+        shown = share(value) if question.is_share else f"{exact:,}"
         return figure.model_copy(update={"value": exact, "shown": shown})
 
     def affected(self, kind: str, apps: Sequence[str] = ()) -> Figure:
@@ -307,6 +309,10 @@ def by_name(figures: Iterable[Figure]) -> dict[str, Figure]:
 def _number(rows: list[tuple[object, ...]]) -> float | None:
     value = rows[0][0] if rows else None
     return None if value is None else float(str(value))
+
+
+def _between(begin: datetime, end: datetime) -> str:
+    return f"window_start >= {_literal(begin)} AND window_start < {_literal(end)}"
 
 
 def _literal(moment: datetime) -> str:

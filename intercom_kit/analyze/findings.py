@@ -10,7 +10,7 @@ from intercom_kit import records
 from intercom_kit.analyze.detect import Episode
 from intercom_kit.analyze.latency import QS, errors
 from intercom_kit.analyze.percentiles import percentiles
-from intercom_kit.analyze.ratelimit import UNATTRIBUTED
+from intercom_kit.analyze.ratelimit import UNATTRIBUTED, united
 from intercom_kit.analyze.readings import readings
 from intercom_kit.analyze.study import Study, study
 from intercom_kit.logs.read import Rows
@@ -255,21 +255,10 @@ def _rate_limit(seen: Study) -> RateLimitFindings:
         limit=None if tightest is None else int(tightest["limit"]),
         min_remaining=None if tightest is None else int(tightest["remaining"]),
         throttled_share=round(float(throttled / seen.windows["requests"].sum()), 6),
-        exhausted=tuple(_span(*times) for times in _united(seen.exhausted)),
+        exhausted=tuple(_span(*times) for times in united(seen.exhausted)),
         attribution=shares if is_known else {},
         unattributed_share=unattributed if is_known else None,
     )
-
-
-def _united(spans: pd.DataFrame) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
-    """Join the spans of all quotas that overlap."""
-    united: list[tuple[pd.Timestamp, pd.Timestamp]] = []
-    for start, end in spans[["from", "to"]].itertuples(index=False):
-        if united and start <= united[-1][1]:
-            united[-1] = (united[-1][0], max(united[-1][1], end))
-        else:
-            united.append((start, end))
-    return united
 
 
 def _what_if(frame: pd.DataFrame) -> tuple[Outcome, ...]:

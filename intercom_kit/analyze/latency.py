@@ -116,6 +116,21 @@ def errors_by_route(windows: pd.DataFrame, onset: pd.Timestamp, until: pd.Timest
     return frame.loc[order].reset_index()
 
 
+def worst_minute(windows: pd.DataFrame, span: Span) -> tuple[pd.Timestamp, float] | None:
+    """Return the minute that the span touches in which the largest share of calls failed, and that share.
+
+    A minute counts as a whole, also beyond the span: ten seconds of it are no minute. None without calls.
+    """
+    first, last = span[0].floor("min"), span[1].ceil("min")
+    inside = windows[windows["window_start"].between(first, last, inclusive="left")]
+    if inside.empty:
+        return None
+    minute = inside["window_start"].dt.floor("min")
+    failed = inside["requests"].where(is_failed(inside["status_code"]), 0).groupby(minute).sum()
+    share = failed / inside["requests"].groupby(minute).sum()
+    return pd.DatetimeIndex(share.index)[int(share.argmax())], float(share.max())
+
+
 def errors_over_time(windows: pd.DataFrame, freq: str, by: str = "status_class") -> pd.DataFrame:
     """Return the share of calls that failed over time: index time, a column per status_class or code, the most first.
 

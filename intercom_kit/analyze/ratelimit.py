@@ -120,6 +120,17 @@ def exhausted(frame: pd.DataFrame) -> pd.DataFrame:
     return spans.reset_index("quota").sort_values(["from", "quota"]).reset_index(drop=True)
 
 
+def united(spans: pd.DataFrame) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
+    """Join those spans of `exhausted` that overlap, whatever their quota: (from, to), in order of time."""
+    joined: list[tuple[pd.Timestamp, pd.Timestamp]] = []
+    for start, end in spans[["from", "to"]].itertuples(index=False):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], end))
+        else:
+            joined.append((start, end))
+    return joined
+
+
 def hidden_bursts(frame: pd.DataFrame, *, pressure: float = PRESSURE) -> pd.DataFrame:
     """Return the minutes whose average looks calm while one of their windows ran out or came near it.
 

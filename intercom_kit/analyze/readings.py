@@ -7,7 +7,7 @@ import pandas as pd
 
 from intercom_kit.analyze import burn, latency
 from intercom_kit.analyze.detect import Episode
-from intercom_kit.analyze.ratelimit import SHARED, UNATTRIBUTED
+from intercom_kit.analyze.ratelimit import SHARED, UNATTRIBUTED, united
 from intercom_kit.analyze.study import Study
 from intercom_kit.analyze.whatif import GIVE_UP_S, improving, recorded
 from intercom_kit.text import duration, interval, milliseconds, moment, share
@@ -97,13 +97,13 @@ def _p95(comparison: pd.DataFrame) -> dict[str, float]:
 def _damage(seen: Study) -> str:
     failing = latency.errors(seen.during, "code")
     failed = failing["share"].sum()
-    line = f"{share(failed)} of the calls failed"
+    line = f"In it {share(failed)} of the calls failed"
     if failed >= 0.01:
         line += f", mostly {failing['code'].iloc[0]}"
     change = None if seen.comparison is None else _p95(seen.comparison)
     if change is not None and change["low"] > 0 and change["incident"] > 1.5 * change["baseline"]:
         slower = f"p95 rose from {milliseconds(change['baseline'])} to {milliseconds(change['incident'])}"
-        line = f"{line}; {slower}" if failed >= 0.01 else f"The {slower}; {line}"
+        line = f"{line}; {slower}" if failed >= 0.01 else f"The {slower}; {line[0].lower()}{line[1:]}"
     return f"{line}."
 
 
@@ -150,13 +150,13 @@ def _times(count: int) -> str:
 
 def _exhaustion(seen: Study) -> str:
     spans = seen.exhausted
-    total = spans["exhausted_s"].sum()
     quota = str(spans.groupby("quota")["exhausted_s"].sum().idxmax())
     limit = seen.headroom.loc[seen.headroom["quota"].eq(quota), "limit"].max()
-    span = f"{spans['windows'].sum():,} windows from {moment(spans['from'].min())} to {moment(spans['to'].max())}"
+    others = f", and that of {spans['quota'].nunique() - 1} more" if spans["quota"].nunique() > 1 else ""
     return (
-        f"The quota of {limit:,} requests a window ({quota}) was used up in {span}: nothing was left for "
-        f"{total / 60:,.1f} min in all."
+        f"In the whole log the quota of {limit:,} requests a window ({quota}{others}) was used up "
+        f"{_times(len(united(spans)))}, from {moment(spans['from'].min())} to {moment(spans['to'].max())}: nothing was "
+        f"left for {duration(spans['exhausted_s'].sum())} in all."
     )
 
 
@@ -317,15 +317,14 @@ def errors(seen: Study) -> str:
     frame = seen.errors
     if frame.empty:
         return "No call failed."
-    total = seen.errors_over_time.sum(axis=1)
-    worst = pd.DatetimeIndex(total.index)[int(total.argmax())]
     kinds = ", ".join(
         f"{code} {share(part)}" for code, part in frame[["code", "share"]].head(3).itertuples(index=False)
     )
-    return (
-        f"{share(frame['share'].sum())} of all calls failed ({kinds}); it was worst at {moment(worst)}, with "
-        f"{share(total.max())}."
-    )
+    line = f"In the whole log {share(frame['share'].sum())} of the calls failed ({kinds})"
+    if seen.worst_minute is None:
+        return f"{line}."
+    at, part = seen.worst_minute
+    return f"{line}; in the worst minute{' of the incident' if seen.incident else ''}, from {at:%H:%M}, {share(part)}."
 
 
 def burn_rate(seen: Study) -> str:

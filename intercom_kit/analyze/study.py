@@ -68,11 +68,9 @@ class Study:
 
     @cached_property
     def incident(self) -> latencies.Span | None:
-        """The windows that hold the main incident; None without one."""
+        """The windows of the main incident, from onset to recovery; None without one."""
         found = self.detected.main
-        return (
-            None if found is None else (pd.Timestamp(found.since).floor("10s"), pd.Timestamp(found.until).ceil("10s"))
-        )
+        return None if found is None else counted_span(found.first_bad, found.first_good or self.span[1])
 
     @cached_property
     def gap(self) -> DetectionGap | None:
@@ -189,6 +187,11 @@ class Study:
         return latencies.errors_by_route(self.windows, self.incident[0], self.incident[1])
 
     @cached_property
+    def worst_minute(self) -> tuple[pd.Timestamp, float] | None:
+        """The minute in which the largest share of calls failed, and that share; see latency.worst_minute."""
+        return latencies.worst_minute(self.windows, self.incident or self.span)
+
+    @cached_property
     def errors_over_time(self) -> pd.DataFrame:
         """See latency.errors_over_time."""
         return latencies.errors_over_time(self.windows, self.freq)
@@ -254,6 +257,13 @@ def study(
         )
     span = (starts.min(), starts.max() + pd.Timedelta(seconds=WINDOW_S))
     return Study(part, span, detect(part), tuple(events), pressure, slo, bucket_rate)
+
+
+def counted_span(onset: datetime, recovery: datetime) -> latencies.Span:
+    """Return the whole windows whose calls are an incident's: onset and recovery are each by the end of a window."""
+    begin, end = pd.Timestamp(onset), pd.Timestamp(recovery)
+    width = pd.Timedelta(seconds=WINDOW_S)
+    return min(begin.ceil("10s") - width, end.floor("10s") - width), end.ceil("10s")
 
 
 def moment(value: Moment, name: str) -> pd.Timestamp | None:

@@ -67,7 +67,10 @@ def _value(metric: str, value: float) -> str | None:
 def _band(metric: str, low: float, high: float) -> str:
     if pd.isna(low):
         return "unknown: fewer than five minutes on a side"
-    return " to ".join(f"{'−' if change < 0 else '+'}{_value(metric, abs(change))}" for change in (low, high))  # noqa: RUF001 - a minus
+    if low <= 0 <= high:
+        return f"none that can be told: {_value(metric, -low)} lower to {_value(metric, high)} higher"
+    near, far = sorted((abs(low), abs(high)))
+    return f"{_value(metric, near)} to {_value(metric, far)} {'higher' if low > 0 else 'lower'}"
 
 
 def routes_table(seen: Study) -> View:

@@ -13,12 +13,14 @@ from intercom_kit.collect.incident_folder import rollup_in
 from intercom_kit.incident.evidence import Evidence
 from intercom_kit.incident.lifecycle import DECLARED, TimelineEntry, is_declared
 from intercom_kit.records import Figure, Onset
-from intercom_kit.text import duration
+from intercom_kit.text import duration, milliseconds
+from intercom_kit.text import share as percent
 
 NO_LOG = "no request log"
 NO_ONSET = "no onset is known"
 NO_HEADER = "no rate-limit header was seen"
 REQUEST_IDS = 10
+LEAST_SHARE = 0.01  # of the used quota: less is no other user
 ALL_CALLS = "all apps and routes of the request log"
 
 # name: label, unit, definition; an entry is a line or two of a table
@@ -227,12 +229,16 @@ def _quota(seen: Evidence) -> Iterator[Figure]:
     empty = round(sum(float(row["exhausted_s"]) for row in inside), 1)
     yield _figure("exhausted_s", near, value=empty, shown=duration(empty), **found)
     share, pressed = limit.unattributed_share, "windows under pressure, of the whole log; all apps"
+    pool, refused = (int(seen.study.pressed[name].sum()) for name in ("with_quota_left", "throttled"))
     found = {"sources": sources, "query": f"{command}.unattributed_share"}
     if seen.study.pressed.empty or share is None:
         why = NO_HEADER if share is None else "no window came under pressure"
         yield _figure("unattributed_share", pressed, unknown=why, query=found["query"])
+    elif pool > refused / 2 and share < LEAST_SHARE:
+        why = f"{pool:,} calls were refused by the workspace's shared quota, and no header tells who used that"
+        yield _figure("unattributed_share", pressed, unknown=why, query=found["query"])
     else:
-        yield _figure("unattributed_share", pressed, value=share, shown=f"{share:.1%}", **found)
+        yield _figure("unattributed_share", pressed, value=share, shown=percent(share), **found)
 
 
 def _slowness(seen: Evidence) -> Figure:
@@ -249,7 +255,7 @@ def _slowness(seen: Evidence) -> Figure:
         "p95_ms",
         f"the log before the onset, and {incident_scope(seen)}; {ALL_CALLS}",
         value=round(during, 2),
-        shown=f"{before:,.0f} ms before, {during:,.0f} ms during",
+        shown=f"{milliseconds(before)} before, {milliseconds(during)} during",
         query=f"{command} | jq .latency.p95_ms",
         sources=_log_sources(seen),
     )
@@ -267,7 +273,7 @@ def _hasty(seen: Evidence) -> Figure:
         return _figure("hasty_share", unknown=why, query=query)
     worst = max(rows.dropna(subset="share_1s").to_dict("records"), key=lambda row: float(row["share_1s"]))
     share, scope = round(float(worst["share_1s"]), 6), f"the whole log; app {worst['app']}"
-    shown = f"{share:.0%}, of {worst['app']}"
+    shown = f"{percent(share)}, of {worst['app']}"
     return _figure("hasty_share", scope, value=share, shown=shown, query=query, sources=_log_sources(seen))
 
 

@@ -151,7 +151,9 @@ class Settings(BaseModel):
         "deployment/intercom-service", alias="INTERCOM_DEPLOYMENT", description="what to restart after a rotation"
     )
     user_facing: Plain = Field(
-        "", alias="INTERCOM_USER_FACING", description="apps whose failed calls users notice, separated by commas"
+        "",
+        alias="INTERCOM_USER_FACING",
+        description="apps and routes whose failed calls users notice: web, /conversations",
     )
     outputs: Folder = Field(
         default_factory=_outputs, alias="INTERCOM_KIT_OUTPUTS", description="where incidents are archived"

@@ -192,6 +192,11 @@ def share(value: float) -> str:
     return f"{percent:.0f} %" if percent >= 10 else f"{percent:.1f} %" if percent >= 1 else f"{percent:.2g} %"
 
 
+def split(text: str) -> tuple[str, ...]:
+    """Return the names of a list that is separated by commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def count(number: int, noun: str) -> str:
     """Return a number with its noun: `1 call`, `1,204 calls`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -176,13 +176,14 @@ def _near(episode: Episode, moment: datetime) -> bool:
     return begin <= moment and (episode.first_good is None or moment <= episode.first_good + NEAR)
 
 
-def count_users(folder: Path, since: datetime, until: datetime, apps: Sequence[str]) -> Figure:
-    """Count the contacts with a failed call of these apps, which users notice, in a span; see measure.
+def count_users(folder: Path, since: datetime, until: datetime, facing: Sequence[str]) -> Figure:
+    """Count the contacts with a failed call that users notice, in a span; see measure.
 
-    The figure `users_unable_to_reach_support`; unknown where the log does not tell contacts or apps.
+    facing: apps, routes (`/conversations`) and an app's routes (`web/conversations`). The figure
+    `users_unable_to_reach_support`; unknown where the log tells no contacts, apps or routes.
     """
     with _Rollup(folder, since, until) as rollup:
-        figure = rollup.affected("contact", apps)
+        figure = rollup.affected("contact", facing)
     label = {"name": "users_unable_to_reach_support", "label": "Users unable to reach support"}
     return figure.model_copy(update={**label, "unit": "users"})
 
@@ -248,8 +249,8 @@ class _Rollup:
         shown = share(value) if question.is_share else f"{exact:,}"
         return figure.model_copy(update={"value": exact, "shown": shown})
 
-    def affected(self, kind: str, apps: Sequence[str] = ()) -> Figure:
-        """Count contacts or conversations with a failed call, of these apps only where any are given."""
+    def affected(self, kind: str, facing: Sequence[str] = ()) -> Figure:
+        """Count contacts or conversations with a failed call, of these apps and routes only where any are given."""
         figure = Figure(
             name=f"log_{kind}s",
             label=f"{kind.capitalize()}s with a failed call{', by app' if kind == 'contact' else ''}",
@@ -257,26 +258,23 @@ class _Rollup:
             f"{UPPER_BOUND}.",
             sources=(self._source("affected.parquet"),),
         )
-        of = f" of {', '.join(apps)}" if apps else ""
+        of = f" of {', '.join(facing)}" if facing else ""
         if not self._knows(kind):
             return figure.model_copy(update={"unknown": f"the log has no {kind} ids"})
-        by_app = self._by_app(kind)
-        if apps and by_app is None:
-            return figure.model_copy(update={"unknown": "this rollup was made before apps were told: analyze again"})
-        names = ", ".join("'" + app.replace("'", "''") + "'" for app in apps).replace("{", "{{").replace("}", "}}")
-        sql = f"{AFFECTED_SQL} AND app IN ({names})" if apps else AFFECTED_SQL
-        query, rows = self._run(sql, "affected.parquet", kind=kind)
+        columns = [row[0] for row in self._run("DESCRIBE SELECT * FROM {file}", "affected.parquet")[1]]
+        by_app = self._by_app(kind) if "app" in columns else None
+        if facing and "route" not in columns:
+            return figure.model_copy(update={"unknown": "this rollup was made before it told routes: analyze again"})
+        only = f" AND ({' OR '.join(map(_faces, facing))})" if facing else ""
+        query, rows = self._run(AFFECTED_SQL + only, "affected.parquet", kind=kind)
         count = int(_number(rows) or 0)
         shown = f"at most {count:,}{of}" if count else f"0{of}"
-        if by_app and not apps and len(by_app) > 1:
+        if by_app and not facing and len(by_app) > 1:
             shown += f" ({', '.join(f'{app} {number:,}' for app, number in by_app)})"
         return figure.model_copy(update={"value": count, "shown": shown, "query": query})
 
-    def _by_app(self, kind: str) -> list[tuple[str, int]] | None:
-        """Return how many each app touched, the most first; None for a rollup of 0.1.0, which does not tell apps."""
-        columns = [row[0] for row in self._run("DESCRIBE SELECT * FROM {file}", "affected.parquet")[1]]
-        if "app" not in columns:
-            return None
+    def _by_app(self, kind: str) -> list[tuple[str, int]]:
+        """Return how many each app touched, the most first."""
         sql = AFFECTED_SQL.replace("count(DISTINCT hash)", "app, count(DISTINCT hash)") + " GROUP BY app"
         _, rows = self._run(f"{sql} ORDER BY 2 DESC, 1", "affected.parquet", kind=kind)
         return [(str(app), int(str(number))) for app, number in rows]
@@ -299,6 +297,15 @@ class _Rollup:
             query=query,
             sources=(self._source("windows.parquet"),),
         )
+
+
+def _faces(name: str) -> str:
+    """Return the condition, for a template of SQL, that a call is of an app, of a route, or of an app's route."""
+    app, slash, route = name.partition("/")
+    parts = [("app", app)] if app else []
+    parts += [("route", f"/{route}")] if slash else []
+    texts = [(column, value.replace("'", "''").replace("{", "{{").replace("}", "}}")) for column, value in parts]
+    return "(" + " AND ".join(f"{column} = '{value}'" for column, value in texts) + ")"
 
 
 def by_name(figures: Iterable[Figure]) -> dict[str, Figure]:

@@ -43,6 +43,10 @@ Engine = Annotated[
 Table = Annotated[str, typer.Option(help="The table of --engine that holds the request log.")]
 Since = Annotated[str, typer.Option(help="Only calls from then on, with a zone: 2026-11-24T09:00Z.")]
 Until = Annotated[str, typer.Option(help="Only calls before then.")]
+Facing = Annotated[
+    list[str] | None,
+    typer.Option("--user-facing", help="App or route that users notice, such as web or /conversations. Repeatable."),
+]
 NoReport = Annotated[bool, typer.Option("--no-report", help="Print the findings and run no notebook.")]
 
 
@@ -60,6 +64,7 @@ def analyze(
     until: Until = "",
     engine: Engine = "",
     table: Table = "",
+    user_facing: Facing = None,
     as_json: AsJson = False,
     no_report: NoReport = False,
 ) -> None:
@@ -76,6 +81,7 @@ def analyze(
     with err.status("Reading the request log …"):
         study = open_study(settings, incident_id, requests or (), since=since, until=until, options=options)
         found = findings_of(study)
+    _declare(settings, incident_id, user_facing)
     if as_json:
         print(found.model_dump_json(indent=2, by_alias=True), flush=True)  # noqa: T201 - for a program: unstyled and never wrapped
     else:
@@ -92,6 +98,7 @@ def report(
     column: Column = None,
     timezone: Zone = "",
     host: Host = None,
+    user_facing: Facing = None,
     templates: Annotated[str, typer.Option(help="Folder of your own postmortem templates.")] = "",
 ) -> None:
     """Make the incident's archive: triage, analysis and postmortem as notebooks, HTML and Markdown.
@@ -104,6 +111,7 @@ def report(
 
         with err.status("Reading the request log …"):
             open_study(settings, incident_id, requests, options=_options(column, timezone, host))
+    _declare(settings, incident_id, user_facing)
     raise typer.Exit(0 if make_all(settings, incident_id, templates) else COULD_NOT)
 
 
@@ -128,6 +136,17 @@ def lint(
             out.print(f"{problem.level.upper():7} {problem}", soft_wrap=True)
         out.print(f"{errors} errors, {len(problems) - errors} warnings." if problems else "No open rule.")
     raise typer.Exit(int(errors > 0))
+
+
+def _declare(settings: Settings, incident_id: str, user_facing: list[str] | None) -> None:
+    """Keep which apps and routes users notice, for every view of the incident from now on."""
+    if user_facing:
+        from intercom_kit.collect.facts import declare
+        from intercom_kit.collect.incident_folder import IncidentFolder
+        from intercom_kit.text import split
+
+        named = tuple(settings.redactor.text(name, 200) for given in user_facing for name in split(given))
+        declare(IncidentFolder(settings.outputs, incident_id), {"user_facing": named}, "--user-facing")
 
 
 def make_all(settings: Settings, incident_id: str, templates: str = "") -> bool:

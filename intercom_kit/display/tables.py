@@ -62,13 +62,16 @@ def answer_card(answer: Answer) -> View:
         )
         for tile in answer.tiles
     )
+    differ = Markup("").join(Markup("<p><strong>The sources differ:</strong> {}</p>").format(w) for w in answer.differ)
     kind = severity_label(answer.severity).lower()  # type: ignore[arg-type]  # P1 to P4
     html = Markup(
-        '<section class="ik-answer ik-{}" aria-label="Answer"><p class="ik-line">{}</p><dl class="ik-tiles">{}</dl>'
+        '<section class="ik-answer ik-{}" aria-label="Answer"><p class="ik-line">{}</p><dl class="ik-tiles">{}</dl>{}'
         "</section>"
-    ).format(kind, answer.sentence, tiles)
+    ).format(kind, answer.sentence, tiles, differ)
     lines = [f"{tile.label}: {tile.value}{f' ({tile.note})' if tile.note else ''}" for tile in answer.tiles]
-    return View(html, "\n".join([answer.sentence, *lines]))
+    return View(
+        html, "\n".join([answer.sentence, *lines, *(f"The sources differ: {words}" for words in answer.differ)])
+    )
 
 
 def verdict_card(decision: Decision, facts: IncidentFacts | None = None) -> View:

@@ -37,7 +37,7 @@ from intercom_kit.incident.log import open_study
 from intercom_kit.incident.triage import triage_event
 from intercom_kit.logs.deliveries import read_deliveries, save
 from intercom_kit.protocol import WINDOW_S
-from intercom_kit.records import CheckRecord, Decision, Event, IncidentFacts, Record
+from intercom_kit.records import Cause, CheckRecord, Decision, Event, IncidentFacts, Record
 from intercom_kit.settings import Settings
 from intercom_kit.text import duration
 from intercom_kit.transports import fallback
@@ -47,6 +47,11 @@ from intercom_kit.transports.store import Cache
 
 BEFORE_S, AFTER_S = 600.0, 300.0  # the first and the last checks: before the onset, after the recovery
 ALERTED_S, MITIGATED_AFTER_S, RESOLVED_AFTER_S = 240.0, 480.0, 600.0
+MITIGATIONS: dict[Cause, str] = {  # what a team has done by then
+    "app_rate_limit": "The sync job is paused, and its rate limited",
+    "token_invalid": "A new token is rolled out",
+    "app_unhealthy": "The last deployment is rolled back",
+}
 LOG_BEFORE_S, LOG_AFTER_S = 7200.0, 2400.0
 PHASE_S = 7.0  # of the onset within a window of the quota: the same story at any hour
 
@@ -151,9 +156,8 @@ def _events(played: Scenario, onset: datetime, runs: Sequence[_Run]) -> Iterator
     yield triage_event(decision, triage.checks)
     if trouble:
         mitigated = min(played.default_at_s + MITIGATED_AFTER_S, (played.default_at_s + played.recovery_s) / 2)
-        yield Event(
-            at=at(mitigated), kind="mitigation", text=f"First step taken: {decision.actions[0].title}", by="drill"
-        )
+        text = MITIGATIONS.get(decision.cause, "Reads are served from the cache, and what can wait is queued")
+        yield Event(at=at(mitigated), kind="mitigation", text=text, by="drill")
         text = "Work that needs Intercom succeeds again, and has done so for ten minutes"
         yield Event(at=at(played.recovery_s + RESOLVED_AFTER_S), kind="resolution", text=text, by="drill")
 

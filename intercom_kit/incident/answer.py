@@ -17,7 +17,7 @@ OVER = ("resolved", "reviewed")
 def answer_of(seen: Incident) -> Answer:
     """Return the answer of an incident: what, how long, how bad, whose, and its state now."""
     severity = seen.figures["severity"].value
-    return Answer(_sentence(seen), tuple(_tiles(seen)), str(severity) if severity else None)
+    return Answer(_sentence(seen), tuple(_tiles(seen)), str(severity) if severity else None, seen.contradictions)
 
 
 def answer_of_log(found: "Findings") -> Answer:

@@ -16,7 +16,7 @@ from intercom_kit.incident.lifecycle import (
     timeline_entries,
     worst_of,
 )
-from intercom_kit.records import CheckRecord, Event, Figure, IncidentFacts, Onset, Run, Span, by_run
+from intercom_kit.records import CheckRecord, Event, Figure, IncidentFacts, Onset, Run, Span, VendorIncident, by_run
 from intercom_kit.settings import Settings
 
 if TYPE_CHECKING:
@@ -65,6 +65,11 @@ class Evidence:
         return tuple(
             Run(max(check.started_at for check in run), run, decide(run, self.settings)) for run in by_run(self.checks)
         )
+
+    @property
+    def resolved(self) -> tuple[VendorIncident, ...]:
+        """The vendor's incidents that its status page told as resolved lately, with when."""
+        return tuple(incident for check in self.checks for incident in check.resolved)
 
     @cached_property
     def worst(self) -> Run | None:

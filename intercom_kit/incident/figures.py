@@ -13,7 +13,7 @@ from intercom_kit.collect.incident_folder import rollup_in
 from intercom_kit.incident.evidence import Evidence
 from intercom_kit.incident.lifecycle import DECLARED, TimelineEntry, is_declared
 from intercom_kit.records import Figure, Onset
-from intercom_kit.text import duration, milliseconds
+from intercom_kit.text import duration, milliseconds, split
 from intercom_kit.text import share as percent
 
 NO_LOG = "no request log"
@@ -43,7 +43,7 @@ DEFINED: dict[str, tuple[str, str, str]] = {
     "conversations_affected": ("Conversations affected", "conversations",
         "As counted by a person, else the log's conversations (salted hashes) with a failed call, at most."),
     "users_unable_to_reach_support": ("Users unable to reach support", "users",
-        "As counted by a person, else the contacts with a failed call of the apps in INTERCOM_USER_FACING, at most."),
+        "As counted by a person, else the contacts with a failed call of the user-facing apps and routes, at most."),
     "conversations_created": ("Conversations created meanwhile", "conversations",
         "By Intercom's own count: those that customers could begin all the same, or the team began."),
     "exhausted": ("Times our quota was used up", "times",
@@ -323,15 +323,16 @@ def _users(seen: Evidence) -> Figure:
     """Return the users who could not reach support: as counted, else the contacts that user-facing apps failed."""
     name = "users_unable_to_reach_support"
     onset, recovery, log = seen.lifecycle.onset, seen.lifecycle.recovery, seen.log_span
-    apps = tuple(app.strip() for app in seen.settings.user_facing.split(",") if app.strip())
+    facing = seen.facts.user_facing or split(seen.settings.user_facing)
     counted = _counted_by(seen, name)
-    if counted or not apps or not onset or not log or _uncounted(seen):
-        why = "nobody counted them (intercom-kit impact, with --users and --source, notes a count)"
+    if counted or not facing or not onset or not log or _uncounted(seen):
+        told = "nobody counted them (intercom-kit impact, with --users and --source, notes a count)"
+        why = _uncounted(seen) if facing else f"{told}, and no app or route is named as user-facing (--user-facing)"
         return counted or _figure(name, unknown=why)
     from intercom_kit.analyze.figures import count_users
 
-    figure = count_users(seen.folder.path, onset.by, recovery.by if recovery else log.end, apps)
-    return figure.model_copy(update={"scope": f"{incident_scope(seen)}; apps {', '.join(apps)}"})
+    figure = count_users(seen.folder.path, onset.by, recovery.by if recovery else log.end, facing)
+    return figure.model_copy(update={"scope": f"{incident_scope(seen)}; of {', '.join(facing)}"})
 
 
 def _counted_by(seen: Evidence, name: str) -> Figure | None:

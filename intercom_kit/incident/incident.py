@@ -43,7 +43,7 @@ class Incident(Evidence):
     @cached_property
     def contradictions(self) -> tuple[str, ...]:
         """Where sources tell different things, a sentence each, for the top of every report."""
-        return (*_about_declared(self), *_about_log(self), *_about_entries(self))
+        return (*_about_declared(self), *_about_log(self), *_about_page(self), *_about_entries(self))
 
 
 def open_incident(settings: Settings, incident_id: str) -> Incident:
@@ -127,6 +127,23 @@ def _about_entries(seen: Incident) -> Iterator[str]:
             f"An event of {event.at:%Y-%m-%d} cannot have been observed then, and is left out. "
             f"intercom-kit set {seen.facts.id} 'correction+={event.evidence_id} | at=TIME | reason=…'"
         )
+
+
+def _about_page(seen: Incident) -> Iterator[str]:
+    """Yield where Intercom's status page dates the incident otherwise than log, checks and people do."""
+    course = seen.lifecycle
+    onset, recovery, notice = course.onset, course.recovery, course.notice
+    if notice is None or onset is None:
+        return
+    since = notice.incident.since
+    if since and not _near(since, onset.after or onset.by, onset.by):
+        yield f"Intercom's status page dates it from {_utc(since)}, and {onset.signal} from {_utc(onset.by)}."
+    told = [page.resolved_at for page in seen.resolved if page.name == notice.incident.name and page.resolved_at]
+    ended, bad = max(told, default=None), max((run.at for run in course.runs if run.is_bad), default=None)
+    if ended and bad and bad > ended + APART:
+        yield f"Intercom's status page calls it resolved at {_utc(ended)}, and trouble was seen until {_utc(bad)}."
+    elif ended and recovery and not _near(ended, recovery.after or recovery.by, recovery.by):
+        yield f"Intercom's status page calls it resolved at {_utc(ended)}, and {recovery.signal} at {_utc(recovery.by)}."
 
 
 def _about_log(seen: Incident) -> Iterator[str]:

@@ -56,6 +56,7 @@ AFFECTED: dict[str, str] = {
     "kind": _TEXT,
     "hash": _TEXT,
     "app": _TEXT,
+    "route": _TEXT,
     "minute": _TIME,
     "failed": _COUNT,
     "first_failed": _TIME,
@@ -64,7 +65,7 @@ AFFECTED: dict[str, str] = {
 _KEYS = {
     "windows": ["window_start", "app", "method", "route", "status_code", "error_type", "reset"],
     "latency": ["minute", "route", "status_class", "bucket"],
-    "affected": ["kind", "hash", "app", "minute"],
+    "affected": ["kind", "hash", "app", "route", "minute"],
 }
 _SCHEMAS = {"windows": WINDOWS, "latency": LATENCY, "affected": AFFECTED}
 _MERGED_BY = {
@@ -93,7 +94,7 @@ class Rollup:
         (null when no answer came), error_type and reset (the end of the limiter's window); columns as in WINDOWS.
     latency: one row per minute, route, status_class ('2xx', '3xx', '4xx', '429', '5xx', 'none') and logarithmic
         bucket (null where no duration was known); see percentiles.py.
-    affected: one row per contact or conversation (hashed), app and minute that met at least one failed call.
+    affected: one row per contact or conversation (hashed), app, route and minute that met at least one failed call.
     """
 
     windows: pd.DataFrame
@@ -118,7 +119,7 @@ def _frame(name: str, frame: pd.DataFrame) -> pd.DataFrame:
     """Give the frame of that name its columns and types, one row a key, in the order of its keys."""
     schema, keys = _SCHEMAS[name], _KEYS[name]
     if name == "affected" and "minute" not in frame:  # as 0.1.0 wrote it, one row for all minutes and apps
-        frame = frame.assign(app="unknown", minute=frame["first_failed"].dt.floor("min"))
+        frame = frame.assign(app="unknown", route="unknown", minute=frame["first_failed"].dt.floor("min"))
     frame = frame.reindex(columns=list(schema))
     frame = frame.fillna({column: 0 for column, kind in schema.items() if kind == _COUNT}).astype(schema)
     twice = frame.duplicated(keys, keep=False)

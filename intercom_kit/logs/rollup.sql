@@ -126,15 +126,17 @@ FROM $request_log
 GROUP BY 1, 2, 3, 4;
 
 -- name: affected
--- One row per contact or conversation, app and minute in which it met at least one failed call.
-SELECT 'contact' AS kind, contact AS hash, app, date_trunc('minute', timestamp) AS minute, count(*) AS failed,
+-- One row per contact or conversation, app, route and minute in which it met at least one failed call.
+SELECT 'contact' AS kind, contact AS hash, app, route,
+  date_trunc('minute', timestamp) AS minute, count(*) AS failed,
   min(timestamp) AS first_failed, max(timestamp) AS last_failed
 FROM $request_log
 WHERE contact IS NOT NULL AND $failed
-GROUP BY 1, 2, 3, 4
+GROUP BY 1, 2, 3, 4, 5
 UNION ALL
-SELECT 'conversation' AS kind, conversation AS hash, app, date_trunc('minute', timestamp) AS minute, count(*) AS failed,
+SELECT 'conversation' AS kind, conversation AS hash, app, route,
+  date_trunc('minute', timestamp) AS minute, count(*) AS failed,
   min(timestamp) AS first_failed, max(timestamp) AS last_failed
 FROM $request_log
 WHERE conversation IS NOT NULL AND $failed
-GROUP BY 1, 2, 3, 4
+GROUP BY 1, 2, 3, 4, 5

@@ -142,7 +142,7 @@ class Postmortem:
     def _repr_html_(self) -> str:
         """Return it below its answer as a card; the title stands above the page."""
         text = self.markdown.replace(answer_markdown(self.plain["answer"]), "", 1).partition("\n")[2]
-        return f"{answer_card(self.answer).html}{to_html(text, Page(self.charts))}"
+        return f"{answer_card(self.answer._replace(differ=())).html}{to_html(text, Page(self.charts))}"
 
     @cached_property
     def plain(self) -> Plain:

@@ -446,7 +446,8 @@ class IncidentFacts(Record):
     """incident.json: what only people know. Everything else is recomputed from the evidence.
 
     severity, severity_reason, started_at, ended_at, request_ids: declared: they win over what is computed, which is
-    shown beside them. user_facing: apps and routes whose failed calls users notice. origins: where a fact came from, by field: `set`, or the notebook whose parameter it was.
+    shown beside them. user_facing: apps and routes whose failed calls users notice. origins: where a fact came from,
+    by field: `set`, or the notebook whose parameter it was.
     single_factor_reason: why there is but one contributing factor. not_needed: kinds of action that are not needed, as
     `detect: why`. acronyms: what the team's short words mean, as `ABC: words`.
     """

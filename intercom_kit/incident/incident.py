@@ -143,7 +143,8 @@ def _about_page(seen: Incident) -> Iterator[str]:
     if ended and bad and bad > ended + APART:
         yield f"Intercom's status page calls it resolved at {_utc(ended)}, and trouble was seen until {_utc(bad)}."
     elif ended and recovery and not _near(ended, recovery.after or recovery.by, recovery.by):
-        yield f"Intercom's status page calls it resolved at {_utc(ended)}, and {recovery.signal} at {_utc(recovery.by)}."
+        shown = f"{recovery.signal} at {_utc(recovery.by)}"
+        yield f"Intercom's status page calls it resolved at {_utc(ended)}, and {shown}."
 
 
 def _about_log(seen: Incident) -> Iterator[str]:

@@ -26,6 +26,7 @@ from intercom_kit.collect.incident_folder import DRILLS, IncidentFolder
 from intercom_kit.decide.words import cause_badge, verdict_badge
 from intercom_kit.errors import KitError
 from intercom_kit.incident.incident import Incident, as_declared, open_incident
+from intercom_kit.incident.lifecycle import is_declared
 from intercom_kit.records import (
     ActionItem,
     CheckRecord,
@@ -219,6 +220,8 @@ def summary_of(incident: Incident) -> Summary:
         cause=decision.cause if decision else None,
         severity=decision.severity if decision else incident.facts.severity,
         declared=incident.facts.severity is not None,
+        declared_onset=is_declared(seen.onset),
+        declared_recovery=is_declared(seen.recovery),
         onset=seen.onset.by if seen.onset else None,
         detected=min(noticed) if noticed and seen.onset else None,
         recovery=seen.recovery.by if seen.recovery else None,

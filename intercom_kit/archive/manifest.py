@@ -70,13 +70,15 @@ class Summary(Record):
 
     verdict, cause, severity: of the worst run of checks. onset, recovery: the first moment known to be bad, and to be
     good again, UTC. detected: the first alert or triage. fingerprint: cause, route and status; empty when healthy.
-    declared: whether people gave the severity.
+    declared, declared_onset, declared_recovery: whether people gave the severity, when it began, when it ended.
     """
 
     verdict: Verdict | None = None
     cause: Cause | None = None
     severity: Severity | None = None
     declared: bool = False
+    declared_onset: bool = False
+    declared_recovery: bool = False
     onset: UtcTime | None = None
     detected: UtcTime | None = None
     recovery: UtcTime | None = None

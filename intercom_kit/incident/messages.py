@@ -254,7 +254,9 @@ def internal_update(story: Story) -> str:
         "Commander": f"@{facts.commander.removeprefix('@')}" if facts.commander else nobody,
     }
     what = f"[{decision.severity or 'severity unknown'}] INCIDENT"
-    head = f"{what}: Intercom Integration{drill}"
+    sides = {"severity": facts.severity, "start": facts.started_at, "end": facts.ended_at}
+    declared = ", ".join(name for name, value in sides.items() if value)
+    head = f"{what}: Intercom Integration{drill}{f' (declared: {declared})' if declared else ''}"
     return "\n".join([_one_line(head), *(f"{name}: {_one_line(value)}" for name, value in fields.items())])
 
 

@@ -249,7 +249,9 @@ def _json_shape(triage: Triage) -> dict[str, object]:
         "used_share": limit.used_share if limit else None,
     }
     shape |= {name: decision[name] for name in ("notes", "asked")}
-    order = ("at", "incident_id", *kept[1:], "notes", "asked", "checks", "rate_limit")
+    facts = triage.facts.model_dump(mode="json")
+    shape["declared"] = {name: facts[name] for name in ("severity", "started_at", "ended_at") if facts[name]}
+    order = ("at", "incident_id", *kept[1:], "declared", "notes", "asked", "checks", "rate_limit")
     return {name: shape[name] for name in order}
 
 

@@ -51,10 +51,13 @@ class Facts:
     # The calls to the API
 
     @cached_property
+    def _failed(self) -> tuple[Call, ...]:
+        return tuple(Call(check, row) for name in CALLS if (check := self.check(name)) and (row := symptom(check)))
+
+    @cached_property
     def failing(self) -> tuple[Call, ...]:
         """The calls that failed, the one to judge by first; without a route that our token may not call."""
-        failed = [Call(check, row) for name in CALLS if (check := self.check(name)) and (row := symptom(check))]
-        judged = [call for call in failed if call.name != "conversations" or not self._out_of_scope(call)]
+        judged = [call for call in self._failed if not self._is_out_of_scope(call)]
         return tuple(sorted(judged, key=lambda call: _rank(call, judged, self.working)))
 
     @property
@@ -65,17 +68,17 @@ class Facts:
     @property
     def tried(self) -> tuple[CheckName, ...]:
         """The calls that were made and tell something."""
-        return tuple(name for name in CALLS if name in self.working or any(name == each.name for each in self.failing))
+        names = {*self.working, *(call.name for call in self.failing)}
+        return tuple(name for name in CALLS if name in names)
 
     @property
     def out_of_scope(self) -> bool:
         """Our token may not read conversations, though it works for other calls: that is no trouble of theirs."""
-        check, row = self.check("conversations"), symptom(self.check("conversations"))
-        return check is not None and row is not None and self._out_of_scope(Call(check, row))
+        return any(map(self._is_out_of_scope, self._failed))
 
-    def _out_of_scope(self, call: Call) -> bool:
-        refused = call.symptom.cause in OF_PERMISSION or call.is_plain
-        return refused and not call.comes_and_goes and bool({"api", "search"} & set(self.working))
+    def _is_out_of_scope(self, call: Call) -> bool:
+        refused = (call.symptom.cause in OF_PERMISSION or call.is_plain_401) and not call.is_intermittent
+        return call.name == "conversations" and refused and bool({"api", "search"} & set(self.working))
 
     @property
     def lead(self) -> Call | None:
@@ -88,14 +91,19 @@ class Facts:
         return self.lead.symptom if self.lead else None
 
     @property
-    def alike(self) -> tuple[Call, ...]:
-        """The failed calls that show what the first shows: of one cause, or failing servers and no answer alike."""
-        return tuple(call for call in self.failing if self.lead and call.symptom.cause == self.lead.symptom.cause)
+    def cause(self) -> Cause | None:
+        """The cause that the failed call to judge by points to."""
+        return self.symptom.cause if self.symptom else None
 
     @property
-    def beside(self) -> tuple[Call, ...]:
+    def same_cause(self) -> tuple[Call, ...]:
+        """The failed calls that show what the first shows: of one cause, or failing servers and no answer alike."""
+        return tuple(call for call in self.failing if call.symptom.cause == self.cause)
+
+    @property
+    def others(self) -> tuple[Call, ...]:
         """The failed calls that show something else than the first."""
-        return tuple(call for call in self.failing if call not in self.alike)
+        return tuple(call for call in self.failing if call not in self.same_cause)
 
     def family(self, *families: Family) -> bool:
         """Tell whether the call to judge by is of one of these families."""
@@ -108,7 +116,7 @@ class Facts:
     @property
     def every_call_fails(self) -> bool:
         """No call to the API that was tried works, not even now and then."""
-        return bool(self.failing) and not self.working and not any(call.comes_and_goes for call in self.failing)
+        return bool(self.failing) and not self.working and not any(call.is_intermittent for call in self.failing)
 
     @property
     def only(self) -> CheckName | None:
@@ -117,21 +125,16 @@ class Facts:
         return self.failing[0].name if alone else None
 
     @property
-    def overloaded(self) -> bool:
-        """The call to judge by was turned away by overloaded servers."""
-        return self.symptom is not None and self.symptom.cause == "server_overload"
-
-    @property
-    def token_is_over(self) -> bool:
+    def token_is_dead(self) -> bool:
         """Identity and another call name it (revoked, expired, …): what still answers has not heard of it yet."""
-        named = [c.name for c in self.failing if c.symptom.cause == "token_invalid" and not c.is_plain]
-        return "api" in named and len(named) > 1 and not any(call.comes_and_goes for call in self.failing)
+        named = [c.name for c in self.failing if c.symptom.cause == "token_invalid" and not c.is_plain_401]
+        return "api" in named and len(named) > 1 and not any(call.is_intermittent for call in self.failing)
 
     @property
     def lacks_version(self) -> bool:
         """Search alone is not found, and the version we pin is older than search."""
         old = WITHOUT_SEARCH.fullmatch(self.settings.api_version) is not None
-        return old and self.only == "search" and self.failing[0].check.http_status in (400, 404, 410)
+        return old and self.only == "search" and self.has_status(400, 404, 410)
 
     @property
     def without_token(self) -> bool:
@@ -179,7 +182,7 @@ class Facts:
 
     @property
     def foreign_tls(self) -> bool:
-        """No call works, and a certificate that is not Intercom's stands in the way."""
+        """No call works, and a certificate that is not Intercom's is presented."""
         return not self.working and any(call.has_foreign_certificate for call in self.unconnected)
 
     @property
@@ -222,10 +225,10 @@ class Facts:
 
     @property
     def region(self) -> str:
-        """Where the workspace is hosted: as /me told it, else as the page was asked about it, else as configured."""
+        """Where the workspace is hosted: as /me says, else as the page was asked about it, else as configured."""
         checks = (self.check("api"), self.check("status_page"))
-        told = [region_of(check.region) for check in checks if check]
-        return next((region for region in told if region), self.settings.region)
+        known = [region_of(check.region) for check in checks if check]
+        return next((region for region in known if region), self.settings.region)
 
     @cached_property
     def page(self) -> Page:
@@ -234,7 +237,7 @@ class Facts:
 
     @property
     def unseen(self) -> tuple[str, ...]:
-        """What could not be seen beside the status page, in plain words."""
+        """What could not be checked, the status page aside, in plain words."""
         health = self.check("health")
         gaps = {
             "search could not be tried": "search" not in self.tried,
@@ -244,7 +247,7 @@ class Facts:
 
     @property
     def rate_limit(self) -> RateLimit | None:
-        """The last window that Intercom's headers told of, by any call."""
+        """The last window that Intercom's headers described, of any call."""
         calls = [check for name in reversed(CALLS) if (check := self.check(name)) and check.rate_limit]
         return max(calls, key=lambda call: call.started_at).rate_limit if calls else None
 
@@ -261,45 +264,35 @@ class Facts:
 
     # Words
 
-    def told(self, name: CheckName) -> str:
+    def observed(self, name: CheckName) -> str:
         """What the named check observed, in plain words, as part of a sentence."""
         check = self.check(name)
         return check.observed.removesuffix(".") if check else "not checked"
 
     @property
-    def told_symptom(self) -> str:
+    def symptom_text(self) -> str:
         """The HTTP status and error code of the failed call to judge by, and what they mean."""
-        return self.lead.said if self.lead else ""
+        return self.lead.text if self.lead else ""
 
     @property
-    def told_lead(self) -> str:
+    def lead_text(self) -> str:
         """What the failed call to judge by observed."""
-        return self.told(self.lead.name) if self.lead else ""
+        return self.observed(self.lead.name) if self.lead else ""
 
     @property
-    def told_limit(self) -> str:
+    def limit_text(self) -> str:
         """The rate-limit headers of the failed call to judge by."""
         limit = self.lead.check.rate_limit if self.lead else None
         if limit is None or limit.remaining is None:
-            return self.told_symptom
+            return self.symptom_text
         whole = "an unknown number" if limit.limit is None else f"{limit.limit:,}"
         return f"{limit.remaining:,} of {whole} left in our 10-second window"
 
     @property
-    def told_connection(self) -> str:
+    def connection_text(self) -> str:
         """What the network check observed where it failed, else the call that found no connection."""
         by_network = self.is_("failed", "network") or self.lead is None or self.reached
-        return self.told("network" if by_network or self.lead is None else self.lead.name)
-
-    @property
-    def told_routes(self) -> str:
-        """The routes of the calls that show what the first shows."""
-        return _listed([call.route for call in self.alike])
-
-    @property
-    def told_working(self) -> str:
-        """The routes of the calls that work."""
-        return _listed([CALLS[name][0] for name in self.working])
+        return self.observed("network" if by_network or self.lead is None else self.lead.name)
 
 
 def _rank(call: Call, failed: list[Call], working: tuple[CheckName, ...]) -> int:
@@ -311,15 +304,11 @@ def _rank(call: Call, failed: list[Call], working: tuple[CheckName, ...]) -> int
     row = call.symptom
     named = call.check.answered_by == "intercom" or call.check.request_id is not None
     doubtful = not named and any(other.symptom.family == "foreign" for other in failed)
-    everybody = row.cause in OF_EVERY_CALL and not call.is_plain and not working and not call.comes_and_goes
+    everybody = row.cause in OF_EVERY_CALL and not call.is_plain_401 and not working and not call.is_intermittent
     if row.family == "refused":
-        return 0 if everybody else 5 if call.is_plain else 3
+        return 0 if everybody else 5 if call.is_plain_401 else 3
     if row.family in ("server", "no_answer"):
         return 5 if doubtful else 1
     if row.family == "limited":
         return 2 if row.cause == "server_overload" else 6
     return {"foreign": 4, "no_connection": 7, "broken": 8}[row.family]
-
-
-def _listed(routes: list[str]) -> str:
-    return routes[0] if len(routes) == 1 else f"{', '.join(routes[:-1])} and {routes[-1]}" if routes else ""

@@ -57,8 +57,8 @@ class Page:
     def about(self, *subjects: str) -> bool:
         """Tell whether an incident is about any of these SUBJECTS (`unnamed`: about none), or such a part is out."""
         wanted = set(subjects)
-        told = any(i.kind == "incident" and subjects_of(i) & wanted for i in self.incidents)
-        return told or any(
+        reported = any(i.kind == "incident" and subjects_of(i) & wanted for i in self.incidents)
+        return reported or any(
             part.status != "under_maintenance" and subject_of(part) in wanted for part in self.components
         )
 
@@ -91,14 +91,14 @@ class Page:
     @property
     def reported(self) -> str:
         """What is reported for our region, or the indicator where that is all there is; else empty."""
-        told = [*(self._told(incident) for incident in self.incidents), *map(_told_part, self.components)]
-        if not told and (self.indicator_alone or self.maintenance):
+        reported = [*(self._described(incident) for incident in self.incidents), *map(_component_text, self.components)]
+        if not reported and (self.indicator_alone or self.maintenance):
             return f"its indicator says {self.indicator}"
-        more = len(told) - SHOWN
-        return "; ".join([*told[:SHOWN], f"and {more} more"] if more > 0 else told)
+        more = len(reported) - SHOWN
+        return "; ".join([*reported[:SHOWN], f"and {more} more"] if more > 0 else reported)
 
     @property
-    def told_resolved(self) -> str:
+    def resolved_text(self) -> str:
         """What was resolved lately, and how long ago; else empty."""
         return "; ".join(
             f"“{i.name}” {_ago(self.at - i.resolved_at)} ({i.resolved_at:%H:%M} UTC)"
@@ -107,7 +107,7 @@ class Page:
             for i in self.resolved[:SHOWN]
         )
 
-    def _told(self, incident: VendorIncident) -> str:
+    def _described(self, incident: VendorIncident) -> str:
         name = f"“{incident.name}”"
         if incident.until is None:
             return name
@@ -117,7 +117,7 @@ class Page:
 
 
 def regions_of(incident: VendorIncident) -> set[str]:
-    """Return the regions an incident is about: as the page's regional form told, else as named, else every one."""
+    """Return the regions an incident is about: as the page's regional form says, else as named, else every one."""
     if incident.region:
         return {region_of(incident.region) or incident.region.lower()}
     named = set(incident.regions) or set(regions_in("; ".join((incident.name, *incident.components))))
@@ -168,7 +168,7 @@ def _matches(subject: str, text: str) -> bool:
     return bool(re.search(SUBJECTS[subject], text, re.IGNORECASE))
 
 
-def _told_part(part: Component) -> str:
+def _component_text(part: Component) -> str:
     return f"component “{part.name}”: {part.status.replace('_', ' ')}"
 
 

@@ -5,8 +5,8 @@ The tree grew from the runbook's ("API returning errors?" → "incident reported
 - What fails is asked before what the status page says, and only an incident about what fails, in our region, counts.
   A Messenger incident does not make our revoked token the vendor's.
 - "No incident on the page" never makes a failing server ours: the page lagged the fault by 23 minutes when measured.
-- An incident of the API while all our calls work is not an incident of ours: it stands among the evidence.
-- Of several failing calls the clearest decides (`Facts.failing`), and what the others show is named beside it.
+- An incident of the API while all our calls work is not an incident of ours: it is listed among the evidence.
+- Of several failing calls the clearest decides (`Facts.failing`), and what the others show is named too.
 - No connection is ours only with a sign of it: with the status page in reach, our way out works.
 """
 
@@ -27,7 +27,7 @@ def _fails(*families: Family) -> Callable[[Facts], bool]:
 
 
 def _points_to(cause: Cause) -> Callable[[Facts], bool]:
-    return lambda f: f.symptom is not None and f.symptom.cause == cause
+    return lambda f: f.cause == cause
 
 
 def _api_reported(f: Facts) -> bool:
@@ -47,11 +47,11 @@ def _search_alone(f: Facts) -> bool:
     return f.only == "search"
 
 
-def _told_calls(f: Facts) -> str:
+def _calls_text(f: Facts) -> str:
     """What the call to judge by observed, then the others that observed something else."""
     if not f.failing or _search_alone(f):
-        return "; ".join(f.told(name) for name in f.slow_calls if name != "search") or f.told("api")
-    return "; ".join(f.told(call.name) for call in (f.failing[0], *f.beside))
+        return "; ".join(f.observed(name) for name in f.slow_calls if name != "search") or f.observed("api")
+    return "; ".join(f.observed(call.name) for call in (f.failing[0], *f.others))
 
 
 REFUSALS = tuple(dict.fromkeys(row.cause for row in SYMPTOMS if row.family == "refused"))
@@ -73,7 +73,7 @@ QUESTIONS: dict[str, Question] = {
             Branch("no, but it is slow", lambda f: f.slow("api") or f.slow("conversations"), "slow_reported"),
             Branch("no", otherwise, "search"),
         ),
-        detail=_told_calls,
+        detail=_calls_text,
     ),
     "search": Question(
         "Does search work?",
@@ -89,7 +89,7 @@ QUESTIONS: dict[str, Question] = {
             Branch("yes", lambda f: f.is_("ok", "search"), "conversations"),
             Branch("unknown", otherwise, "conversations"),
         ),
-        detail=lambda f: f.told("search"),
+        detail=lambda f: f.observed("search"),
     ),
     "conversations": Question(
         "Can conversations be read?",
@@ -99,7 +99,7 @@ QUESTIONS: dict[str, Question] = {
             Branch("unknown: our token may not read them", lambda f: f.out_of_scope, "network"),
             Branch("unknown", otherwise, "network"),
         ),
-        detail=lambda f: f.told("conversations"),
+        detail=lambda f: f.observed("conversations"),
         skip=lambda f: f.check("conversations") is None,  # evidence of before this check
     ),
     "refused": Question(
@@ -108,29 +108,29 @@ QUESTIONS: dict[str, Question] = {
         (
             Branch(
                 "Intercom reports an incident of its authentication",
-                lambda f: f.lead is not None and f.lead.is_plain and f.page.about("access"),
+                lambda f: f.lead is not None and f.lead.is_plain_401 and f.page.about("access"),
                 Ending("vendor_acknowledged", "vendor_errors", ("vendor_errors", "token_invalid")),
             ),
             Branch(
                 "it blocks us at its edge, and Intercom reports an incident of its API",
-                lambda f: _points_to("edge_blocked")(f) and f.page.explains_api,
+                lambda f: f.cause == "edge_blocked" and f.page.explains_api,
                 Ending("vendor_acknowledged", "vendor_errors", ("vendor_errors", "edge_blocked")),
             ),
             Branch(
                 "the same call with the same token is refused now and then, so the token is valid",
-                lambda f: _points_to("token_invalid")(f) and f.lead is not None and f.lead.comes_and_goes,
+                lambda f: f.cause == "token_invalid" and f.lead is not None and f.lead.is_intermittent,
                 "errors_reported",
             ),
-            Branch(CAUSES["token_invalid"].clause, lambda f: f.token_is_over, Ending("ours", "token_invalid")),
+            Branch(CAUSES["token_invalid"].clause, lambda f: f.token_is_dead, Ending("ours", "token_invalid")),
             Branch(
                 "the token works for other calls, so it is valid: it may not make this one",
-                lambda f: _points_to("token_invalid")(f) and bool(f.working),
+                lambda f: f.cause == "token_invalid" and bool(f.working),
                 Ending("ours", "token_lacks_permission"),
             ),
             *(Branch(CAUSES[cause].clause, _points_to(cause), Ending("ours", cause)) for cause in REFUSALS),
             Branch("it does not say", otherwise, Ending("undetermined", "unknown")),
         ),
-        detail=lambda f: f.told_symptom,
+        detail=lambda f: f.symptom_text,
     ),
     "whose": Question(
         "Whose answer is it?",
@@ -138,17 +138,17 @@ QUESTIONS: dict[str, Question] = {
         (
             Branch(
                 "unknown: nothing in it tells",
-                lambda f: f.lead is not None and not f.lead.is_gateways,
+                lambda f: f.lead is not None and not f.lead.is_from_gateway,
                 "whose_reported",
             ),
             Branch(
                 "that of a proxy or gateway, which may not reach Intercom",
-                lambda f: f.lead is not None and f.lead.check.http_status in (500, 502, 503, 504),
+                lambda f: f.has_status(500, 502, 503, 504),
                 "gateway_reported",
             ),
             Branch("that of a proxy, gateway or filter before Intercom", otherwise, Ending("ours", "gateway")),
         ),
-        detail=lambda f: f.told_symptom,
+        detail=lambda f: f.symptom_text,
     ),
     "whose_reported": reported(_api_reported, "vendor_errors", Ending("undetermined", "gateway")),
     "gateway_reported": reported(
@@ -169,7 +169,7 @@ QUESTIONS: dict[str, Question] = {
             ),
             Branch("unknown: no rate-limit headers came with it", otherwise, "limit_reported"),
         ),
-        detail=lambda f: f.told_limit,
+        detail=lambda f: f.limit_text,
     ),
     "overload_reported": reported(_api_reported, "server_overload", Ending("vendor_suspected", "server_overload")),
     "limit_reported": reported(
@@ -188,7 +188,7 @@ QUESTIONS: dict[str, Question] = {
             Branch("it is Intercom's own, and has expired", lambda f: f.expired_tls, "expired_reported"),
             Branch("nothing speaks against it", otherwise, "connect"),
         ),
-        detail=lambda f: f.told_connection,
+        detail=lambda f: f.connection_text,
     ),
     "expired_reported": reported(_api_reported, "vendor_errors", Ending("vendor_suspected", "network", BOTH)),
     "connect": Question(
@@ -206,7 +206,7 @@ QUESTIONS: dict[str, Question] = {
             Branch("unknown", otherwise, "unseen_reported"),
         ),
         detail=lambda f: "; ".join(
-            part for part in (f.told("network"), f.connects is False and f.sign_of_ours) if part
+            part for part in (f.observed("network"), f.connects is False and f.sign_of_ours) if part
         ),
     ),
     "network_reported": reported(_api_reported, "vendor_errors", Ending("ours", "network")),
@@ -234,7 +234,7 @@ QUESTIONS: dict[str, Question] = {
             Branch("yes", lambda f: f.is_("ok", "network"), "health"),
             Branch("unknown, but other calls got through", otherwise, "health"),
         ),
-        detail=lambda f: f.told("network"),
+        detail=lambda f: f.observed("network"),
     ),
     "health": Question(
         "Is our own service healthy?",
@@ -245,7 +245,7 @@ QUESTIONS: dict[str, Question] = {
             Branch("yes", lambda f: f.is_("ok", "health"), "webhooks"),
             Branch("unknown", otherwise, "webhooks"),
         ),
-        detail=lambda f: f.told("health"),
+        detail=lambda f: f.observed("health"),
     ),
     "unhealthy_reported": Question(
         "Has Intercom reported an incident of its API?",
@@ -319,6 +319,6 @@ QUESTIONS: dict[str, Question] = {
             ),
             Branch("nothing that decides it", otherwise, Ending("undetermined", "unknown")),
         ),
-        detail=lambda f: f.told("network"),
+        detail=lambda f: f.observed("network"),
     ),
 }

@@ -33,18 +33,23 @@ def weigh(f: Facts, ending: Ending) -> tuple[tuple[Reason, ...], tuple[Reason, .
 
 
 def _of_the_api(f: Facts) -> tuple[Observation, ...]:
-    beside = " ".join(f"{call.told_beside}." for call in f.beside)
-    named_beside = any(call.symptom.family in ("refused", "limited", "foreign") for call in f.beside)
+    others = " ".join(f"{call.other_text}." for call in f.others)
+    others_speak = any(call.symptom.family in ("refused", "limited", "foreign") for call in f.others)
     line = f.lead.check.first_line if f.lead else ""
-    foreign = f"The answer does not look like Intercom's: {f.told_lead}." + (f" It begins “{line}”." if line else "")
-    overload = f"Intercom turns calls away without naming a quota of ours: {f.told_symptom}."
+    foreign = f"The answer does not look like Intercom's: {f.lead_text}." + (f" It begins “{line}”." if line else "")
+    overload = f"Intercom turns calls away without naming a quota of ours: {f.symptom_text}."
     return (
-        (f.family("refused"), "ours", API, f"Intercom answers, and refuses: {f.told_symptom}."),
+        (f.family("refused"), "ours", API, f"Intercom answers, and refuses: {f.symptom_text}."),
         (f.family("foreign"), "ours", API, foreign),
-        (f.family("limited") and not f.overloaded, "ours", API, f"Intercom limits our calls: {f.told_limit}."),
-        (f.overloaded, "vendor", API, overload),
-        (f.family("server", "no_answer", "broken"), "vendor", API, f"{f.told_lead}."),
-        (named_beside, "ours", API, beside),
+        (
+            f.family("limited") and f.cause != "server_overload",
+            "ours",
+            API,
+            f"Intercom limits our calls: {f.limit_text}.",
+        ),
+        (f.cause == "server_overload", "vendor", API, overload),
+        (f.family("server", "no_answer", "broken"), "vendor", API, f"{f.lead_text}."),
+        (others_speak, "ours", API, others),
         (f.slow_calls, "vendor", API, "A call was answered, but late."),
     )
 
@@ -56,7 +61,7 @@ def _of_the_network(f: Facts, ending: Ending) -> tuple[Observation, ...]:
     way_out = "The status page was reached from here, so our way out works."
     connected = "The API's host can be connected to, so the network between us works."
     return (
-        (no_way_through, "ours", ("network", "api"), f"{f.told_connection}."),
+        (no_way_through, "ours", ("network", "api"), f"{f.connection_text}."),
         (ours, "ours", ("network", *API), f"That speaks for our side: {f.sign_of_ours}."),
         (no_way_through and f.page.reached, "vendor", PAGE, way_out),
         (works, "vendor", ("network",), connected),
@@ -72,7 +77,7 @@ def _of_the_rest(f: Facts, ending: Ending) -> tuple[Observation, ...]:
     ill = f.has_stale_health or (f.unhealthy and _calls_are_well(f))  # else it suffers from the calls
     unnoticed = f"The status page reports {reported}, though our calls do not notice it."
     unrelated = f"What the status page reports does not explain it: {reported}."
-    still_seen = f"Intercom resolved {f.page.told_resolved}; we still see it."
+    still_seen = f"Intercom resolved {f.page.resolved_text}; we still see it."
     gap = f"Part of our monitoring cannot see: {unseen}."
     return (
         (reported and explained, "vendor", PAGE, f"The status page reports it: {reported}."),
@@ -80,7 +85,7 @@ def _of_the_rest(f: Facts, ending: Ending) -> tuple[Observation, ...]:
         (reported and not explained and not healthy, "ours", PAGE, unrelated),
         (f.page.resolved and f.failing, "vendor", PAGE, still_seen),
         (silent, "ours", PAGE, lagging),
-        (ill, "ours", ("health",), f"{f.told('health')}."),
+        (ill, "ours", ("health",), f"{f.observed('health')}."),
         (ending.cause == "monitoring_gap", "ours", ("search", "health"), gap),
         (blind, "ours", PAGE, "The status page could not be read: an incident there would go unseen."),
         (f.well("api"), "well", ("api",), "The API answers as it should."),
@@ -96,4 +101,4 @@ def _calls_are_well(f: Facts) -> bool:
 
 def _may_be_the_vendors(f: Facts) -> bool:
     """A refusal, a limit of ours or a gateway says itself whose it is; for the rest page and network weigh in."""
-    return not _calls_are_well(f) and (not f.family("refused", "limited", "foreign") or f.overloaded)
+    return not _calls_are_well(f) and (not f.family("refused", "limited", "foreign") or f.cause == "server_overload")

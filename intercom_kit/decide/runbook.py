@@ -42,7 +42,7 @@ class Extra(NamedTuple):
 
 
 def _vendor_alone(f: Facts, ending: Ending) -> bool:
-    return ending.verdict == "vendor_acknowledged" and not _named_beside(f, ending)
+    return ending.verdict == "vendor_acknowledged" and not _other_causes(f, ending)
 
 
 EXTRAS: tuple[Extra, ...] = (
@@ -59,7 +59,7 @@ EXTRAS: tuple[Extra, ...] = (
 
 def actions(f: Facts, ending: Ending) -> tuple[Action, ...]:
     """Return what to do, most urgent first, each action once, its commands filled from the settings."""
-    causes = (*ending.entries, *_named_beside(f, ending))
+    causes = (*ending.entries, *_other_causes(f, ending))
     entries = [action for cause in causes for action in RUNBOOK[cause]]
     extras = [extra for extra in EXTRAS if extra.when(f, ending)]
     first, last = ([extra.action for extra in extras if extra.first == early] for early in (True, False))
@@ -86,9 +86,9 @@ def triage_script(settings: Settings) -> str:
     return re.sub(r"@([a-z_]+)@", lambda match: shlex.quote(values[match[1]]), text)
 
 
-def _named_beside(f: Facts, ending: Ending) -> tuple[Cause, ...]:
+def _other_causes(f: Facts, ending: Ending) -> tuple[Cause, ...]:
     """Return the causes that the other failed calls point to, and that the ending does not name yet."""
-    causes = dict.fromkeys(call.symptom.cause for call in f.beside)
+    causes = dict.fromkeys(call.symptom.cause for call in f.others)
     return tuple(cause for cause in causes if cause not in (*ending.entries, "unknown"))
 
 

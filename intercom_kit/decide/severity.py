@@ -48,7 +48,7 @@ def _by_cause(f: Facts, end: Ending) -> tuple[Level, ...]:
 def _by_calls(f: Facts, end: Ending) -> tuple[Level, ...]:
     limited = bool(f.failing) and all(call.symptom.family == "limited" for call in f.failing)
     causes = {call.symptom.cause for call in f.failing}
-    unreached, over = not f.tried and f.connects is False, end.cause == "token_invalid" and f.token_is_over
+    unreached, over = not f.tried and f.connects is False, end.cause == "token_invalid" and f.token_is_dead
     lists_only = f.working == ("conversations",) and len(f.failing) > 1 and all(map(_no_answer_of_the_api, f.failing))
     over_says = "identity and another call say that the token is over: what still answers will stop"
     lists_says = "only conversations can be listed: identity and search are answered with what is no answer of the API"

@@ -1,12 +1,12 @@
-"""The bottom line of a decision, one or two sentences, and the notes that stand beside it."""
+"""The bottom line of a decision, one or two sentences, and the notes shown with it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from intercom_kit.decide.facts import Facts
 from intercom_kit.decide.symptoms import CALLS
 from intercom_kit.decide.tree import Ending
 from intercom_kit.decide.words import CAUSES, VERDICTS
-from intercom_kit.records import Cause
+from intercom_kit.records import Cause, CheckName
 
 GAP = "monitoring gap (P4): "
 
@@ -42,7 +42,7 @@ def _what(f: Facts, ending: Ending) -> str:
 
 def _unknown(f: Facts, _: str) -> str:
     if f.lead:
-        return f"{f.lead.route}: {f.lead.said}"
+        return f"{f.lead.route}: {f.lead.text}"
     return "the API could not be asked, as no token is set" if f.without_token else ""
 
 
@@ -53,7 +53,7 @@ def _slow(f: Facts, _: str) -> str:
 
 def _search(f: Facts, _: str) -> str:
     seen_all = {"api", "conversations"} <= set(f.working)
-    return "" if seen_all else f"search fails or is slow while {f.told_working or 'what else was tried'} works"
+    return "" if seen_all else f"search fails or is slow while {_listed(f.working) or 'what else was tried'} works"
 
 
 def _network(f: Facts, _: str) -> str:
@@ -76,11 +76,11 @@ def _vendor_errors(f: Facts, clause: str) -> str:
     if not f.failing or f.every_call_fails:
         return clause
     if f.only:
-        return f"{f.failing[0].route} alone fails ({f.failing[0].said})"
-    shares = [call for call in f.alike if call.comes_and_goes]
+        return f"{f.failing[0].route} alone fails ({f.failing[0].text})"
+    shares = [call for call in f.same_cause if call.is_intermittent]
     if shares:
-        return f"some calls to its API fail ({'; '.join(f'{call.route}: {call.said}' for call in f.alike)})"
-    return f"some calls to its API fail ({f.told_routes})"
+        return f"some calls to its API fail ({'; '.join(f'{call.route}: {call.text}' for call in f.same_cause)})"
+    return f"some calls to its API fail ({_listed(call.name for call in f.same_cause)})"
 
 
 DETAILED: dict[Cause, Callable[[Facts, str], str]] = {
@@ -97,7 +97,7 @@ DETAILED: dict[Cause, Callable[[Facts, str], str]] = {
 
 def _besides(f: Facts, ending: Ending) -> list[str]:
     """Return the sentences that follow: other failures, a maintenance's end, what a healthy verdict must not hide."""
-    said = [f"Besides, {call.told_beside}." for call in f.beside]
+    said = [f"Besides, {call.other_text}." for call in f.others]
     if ending.cause == "maintenance":
         said += [f"Reported: {f.page.reported}."]
     if ending.verdict != "healthy":
@@ -107,3 +107,8 @@ def _besides(f: Facts, ending: Ending) -> list[str]:
     if f.page.explains_api or f.page.about("search", "access"):
         said.append(f"But the status page reports {f.page.reported}, which our calls do not notice.")
     return said
+
+
+def _listed(names: Iterable[CheckName]) -> str:
+    *first, last = [CALLS[name][0] for name in names] or [""]
+    return f"{', '.join(first)} and {last}" if first else last

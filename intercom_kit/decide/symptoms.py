@@ -177,33 +177,33 @@ class Call:
         return CALLS[self.name][0]
 
     @property
-    def comes_and_goes(self) -> bool:
+    def is_intermittent(self) -> bool:
         """Made several times in this run, it worked at least once."""
         failed = self.check.samples_failed
         return failed is not None and failed < self.check.samples
 
     @property
-    def is_plain(self) -> bool:
+    def is_plain_401(self) -> bool:
         """The refusal names nothing of ours, as `token_revoked` would: a vendor's incident can look the same."""
         return self.symptom.cause == "token_invalid" and self.check.error_code in (None, "unauthorized")
 
     @property
-    def is_gateways(self) -> bool:
+    def is_from_gateway(self) -> bool:
         """Something before Intercom answered, as the answer itself shows."""
         return self.check.answered_by == "gateway" or self.check.http_status == 407
 
     @property
-    def said(self) -> str:
+    def text(self) -> str:
         """The HTTP status and error code, and what they mean."""
         seen = (self.check.http_status, self.check.error_code or self.check.error_type)
         shown = " ".join(str(part) for part in seen if part)
-        share = f" in {self.check.samples_failed} of {self.check.samples} calls" if self.comes_and_goes else ""
+        share = f" in {self.check.samples_failed} of {self.check.samples} calls" if self.is_intermittent else ""
         return f"{shown}{share}, {self.symptom.says}" if shown else f"{self.symptom.says}{share}"
 
     @property
-    def told_beside(self) -> str:
+    def other_text(self) -> str:
         """The same of a call that is not the one to judge by, as a clause."""
-        return f"{self.route} shows something else: {self.said}"
+        return f"{self.route} shows something else: {self.text}"
 
     @property
     def has_own_certificate(self) -> bool:

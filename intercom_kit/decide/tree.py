@@ -36,7 +36,7 @@ class Branch:
 class Question:
     """A question, the checks that answer it, and its branches: the first that holds is taken, the last always holds.
 
-    detail: what the checks showed, in plain words, told after the answer. skip: when not to ask it; its last branch is
+    detail: what the checks showed, in plain words, shown after the answer. skip: when not to ask it; its last branch is
     taken then.
     """
 
@@ -53,7 +53,7 @@ def otherwise(_: Facts) -> bool:
 
 
 def reported(explains: Callable[[Facts], bool], acknowledged: Cause, then: str | Ending) -> Question:
-    """Ask whether Intercom reported what we see; a maintenance under way is its own cause, beside no incident."""
+    """Ask whether Intercom reported what we see; a maintenance under way is a cause of its own."""
     return Question(
         REPORTED,
         ("status_page",),
@@ -74,12 +74,12 @@ def reported(explains: Callable[[Facts], bool], acknowledged: Cause, then: str |
             Branch("no, only something that does not", lambda f: bool(f.page.reported), then),
             Branch("no, which is weak evidence, as the page lags", otherwise, then),
         ),
-        detail=_told_page,
+        detail=_page_text,
     )
 
 
-def _told_page(f: Facts) -> str:
-    resolved = f"resolved {f.page.told_resolved}" if f.page.resolved else ""
+def _page_text(f: Facts) -> str:
+    resolved = f"resolved {f.page.resolved_text}" if f.page.resolved else ""
     return "; ".join(part for part in (f.page.reported, resolved) if part)
 
 

@@ -226,9 +226,9 @@ def test_the_first_screen_holds_the_answer(browser: Browser, made_report: Path, 
     page.context.close()
 
 
-def test_a_footnote_shows_what_it_is_under_the_pointer(browser: Browser, night_reports: Path) -> None:
+def test_a_footnote_shows_what_it_is_under_the_pointer(browser: Browser, made_reports: Path) -> None:
     """Over its mark, and with the keyboard on it, the text of a footnote is on the screen; the mark leads to it."""
-    page, _ = open_page(browser, night_reports / "03-postmortem.html")
+    page, _ = open_page(browser, made_reports / "03-postmortem.html")
     mark = page.locator(".ik-note").first
     mark.hover()
     shown = "element => getComputedStyle(element, '::after').content"

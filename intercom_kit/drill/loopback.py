@@ -1,6 +1,7 @@
 """The loopback Intercom: one scenario being played, its clock, and how to reach it."""
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,11 +13,12 @@ from intercom_kit.drill.scenario import Scenario, Truth, truth_at
 from intercom_kit.settings import Settings, load_settings
 
 PATIENCE_S = 60.0  # a drill waits so long for what is sure to come: a busy machine is no trouble of Intercom's
+KEPT = 10_000  # requests: it may serve for days
 HANG_S, SLOW_S = 4.0, 2.0  # its limits while the scenario holds answers back
 
 
 @dataclass(frozen=True)
-class Seen:
+class Arrived:
     """One request that arrived: scenario time in seconds, method, route template; status is None when none was sent."""
 
     at_s: float
@@ -27,7 +29,7 @@ class Seen:
 
 @dataclass
 class Loopback:
-    """One scenario being played: its clock, its URLs and what it has seen.
+    """One scenario being played: its clock, its URLs and the last KEPT requests that arrived.
 
     onset: when scenario time 0 is, Unix seconds. extra_delay_ms: added to every answer. clock: gives Unix seconds.
     """
@@ -39,7 +41,7 @@ class Loopback:
     extra_delay_ms: float = 0.0
     clock: Callable[[], float] = time.time
     limiter: Limiter = field(default_factory=Limiter)
-    requests_seen: list[Seen] = field(default_factory=list)
+    requests_seen: deque[Arrived] = field(default_factory=lambda: deque(maxlen=KEPT))
 
     @property
     def at(self) -> float:

@@ -19,7 +19,7 @@ from intercom_kit.drill.objects import CANARY_EMAIL, Json
 from intercom_kit.drill.scenario import Notice, Scenario
 from intercom_kit.settings import Region
 
-COMPONENTS = ("REST API", "Webhooks", "Inbox", "Messenger")
+COMPONENTS = ("REST API", "Webhooks", "Inbox", "Messenger", "Mobile APIs")
 _INDICATORS = ("none", "minor", "major", "critical")
 _DESCRIPTIONS = {
     "none": "All Systems Operational",
@@ -89,7 +89,7 @@ class StatusPage:
 
     def native_incidents(self, at_s: float, region: Region) -> Json:
         """`/proxy/<host>/incidents?subpage_slug=<region>-hosting`, newest first."""
-        visible = self._visible(at_s)
+        visible = [notice for notice in self._visible(at_s) if notice.kind != "component"]
         return {"incidents": [self._native_told(n, at_s) for n in visible if region in n.regions]}
 
     def widget(self, at_s: float) -> Json:
@@ -97,6 +97,8 @@ class StatusPage:
         notices = [notice for notice in self._open(at_s) if notice.said(at_s)[-1][1] != "scheduled"]
         told: dict[str, list[Json]] = {"incident": [], "maintenance": []}
         for notice in notices:
+            if notice.kind == "component":
+                continue  # it has no place in this form
             entry = self._told(notice, at_s)
             status = _native(notice.component_status)
             parts = [{"id": _id(name), "name": name, "current_status": status} for name in notice.components]
@@ -127,7 +129,7 @@ class StatusPage:
 
     def _indicator(self, at_s: float) -> str:
         notices = self._open(at_s)
-        impacts = [_INDICATORS.index(notice.impact) for notice in notices if notice.kind == "incident"]
+        impacts = [_INDICATORS.index(notice.impact) for notice in notices if notice.kind != "maintenance"]
         if not impacts and any(notice.said(at_s)[-1][1] == "in_progress" for notice in notices):
             return "maintenance"
         return _INDICATORS[max(impacts, default=0)]
@@ -139,6 +141,8 @@ class StatusPage:
         when = {status: self._time(since) for since, status, _ in reversed(said)}
         planned = {status: self._time(since) for since, status, _ in notice.updates}
         span = {"scheduled_for": planned.get("in_progress"), "scheduled_until": planned.get("completed")}
+        if notice.planned_end_s is not None:
+            span["scheduled_until"] = self._time(notice.planned_end_s)
         return {
             "id": _id(notice.name),
             "name": notice.name,

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from intercom_kit.drill.limiter import QUOTA, Call, Grant, judge
 from intercom_kit.drill.scenario import Effect, Scenario
 from intercom_kit.drill.workload import (
+    ABOUT,
     APPS,
     CONTACTS,
     CONVERSATIONS,
@@ -42,14 +43,11 @@ Ints = NDArray[np.int64]
 REFUSED_MS = 45.0  # a 429 is answered without work
 BACKOFF_S = 2.0  # naive: far shorter than the window it should wait for
 RATE_OF_QUOTA = 0.072  # calls a second of a small log, as a share of the quota of a window
+MOST_CALLS = 50_000_000  # they are made in memory
 ERROR_SHARE = 0.001  # of calls that fail although nothing is wrong
 STUBBORN_SHARE = 0.3  # of their retries fail again: a broken record stays broken
 TROUBLES = ((500, "server_error"), (503, "service_unavailable"), (502, None), (0, "timeout"), (0, "reset"))
 BUSINESS = ((404, "not_found", 0.012), (422, "parameter_invalid", 0.003))  # the callers' normal business
-ABOUT = {  # whether a call of each route is about one contact, one conversation
-    "contact": np.array([known.route.startswith("/contacts/{") for known in ROUTES]),
-    "conversation": np.array([known.route.startswith("/conversations/{") for known in ROUTES]),
-}
 PACKING = {".gz": ", COMPRESSION gzip", ".zst": ", COMPRESSION zstd"}
 FORMS = {".parquet": "FORMAT parquet", ".csv": "FORMAT csv, HEADER", ".ndjson": "FORMAT json", ".jsonl": "FORMAT json"}
 
@@ -83,8 +81,11 @@ def generate(
     when scenario time is 0 (default: drawn, after a healthy stretch). quota: requests of one app in one window.
     Raises ScenarioError when a number makes no sense.
     """
-    if not (hours > 0 and rate > 0 and quota > 0):
-        raise ScenarioError("A log needs a span, a rate and a quota above zero. Try --hours 6 --rate 80.")
+    if not (hours > 0 and rate > 0 and quota > 0 and hours * 3600 * rate <= MOST_CALLS):
+        most = f"and at most {MOST_CALLS:,} calls. Try --hours 6 --rate 80."
+        raise ScenarioError(f"A log needs a span, a rate and a quota above zero, {most}")
+    if seed < 0:
+        raise ScenarioError("A seed is a whole number from 0 on. Try --seed 1, or leave it out.")
     rng = np.random.default_rng(seed)
     last = (end or datetime.now(UTC)).astimezone(UTC)
     first = last - timedelta(hours=hours)
@@ -103,7 +104,7 @@ def generate(
 def write_log(frame: pd.DataFrame, path: Path | str) -> None:
     """Write a request log as Parquet, CSV or NDJSON, by the path's suffix; the last two also as .gz or .zst.
 
-    Raises ScenarioError for any other suffix.
+    Raises ScenarioError for any other suffix, and where the file cannot be written.
     """
     import duckdb  # here, as only this writes a file
 
@@ -116,9 +117,13 @@ def write_log(frame: pd.DataFrame, path: Path | str) -> None:
     if suffix != ".parquet":  # text: the engine would write the time in the machine's own zone
         moments = frame["timestamp"].dt.tz_localize(None).to_numpy()
         frame = frame.assign(timestamp=np.datetime_as_string(moments, unit="us", timezone="UTC"))
-    with duckdb.connect() as connection:
-        connection.register("frame", frame)
-        connection.execute(f"COPY frame TO '{quoted}' ({FORMS[suffix]}{packing})")
+    try:
+        with duckdb.connect() as connection:
+            connection.register("frame", frame)
+            connection.execute(f"COPY frame TO '{quoted}' ({FORMS[suffix]}{packing})")
+    except duckdb.IOException as error:
+        why = str(error).partition("\n")[0]
+        raise ScenarioError(f"The log cannot be written ({why}). Choose another path with --write-log.") from None
 
 
 @contextmanager
@@ -235,8 +240,6 @@ class _Play:
         signed = effect.body == "error_list"
         self.put(calls, met, effect.status or 0, error, counted=effect.headers, signed=signed)
 
-    # The rate limiter
-
     def limit(self, calls: pd.DataFrame) -> pd.DataFrame:
         """Let the limiter judge the calls, and add their retries and `remaining`, -1 where no header says it.
 
@@ -302,13 +305,11 @@ class _Play:
 
     def request_ids(self, signed: Bools) -> "pd.Series[str]":
         """Ids in the form of the captures, 20 letters and digits; null where no answer of the API came."""
-        parts = [self.request_ids_of(signed[start : start + 250_000]) for start in range(0, len(signed), 250_000)]
-        return pd.concat(parts, ignore_index=True) if parts else pd.Series([], dtype="str")
-
-    def request_ids_of(self, signed: Bools) -> "pd.Series[str]":
-        letters = np.frombuffer(b"0123456789abcdefghijklmnopqrstuv", "S1")
-        ids = letters[self.rng.integers(32, size=(len(signed), 20), dtype=np.uint8)].view("S20").ravel()
-        return pd.Series(np.char.decode(ids, "ascii"), dtype="str").where(signed)
+        letters, parts = np.frombuffer(b"0123456789abcdefghijklmnopqrstuv", "S1"), [pd.Series([], dtype="str")]
+        for part in np.array_split(signed, len(signed) // 250_000 + 1):  # so that memory lasts
+            ids = letters[self.rng.integers(32, size=(len(part), 20), dtype=np.uint8)].view("S20").ravel()
+            parts.append(pd.Series(np.char.decode(ids, "ascii"), dtype="str").where(part))
+        return pd.concat(parts, ignore_index=True)
 
 
 def _sorted(parts: list[pd.DataFrame]) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from intercom_kit.drill import objects, search
 from intercom_kit.drill.limiter import Grant
-from intercom_kit.drill.loopback import Loopback, Seen
+from intercom_kit.drill.loopback import Arrived, Loopback
 from intercom_kit.drill.objects import CANARY_EMAIL, CANARY_TOKEN, OTHER_APP_TOKEN, Json
 from intercom_kit.drill.scenario import Effect
 from intercom_kit.drill.search import ApiError
@@ -72,8 +72,7 @@ class Api:
         async def endpoint(request: Request) -> Response:
             response = await self._play(request, route, handler)
             status = None if isinstance(response, _Hang) else response.status_code
-            seen = Seen(self._loopback.at, request.method, route, status)
-            self._loopback.requests_seen.append(seen)
+            self._loopback.requests_seen.append(Arrived(self._loopback.at, request.method, route, status))
             return response
 
         return endpoint

@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from intercom_kit.drill.scenario import Effect, Scenario
-from intercom_kit.drill.scenarios import SEARCHES
+from intercom_kit.drill.scenario import SEARCHES, Effect, Scenario
 from intercom_kit.protocol import WINDOW_S
 
 Floats = NDArray[np.float64]
@@ -74,6 +73,10 @@ ROUTES = (
     Route("POST", "/conversations/{id}/reply", ((1.0, 250, 0.4),)),
     Route("POST", SEARCHES[1], ((0.75, 420, 0.5), (0.25, 1300, 0.4))),
 )
+ABOUT = {  # whether a call of each route is about one contact, one conversation
+    "contact": np.array([known.route.startswith("/contacts/{") for known in ROUTES]),
+    "conversation": np.array([known.route.startswith("/conversations/{") for known in ROUTES]),
+}
 SYNC = 0  # the app that runs away when a scenario sets our own load; it works in batches
 APPS = (
     App("sync", 0.5, (0.9, 1.1), ((1, 0.35), (2, 0.3), (3, 0.1), (4, 0.15), (5, 0.1)), 30_000, 3),

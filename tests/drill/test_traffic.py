@@ -205,12 +205,31 @@ def test_written_log_reads_back(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "numbers", [{"hours": 0, "rate": 5}, {"hours": 1, "rate": -1}, {"hours": float("nan"), "rate": 5}]
+    "numbers",
+    [
+        {"hours": 0, "rate": 5},
+        {"hours": 1, "rate": -1},
+        {"hours": float("nan"), "rate": 5},
+        {"hours": 1, "rate": float("inf")},
+    ],
 )
 def test_nonsense_is_refused(numbers: dict[str, float]) -> None:
     """A span or a rate that is not above zero is refused with an example that works."""
     with pytest.raises(ScenarioError, match="--hours 6"):
         generate(SCENARIOS["healthy"], seed=1, **numbers)
+
+
+def test_a_seed_below_zero_is_refused() -> None:
+    """A seed that the generator cannot take is refused in one sentence."""
+    with pytest.raises(ScenarioError, match="--seed 1"):
+        generate(SCENARIOS["healthy"], hours=1, rate=1, seed=-1)
+
+
+def test_a_path_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    """A folder that is not there is told in one line, with what to do."""
+    with pytest.raises(ScenarioError, match=r"--write-log\.$") as raised:
+        write_log(play("healthy", hours=0.1, rate=1).frame, tmp_path / "no" / "log.csv")
+    assert "\n" not in str(raised.value)
 
 
 def test_unknown_form_is_refused(tmp_path: Path) -> None:

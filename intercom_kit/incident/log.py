@@ -51,6 +51,7 @@ def open_study(
             bucket_rate=bucket_rate,
         )
     chosen = replace(options or Options(), since=moment(since, "since"), until=moment(until, "until"))
+    chosen = replace(chosen, redactor=settings.redactor)
     salt = _salt(settings.outputs)
     if chosen.engine:
         rollup = make_remote_rollup(chosen.engine, chosen.table, chosen, salt=salt)

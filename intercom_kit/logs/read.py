@@ -45,6 +45,7 @@ class Options:
     accept_partial: whether a log of which most rows cannot be read, or tell no status, is counted all the same.
     sampled: the log holds one in so many calls.
     engine, table: an Ibis URL and the table there that is the log, instead of files.
+    redactor: what takes secrets out of the names, ids and samples that are kept of a log.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -57,6 +58,7 @@ class Options:
     sampled: int = 1
     engine: str = ""
     table: str = ""
+    redactor: Redactor = field(default_factory=Redactor)
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,11 @@ from typing import Any, Self
 import pandas as pd
 
 from intercom_kit.errors import EvidenceError
-from intercom_kit.logs.engines import open_log, read_parquet, write_parquet
-from intercom_kit.logs.read import RELATION, Options, Rows, scrubbed
-from intercom_kit.logs.remote import open_remote
+from intercom_kit.logs.engines import OpenLog, open_log, read_parquet, write_parquet
+from intercom_kit.logs.read import RELATION, Options, Rows
+from intercom_kit.logs.remote import RemoteLog, open_remote
 from intercom_kit.protocol import NORMAL_4XX, WINDOW_S, tidy_route
+from intercom_kit.redaction import Redactor
 
 # Which calls failed: no answer came, or a 4xx or 5xx that is not part of the caller's normal business.
 FAILED = f"(status_code IS NULL OR (status_code >= 400 AND status_code NOT IN {NORMAL_4XX}))"
@@ -154,7 +155,7 @@ def make_rollup(paths: Sequence[str | Path], options: Options | None = None, *, 
     Raises RequestLogError when a log is ambiguous or nothing of it can be read.
     """
     with open_log(paths, options or Options()) as log:
-        return replace(count(log.query, RELATION, salt), rows=log.rows)
+        return _counted(log, salt, options)
 
 
 def make_remote_rollup(url: str, table: str, options: Options | None = None, *, salt: str = "") -> Rollup:
@@ -162,20 +163,29 @@ def make_remote_rollup(url: str, table: str, options: Options | None = None, *, 
 
     table, errors: see remote.open_remote. salt: see `count`.
     """
-    log = open_remote(url, table, options or Options())
-    return replace(count(log.query, RELATION, salt), rows=log.rows)
+    return _counted(open_remote(url, table, options or Options()), salt, options)
 
 
-def count(query: Callable[[str], pd.DataFrame], request_log: str, salt: str = "") -> Rollup:
+def _counted(log: OpenLog | RemoteLog, salt: str, options: Options | None) -> Rollup:
+    redactor = options.redactor if options else Redactor()
+    samples = tuple(redactor.without_secrets(sample) for sample in log.rows.samples)
+    return replace(count(log.query, RELATION, salt, redactor), rows=replace(log.rows, samples=samples))
+
+
+def count(
+    query: Callable[[str], pd.DataFrame], request_log: str, salt: str = "", redactor: Redactor | None = None
+) -> Rollup:
     """Run rollup.sql over the relation `request_log` and return what it counted, with `rows` still empty.
 
     query: runs one statement in DuckDB's dialect and returns its rows; times without a zone are UTC.
-    salt: contacts and conversations are kept only as hashes of salt and value.
+    salt: contacts and conversations are kept only as hashes of salt and value. redactor: what knows secrets that a log
+    may have picked up.
     """
+    clean = redactor or Redactor()
     sql = statements(request_log)
 
     def counts(name: str) -> pd.DataFrame:
-        return _tidied(_utc(query(sql[name])))
+        return _tidied(_utc(query(sql[name])), clean)
 
     latency = _frame("latency", counts("latency"))  # first, as the largest: the others fit into what it leaves
     windows = _frame("windows", pd.concat([_windowed(counts("windows")), _windowed(counts("retries"))]))
@@ -189,13 +199,17 @@ def _utc(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{column: pd.to_datetime(frame[column], utc=True) for column in times})
 
 
-def _tidied(frame: pd.DataFrame) -> pd.DataFrame:
-    """Write methods in capitals, routes as templates, and blanks as what they mean: once a group, not once a row."""
+def _tidied(frame: pd.DataFrame, clean: Redactor) -> pd.DataFrame:
+    """Write methods in capitals, routes as templates, and blanks as what they mean: once a group, not once a row.
+
+    Names and ids from outside are scrubbed: no secret, and no address.
+    """
     tidy: dict[str, Callable[[str], str | None]] = {
-        "app": lambda text: scrubbed(text, 80) or "unknown",
+        "app": lambda text: clean.text(text, 80) or "unknown",
         "method": str.upper,
-        "route": lambda text: scrubbed(tidy_route(text), 200),
-        "error_type": lambda text: scrubbed(text, 64) or None,
+        "route": lambda text: clean.text(tidy_route(clean.without_secrets(text)), 200),
+        "error_type": lambda text: clean.text(text, 64) or None,
+        "sample_request_id": clean.identifier,
     }
     tables = {c: {v: tidy[c](v) for v in frame[c].dropna().unique()} for c in frame.columns if c in tidy}
     changed = {c: table for c, table in tables.items() if any(k != v for k, v in table.items())}

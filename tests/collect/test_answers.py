@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from intercom_kit.collect.checks import run_checks
 from intercom_kit.records import CheckRecord
-from intercom_kit.settings import load_settings
+from tests.collect.conftest import NOBODY, checked
 from tests.servers import EMAIL, TOKEN, Behaviour, Misbehave, answer
 
 UUID = "9b0c1f2e-7a54-4c1c-9d1e-0123456789ab"
@@ -24,8 +23,7 @@ def page(title: str, text: str = "") -> str:
 
 def ask(url: str, name: str = "api", **overrides: object) -> CheckRecord:
     """Return one check of a run against a server."""
-    urls = {"base_url_override": url, "status_url": "http://127.0.0.1:9", "token": TOKEN, "timeout_s": 10}
-    return next(check for check in run_checks(load_settings(None, **urls | overrides)) if check.name == name)
+    return checked(url, **overrides)[name]
 
 
 GATEWAYS: dict[str, tuple[str, str, dict[str, str]]] = {
@@ -185,8 +183,7 @@ BAD_504 = answer(page("504 Gateway Time-out"), "504 Gateway Time-out", content_t
 
 def calls(url: str, **overrides: object) -> dict[str, CheckRecord]:
     """Return the checks of the API's calls."""
-    urls = {"base_url_override": url, "status_url": "http://127.0.0.1:9", "token": TOKEN, "timeout_s": 10}
-    checks = {check.name: check for check in run_checks(load_settings(None, **urls | overrides))}
+    checks = checked(url, **overrides)
     return {name: checks[name] for name in ("api", "search", "conversations")}
 
 
@@ -228,7 +225,7 @@ def test_an_api_that_fails_whole_is_asked_a_little_more(misbehave: Misbehave) ->
     """Three failures could be luck: two more rounds of the cheap calls settle it; a closed port settles it at once."""
     found = calls(misbehave(flapping(lambda _: True, BAD_504)).url)
     assert [(c.samples, c.samples_failed) for c in found.values()] == [(3, 3), (1, None), (3, 3)]
-    assert {check.samples for check in calls("http://127.0.0.1:9").values()} == {1}
+    assert {check.samples for check in calls(NOBODY).values()} == {1}
 
 
 def test_all_well_after_trouble_is_sampled(misbehave: Misbehave) -> None:

@@ -13,11 +13,10 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intercom_kit.collect.checks import run_checks
 from intercom_kit.collect.network import read_certificate, tls_context
 from intercom_kit.records import CheckRecord
-from intercom_kit.settings import load_settings
-from tests.servers import TOKEN, Misbehave, Tunnel, answer
+from tests.collect.conftest import checked
+from tests.servers import Misbehave, Tunnel, answer
 
 NOW = datetime.now(UTC)
 Trust = Callable[[str], None]
@@ -85,12 +84,6 @@ def trusted(contexts: dict[str, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
     tls_context.cache_clear()
 
 
-def checks(base_url: str, status_url: str = "http://127.0.0.1:9", **overrides: object) -> dict[str, CheckRecord]:
-    """Return the checks of a run by name."""
-    urls = {"base_url_override": base_url, "status_url": status_url, "token": TOKEN, "timeout_s": 20}
-    return {check.name: check for check in run_checks(load_settings(None, **urls | overrides))}
-
-
 def assert_refused(found: dict[str, CheckRecord], problem: str, names: tuple[str, ...], says: str) -> None:
     """Every check of the API's host fails on the same certificate, and says whose it is."""
     for name in ("api", "search", "conversations", "network"):
@@ -116,7 +109,7 @@ def test_a_refused_certificate_is_told_with_its_names_and_issuer(
 ) -> None:
     """Another host's certificate and an expired one are told apart, and no request was sent."""
     server = misbehave(answer("{}"), contexts[problem])
-    assert_refused(checks(server.url), problem, names, says)
+    assert_refused(checked(server.url), problem, names, says)
     assert not any(server.requests)
 
 
@@ -129,7 +122,7 @@ def test_an_unknown_authority_is_told(
     server = misbehave(answer("{}"), contexts["unknown_ca"])
     if tunnelled:
         monkeypatch.setenv("HTTPS_PROXY", misbehave(Tunnel(server)).url)
-    found = checks("https://api.example.test" if tunnelled else server.url)
+    found = checked("https://api.example.test" if tunnelled else server.url)
     names = ("localhost", "status.example.test", "api.example.test")
     assert_refused(found, "unknown_ca", names, "unable to get local issuer certificate")
     assert not any(server.requests)
@@ -145,7 +138,7 @@ def test_a_redirect_of_the_page_never_leads_inward(
     location = target.format(port=inside.url.rpartition(":")[2]) + "/api/v2/summary.json"
     public = misbehave(answer("", "302 Found", location=location), contexts["good"])
     monkeypatch.setenv("HTTPS_PROXY", misbehave(Tunnel(public)).url)
-    page = checks("http://127.0.0.1:9", "https://status.example.test")["status_page"]
+    page = checked(status_url="https://status.example.test")["status_page"]
     assert (page.outcome, page.error_type) == ("unknown", "redirect")
     assert public.requests
     assert inside.requests == []

@@ -8,13 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intercom_kit.collect.checks import run_checks
 from intercom_kit.collect.page_forms import read_compatible, read_native, read_widget
 from intercom_kit.collect.status_page import KEPT_KEYS, Reading, combine
 from intercom_kit.records import CheckRecord, Component
 from intercom_kit.redaction import STATUS_KEYS, Redactor
-from intercom_kit.settings import Settings, load_settings
-from tests.conftest import PATIENCE_S
+from tests.collect.conftest import checked
 from tests.servers import Behaviour, Misbehave, answer
 
 clean = Redactor().text
@@ -410,13 +408,8 @@ def _page(routes: dict[str, object]) -> Behaviour:
     return behave
 
 
-def _settings(status_url: str, **overrides: str) -> Settings:
-    urls = {"base_url_override": "http://127.0.0.1:9", "status_url": status_url}
-    return load_settings(None, **({"token": "tok-fake", "timeout_s": PATIENCE_S} | urls | overrides))
-
-
-def _status(settings: Settings) -> CheckRecord:
-    return next(check for check in run_checks(settings) if check.name == "status_page")
+def _status(status_url: str, **overrides: str) -> CheckRecord:
+    return checked(status_url=status_url, **overrides)["status_page"]
 
 
 def test_the_page_is_read_over_a_redirect_of_its_host(misbehave: Misbehave) -> None:
@@ -428,7 +421,7 @@ def test_the_page_is_read_over_a_redirect_of_its_host(misbehave: Misbehave) -> N
         answer("", "301 Moved Permanently", location=new.url + path)(connection, request)
 
     old = misbehave(redirect)
-    check = _status(_settings(old.url, region="eu"))
+    check = _status(old.url, region="eu")
     assert (check.outcome, check.indicator) == ("ok", "none")
     assert any(b"subpage_slug=eu-hosting" in request for request in old.requests)
     assert all(raw.url.startswith(new.url) for raw in check.responses)
@@ -438,9 +431,9 @@ def test_the_pages_other_addresses_are_asked_when_it_gives_no_answer(misbehave: 
     """A page that has moved is found by an address that redirects to it; the record tells which one answered."""
     new = misbehave(_page({"/api/v2/summary.json": QUIET, "/api/v2/incidents.json": {"incidents": []}}))
     gone = misbehave(answer("gone", "410 Gone"))
-    check = _status(_settings(gone.url, status_aliases=new.url))
+    check = _status(gone.url, status_aliases=new.url)
     assert (check.outcome, check.target) == ("ok", f"GET {new.url}")
-    check = _status(_settings(gone.url, status_aliases="http://127.0.0.1:9"))
+    check = _status(gone.url, status_aliases="http://127.0.0.1:9")
     assert (check.outcome, check.target) == ("unknown", f"GET {gone.url}")
     assert "it answered 410" in check.observed
 
@@ -450,14 +443,14 @@ def test_a_redirect_that_drops_the_path_is_unknown(misbehave: Misbehave) -> None
     for front in (None, QUIET | {"incidents": []}):
         new = misbehave(_page({"/": front}))
         old = misbehave(answer("", "302 Found", location=f"{new.url}/"))
-        check = _status(_settings(old.url))
+        check = _status(old.url)
         assert (check.outcome, check.error_type, check.indicator) == ("unknown", "redirect", None)
         assert "redirects to" in check.observed
 
 
 def test_html_is_unknown(misbehave: Misbehave) -> None:
     """A page that answers HTML everywhere is unknown, with its title kept as evidence."""
-    check = _status(_settings(misbehave(_page({})).url))
+    check = _status(misbehave(_page({})).url)
     assert (check.outcome, check.error_type) == ("unknown", "not_json")
     assert json.loads(check.responses[0].body)["title"] == "Status"
 
@@ -468,7 +461,7 @@ def test_one_broken_form_does_not_hide_the_other(misbehave: Misbehave) -> None:
     server = misbehave(_page(routes))
     native = f"/proxy/{server.url.removeprefix('http://')}"
     routes |= {native: NATIVE_LOUD, f"{native}/incidents": NATIVE_LIST}
-    check = _status(_settings(server.url))
+    check = _status(server.url)
     assert (check.outcome, check.vendor_incidents[0].region) == ("failed", "us")
 
 
@@ -489,6 +482,6 @@ def test_why_the_page_is_unknown_is_told(
     routes: dict[str, object], error_type: str | None, says: str, misbehave: Misbehave
 ) -> None:
     """Which answer was missing or broken stands in the finding."""
-    check = _status(_settings(misbehave(_page(routes)).url))
+    check = _status(misbehave(_page(routes)).url)
     assert (check.outcome, check.error_type) == ("unknown", error_type)
     assert says in check.observed

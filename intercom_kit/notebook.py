@@ -309,6 +309,22 @@ def open_postmortem(given: Given, templates: str = "", scenario: str = "rate-lim
     return postmortem.open_postmortem(settings, played.folder.incident_id, templates)
 
 
+def open_form(incident_id: str) -> View:
+    """Write the form of `intercom-kit edit`, and say where it is: open it in JupyterLab, fill it and save it."""
+    from intercom_kit.postmortem.form import write_form
+
+    path = write_form(load_settings(), incident_id)
+    return message(f"Fill and save {path}, then run: save_form({path.parents[1].name!r})")
+
+
+def save_form(incident_id: str) -> View:
+    """Read the filled form back into incident.json; raises InputError with a line for what cannot be read."""
+    from intercom_kit.postmortem.form import read_form
+
+    changed = read_form(load_settings(), incident_id)
+    return message(f"Changed: {', '.join(changed)}." if changed else "Nothing was changed.")
+
+
 def _say(words: str) -> None:
     """Print what the reader of a notebook must know before anything else."""
     print(words)  # noqa: T201

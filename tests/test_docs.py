@@ -1,5 +1,6 @@
 """README and docs tell the truth: their settings are those of the code, and their commands run."""
 
+import json
 import os
 import re
 import shlex
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,8 @@ PAGES = (ROOT / "README.md", *sorted(path for path in (ROOT / "docs").glob("*.md
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in PAGES}  # the runbook's commands need an incident
 BLOCKS = [block for text in TEXTS.values() for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL)]
 LINES = [line for block in BLOCKS for line in block.splitlines()]
+CELLS = [cell for text in TEXTS.values() for cell in re.findall(r"\| `(intercom-kit .*?)` \|$", text, re.MULTILINE)]
+LINES += [cell.replace("\\|", "|") for cell in CELLS]
 COMMANDS = list(
     dict.fromkeys(re.sub(r"\s+# .*", "", line) for line in LINES if line.startswith(("intercom-kit", "papermill")))
 )
@@ -58,12 +62,16 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, 
     renamed["timestamp"] = renamed["timestamp"].dt.tz_localize(None)
     renamed.drop(columns=["status_code", "duration_ms"]).to_csv(folder / "calls.csv", index=False)
     (folder / "ids.txt").write_text("1\n2\n")
+    now = datetime.now(UTC).isoformat()
+    (folder / "alert.json").write_text(json.dumps({"event_type": "x", "title": "Calls fail", "date": now}))
+    (folder / "other.json").write_text(json.dumps({"event": {"title": "Calls fail", "time": now}}))
     (folder / "notebooks").symlink_to(ROOT / "notebooks")
     generate_deliveries(hours=1, seed=1).to_csv(folder / "deliveries.csv", index=False)
     with serve(find_scenario("healthy")) as loopback:
         (folder / "jupyter").mkdir()
         (folder / "jupyter" / "jupyter_server_config.json").write_text('{"ServerApp": {"allow_root": true}}')
-        jupyter = {"JUPYTER_CONFIG_DIR": str(folder / "jupyter")}  # tests may run as root, which Jupyter asks about
+        editor = {"EDITOR": "true"}
+        jupyter = editor | {"JUPYTER_CONFIG_DIR": str(folder / "jupyter")}  # root may run it
         private = jupyter | {"INTERCOM_KIT_CACHE": str(folder / "cache.sqlite"), "INTERCOM_KIT_OUTPUTS": "outputs"}
         yield folder, os.environ | loopback.environment | private
 

@@ -102,17 +102,19 @@ def show_summary(
     _item(console, "", verdict_line(decision))
     drill = f"DRILL {facts.drill} · " if facts.drill else ""
     _item(console, "", Text(f"{drill}{facts.id} · {deadline_words(decision, now)}"))
-    step = next_step(decision)
+    step = next_step(decision, facts.id)
     if step:
         console.print(Text.assemble("Next: ", (step, "cyan")), soft_wrap=True)
     for path in reports:
         console.print(Text(f"Report: {path}"), soft_wrap=True)
 
 
-def next_step(decision: Decision) -> str:
-    """Return the first command of the steps to take, else the first step; empty where there is nothing to do."""
+def next_step(decision: Decision, incident_id: str) -> str:
+    """Return the command to run next, else the first step; empty where there is nothing to do."""
     if decision.verdict == "healthy":
         return ""
+    if decision.verdict.startswith("vendor"):
+        return f"intercom-kit watch -i {incident_id}"  # nothing to repair: see when it is over
     commands = (command for action in decision.actions for command in action.commands)
     return next(commands, decision.actions[0].title if decision.actions else "")
 

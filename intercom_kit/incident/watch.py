@@ -202,8 +202,7 @@ def marks(history: Sequence[Mark]) -> str:
 def closing_line(watched: Watched, seconds: float) -> str:
     """Return the line that a watch ends with: how long, how many runs, and the verdict now."""
     said = f"Watched for {duration(seconds)}, {count(watched.runs, 'run')}, {watched.bad or 'none'} with trouble."
-    kept = f" Evidence: {watched.incident_id}." if watched.incident_id else ""
-    return f"{said} Now: {watched.decision.summary}{kept}"
+    return f"{said} Now: {verdict_badge(watched.decision.verdict)}."
 
 
 def sparkline(values: Sequence[float | None]) -> str:

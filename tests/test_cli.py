@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -188,7 +189,7 @@ def test_the_report_shows_the_run_that_the_screen_showed(kit: Kit, play: Play, t
     """Where an earlier run is dated later, as by a clock that was ahead, the report is of the run just shown."""
     kit("triage", "--no-report", "-i", "INC-1", env=play("token-revoked").environment)
     evidence = tmp_path / "outputs" / "INC-1" / "evidence" / "checks.jsonl"
-    evidence.write_text(evidence.read_text().replace('"started_at":"20', '"started_at":"21'))
+    evidence.write_text(re.sub('"started_at":"20..', '"started_at":"2090', evidence.read_text()))
     result = kit("triage", "-i", "INC-1", env=play("ip-not-allowed").environment)
     assert "it is us · our IP address is not allowed" in result.stdout
     assert "ip_not_allowed" in (tmp_path / "outputs" / "INC-1" / "01-triage.html").read_text()

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from intercom_kit.decide import decide
 from intercom_kit.display import tables
-from intercom_kit.display.terminal import rate_limit_words, show_triage
+from intercom_kit.display.terminal import check_lines, rate_limit_words, show_triage
 from intercom_kit.records import Action, CheckRecord, Decision, IncidentFacts, RateLimit, Reason, Step
 from intercom_kit.settings import Settings
 
@@ -124,5 +124,17 @@ def test_a_slow_check_is_not_called_ok() -> None:
     console = Console(width=80)
     with console.capture() as captured:
         show_triage(console, DECISION, [slow], FACTS, "", AT)
-    assert "Intercom API  slow  12 ms  answered" in captured.get()
+    assert "Intercom API slow 12 ms answered" in " ".join(captured.get().split())
     assert "<strong>slow</strong>" in tables.checks_table([slow])._repr_html_()
+
+
+def test_no_word_is_broken() -> None:
+    """What does not fit is continued under its beginning; a word that is longer than the screen stays whole."""
+    long = "x" * 100
+    check = CHECK.model_copy(update={"observed": f"The answer of {long} came late, and nobody knows why that is so."})
+    lines = [line.plain for line in check_lines([check], 80)]
+    assert [line.split() for line in lines][1:] == [
+        [long],
+        ["came", "late,", "and", "nobody", "knows", "why", "that", "is", "so."],
+    ]
+    assert all(line.startswith(" " * 35) for line in lines[1:])

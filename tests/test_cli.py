@@ -192,7 +192,7 @@ def test_the_report_shows_the_run_that_the_screen_showed(kit: Kit, play: Play, t
     evidence.write_text(re.sub('"started_at":"20..', '"started_at":"2090', evidence.read_text()))
     result = kit("triage", "-i", "INC-1", env=play("ip-not-allowed").environment)
     assert "it is us · our IP address is not allowed" in result.stdout
-    assert "ip_not_allowed" in (tmp_path / "outputs" / "INC-1" / "01-triage.html").read_text()
+    assert "our IP address is not" in (tmp_path / "outputs" / "INC-1" / "01-triage.html").read_text()
 
 
 def test_settings_masks_secrets_and_tells_origins(kit: Kit, tmp_path: Path) -> None:

@@ -191,7 +191,8 @@ class Postmortem:
         chart = self.charts[name]
         cites = ["requests"]
         cites = [one for one in cites if self.case.figures[one].value is not None]
-        caption = "" if name == TIMELINE else chart.caption  # which tiles and rows tell already
+        first, _, more = chart.caption.partition(". ")  # the rest stands in the report of the request log
+        caption = "" if name == TIMELINE else f"{first}." if more else first  # tiles and rows tell the timeline's
         return {"alt": chart.alt, "caption": caption, "cites": cites}
 
     @cached_property

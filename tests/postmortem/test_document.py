@@ -394,8 +394,8 @@ def test_the_first_lines_name_the_cause_before_anybody_wrote(bare: Settings, fol
 
 
 def test_it_is_half_as_long_as_it_was(reopen: Reopen) -> None:
-    """The postmortem of a drill had 4,094 words in 0.1.0; half of them are enough, evidence included."""
-    assert len(reopen().markdown.split()) <= 2050
+    """A drill's postmortem had 4,094 words in 0.1.0; half are enough, and a few for what people wrote into this one."""
+    assert len(reopen().markdown.split()) <= 2150
 
 
 def test_an_incident_without_evidence_says_what_to_run(tmp_path: Path) -> None:

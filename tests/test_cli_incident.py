@@ -228,6 +228,18 @@ def test_delayed_webhooks_exit_1(kit: Kit, tmp_path: Path) -> None:
     assert kit("webhooks", "none.csv").returncode == 2
 
 
+def test_a_column_of_deliveries_is_mapped_as_the_question_says(kit: Kit, tmp_path: Path) -> None:
+    """The question names the option, and with it the log is read; a name that is not ours is refused."""
+    log = generate_deliveries(hours=1, seed=2).rename(columns={"received_at": "seen"})
+    log.to_csv(tmp_path / "hooks.csv", index=False)
+    asked = kit("webhooks", "hooks.csv")
+    assert asked.returncode == 2
+    assert "--column received_at=NAME" in " ".join(asked.stderr.split())
+    told = kit("webhooks", "hooks.csv", "--column", "received_at=seen", "--json")
+    assert (told.returncode, json.loads(told.stdout)["deliveries"]) == (0, len(log))
+    assert kit("webhooks", "hooks.csv", "--column", "receipt=seen").returncode == 2
+
+
 def test_warming_is_bounded_by_what_it_is_told(kit: Kit, play: Play, tmp_path: Path) -> None:
     """`warm` keeps what Intercom has, skips it the next time, and forgets an id when told."""
     environment = play("healthy").environment | {"INTERCOM_KIT_CACHE": str(tmp_path / "cache.sqlite")}

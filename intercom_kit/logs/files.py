@@ -38,6 +38,7 @@ _MAGIC = {
     b"Obj\x01": "Avro: convert it to Parquet or JSON lines",
 }
 _READABLE = ("parquet", "gzip", "zstd", "bz2", "xz")
+_WEB = ("http", "https")
 _UNPACK: dict[str, Callable[..., Any]] = {"gzip": gzip.open, "bz2": bz2.open, "xz": lzma.open}
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 LINES = "delim = '\\x01', quote = '', escape = '', header = false, auto_detect = false, columns = {'line': 'VARCHAR'}"
@@ -106,20 +107,19 @@ def _remote(url: str, connection: "DuckDBPyConnection") -> list[File]:
     try:
         import fsspec
 
-        system = fsspec.filesystem(protocol, skip_instance_cache=True)
+        system: Any = fsspec.filesystem(protocol, skip_instance_cache=True)
         system.default_block_size = 2**18  # of read-ahead: of Parquet only the columns that are needed are read
     except (ImportError, ValueError) as error:
         extra = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}.get(
             protocol, "fsspec aiohttp"
         )
         raise RequestLogError(f"{protocol}:// cannot be read ({error}). Install: pip install fsspec {extra}") from None
+    if protocol in _WEB:
+        return [File(url, url)]
     with suppress(Exception):  # registered already: a second URL of one protocol
         connection.register_filesystem(system)
     try:
-        if has_magic(url) and not protocol.startswith("http"):
-            names = system.glob(url)
-        else:
-            names = system.find(url) if not system.isfile(url) else [url]
+        names = system.glob(url) if has_magic(url) else [url] if system.isfile(url) else system.find(url)
     except Exception as error:  # every service has errors of its own
         raise RequestLogError(f"{url} cannot be listed: {str(error) or type(error).__name__}") from error
     files = [system.unstrip_protocol(name) for name in names]
@@ -135,9 +135,27 @@ def _open(file: File) -> IO[bytes]:
     return cast("IO[bytes]", system.open(path, "rb", block_size=HEAD))
 
 
+def _fetched(file: File, folder: Path) -> File:
+    """Download a file into the private folder: not every web server answers for a part of one."""
+    import aiohttp
+    import fsspec
+
+    web: Any = fsspec.filesystem("https", client_kwargs={"timeout": aiohttp.ClientTimeout(sock_read=60)})
+    target = folder / f"fetched-{abs(hash(file.path))}"
+    try:
+        web.get_file(file.path, str(target))
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise NotALogError(f"it cannot be read: {error or type(error).__name__}") from error
+    except FileNotFoundError:
+        raise NotALogError("it cannot be read: there is no such file on the server") from None
+    return replace(file, path=str(target))
+
+
 def begin(file: File, connection: "DuckDBPyConnection", folder: Path, size: int = HEAD) -> File:
     """Return the file with its head, decoded into `folder` where DuckDB cannot; raises NotALogError."""
     try:
+        if file.path.partition("://")[0] in _WEB:
+            file = _fetched(file, folder)
         with _open(file) as stream:
             start = stream.read(size)
     except OSError as error:

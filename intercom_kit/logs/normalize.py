@@ -253,6 +253,8 @@ def _status(column: Column) -> tuple[str, str]:
 
 def number_of(column: Column, kind: str) -> str:
     """Return SQL for a whole number: of a header it may stand in a list, or twice (`0, 0`); none is below zero."""
+    if column.sql == "NULL":
+        return f"NULL::{kind}"
     if not column.is_text and not column.type.endswith("[]"):
         return (
             column.sql
@@ -260,7 +262,8 @@ def number_of(column: Column, kind: str) -> str:
             else f"TRY_CAST({column.sql} {column.factor} AS {kind})"
         )
     value = f"regexp_extract({text_of(column)}, '^[\\[\" ]*(-?\\d+)', 1)"
-    return f"greatest(TRY_CAST({value} AS {kind}), 0)"
+    number = f"TRY_CAST({value} AS {kind})"
+    return f"CASE WHEN {number} < 0 THEN 0 ELSE {number} END"  # greatest() takes null for the least
 
 
 def _typed(column: Column) -> str:

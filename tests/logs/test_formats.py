@@ -7,6 +7,7 @@ import io
 import json
 import lzma
 import math
+import shlex
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -249,6 +250,20 @@ FORMATS: dict[str, tuple[Callable[[], str | bytes], dict[str, Any]]] = {
     "urllib3": (lambda: lines(*(f'{a:%Y-%m-%d %H:%M:%S},000 DEBUG urllib3.connectionpool https://api.intercom.io:443 "GET /me HTTP/1.1" {c} 12' for a, c in CALLS)), {"timezone": "UTC", "p50": None}),
     "API Gateway": (lambda: lines(*({"requestId": "x", "ip": "10.0.0.1", "requestTime": apache(a), "httpMethod": "GET", "path": "/me", "status": str(c), "responseLatency": "50"} for a, c in CALLS)), {}),
     "Google Cloud": (lambda: json.dumps([{"timestamp": iso(a), "httpRequest": {"requestMethod": "GET", "requestUrl": URL, "status": c, "latency": "0.050s"}} for a, c in CALLS]), {}),
+    "Rails": (lambda: lines(*(f"method=GET path=/me format=json controller=X action=y status={c} duration=50.12 view=0.00 db=3.2 time={iso(a)}" for a, c in CALLS)), {}),
+    "OkHttp": (lambda: lines(*(f"{a:%Y-%m-%d %H:%M:%S}.000 INFO okhttp --> GET {URL}" for a, c in CALLS), *(f"{a:%Y-%m-%d %H:%M:%S}.050 INFO okhttp <-- {c} {URL} (50ms, 120-byte body)" for a, c in CALLS[:5]), f"{AT[5]:%Y-%m-%d %H:%M:%S}.050 INFO okhttp <-- HTTP FAILED: java.net.SocketTimeoutException: timeout"), {"timezone": "UTC", "aside": {"no request": 6}, "routes": {"/me", "unknown"}}),
+    "a line of text": (lambda: lines("Listening on 3000", *(f"{iso(a)} [http] GET {URL} {c} 50ms" for a, c in CALLS)), {"aside": {"no request": 1}}),
+    "Application Insights": (lambda: table("timestamp [UTC],id,target,type,name,data,success,resultCode,duration", *((f"{a:%m/%d/%Y, %I:%M:%S}.000 AM", "x", "api.intercom.io", "HTTP", "GET /me", URL, c < 400, c, 50.2) for a, c in CALLS)), {}),
+    "Azure Monitor": (lambda: lines(*({"time": iso(a), "DependencyType": "HTTP", "Target": "api.intercom.io", "Name": "GET /me", "Data": URL, "ResultCode": str(c), "DurationMs": 50.2} for a, c in CALLS)), {}),
+    "Datadog's logs": (lambda: json.dumps({"data": [{"id": "x", "attributes": {"timestamp": iso(a), "service": "crm", "status": "info", "message": "call", "attributes": {"duration": 50_000_000, "http": {"status_code": c, "method": "GET", "url": URL}}}} for a, c in CALLS]}), {}),
+    "Datadog's spans": (lambda: json.dumps({"data": [{"id": "x", "attributes": {"start_timestamp": iso(a), "end_timestamp": iso(a), "service": "crm", "resource_name": "GET", "custom": {"duration": 50_000_000, "http": {"status_code": str(c), "method": "GET", "url": URL}}}} for a, c in CALLS]}), {}),
+    "Kong": (lambda: lines(*({"started_at": int(a.timestamp() * 1000), "request": {"method": "GET", "url": URL, "headers": {"host": "api.intercom.io"}}, "response": {"status": c}, "latencies": {"proxy": 45, "kong": 5, "request": 50}} for a, c in CALLS)), {}),
+    "Traefik": (lambda: lines(*({"DownstreamStatus": c, "Duration": 50_000_000, "OriginStatus": c, "RequestHost": "api.intercom.io", "RequestMethod": "GET", "RequestPath": "/me", "StartUTC": iso(a), "time": iso(a)} for a, c in CALLS)), {}),
+    "Caddy": (lambda: lines(*({"ts": a.timestamp(), "logger": "http.log.access", "msg": "handled request", "request": {"method": "GET", "host": "api.intercom.io", "uri": "/me"}, "duration": 0.05, "status": c} for a, c in CALLS)), {}),
+    "Cloudflare": (lambda: lines(*({"ClientRequestHost": "api.intercom.io", "ClientRequestMethod": "GET", "ClientRequestURI": "/me", "EdgeResponseStatus": c, "EdgeStartTimestamp": int(a.timestamp()) * 10**9, "EdgeEndTimestamp": int(a.timestamp()) * 10**9 + 50_000_000, "OriginResponseStatus": 0} for a, c in CALLS)), {}),
+    "journald": (lambda: lines(*({"__REALTIME_TIMESTAMP": str(int(a.timestamp()) * 10**6), "_HOSTNAME": "web-1", "MESSAGE": json.dumps({"method": "GET", "url": URL, "status": c, "duration_ms": 50})} for a, c in CALLS)), {}),
+    "OpenTelemetry's logs": (lambda: json.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": [{"timeUnixNano": str(int(a.timestamp()) * 10**9), "body": {"stringValue": "call"}, "attributes": [{"key": "url.full", "value": {"stringValue": URL}}, {"key": "http.response.status_code", "value": {"intValue": str(c)}}, {"key": "duration_ms", "value": {"doubleValue": 50}}]} for a, c in CALLS]}]}]}), {}),
+    "lines without a status between": (lambda: lines(*(call(a, c) for a, c in CALLS), {"ts": iso(START), "level": "warn", "message": "cache miss", "duration_ms": 3}), {"aside": {"no request": 1}}),
     "a CSV without a header": (lambda: lines(*(f"{iso(a)},GET,/me,{c},50" for a, c in CALLS)), {"columns": HEADERLESS}),
     "Excel's semicolons": (lambda: "sep=;\r\n" + "timestamp;path;status;duration_ms\r\n" + "".join(f"{iso(a)};/me;{c};50,5\r\n" for a, c in CALLS), {"p50": 51}),
     "UTF-16": (lambda: ("timestamp\tpath\tstatus\tduration_ms\r\n" + "".join(f"{iso(a)}\t/me\t{c}\t50\r\n" for a, c in CALLS)).encode("utf-16"), {}),
@@ -284,9 +299,16 @@ def test_a_format_of_another_tool_is_read(name: str, tmp_path: Path) -> None:
     path = tmp_path / "calls.log"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     log = make_rollup([path], Options(parse_columns(told.get("columns", ())), told.get("timezone")))
-    right = {"calls": 6, "failed": 1, "p50": told.get("p50", 50), "routes": {"/me"}, "from": pd.Timestamp(START)}
+    right = {
+        "calls": 6,
+        "failed": 1,
+        "p50": told.get("p50", 50),
+        "routes": told.get("routes", {"/me"}),
+        "from": pd.Timestamp(START),
+    }
     assert summary(log) == right
     assert (log.rows.rejected, log.rows.aside) == (0, told.get("aside", {}))
+    assert log.windows[["limit", "remaining", "reset"]].isna().all(axis=None), "no header tells of a limit"
 
 
 HEAD = "timestamp,path,status,duration_ms\n"
@@ -329,6 +351,9 @@ TIMES = {
     "2026-11-24 09:00:00,000": "UTC",
     "Tue Nov 24 09:00:00 2026": "UTC",
     "2026-11-24 04:00:00 EST": "America/New_York",
+    "Tue Nov 24 09:00:00 UTC 2026": None,
+    "Tuesday, 24-Nov-26 09:00:00 GMT": None,
+    "2026-11-24T10:00:00+01:00[Europe/Paris]": None,
 }
 
 
@@ -346,7 +371,7 @@ def test_a_time_is_read_in_the_form_of_any_tool(written: str, tmp_path: Path) ->
 DURATIONS = {
     "50ms": 50, "1.2s": 1200, "0:00:01": 1000, "00:00:01.500": 1500, "1m2s": 62_000, "PT1.2S": 1200, "250 µs": 0.25,
     "5,000.0": 5000, "1'234": 1234, "1,234,567": 1_234_567, "12,5": 12.5, "1.234,5": 1234.5, "5e1": 50,
-    "-1": None, "timeout": None, "": None, "N/A": None,
+    "50 msecs": 50, "> 30000": None, "inf": None, "-1": None, "timeout": None, "": None, "N/A": None,
 }  # fmt: skip
 
 
@@ -374,6 +399,8 @@ NO_ANSWERS = (
     "null",
     "",
     "Read timed out",
+    "context deadline exceeded",
+    "<nil>",
 )
 
 
@@ -395,6 +422,11 @@ REFUSED = {
         "ts,status,elapsed,Latency\n" + f"{iso(START)},200,60,50\n",
         r"'duration_ms=elapsed\*1000' for seconds",
     ),
+    "sums": (
+        f"timestamp,route,status_code,count,avg_ms\n{iso(START)},/me,200,90,50\n",
+        "A row of this log is several calls",
+    ),
+    "what begins like JSON": ("[GIN] 2026/11/24 | 200 | GET\n", "no format of a log that is known|Which column"),
     "an empty status": (status("", "", "", "200"), "3 of 4 calls have no status code: status is empty there"),
     "words for a status": (status("OK", "OK"), "status holds 'OK'"),
     "unreadable rows": (
@@ -416,6 +448,35 @@ def test_what_is_ambiguous_is_asked_and_what_is_no_log_refused(name: str, tmp_pa
         make_rollup([tmp_path / "calls.csv"], Options(timezone="UTC"))
 
 
+def test_a_start_without_its_finish_is_a_call_without_an_answer(tmp_path: Path) -> None:
+    """Lines are paired by the id of their call; a start at the log's very end may still be answered."""
+    log: list[object] = []
+    for i, (a, c) in enumerate(CALLS):
+        begun = {"time": iso(a), "msg": "request started", "req_id": f"r{i}", "url": URL}
+        done = begun | {"time": iso(a + timedelta(milliseconds=50)), "msg": "done", "status": c, "duration_ms": 50}
+        log += [begun, done] if i != 3 else [begun]
+    log.append({"time": iso(AT[5] + timedelta(milliseconds=40)), "msg": "request started", "req_id": "r6", "url": URL})
+    (tmp_path / "calls.jsonl").write_text(lines(*log))
+    rollup = make_rollup([tmp_path])
+    assert (summary(rollup)["calls"], summary(rollup)["failed"]) == (6, 2)
+    assert rollup.rows.aside == {"start of a request": 6}
+    assert rollup.windows["error_type"].dropna().tolist() == ["no_answer"]
+
+
+@pytest.mark.parametrize("unit", ["µs", "μs"])
+def test_a_column_in_microseconds_is_not_taken_for_seconds(unit: str, tmp_path: Path) -> None:
+    """Both signs for micro are known."""
+    (tmp_path / "calls.csv").write_text(f"timestamp,path,status,latency_{unit}\n{iso(START)},/me,200,50000\n")
+    assert summary(make_rollup([tmp_path]))["p50"] == 50
+
+
+def test_a_hint_for_the_unit_can_be_pasted(tmp_path: Path) -> None:
+    """The assignment is quoted for a shell, and a name with blanks and brackets is understood."""
+    (tmp_path / "calls.csv").write_text(f"timestamp,path,status,Elapsed (x)\n{iso(START)},/me,200,0.05\n")
+    told = make_rollup([tmp_path], Options(parse_columns(shlex.split("'duration_ms=Elapsed (x)*1000'"))))
+    assert summary(told)["p50"] == 50
+
+
 def test_a_mapping_to_a_column_that_is_not_there_names_the_nearest(tmp_path: Path) -> None:
     """For JSON as for CSV; and a hint that is pasted works."""
     for text in (lines({"ts": iso(START), "res": {"statusCode": 200}}), f"ts,res.statusCode\n{iso(START)},200\n"):
@@ -430,7 +491,7 @@ def test_a_mapping_to_a_column_that_is_not_there_names_the_nearest(tmp_path: Pat
 def test_only_calls_to_intercom_and_under_the_users_condition_count(tmp_path: Path) -> None:
     """A column of servers selects Intercom's; one that names our own machine does not; --where takes the file's columns."""
     hosts = ["api.stripe.com", "API.INTERCOM.IO:443", "https://api.eu.intercom.io", "-"]
-    for column in ("host", "authority", "hostname", "server.address", "domain"):
+    for column in ("host", "authority", "hostname", "server.address", "domain", "target", "base_url"):
         text = rows_of(
             (f"{iso(START)},/me,200,50,{host},CLIENT" for host in hosts), f"{HEAD.strip()},{column},kind of\n"
         )

@@ -2,7 +2,10 @@
 
 import gzip
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import boto3
 import duckdb
@@ -65,6 +68,30 @@ def test_a_log_in_a_bucket_is_the_log(tmp_path: Path, monkeypatch: pytest.Monkey
     folder = make_rollup(["s3://logs/text/"], Options(timezone="UTC"))
     assert folder.windows["requests"].sum() == 500
     assert folder.rows.skipped == ("s3://logs/text/notes.md: no format of a log that is known",)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[str]:
+    """A web server on loopback that answers with whole files, and never with a part of one."""
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("name", ["calls.parquet", "calls.csv.gz", "calls.csv"])
+def test_a_log_on_a_web_server_is_the_log(name: str, site: str, tmp_path: Path) -> None:
+    """Parquet and text, packed or not, give the same as the file itself; what is not there is told."""
+    query = LOG.replace(str(ROWS), "500").replace("to_timestamp(1795510800 + i / 20)", "1795510800000 + i * 50")
+    duckdb.execute(f"COPY ({query}) TO '{tmp_path / name}' (FORMAT {name.split('.')[1]})")
+    there = make_rollup([f"{site}/{name}"])
+    assert there.windows["requests"].sum() == 500
+    assert there.equals(make_rollup([tmp_path / name]))
+    with pytest.raises(RequestLogError, match=r"none\.csv cannot be read: there is no such file"):
+        make_rollup([f"{site}/none.csv"])
 
 
 @pytest.mark.usefixtures("bucket")

@@ -157,8 +157,9 @@ def choose(found: Mapping[str, Column], mapping: Mapping[str, str], hosts: Seque
         if needed not in chosen:
             raise RequestLogError(_question(needed, found, names))
     _refuse_sums(names)
-    if "pair" in chosen and all(map(str.strip, chosen["status_code"].values)):
-        del chosen["pair"]  # each line has a status: none is a start
+    status = chosen["status_code"]
+    if "pair" in chosen and (all(map(str.strip, status.values)) or not (status.document or "message" in chosen)):
+        del chosen["pair"]  # no line is a start
     if "duration_ms" not in chosen and (duration := _duration(names, has_end="end" in chosen)):
         chosen["duration_ms"] = duration
     return chosen

@@ -101,16 +101,16 @@ class Notice:
 
     @property
     def since_s(self) -> float:
-        """When the page first told of it, scenario time in seconds."""
+        """When the page first reported it, scenario time in seconds."""
         return self.updates[0][0]
 
-    def said(self, at_s: float) -> tuple[tuple[float, str, str], ...]:
+    def updates_until(self, at_s: float) -> tuple[tuple[float, str, str], ...]:
         """The updates until this time."""
         return tuple(update for update in self.updates if update[0] <= at_s)
 
     def is_open(self, at_s: float) -> bool:
         """Whether the page tells of it as not over yet."""
-        said = self.said(at_s)
+        said = self.updates_until(at_s)
         return bool(said) and said[-1][1] not in ("resolved", "completed")
 
 
@@ -141,7 +141,7 @@ class Scenario:
     """One drill.
 
     recovery_s: when calls are well again; the onset is at 0. region: where the workspace lives. default_at_s: when
-    triage begins unless told otherwise. page_form: how the status page answers. own_load, workspace_load: demand
+    triage begins unless given. page_form: how the status page answers. own_load, workspace_load: demand
     outside of effects, as multiples of the quotas. dns_fails: the API's host name does not resolve.
     """
 

@@ -1,4 +1,4 @@
-"""What stands beside the API: Intercom's status page and our own service's health endpoint, and the ASGI app of both.
+"""What is beside the API: Intercom's status page and our own service's health endpoint, and the ASGI app of both.
 
 The page has two flavours: Atlassian Statuspage v2, and incident.io with its compatible layer (keys missing on a quiet
 page, no components of an incident, not split by region) and its native form, split by region.
@@ -59,14 +59,14 @@ class StatusPage:
             **self.status(at_s),
             **self.components(at_s),
             "incidents": self.incidents(at_s, unresolved=True)["incidents"],
-            "scheduled_maintenances": [self._told(n, at_s) for n in self._open(at_s) if n.kind == "maintenance"],
+            "scheduled_maintenances": [self._entry(n, at_s) for n in self._open(at_s) if n.kind == "maintenance"],
         }
         return {key: value for key, value in whole.items() if value or not self.is_incident_io}
 
     def incidents(self, at_s: float, *, unresolved: bool = False) -> Json:
         """`/api/v2/incidents.json`, newest first; or only the unresolved ones."""
-        told = [n for n in self._visible(at_s) if n.kind == "incident" and (n.is_open(at_s) or not unresolved)]
-        return {"page": self.status(at_s)["page"], "incidents": [self._told(notice, at_s) for notice in told]}
+        visible = [n for n in self._visible(at_s) if n.kind == "incident" and (n.is_open(at_s) or not unresolved)]
+        return {"page": self.status(at_s)["page"], "incidents": [self._entry(notice, at_s) for notice in visible]}
 
     def native(self, at_s: float, region: Region) -> Json:
         """`/proxy/<host>?subpage_slug=<region>-hosting`: the summary for one region."""
@@ -90,25 +90,25 @@ class StatusPage:
     def native_incidents(self, at_s: float, region: Region) -> Json:
         """`/proxy/<host>/incidents?subpage_slug=<region>-hosting`, newest first."""
         visible = [notice for notice in self._visible(at_s) if notice.kind != "component"]
-        return {"incidents": [self._native_told(n, at_s) for n in visible if region in n.regions]}
+        return {"incidents": [self._native_entry(n, at_s) for n in visible if region in n.regions]}
 
     def widget(self, at_s: float) -> Json:
         """`/api/v1/summary`, what incident.io's widgets read: ongoing incidents and maintenances under way."""
-        notices = [notice for notice in self._open(at_s) if notice.said(at_s)[-1][1] != "scheduled"]
-        told: dict[str, list[Json]] = {"incident": [], "maintenance": []}
+        notices = [notice for notice in self._open(at_s) if notice.updates_until(at_s)[-1][1] != "scheduled"]
+        listed: dict[str, list[Json]] = {"incident": [], "maintenance": []}
         for notice in notices:
             if notice.kind == "component":
                 continue  # it has no place in this form
-            entry = self._told(notice, at_s)
+            entry = self._entry(notice, at_s)
             status = _native(notice.component_status)
             parts = [{"id": _id(name), "name": name, "current_status": status} for name in notice.components]
-            latest = {"last_update_at": entry["updated_at"], "last_update_message": notice.said(at_s)[-1][2]}
+            latest = {"last_update_at": entry["updated_at"], "last_update_message": notice.updates_until(at_s)[-1][2]}
             kept = {key: entry[key] for key in ("id", "name", "status")}
-            told[notice.kind].append({**kept, **latest, "current_worst_impact": status, "affected_components": parts})
+            listed[notice.kind].append({**kept, **latest, "current_worst_impact": status, "affected_components": parts})
         return {
             "page_title": "Fin",
-            "ongoing_incidents": told["incident"],
-            "in_progress_maintenances": told["maintenance"],
+            "ongoing_incidents": listed["incident"],
+            "in_progress_maintenances": listed["maintenance"],
             "scheduled_maintenances": [],
         }
 
@@ -121,8 +121,8 @@ class StatusPage:
         return {"status": value, "services": services, "on_call": CANARY_EMAIL}
 
     def _visible(self, at_s: float) -> list[Notice]:
-        told = [notice for notice in self.scenario.page if notice.since_s <= at_s]
-        return sorted(told, key=lambda notice: notice.since_s, reverse=True)
+        visible = [notice for notice in self.scenario.page if notice.since_s <= at_s]
+        return sorted(visible, key=lambda notice: notice.since_s, reverse=True)
 
     def _open(self, at_s: float) -> list[Notice]:
         return [notice for notice in self._visible(at_s) if notice.is_open(at_s)]
@@ -130,12 +130,12 @@ class StatusPage:
     def _indicator(self, at_s: float) -> str:
         notices = self._open(at_s)
         impacts = [_INDICATORS.index(notice.impact) for notice in notices if notice.kind != "maintenance"]
-        if not impacts and any(notice.said(at_s)[-1][1] == "in_progress" for notice in notices):
+        if not impacts and any(notice.updates_until(at_s)[-1][1] == "in_progress" for notice in notices):
             return "maintenance"
         return _INDICATORS[max(impacts, default=0)]
 
-    def _told(self, notice: Notice, at_s: float) -> Json:
-        said = notice.said(at_s)
+    def _entry(self, notice: Notice, at_s: float) -> Json:
+        said = notice.updates_until(at_s)
         states = _component_states([notice], at_s)
         components = [{"id": _id(name), "name": name, "status": states[name]} for name in notice.components]
         when = {status: self._time(since) for since, status, _ in reversed(said)}
@@ -170,17 +170,17 @@ class StatusPage:
             "affected_components": None,
         }
 
-    def _native_told(self, notice: Notice, at_s: float) -> Json:
+    def _native_entry(self, notice: Notice, at_s: float) -> Json:
         since, over = self._time(notice.since_s), not notice.is_open(at_s)
         impact = {
             "start_at": since,
-            "end_at": self._time(notice.said(at_s)[-1][0]) if over else None,
+            "end_at": self._time(notice.updates_until(at_s)[-1][0]) if over else None,
             "status": _native(notice.component_status),
         }
         return {
             "id": _id(notice.name),
             "name": notice.name,
-            "status": notice.said(at_s)[-1][1],
+            "status": notice.updates_until(at_s)[-1][1],
             "type": notice.kind,
             "published_at": since,
             "component_impacts": [{"component_id": _id(name), **impact} for name in notice.components],
@@ -194,7 +194,7 @@ class StatusPage:
 def _component_states(notices: list[Notice], at_s: float) -> dict[str, str]:
     states = dict.fromkeys(COMPONENTS, "operational")
     for notice in notices:
-        if notice.is_open(at_s) and notice.said(at_s)[-1][1] != "scheduled":
+        if notice.is_open(at_s) and notice.updates_until(at_s)[-1][1] != "scheduled":
             states.update(dict.fromkeys(notice.components, notice.component_status))
     return states
 
@@ -209,7 +209,7 @@ def _id(name: str) -> str:
 
 
 def side_app(loopback: Loopback) -> Starlette:
-    """The ASGI app of what stands beside the API: the status page and our own service's health endpoint."""
+    """The ASGI app of what is beside the API: the status page and our own service's health endpoint."""
     page = StatusPage(loopback.scenario, loopback.onset)
     form = loopback.scenario.page_form
 

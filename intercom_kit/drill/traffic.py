@@ -282,7 +282,7 @@ class _Play:
     def log(self, calls: pd.DataFrame, salt: bytes) -> pd.DataFrame:
         """The calls as a request log."""
         unix = calls["at"].to_numpy() + self.span.zero
-        told = calls["remaining"] >= 0
+        reported = calls["remaining"] >= 0
         route = calls["route"].to_numpy()
         columns = {
             "timestamp": pd.to_datetime((unix * 1e6).astype(np.int64), unit="us", utc=True),
@@ -293,9 +293,9 @@ class _Play:
             "error_type": _named(calls["error"], self.errors),
             "duration_ms": calls["duration"].to_numpy().round(3),
             "request_id": self.request_ids(((calls["status"] > 0) & calls["signed"]).to_numpy()),
-            "ratelimit_limit": _known(np.full(len(calls), self.quota), told),
-            "ratelimit_remaining": _known(calls["remaining"], told),
-            "ratelimit_reset": _known((unix // WINDOW_S + 1).astype(np.int64) * WINDOW_S, told),
+            "ratelimit_limit": _known(np.full(len(calls), self.quota), reported),
+            "ratelimit_remaining": _known(calls["remaining"], reported),
+            "ratelimit_reset": _known((unix // WINDOW_S + 1).astype(np.int64) * WINDOW_S, reported),
             "contact": _hashed(np.where(ABOUT["contact"][route], calls["contact"], -1), CONTACTS, salt + b"c"),
             "conversation": _hashed(
                 np.where(ABOUT["conversation"][route], calls["conversation"], -1), CONVERSATIONS, salt + b"v"

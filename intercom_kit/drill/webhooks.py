@@ -92,7 +92,7 @@ def write_deliveries(frame: pd.DataFrame, path: Path) -> None:
 
 
 def _queued(created: Floats, sent: Floats, fault: WebhookFault, per_minute: float) -> Floats:
-    """What would have been sent during the fault is sent after it, the newest first, beside what comes anew."""
+    """What would have been sent during the fault is sent after it, the newest first, beside new ones."""
     waiting = np.flatnonzero((sent >= fault.start_s) & (created < fault.end_s))
     order = waiting[np.argsort(-created[waiting], kind="stable")]
     delayed = sent.copy()

@@ -60,14 +60,15 @@ def prepare_lab(settings: Settings, incident_id: str = "") -> Lab:
     with its outputs. Raises IncidentError for an incident that is not there, EvidenceError or ParameterError where the
     manifest holds parameters that cannot be used.
     """
-    given = _parameters(IncidentFolder(settings.outputs, incident_id)) if incident_id else {}
-    folder = settings.outputs / incident_id / LAB
+    known = IncidentFolder(settings.outputs, incident_id) if incident_id else None  # a drill's lies among the drills
+    given = _parameters(known) if known else {}
+    folder = (known.path if known else settings.outputs) / LAB
     if odd := oddity(folder):
         raise IncidentError(odd)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     kept = []
     for source in sorted(notebook_source(START).parent.glob("*.ipynb")):
-        values = ({"incident_id": incident_id} if incident_id else {}) | given.get(source.stem, {})
+        values = ({"incident_id": known.incident_id} if known else {}) | given.get(source.stem, {})
         if not _copy(_filled(source, values, settings), folder / source.name):
             kept.append(source.stem)
     return Lab(folder, TRIAGE if incident_id else START, tuple(kept))

@@ -89,7 +89,9 @@ _TELLING = {
     "body",
     "notification",
 } - {name for ours in ("request_id", "contact", "conversation", "pair") for name in _NAMES[ours].split()}
-_CONTAINER = re.compile(r"^(?:(?:span_|resource_)?attributes|resource|attrs|fields|labels|tags)_(?=.)")
+_CONTAINER = re.compile(
+    r"^(?:(?:span_|resource_)?attributes|resource|attrs|fields|labels|tags|(?:res(?:ponse)?_)?headers)_(?=.)"
+)
 _MAPPING = re.compile(r"\s*(\S.*?)\s*(?:([*/])\s*(\d+(?:\.\d+)?))?\s*")
 _PLAIN_PARTS = ("status_code", "path", "host", "method")  # told by the last part of a dotted name too: res.statusCode
 

@@ -463,6 +463,21 @@ def test_a_start_without_its_finish_is_a_call_without_an_answer(tmp_path: Path) 
     assert rollup.windows["error_type"].dropna().tolist() == ["no_answer"]
 
 
+@pytest.mark.parametrize("where", ["headers", "response.headers", "res.headers"])
+def test_the_limit_is_read_of_headers_wherever_they_lie(where: str, tmp_path: Path) -> None:
+    """Headers as an object below the call are the call's own; what is below zero is zero."""
+    told: dict[str, Any] = {
+        "X-RateLimit-Limit": "1000",
+        "X-RateLimit-Remaining": "-1",
+        "X-RateLimit-Reset": "1795510810",
+    }
+    for part in reversed(where.split(".")):
+        told = {part: told}
+    (tmp_path / "calls.jsonl").write_text(lines(*(call(a, c) | told for a, c in CALLS)))
+    windows = make_rollup([tmp_path]).windows
+    assert windows[["limit", "remaining", "reset"]].drop_duplicates().to_numpy().tolist() == [[1000, 0, 1795510810]]
+
+
 @pytest.mark.parametrize("unit", ["µs", "μs"])
 def test_a_column_in_microseconds_is_not_taken_for_seconds(unit: str, tmp_path: Path) -> None:
     """Both signs for micro are known."""

@@ -26,6 +26,7 @@ CHANCE = 0.001  # of finding anything in a log in which nothing happened
 LOWEST = 0.002  # no background share is taken to be lower: real traffic has a trickle of errors
 CREDIBLE = 0.98  # of the posterior lies within an interval
 BLOCKS = 48  # of equal numbers of bins, for the baseline
+ENOUGH = 0.2  # of all calls: a rise by so much matters, however high the baseline is
 MOST_VARIED = 0.5  # a share that high is bad however much it varies
 FEW = 50  # calls, below which a share says little
 LEVEL_S = 120  # no level is shorter: the windows in which an edge lies are none
@@ -110,9 +111,12 @@ class Background:
     clusters: float = LEAST_CLUSTERS
 
     def raised(self, rise: float) -> float:
-        """The smallest share that matters: `rise` above the baseline, about three times it, more than it varies."""
-        varied = min(MOST_VARIED, self.share + 3 * self.varies)
-        return max(self.share + rise, min(3 * self.share, (1 + self.share) / 2), varied)
+        """The smallest share that matters: `rise` above the baseline, about three times it, more than it varies.
+
+        A rise that is ENOUGH of all calls is not asked to be three times the baseline as well.
+        """
+        tripled = min(3 * self.share, (1 + self.share) / 2) if rise < ENOUGH else 0.0
+        return max(self.share + rise, tripled, min(MOST_VARIED, self.share + 3 * self.varies))
 
 
 def background(series: Series, at_most: float) -> Background:

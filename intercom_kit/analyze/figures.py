@@ -13,14 +13,11 @@ from pathlib import Path
 from typing import Self
 
 from intercom_kit.analyze.detect import Detection, Episode
-from intercom_kit.analyze.study import counted_span
-from intercom_kit.collect.incident_folder import rollup_in
-from intercom_kit.errors import EvidenceError
-from intercom_kit.logs.rollup import FAILED, Rollup, load
+from intercom_kit.analyze.study import counted_span, current_rollup
+from intercom_kit.logs.rollup import FAILED
 from intercom_kit.records import Figure
 from intercom_kit.text import share
 
-ROLLUP = "evidence/rollup"
 FILES = ("affected.parquet", "latency.parquet", "rows.json", "windows.parquet")
 NEAR = timedelta(minutes=15)  # trouble so near to an incident of the log is that incident
 REQUEST_IDS = 10  # printed in a postmortem; the vendor packet has more
@@ -106,25 +103,6 @@ def file_id(path: Path) -> str:
 def rollup_ids(folder: Path) -> tuple[str, ...]:
     """Return the evidence ids of the files of an incident's rollup."""
     return tuple(file_id(current_rollup(folder) / name) for name in FILES)
-
-
-def current_rollup(folder: Path) -> Path:
-    """Return the rollup that an incident's views read, and where the first would be where there is none."""
-    return rollup_in(folder) or folder / ROLLUP
-
-
-def whole_rollup(folder: Path) -> Rollup:
-    """Read the rollup in an incident's folder; raises EvidenceError when one of its files is missing or broken."""
-    import duckdb
-
-    try:
-        return load(current_rollup(folder))
-    except duckdb.Error as error:
-        reason = str(error).partition("\n")[0]
-        raise EvidenceError(
-            f"The rollup in evidence/{current_rollup(folder).name} cannot be read: {reason}. "
-            f"Make it again with: intercom-kit analyze {folder.name} --requests PATH"
-        ) from error
 
 
 def edges(episode: Episode, folder: Path, *, is_main: bool = True) -> tuple[Figure, ...]:

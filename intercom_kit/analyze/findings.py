@@ -7,11 +7,10 @@ import pandas as pd
 from pydantic import ConfigDict, Field
 
 from intercom_kit import records
+from intercom_kit.analyze.captions import readings
 from intercom_kit.analyze.detect import Episode
-from intercom_kit.analyze.latency import QS, errors
-from intercom_kit.analyze.percentiles import percentiles
+from intercom_kit.analyze.latency import QS, errors, percentiles
 from intercom_kit.analyze.ratelimit import UNATTRIBUTED, united
-from intercom_kit.analyze.readings import readings
 from intercom_kit.analyze.study import Study, study
 from intercom_kit.logs.read import Rows
 from intercom_kit.logs.rollup import Rollup

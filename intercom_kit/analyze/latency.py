@@ -1,9 +1,15 @@
-"""Latency and errors over time, and how much an incident changed them.
+"""Latency and errors over time, how much an incident changed them, and how fast they burn the error budget.
 
 Input is a rollup's `latency` (a histogram by minute, route, status class) and `windows`. Every percentile is over all
-calls: one that timed out counts with the time it waited; one whose wait nobody measured is only counted.
+calls, within 1 % of the exact one: a call that timed out counts with the time it waited; one whose wait nobody measured
+is only counted.
+
+The budget of a service-level objective is the share of calls that may fail in its period. The burn rate is how many
+times faster than allowed it is used up: at 1 it lasts the whole period, at 720 a month's budget lasts an hour.
+Source: Google, The Site Reliability Workbook, chapter 5, "Alerting on SLOs": rates of 14.4 and 6 page, 1 is a ticket.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from intercom_kit.analyze.percentiles import GAMMA, RELATIVE_ERROR, percentiles, representative_ms
 from intercom_kit.logs.rollup import is_failed
+from intercom_kit.text import duration
 
 Floats = npt.NDArray[np.float64]
 Span = tuple[pd.Timestamp, pd.Timestamp]  # from (included) to (excluded)
@@ -23,6 +29,42 @@ FREQS = ("10s", "30s", "1min", "2min", "5min", "10min", "30min", "1h", "3h", "12
 MIN_MINUTES = 5  # on either side, below which a change has no confidence
 ROUNDS = 1000
 MAX_BLOCKS = 240
+GAMMA = 1.02  # as in rollup.sql: bucket b holds GAMMA^b <= duration_ms < GAMMA^(b+1)
+RELATIVE_ERROR = math.sqrt(GAMMA) - 1  # 0.00995
+_ROUNDING = 1e-12  # a share that is reached but for the last bit of a division counts as reached
+SLO = 0.999
+PERIOD_H = 720.0  # a month of 30 days
+PAGE_FAST, PAGE_SLOW, TICKET = 14.4, 6.0, 1.0
+MIN_REQUESTS = 100  # below, one failure more or less moves a share by over a percent
+_Z = 1.959964  # of a 95 % interval
+
+
+def representative_ms(bucket: "pd.Series[int]") -> "pd.Series[float]":
+    """Return the duration that stands for a bucket, in milliseconds: the geometric middle of its edges.
+
+    The furthest that a duration in the bucket can be from it is one of the edges: GAMMA^(1/2) - 1 = 0.995 % below.
+    """
+    return GAMMA ** (bucket.astype("float64") + 0.5)
+
+
+def percentiles(latency: pd.DataFrame, qs: Sequence[float], by: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the percentiles of a rollup's latency, one row per group.
+
+    latency: a rollup's histogram, or a part of it. qs: shares, such as 0.5, 0.95, 0.99. by: columns to group by.
+    Returns the columns of `by`, `requests` (those with a known duration) and one column `p50_ms`, `p95_ms`, … per q,
+    in milliseconds; no row for a group without durations. A percentile is a duration that was observed: the smallest
+    that at least the share q of the calls did not exceed. Zero to 0.01 ms is told as 0.01 ms.
+    """
+    keys = [*by, "_all"]  # a group of its own when `by` names none
+    known = latency[latency["bucket"].notna()].assign(_all=0)
+    counts = known.groupby([*keys, "bucket"], dropna=False)["requests"].sum().reset_index()
+    requests = counts.groupby(keys, dropna=False)["requests"]
+    reached = requests.cumsum() / requests.transform("sum")
+    columns = {"requests": requests.sum()}
+    for q in qs:
+        hits = counts[reached >= q - _ROUNDING].groupby(keys, dropna=False)
+        columns[f"p{100 * q:g}_ms"] = representative_ms(hits["bucket"].first())
+    return pd.DataFrame(columns).reset_index().drop(columns="_all")
 
 
 def bins_for(span: Span, points: int = 240, finest: str = "10s") -> str:
@@ -226,3 +268,108 @@ def _minutes(windows: pd.DataFrame, latency: pd.DataFrame, span: Span) -> _Side:
 def timeouts(windows: pd.DataFrame) -> int:
     """Return how many calls got no answer because time ran out."""
     return int(windows["requests"][windows["status_code"].isna() & windows["error_type"].eq("timeout")].sum())
+
+
+@dataclass(frozen=True)
+class Burn:
+    """How the budget burnt in one span.
+
+    slo: share of calls that must not fail. requests, failed: counted in the span. rate: burn rate, with its 95 %
+    interval; spent: the share of a period's budget that the span used up, if the period's traffic is like `usual`;
+    hours: how long the span is. They are None when the span has fewer than `needed` requests.
+    """
+
+    slo: float
+    requests: int
+    failed: int
+    needed: int
+    rate: float | None = None
+    rate_low: float | None = None
+    rate_high: float | None = None
+    spent: float | None = None
+    hours: float | None = None
+
+    @property
+    def gone_in_h(self) -> float | None:
+        """Hours until a month's budget is gone if the span goes on; None when that is unknown, or within the budget."""
+        return self.hours / self.spent if self.hours and self.spent and self.rate and self.rate > TICKET else None
+
+
+def wilson(failed: int, requests: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share, 0 to 1 (Wilson 1927); it holds for shares near 0 too, and for small counts.
+
+    It takes calls for independent of each other. Failures come in clusters, so the truth is wider.
+    """
+    if requests == 0:
+        return 0.0, 1.0
+    share, z2 = failed / requests, _Z**2
+    middle = share + z2 / (2 * requests)
+    half = _Z * math.sqrt(share * (1 - share) / requests + z2 / (4 * requests**2))
+    scale = 1 + z2 / requests
+    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+
+
+def burn(
+    windows: pd.DataFrame, usual: pd.DataFrame | None = None, *, slo: float = SLO, min_requests: int = MIN_REQUESTS
+) -> Burn:
+    """Return how the budget burnt in the span of `windows`, a part of a rollup's windows.
+
+    usual: windows whose requests an hour tell what a month's traffic is, by default the same. Raises ValueError when
+    slo is not between 0 and 1.
+    """
+    if not 0 < slo < 1:
+        raise ValueError(f"slo is {slo}: it is the share of calls that must not fail, between 0 and 1, such as 0.999")
+    requests = int(windows["requests"].sum())
+    failed = int(windows["requests"][is_failed(windows["status_code"])].sum())
+    if requests < max(min_requests, 1):
+        return Burn(slo, requests, failed, min_requests)
+    low, high = wilson(failed, requests)
+    budget = 1 - slo
+    monthly = _per_hour(windows if usual is None else usual) * PERIOD_H
+    spent = failed / (budget * monthly)
+    rate, rate_low, rate_high = (share / budget for share in (failed / requests, low, high))
+    return Burn(slo, requests, failed, min_requests, rate, rate_low, rate_high, spent, _hours(windows))
+
+
+def _per_hour(windows: pd.DataFrame) -> float:
+    return float(windows["requests"].sum() / _hours(windows))
+
+
+def _hours(windows: pd.DataFrame) -> float:
+    span = windows["window_start"].max() - windows["window_start"].min() + pd.Timedelta(seconds=10)
+    return float(span / pd.Timedelta(hours=1))
+
+
+def burn_over_time(
+    windows: pd.DataFrame, freq: str, *, slo: float = SLO, min_requests: int = MIN_REQUESTS
+) -> pd.DataFrame:
+    """Return by bins of freq: time, requests, failed, rate (burn rate; NaN with fewer than min_requests)."""
+    failed = windows["requests"].where(is_failed(windows["status_code"]), 0)
+    table = windows[["requests"]].assign(failed=failed, time=windows["window_start"].dt.floor(freq))
+    frame = table.groupby("time", as_index=False).sum()
+    rate = frame["failed"] / frame["requests"] / (1 - slo)
+    return frame.assign(rate=rate.where(frame["requests"] >= min_requests))
+
+
+def burn_words(found: Burn) -> str:
+    """Say in a sentence or two when the budget would be gone."""
+    if found.rate is None or found.rate_low is None or found.rate_high is None:
+        return f"Unknown how the error budget burns: {found.requests:,} calls were seen, {found.needed:,} are needed."
+    goal = f"objective {100 * found.slo:g} %"
+    if found.failed == 0:
+        return f"Nothing of the error budget ({goal}) burnt: none of {found.requests:,} calls failed."
+    head = f"{found.failed:,} of {found.requests:,} calls failed"
+    if found.gone_in_h is None:
+        return f"{head}: within the error budget ({goal}), at {found.rate:.2g} times what it allows."
+    gone, soonest, latest = (
+        duration(3600 * found.gone_in_h * found.rate / rate)
+        for rate in (found.rate, found.rate_high, max(found.rate_low, 1e-9))
+    )
+    band = f" (95 % interval {soonest} to {latest})" if soonest != latest else ""
+    return f"{head}: at this rate a month's error budget ({goal}) is gone in {gone}{band}. {_spent(found.spent or 0)}"
+
+
+def _spent(share: float) -> str:
+    if share < 1:
+        return f"This span used up {100 * share:.2g} % of it."
+    return f"This span alone used up {share:.1f} times the month's budget."

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from intercom_kit.analyze.changepoint import Floats, Ints, Series
-from intercom_kit.analyze.percentiles import representative_ms
+from intercom_kit.analyze.latency import representative_ms
 from intercom_kit.logs.rollup import is_failed
 from intercom_kit.protocol import WINDOW_S
 
@@ -26,8 +26,9 @@ MOST_SCOPES = 20  # routes, and as many apps, that are looked at one by one: tho
 LOCAL = 0.85  # of the excess lies in a scope that an incident is local to
 WITNESS = 20  # calls, below which a route or an app is no witness that all is well there
 LONGEST_MS = 60_000.0
-BLOCK_S = 1800  # durations are compared with those of blocks of this length
-AROUND = 6  # blocks before and after that make up the baseline: three hours on each side
+BLOCKS_S = tuple(1800 << doubled for doubled in range(6))  # durations are compared with those of blocks so long
+AROUND = 6  # blocks before and after that make up the baseline: three hours on each side, or more at low traffic
+LASTING = 1.3  # times the baseline: while a block and the one next to it are so slow, the baseline stays
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ THROTTLED = Kind("429", "got 429", 0.05, 0.3)
 REFUSED = Kind("errors", "got 400", 0.3, 0.5)  # mostly the caller's normal business, unless nearly all calls get it
 SLOW = Kind("latency", "took over 1.5 times as long as nine in ten do otherwise", 0.15, 0.3)
 VERY_SLOW = Kind("latency", "took over twice as long as 95 % do otherwise", 0.06, 0.3)
-SLOWER = Kind("latency", "took over 1.2 times as long as three in four do otherwise", 0.25, 0.5)
+SLOWER = Kind("latency", "took over 1.2 times as long as three in four do otherwise", 0.2, 0.5)
 
 
 @dataclass(frozen=True)
@@ -223,8 +224,12 @@ def by_minute(durations: Durations) -> Iterator[Counts]:
 
 def _limits(durations: Durations) -> list[tuple[Kind, Floats]]:
     """For each row, above which duration a call of its route was slow then, milliseconds."""
-    blocks, block = np.unique(durations.start // BLOCK_S, return_inverse=True)
-    block = block[durations.minute]
+    for block_s in BLOCKS_S:
+        blocks, number = np.unique(durations.start // block_s, return_inverse=True)
+        block = number[durations.minute]
+        calls = np.bincount(durations.route.codes * len(blocks) + block, durations.calls)
+        if calls[calls >= WITNESS].sum() > calls.sum() / 2:
+            break
     usual = {q: _baseline(durations, blocks, block, q)[durations.route.codes, block] for q in (0.75, 0.9, 0.95)}
     return [
         (SLOW, np.maximum(1.5 * usual[0.9], usual[0.9] + 50)),
@@ -234,11 +239,15 @@ def _limits(durations: Durations) -> list[tuple[Kind, Floats]]:
 
 
 def _baseline(durations: Durations, blocks: Ints, block: Ints, q: float) -> Floats:
-    """A percentile by route and block: the lower third of those of the hours around; infinite where too few calls."""
+    """A percentile by route and block: the lower third of those of the hours around; infinite where too few calls.
+
+    Where a block is slow and the next one as well, that one's baseline is the same: what lasts for many hours does not
+    become its own baseline.
+    """
     routes = len(durations.route.names)
     cell = durations.route.codes * len(blocks) + block
-    order = np.lexsort((durations.took_ms, cell))
-    calls, cells, took = durations.calls[order], cell[order], durations.took_ms[order]
+    sort = np.lexsort((durations.took_ms, cell))
+    calls, cells, took = durations.calls[sort], cell[sort], durations.took_ms[sort]
     first = np.flatnonzero(np.diff(cells, prepend=-1))
     total = np.add.reduceat(calls, first)
     running = calls.cumsum()
@@ -255,6 +264,11 @@ def _baseline(durations: Durations, blocks: Ints, block: Ints, q: float) -> Floa
         some = ~np.isnan(heard).all(axis=1)
         if some.any():
             found[some, number] = np.nanquantile(heard[some], 1 / 3, axis=1, method="lower")
+    for order in (range(1, len(blocks)), range(len(blocks) - 2, -1, -1)):
+        for number in order:
+            before = found[:, number - order.step]
+            lasts = np.minimum(own[:, number - order.step], own[:, number]) > LASTING * before
+            found[lasts, number] = np.minimum(found[lasts, number], before[lasts])
     return found
 
 

@@ -4,19 +4,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 
 import pandas as pd
 
-from intercom_kit.analyze import burn as burns
 from intercom_kit.analyze import latency as latencies
 from intercom_kit.analyze import ratelimit, whatif
 from intercom_kit.analyze.detect import Detection, DetectionGap, detect, detection_gap
-from intercom_kit.errors import RequestLogError
-from intercom_kit.logs.rollup import WINDOWS, Rollup
+from intercom_kit.collect.incident_folder import rollup_in
+from intercom_kit.errors import EvidenceError, RequestLogError
+from intercom_kit.logs.rollup import WINDOWS, Rollup, load
 from intercom_kit.protocol import WINDOW_S
 from intercom_kit.records import Event
 
 Moment = datetime | str | None
+ROLLUP = "evidence/rollup"
+_KEPT = 4  # studies of stored rollups; each is some megabytes
+NOT_LINKED = (
+    "What would have helped cannot be told: retries cannot be linked to their first calls, so the demand is unknown "
+    "({})."
+)
 OVERLOAD = "Nothing to replay: the 429s say that Intercom's servers were overloaded."
 
 
@@ -34,7 +41,7 @@ class Study:
     detected: Detection
     events: tuple[Event, ...] = ()
     pressure: float = ratelimit.PRESSURE
-    slo: float = burns.SLO
+    slo: float = latencies.SLO
     bucket_rate: float | None = None
 
     @cached_property
@@ -148,9 +155,10 @@ class Study:
         if not any(episode.signal == "429" for episode in self.detected.episodes):
             return "Nothing to replay: no incident of this log was one of the quota."
         if not whatif.is_linked(self.quota_windows):
-            return (
-                "What would have helped cannot be told: retries cannot be linked to their first calls, as the log "
-                "names no contacts or conversations, so the demand is unknown."
+            return NOT_LINKED.format("the log names no contacts or conversations")
+        if not self.rollup.links_retries:
+            return NOT_LINKED.format(
+                "this rollup was made by version 0.1.0, which followed them to the reset only: analyze the log again"
             )
         return "" if len(self.arrivals) else "What would have helped cannot be told: no answer told the limit."
 
@@ -222,14 +230,14 @@ class Study:
         return latencies.compare(self.windows, latency, (self.span[0], calm), during, without=others)
 
     @cached_property
-    def burn(self) -> burns.Burn:
+    def burn(self) -> latencies.Burn:
         """The error budget's burn during the incident, or over the whole log when none was found."""
-        return burns.burn(self.during, self.windows, slo=self.slo)
+        return latencies.burn(self.during, self.windows, slo=self.slo)
 
     @cached_property
     def burn_over_time(self) -> pd.DataFrame:
         """See burn.burn_over_time; in wider bins, as the few failures of a good minute jump."""
-        return burns.burn_over_time(self.windows, latencies.bins_for(self.span, 100, "5min"), slo=self.slo)
+        return latencies.burn_over_time(self.windows, latencies.bins_for(self.span, 100, "5min"), slo=self.slo)
 
 
 def study(
@@ -239,7 +247,7 @@ def study(
     until: Moment = None,
     events: Sequence[Event] = (),
     pressure: float = ratelimit.PRESSURE,
-    slo: float = burns.SLO,
+    slo: float = latencies.SLO,
     bucket_rate: float | None = None,
 ) -> Study:
     """Cut the rollup to [since, until) and look at it; the arguments are explained at Study.
@@ -264,6 +272,61 @@ def counted_span(onset: datetime, recovery: datetime) -> latencies.Span:
     begin, end = pd.Timestamp(onset), pd.Timestamp(recovery)
     width = pd.Timedelta(seconds=WINDOW_S)
     return min(begin.ceil("10s") - width, end.floor("10s") - width), end.ceil("10s")
+
+
+def current_rollup(folder: Path) -> Path:
+    """Return the rollup that an incident's views read, and where the first would be where there is none."""
+    return rollup_in(folder) or folder / ROLLUP
+
+
+def whole_rollup(folder: Path) -> Rollup:
+    """Read the rollup in an incident's folder; raises EvidenceError when one of its files is missing or broken."""
+    import duckdb
+
+    try:
+        return load(current_rollup(folder))
+    except duckdb.Error as error:
+        reason = str(error).partition("\n")[0]
+        raise EvidenceError(
+            f"The rollup in evidence/{current_rollup(folder).name} cannot be read: {reason}. "
+            f"Make it again with: intercom-kit analyze {folder.name} --requests PATH"
+        ) from error
+
+
+_studies: dict[object, Study] = {}
+
+
+def stored_study(
+    folder: Path,
+    *,
+    since: Moment = None,
+    until: Moment = None,
+    events: Sequence[Event] = (),
+    pressure: float = ratelimit.PRESSURE,
+    slo: float = latencies.SLO,
+    bucket_rate: float | None = None,
+) -> Study:
+    """Look at the rollup in an incident's folder: see study. The same files and arguments give the same object.
+
+    Raises EvidenceError when the rollup is missing or broken, and what study raises.
+    """
+    stats = ((str(path), path.stat()) for path in sorted(current_rollup(folder).glob("*")))
+    files = tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
+    noted = tuple(event.evidence_id for event in events)
+    key = (folder.resolve(), files, noted, since or None, until or None, pressure, slo, bucket_rate)
+    if key not in _studies:
+        while len(_studies) >= _KEPT:
+            _studies.pop(next(iter(_studies)))
+        _studies[key] = study(
+            whole_rollup(folder),
+            since=since,
+            until=until,
+            events=events,
+            pressure=pressure,
+            slo=slo,
+            bucket_rate=bucket_rate,
+        )
+    return _studies[key]
 
 
 def moment(value: Moment, name: str) -> pd.Timestamp | None:

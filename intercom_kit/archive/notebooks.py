@@ -22,7 +22,7 @@ ANALYSIS_IMPORTS = (
     "markdown_it",
     "pandas",
     "intercom_kit.analyze.findings",
-    "intercom_kit.analyze.kept",
+    "intercom_kit.analyze.study",
     "intercom_kit.archive.index",
     "intercom_kit.display.charts_log",
     "intercom_kit.display.panel",

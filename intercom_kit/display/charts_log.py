@@ -14,8 +14,8 @@ from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
-from intercom_kit.analyze import readings
-from intercom_kit.analyze.burn import PAGE_FAST, PAGE_SLOW, TICKET
+from intercom_kit.analyze import captions
+from intercom_kit.analyze.latency import PAGE_FAST, PAGE_SLOW, TICKET
 from intercom_kit.analyze.ratelimit import UNATTRIBUTED
 from intercom_kit.analyze.study import Study
 from intercom_kit.display.charts import (
@@ -66,7 +66,7 @@ def headroom(seen: Study) -> Chart:
     _finish(figure, axes)
     most = ", ".join(f"{quota} at most {peak:.0%}" for quota, peak in peaks.dropna().items())
     alt = f"Line chart, {_x(seen)}, y: used share of each app's quota; {most or 'unknown, no headers'}; {_hits(hit)}."
-    return Chart(figure, title, readings.headroom(seen), alt)
+    return Chart(figure, title, captions.headroom(seen), alt)
 
 
 def _line(axes: Axes, rows: pd.DataFrame, colour: str, dash: Dash, label: str | None = None) -> None:
@@ -93,7 +93,7 @@ def used_by_app(seen: Study) -> Chart:
     _finish(figure, axes)
     ranges = ", ".join(f"{app} {frame[app].min():.0%} to {frame[app].max():.0%}" for app in frame)
     alt = f"Stacked area chart, {_x(seen)}, y: share of the used requests; {ranges if len(frame) else 'unknown'}."
-    return Chart(figure, title, readings.used_by_app(seen), alt)
+    return Chart(figure, title, captions.used_by_app(seen), alt)
 
 
 def _top(frame: pd.DataFrame) -> pd.DataFrame:
@@ -124,7 +124,7 @@ def retries(seen: Study) -> Chart:
         f"Stacked area chart, {_x(seen)}, y: calls in {_width(seen)}; at most {both.max():,.0f} calls, of them "
         f"{frame['repeats'].max():,.0f} repeats and {frame['throttled'].max():,.0f} 429s."
     )
-    return Chart(figure, title, readings.retries(seen), alt)
+    return Chart(figure, title, captions.retries(seen), alt)
 
 
 def what_if(seen: Study) -> Chart:
@@ -132,11 +132,11 @@ def what_if(seen: Study) -> Chart:
     title = "What would have helped: the throttled span replayed"
     frame = seen.what_if
     if frame.empty:
-        return _nothing(title, readings.what_if(seen))
+        return _nothing(title, captions.what_if(seen))
     figure = Figure(figsize=(7.5, 2.6), layout="constrained", facecolor="white")
     left, middle, right = figure.subplots(1, 3, sharey=True)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
-    labels = [readings.POLICY_WORDS[policy] for policy in frame["policy"]]
+    labels = [captions.POLICY_WORDS[policy] for policy in frame["policy"]]
     recorded = (frame["throttled"] + frame["avoided"]).max()
     _bars(left, frame["throttled"], f"429s (in the log: {recorded:,})", BLUE, "{:,.0f}")
     _bars(middle, frame["delay_p99_s"], "delay added, p99 (s)", ORANGE, "{:.0f} s")
@@ -148,7 +148,7 @@ def what_if(seen: Study) -> Chart:
         for label, row in zip(labels, frame.itertuples(), strict=True)
     )
     alt = f"Three bar charts side by side, a bar per way of retrying. {rows}."
-    return Chart(figure, title, readings.what_if(seen), alt)
+    return Chart(figure, title, captions.what_if(seen), alt)
 
 
 def percentiles(seen: Study) -> Chart:
@@ -166,7 +166,7 @@ def percentiles(seen: Study) -> Chart:
     _finish(figure, axes)
     ranges = [f"{name} {_range(frame[f'{name}_ms'])}" for name in ("p50", "p95", "p99")] if low > 0 else ["unknown"]
     alt = f"Line chart, {_x(seen)}, y: duration on a logarithmic axis; {', '.join(ranges)}."
-    return Chart(figure, title, readings.percentiles(seen), alt)
+    return Chart(figure, title, captions.percentiles(seen), alt)
 
 
 def _range(values: "pd.Series[float]") -> str:
@@ -207,7 +207,7 @@ def heat_map(seen: Study) -> Chart:
         row, column = np.unravel_index(table.to_numpy().argmax(), table.shape)
         where = f"most calls at {milliseconds(table.index[int(row)])} and {times[int(column)]:%H:%M}"
     alt = f"Heat map, {_x(seen)}, y: duration on a logarithmic axis, shade: number of calls; {where}."
-    return Chart(figure, title, readings.heat_map(seen), alt)
+    return Chart(figure, title, captions.heat_map(seen), alt)
 
 
 def errors(seen: Study, status_page: Span | None = None) -> Chart:
@@ -228,7 +228,7 @@ def errors(seen: Study, status_page: Span | None = None) -> Chart:
     _finish(figure, axes)
     classes = ", ".join(f"{CLASS_WORDS[name]} at most {frame[name].max():.2%}" for name in names)
     alt = f"Stacked area chart, {_x(seen)}, y: share of calls that failed; {classes or 'none failed'}{told}."
-    return Chart(figure, title, readings.errors(seen), alt)
+    return Chart(figure, title, captions.errors(seen), alt)
 
 
 def _draw_status_page(axes: Axes, told: Span, seen: Study) -> str:
@@ -260,7 +260,7 @@ def burn(seen: Study) -> Chart:
     axes.set_ylabel("times faster than allowed", fontsize=9, color=INK)
     _finish(figure, axes)
     alt = f"Line chart, {_x(seen)}, y: burn rate on a logarithmic axis, at most {peak:,.1f}; lines at 1, 6 and 14.4."
-    return Chart(figure, title, readings.burn_rate(seen), alt)
+    return Chart(figure, title, captions.burn_rate(seen), alt)
 
 
 def _time_axes(title: str, seen: Study, height_in: float = 2.8) -> tuple[Figure, Axes]:

@@ -3,7 +3,7 @@
 import pandas as pd
 from markupsafe import Markup
 
-from intercom_kit.analyze import readings
+from intercom_kit.analyze import captions
 from intercom_kit.analyze.findings import Findings, findings_of
 from intercom_kit.analyze.study import Study
 from intercom_kit.display.tables import View, table
@@ -25,7 +25,7 @@ def findings_card(found: Findings) -> View:
 def log_card(seen: Study) -> View:
     """Return what a log shows in at most five lines; what stands below the charts is not said here."""
     found = findings_of(seen)
-    lines = [*readings.others(seen), *readings.detection_gap(seen), *found.rows.words][:MOST_LINES]
+    lines = [*captions.others(seen), *captions.detection_gap(seen), *found.rows.words][:MOST_LINES]
     rest = Markup("").join(Markup("<li>{}</li>").format(line) for line in lines)
     first = " ".join(filter(None, (found.rows.warning, found.bottom_line)))
     card = Markup('<div class="ik-card"><p>{}</p>{}</div>')

@@ -86,7 +86,7 @@ class Evidence:
         """What the request log shows; None when the evidence holds no rollup of one."""
         if not self.has_log:
             return None
-        from intercom_kit.analyze.kept import stored_study
+        from intercom_kit.analyze.study import stored_study
 
         return stored_study(self.folder.path, events=self.events)
 

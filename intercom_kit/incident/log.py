@@ -6,10 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from intercom_kit.analyze.burn import SLO
-from intercom_kit.analyze.kept import stored_study
+from intercom_kit.analyze.latency import SLO
 from intercom_kit.analyze.ratelimit import PRESSURE
-from intercom_kit.analyze.study import Moment, Study, moment, study
+from intercom_kit.analyze.study import Moment, Study, moment, stored_study, study
 from intercom_kit.collect.files import sync_folder
 from intercom_kit.collect.incident_folder import IncidentFolder, rollup_in
 from intercom_kit.errors import EvidenceError

@@ -94,19 +94,22 @@ class Rollup:
     windows: one row per quota window (`window_start`, ten seconds, epoch-aligned), app, method, route, status_code
         (null when no answer came), error_type and reset (the end of the limiter's window); columns as in WINDOWS.
     latency: one row per minute, route, status_class ('2xx', '3xx', '4xx', '429', '5xx', 'none') and logarithmic
-        bucket (null where no duration was known); see percentiles.py.
+        bucket (null where no duration was known); see analyze/latency.py.
     affected: one row per contact or conversation (hashed), app, route and minute that met at least one failed call.
+    links_retries: whether r0 to r9 were counted; a rollup of 0.1.0 has only `repeated_before_reset`.
     """
 
     windows: pd.DataFrame
     latency: pd.DataFrame
     affected: pd.DataFrame
     rows: Rows
+    links_retries: bool = True
 
     @classmethod
     def empty(cls) -> Self:
         """Return the rollup of no requests, the neutral element of merging."""
-        return cls(**{name: _frame(name, pd.DataFrame(columns=list(_SCHEMAS[name]))) for name in _SCHEMAS}, rows=Rows())
+        none = {name: _frame(name, pd.DataFrame(columns=list(_SCHEMAS[name]))) for name in _SCHEMAS}
+        return cls(**none, rows=Rows(), links_retries=True)
 
     def __add__(self, other: Self) -> "Rollup":
         return merge(self, other)
@@ -137,7 +140,7 @@ def merge(a: Rollup, b: Rollup) -> Rollup:
     The `repeated_…` and r0 to r9 columns are exact when no call lies in one log and its repetition in the other.
     """
     frames = {name: _frame(name, pd.concat([getattr(a, name), getattr(b, name)])) for name in _SCHEMAS}
-    return Rollup(**frames, rows=a.rows + b.rows)
+    return Rollup(**frames, rows=a.rows + b.rows, links_retries=a.links_retries and b.links_retries)
 
 
 def statements(request_log: str) -> dict[str, str]:
@@ -241,7 +244,8 @@ def load(folder: Path) -> Rollup:
     try:
         frames = {name: read_parquet(folder / f"{name}.parquet") for name in _SCHEMAS}
         rows = Rows(**json.loads((folder / "rows.json").read_text(encoding="utf-8")))
-        return Rollup(**{name: _frame(name, _utc(frame)) for name, frame in frames.items()}, rows=rows)
+        known = {name: _frame(name, _utc(frame)) for name, frame in frames.items()}
+        return Rollup(**known, rows=rows, links_retries="r0" in frames["windows"])
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise EvidenceError(
             f"{folder} holds no readable rollup ({error}). Make it again with: intercom-kit analyze --requests PATH"

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from intercom_kit.analyze.burn import Burn, burn, burn_over_time, burn_words, wilson
+from intercom_kit.analyze.latency import Burn, burn, burn_over_time, burn_words, wilson
 
 START = pd.Timestamp("2026-11-24 09:00", tz="UTC")
 

@@ -36,7 +36,7 @@ def count(tmp_path: Path) -> Count:
     return counted
 
 
-def play(*effects: Effect, hours: float = 3, rate: float = 6, seed: int = 5, **options: datetime) -> Traffic:
+def play(*effects: Effect, hours: float = 2, rate: float = 5, seed: int = 5, **options: datetime) -> Traffic:
     """Play some effects on their own."""
     scenario = Scenario("made up", "made up", effects=effects, recovery_s=max(effect.end_s for effect in effects))
     return generate(scenario, hours=hours, rate=rate, seed=seed, end=END, **options)
@@ -78,17 +78,8 @@ def test_every_drill_is_dated(name: str, count: Count) -> None:
 @pytest.mark.parametrize("name", QUIET)
 def test_nothing_is_found_where_nothing_happened(name: str, count: Count) -> None:
     """A log in which nothing happens has no incident, through night and day."""
-    traffic = generate(SCENARIOS[name], hours=16, rate=3, seed=21, end=END)
+    traffic = generate(SCENARIOS[name], hours=12, rate=1, seed=21, end=END)
     assert detect(count(traffic.frame)) == Detection()
-
-
-def test_a_log_that_cannot_tell_is_refused_and_says_what_it_takes() -> None:
-    """No calls give no incident, but the reason and what would be enough."""
-    found = detect(Rollup.empty())
-    assert (found.main, found.episodes) == (None, ())
-    assert found.thin is not None
-    assert "0 calls in 0 windows" in found.thin
-    assert "It takes at least" in found.thin
 
 
 @pytest.mark.parametrize(
@@ -104,7 +95,7 @@ def test_a_log_that_cannot_tell_is_refused_and_says_what_it_takes() -> None:
 )
 def test_shapes_are_told_apart(effects: tuple[Effect, ...], shape: str, count: Count) -> None:
     """A spike, a step, a ramp and a flap are told from each other, and a flap is one incident."""
-    traffic = play(*effects, rate=15)
+    traffic = play(*effects, hours=3, rate=15)
     found = found_in(detect(count(traffic.frame)))
     assert found.shape == shape
     assert holds(found.last_good, traffic.onset, found.first_bad, 300)
@@ -113,7 +104,7 @@ def test_shapes_are_told_apart(effects: tuple[Effect, ...], shape: str, count: C
 
 def test_an_incident_of_some_routes_is_local(count: Count) -> None:
     """When only searches hang, the incident names their routes and is dated by their calls."""
-    traffic = generate(SCENARIOS["search-timeouts"], hours=3, rate=10, seed=3, end=END)
+    traffic = generate(SCENARIOS["search-timeouts"], hours=2, rate=6, seed=3, end=END)
     found = found_in(detect(count(traffic.frame)))
     assert found.routes == ("/contacts/search", "/conversations/search")
     assert found.apps == ()
@@ -122,29 +113,14 @@ def test_an_incident_of_some_routes_is_local(count: Count) -> None:
 
 def test_an_incident_of_one_app_is_local(count: Count) -> None:
     """When one app runs into its own quota, the incident names the app, although others use the same routes."""
-    traffic = generate(SCENARIOS["rate-limited"], hours=3, rate=7, seed=3, end=END, quota=167)
+    traffic = generate(SCENARIOS["rate-limited"], hours=2, rate=5, seed=3, end=END, quota=119)
     found = found_in(detect(count(traffic.frame)))
     assert (found.apps, found.routes) == (("sync",), ())
 
 
-def test_an_outage_is_local_to_nothing(count: Count) -> None:
-    """When every call fails, no route and no app is singled out."""
-    found = found_in(detect(count(generate(SCENARIOS["vendor-outage"], hours=3, rate=7, seed=3, end=END).frame)))
-    assert (found.apps, found.routes) == ((), ())
-    assert found.bad > 0.99 * found.calls
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_a_part_of_the_calls_is_enough(seed: int, count: Count) -> None:
-    """When one call in six fails, the interval still holds the onset, and owns up to its width."""
-    traffic = play(fails(0, 35, share=0.16), seed=seed)
-    found = found_in(detect(count(traffic.frame)))
-    assert holds(found.last_good, traffic.onset, found.first_bad, 180)
-
-
 def test_several_incidents_are_listed_and_the_largest_is_the_main_one(count: Count) -> None:
     """Incidents an hour apart are told apart, in order of time; the one with the most bad calls is the main one."""
-    traffic = play(fails(0, 8), fails(70, 100), fails(160, 165), hours=4, onset=END - timedelta(hours=3.2))
+    traffic = play(fails(0, 8), fails(70, 100), fails(160, 165), hours=4, rate=3, onset=END - timedelta(hours=3.2))
     found = detect(count(traffic.frame))
     assert len(found.episodes) == 3
     assert found.main == found.episodes[1]
@@ -153,21 +129,9 @@ def test_several_incidents_are_listed_and_the_largest_is_the_main_one(count: Cou
         assert holds(episode.last_good, start, episode.first_bad, 60)
 
 
-def test_what_lies_outside_of_the_log_is_not_dated(count: Count) -> None:
-    """An incident that the log begins with has no last good moment, one that it ends with has no first good one."""
-    began = found_in(detect(count(play(fails(0, 45), onset=END - timedelta(hours=3, minutes=10)).frame)))
-    assert began.last_good is None
-    assert began.first_good is not None
-    lasting = detect(count(play(fails(0, 90), onset=END - timedelta(minutes=40)).frame))
-    assert found_in(lasting).last_good is not None
-    assert found_in(lasting).first_good is None
-    assert lasting.main is not None
-    assert lasting.main.recovery is None
-
-
 def test_a_log_that_is_bad_throughout_is_an_incident(count: Count) -> None:
     """When every call of the log fails, that is an incident without an onset or a recovery."""
-    found = found_in(detect(count(play(fails(0, 600), onset=END - timedelta(hours=4)).frame)))
+    found = found_in(detect(count(play(fails(0, 600), onset=END - timedelta(hours=3)).frame)))
     assert (found.last_good, found.first_good) == (None, None)
     assert found.share > 0.99
 
@@ -183,10 +147,10 @@ def test_what_always_fails_is_no_incident(count: Count) -> None:
 
 def test_silence_is_no_incident_but_widens_the_interval(count: Count) -> None:
     """A gap in the log is no incident; when the onset lies in it, the interval says that it was not seen."""
-    traffic = play(fails(0, 40), hours=4)
+    traffic = play(fails(0, 40), hours=2, rate=3)
     assert traffic.onset is not None
     at = traffic.frame["timestamp"]
-    quiet = generate(SCENARIOS["healthy"], hours=4, rate=6, seed=5, end=END).frame
+    quiet = generate(SCENARIOS["healthy"], hours=2, rate=3, seed=5, end=END).frame
     hole = at.between(traffic.onset - timedelta(minutes=6), traffic.onset + timedelta(minutes=9))
     gap = quiet["timestamp"].between(traffic.onset - timedelta(minutes=6), traffic.onset + timedelta(minutes=9))
     assert detect(count(quiet[~gap])) == Detection()
@@ -207,7 +171,7 @@ def test_at_night_the_interval_is_as_wide_as_the_calls_are_far_apart(count: Coun
 
 def test_halves_of_a_log_tell_the_same_together(count: Count) -> None:
     """The incident found in the sum of two rollups is that of the whole log."""
-    traffic = generate(SCENARIOS["flapping"], hours=2, rate=6, seed=4, end=END)
+    traffic = generate(SCENARIOS["flapping"], hours=2, rate=3, seed=4, end=END)
     cut = pd.Timestamp(traffic.onset).floor("1min") + pd.Timedelta(minutes=9)
     late = traffic.frame["timestamp"] >= cut
     assert detect(count(traffic.frame[~late]) + count(traffic.frame[late])) == detect(count(traffic.frame))
@@ -225,7 +189,7 @@ def test_slow_calls_that_time_out_are_one_incident(count: Count) -> None:
 
 def test_latency_is_unmoved_by_a_change_of_mix(count: Count) -> None:
     """More calls of a slow route make the average slower, but nothing is wrong."""
-    frame = generate(SCENARIOS["healthy"], hours=4, rate=8, seed=2, end=END).frame
+    frame = generate(SCENARIOS["healthy"], hours=4, rate=4, seed=2, end=END).frame
     slow = frame["route"].eq("/conversations/search")
     first = frame["timestamp"] < END - timedelta(hours=2)
     rng = np.random.default_rng(0)
@@ -233,6 +197,33 @@ def test_latency_is_unmoved_by_a_change_of_mix(count: Count) -> None:
         (first & (~slow | (rng.random(len(frame)) < 0.1))) | (~first & (slow | (rng.random(len(frame)) < 0.3)))
     ]
     assert detect(count(mixed)) == Detection()
+
+
+@pytest.mark.parametrize(
+    ("hours", "rate", "minutes", "times"),
+    [(60, 1 / 60, 300, 4.0), (3, 3, 50, 1.5), (20, 0.5, 480, 2.5)],
+    ids=["a call a minute", "half as long again", "for eight hours"],
+)
+def test_slow_calls_are_dated(hours: float, rate: float, minutes: float, times: float) -> None:
+    """Latency that rises at low traffic, by little, or for longer than the hours it is compared with."""
+    rng = np.random.default_rng(7)
+    at = np.sort(rng.uniform(0, 3600 * hours, round(3600 * hours * rate)))
+    start = 1800 * hours
+    slow = (at >= start) & (at < start + 60 * minutes)
+    route = rng.integers(0, 3, len(at))
+    took = (60 + 40 * route) * rng.lognormal(0, 0.45, len(at)) * np.where(slow, times, 1)
+    begin = pd.Timestamp(END)
+    minute = begin + pd.to_timedelta(at // 60, unit="min")
+    buckets = pd.DataFrame({"minute": minute, "route": route.astype(str), "bucket": np.log(took) // np.log(1.02)})
+    latency = buckets.assign(status_class="2xx", requests=1).astype({"bucket": "Int64"})
+    windows = pd.DataFrame({"window_start": begin + pd.to_timedelta(at // 10 * 10, unit="s"), "requests": 1})
+    windows = windows.assign(status_code=200, app="web", route=buckets["route"], reset=pd.NA, error_type=None)
+    whole = replace(Rollup.empty(), windows=windows.astype({"status_code": "Int64", "reset": "Int64"}), latency=latency)
+    found = found_in(detect(whole))
+    assert found.signal == "latency"
+    truth = END + timedelta(seconds=start)
+    assert holds(found.last_good, truth, found.first_bad, 3600)
+    assert holds(found.last_bad, truth + timedelta(minutes=minutes), found.first_good, 3600)
 
 
 EPISODE = Episode(

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from intercom_kit.analyze.detect import Detection, Episode
-from intercom_kit.analyze.figures import by_name, episode_of, measure, whole_rollup
+from intercom_kit.analyze.figures import by_name, episode_of, measure
+from intercom_kit.analyze.study import whole_rollup
 from intercom_kit.errors import EvidenceError
 from intercom_kit.logs.rollup import make_rollup, save
 from intercom_kit.records import Onset

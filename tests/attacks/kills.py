@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from intercom_kit.analyze.figures import whole_rollup
+from intercom_kit.analyze.study import whole_rollup
 from intercom_kit.archive.index import summarize
 from intercom_kit.archive.retention import purge
 from intercom_kit.archive.seal import seal, verify

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from intercom_kit.analyze.figures import whole_rollup
+from intercom_kit.analyze.study import whole_rollup
 from intercom_kit.collect.incident_folder import IncidentFolder
 from tests.conftest import PATIENCE_S
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.patches import StepPatch
 
-from intercom_kit.analyze import readings
+from intercom_kit.analyze import captions
 from intercom_kit.analyze.study import Study, study
 from intercom_kit.display import charts_log
 from intercom_kit.display.charts import Chart
@@ -21,14 +21,14 @@ from intercom_kit.logs.rollup import Rollup, make_rollup
 END = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SVG = "{http://www.w3.org/2000/svg}"
 READING_OF: dict[str, Callable[[Study], str]] = {
-    "headroom": readings.headroom,
-    "used_by_app": readings.used_by_app,
-    "retries": readings.retries,
-    "what_if": readings.what_if,
-    "percentiles": readings.percentiles,
-    "heat_map": readings.heat_map,
-    "errors": readings.errors,
-    "burn": readings.burn_rate,
+    "headroom": captions.headroom,
+    "used_by_app": captions.used_by_app,
+    "retries": captions.retries,
+    "what_if": captions.what_if,
+    "percentiles": captions.percentiles,
+    "heat_map": captions.heat_map,
+    "errors": captions.errors,
+    "burn": captions.burn_rate,
 }
 OVER_TIME = sorted(set(READING_OF) - {"what_if"})
 

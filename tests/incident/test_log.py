@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from intercom_kit.analyze.figures import whole_rollup
 from intercom_kit.analyze.findings import find, findings_of
+from intercom_kit.analyze.study import whole_rollup
 from intercom_kit.collect.incident_folder import IncidentFolder, rollup_in
 from intercom_kit.display.log_tables import comparison_table, findings_card, routes_table
 from intercom_kit.drill.scenarios import find_scenario

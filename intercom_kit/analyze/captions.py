@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from intercom_kit.analyze import burn, latency
+from intercom_kit.analyze import latency
 from intercom_kit.analyze.detect import Episode
 from intercom_kit.analyze.ratelimit import SHARED, UNATTRIBUTED, united
 from intercom_kit.analyze.study import Study
@@ -329,4 +329,4 @@ def errors(seen: Study) -> str:
 
 def burn_rate(seen: Study) -> str:
     """Say when a month's error budget would be gone."""
-    return burn.burn_words(seen.burn)
+    return latency.burn_words(seen.burn)

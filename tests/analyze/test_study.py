@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from intercom_kit.analyze.figures import ROLLUP
 from intercom_kit.analyze.findings import findings_of
-from intercom_kit.analyze.kept import stored_study
+from intercom_kit.analyze.study import ROLLUP, stored_study
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.traffic import generate, write_log
 from intercom_kit.errors import EvidenceError

@@ -212,7 +212,7 @@ def _tidied(frame: pd.DataFrame, clean: Redactor) -> pd.DataFrame:
         "method": str.upper,
         "route": lambda text: clean.text(tidy_route(clean.without_secrets(text)), 200),
         "error_type": lambda text: clean.text(text, 64) or None,
-        "sample_request_id": clean.identifier,
+        "sample_request_id": lambda text: None if clean.holds_secret(text) else text,
     }
     tables = {c: {v: tidy[c](v) for v in frame[c].dropna().unique()} for c in frame.columns if c in tidy}
     changed = {c: table for c, table in tables.items() if any(k != v for k, v in table.items())}

@@ -104,10 +104,10 @@ HAND_WRITTEN = {
             floor(ln(greatest(duration_ms, 0.01)) / ln(1.02))::INTEGER AS bucket, count(*) AS requests
         FROM log GROUP BY ALL""",
     "affected": """
-        SELECT kind, hash, app, m, count(*) AS failed, min(timestamp::TIMESTAMP) AS first_failed,
+        SELECT kind, hash, app, route, m, count(*) AS failed, min(timestamp::TIMESTAMP) AS first_failed,
             max(timestamp::TIMESTAMP) AS last_failed
-        FROM (SELECT timestamp, app, epoch_us(timestamp) // 60000000 AS m, unnest(['contact', 'conversation']) AS kind,
-            unnest([contact, conversation]) AS hash FROM log
+        FROM (SELECT timestamp, app, route, epoch_us(timestamp) // 60000000 AS m,
+            unnest(['contact', 'conversation']) AS kind, unnest([contact, conversation]) AS hash FROM log
             WHERE status_code IS NULL OR (status_code >= 400 AND status_code NOT IN (400, 404, 409, 410, 422)))
         WHERE hash IS NOT NULL GROUP BY ALL""",
 }
@@ -173,7 +173,7 @@ def in_pandas(log: Path) -> dict[str, "pd.DataFrame"]:
     latency = frame.groupby([minute, "route", "status_class", "bucket"], dropna=False).size().rename("requests")
     failed = frame[code.isna() | ((code >= 400) & ~code.isin([400, 404, 409, 410, 422]))]
     affected = [
-        failed.groupby([kind, "app", "m"])["timestamp"].agg(["size", "min", "max"])
+        failed.groupby([kind, "app", "route", "m"])["timestamp"].agg(["size", "min", "max"])
         for kind in ("contact", "conversation")
     ]
     return {

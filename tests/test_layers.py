@@ -29,6 +29,7 @@ LAYERS = {
     "archive": 7,
     "postmortem": 7,
     "notebook": 8,
+    "explore": 8,
     "cli": 9,
     "notebooks": 9,
     "__main__": 10,  # only starts the command

@@ -154,7 +154,7 @@ def _exhaustion(seen: Study) -> str:
     limit = seen.headroom.loc[seen.headroom["quota"].eq(quota), "limit"].max()
     others = f", and that of {spans['quota'].nunique() - 1} more" if spans["quota"].nunique() > 1 else ""
     return (
-        f"In the whole log the quota of {limit:,} requests a window ({quota}{others}) was used up "
+        f"In {seen.scope} the quota of {limit:,} requests a window ({quota}{others}) was used up "
         f"{_times(len(united(spans)))}, from {moment(spans['from'].min())} to {moment(spans['to'].max())}: nothing was "
         f"left for {duration(spans['exhausted_s'].sum())} in all."
     )
@@ -320,7 +320,7 @@ def errors(seen: Study) -> str:
     kinds = ", ".join(
         f"{code} {share(part)}" for code, part in frame[["code", "share"]].head(3).itertuples(index=False)
     )
-    line = f"In the whole log {share(frame['share'].sum())} of the calls failed ({kinds})"
+    line = f"In {seen.scope} {share(frame['share'].sum())} of the calls failed ({kinds})"
     if seen.worst_minute is None:
         return f"{line}."
     at, part = seen.worst_minute

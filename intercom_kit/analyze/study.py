@@ -33,7 +33,7 @@ class Study:
 
     span: from the first window's start to the last one's end, UTC. detected: onset and recovery. events: the incident's
     timeline. pressure: used share from which a window is under pressure. slo: share of calls that must not fail.
-    bucket_rate: calls a second of the token bucket in the what-if; None: 90 % of the limit.
+    bucket_rate: calls a second of the token bucket in the what-if; None: 90 % of the limit. scope: what it is about.
     """
 
     rollup: Rollup
@@ -43,6 +43,7 @@ class Study:
     pressure: float = ratelimit.PRESSURE
     slo: float = latencies.SLO
     bucket_rate: float | None = None
+    scope: str = "the whole log"
 
     @cached_property
     def windows(self) -> pd.DataFrame:
@@ -264,7 +265,8 @@ def study(
             "Widen --since and --until, or pass another log with --requests."
         )
     span = (starts.min(), starts.max() + pd.Timedelta(seconds=WINDOW_S))
-    return Study(part, span, detect(part), tuple(events), pressure, slo, bucket_rate)
+    scope = "the chosen part of the log" if since or until else "the whole log"
+    return Study(part, span, detect(part), tuple(events), pressure, slo, bucket_rate, scope)
 
 
 def counted_span(onset: datetime, recovery: datetime) -> latencies.Span:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,41 +46,55 @@ class OwnInterpreter(KernelSpecManager):
 
 @dataclass(frozen=True)
 class Lab:
-    """A folder of copies. first: the notebook to open; kept: names of copies that a person edited, left as they are."""
+    """A folder of copies. first: the notebook to open; kept: names of copies that a person edited, left as they are.
+
+    workspace: JupyterLab's name for the tabs that are open.
+    """
 
     folder: Path
     first: str
     kept: tuple[str, ...] = ()
+    workspace: str = "intercom-kit"
 
 
 def prepare_lab(settings: Settings, incident_id: str = "") -> Lab:
     """Copy the notebooks to `lab/` in the incident's folder, or in outputs where no incident is named.
 
     A copy that nobody edited is made anew if the kit's notebook or the parameters are others by now; else it stays,
-    with its outputs. Raises IncidentError for an incident that is not there, EvidenceError or ParameterError where the
-    manifest holds parameters that cannot be used.
+    with its outputs. Copies that have none show those of the incident's reports. Raises IncidentError for an incident
+    that is not there, EvidenceError or ParameterError where the manifest holds parameters that cannot be used.
     """
-    known = IncidentFolder(settings.outputs, incident_id) if incident_id else None  # a drill's lies among the drills
-    given = _parameters(known) if known else {}
-    folder = (known.path if known else settings.outputs) / LAB
+    incident = IncidentFolder(settings.outputs, incident_id) if incident_id else None  # a drill's lies among the drills
+    given = _parameters(incident) if incident else {}
+    place = incident.path if incident else settings.outputs
+    folder = place / LAB
     if odd := oddity(folder):
         raise IncidentError(odd)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     kept = []
     for source in sorted(notebook_source(START).parent.glob("*.ipynb")):
-        values = ({"incident_id": known.incident_id} if known else {}) | given.get(source.stem, {})
-        if not _copy(_filled(source, values, settings), folder / source.name):
+        values = ({"incident_id": incident.incident_id} if incident else {}) | given.get(source.stem, {})
+        fresh = _with_outputs(_filled(source, values, settings), place / source.name)
+        if not _copy(fresh, folder / source.name):
             kept.append(source.stem)
-    return Lab(folder, TRIAGE if incident_id else START, tuple(kept))
+    if incident is None:
+        return Lab(folder, START, tuple(kept))
+    return Lab(folder, TRIAGE, tuple(kept), incident.incident_id)
 
 
 def open_lab(
-    settings: Settings, incident_id: str = "", *, browser: bool = True, say: Callable[[str], None] = lambda _: None
+    settings: Settings,
+    incident_id: str = "",
+    options: Sequence[str] = (),
+    *,
+    browser: bool = True,
+    say: Callable[[str], None] = lambda _: None,
 ) -> NoReturn:
     """Turn this process into a JupyterLab on copies of the notebooks; Ctrl-C ends it without a question.
 
-    browser: open one; otherwise the address is printed. say: told what was done, a sentence a call. Kernels get the
-    settings, secrets too, by environment. Raises NotebookError without JupyterLab, and what prepare_lab raises.
+    options: Jupyter's own, such as --port=9999. browser: open one; otherwise the address is printed. say: told what was
+    done, a sentence a call. Kernels get the settings, secrets too, by environment. Raises NotebookError without
+    JupyterLab, and what prepare_lab raises.
     """
     if find_spec("jupyterlab") is None:
         raise NotebookError("JupyterLab is not installed in this environment. Install it: pip install jupyterlab")
@@ -95,8 +109,9 @@ def open_lab(
         f"--ServerApp.kernel_spec_manager_class={__name__}.OwnInterpreter",
         "--ServerApp.answer_yes=True",
         # a workspace of its own: JupyterLab would bring back the tabs of another folder
-        f"--LabApp.default_url=/lab/workspaces/{incident_id or 'intercom-kit'}/tree/{lab.first}.ipynb",
+        f"--LabApp.default_url=/lab/workspaces/{lab.workspace}/tree/{lab.first}.ipynb",
         *(() if browser else ("--no-browser",)),
+        *options,
     ]
     os.execve(sys.executable, command, _environment(settings))  # noqa: S606 - no shell, and no input but checked ids
 
@@ -130,6 +145,16 @@ def _filled(source: Path, values: Mapping[str, object], settings: Settings) -> N
     return notebook
 
 
+def _with_outputs(fresh: NotebookNode, executed: Path) -> NotebookNode:
+    """Put what a report's cells showed below the same cells; a report that cannot be read has nothing to show."""
+    made = _read(executed) if executed.is_file() and not executed.is_symlink() else None
+    shown = {cell.source: cell for cell in made.cells if cell.cell_type == "code"} if made else {}
+    for cell in fresh.cells:
+        if cell.cell_type == "code" and cell.source in shown:
+            cell.outputs, cell.execution_count = shown[cell.source].outputs, shown[cell.source].execution_count
+    return fresh
+
+
 def _copy(fresh: NotebookNode, path: Path) -> bool:
     """Write a copy unless the one that is there has the same cells; return False if a person edited that one."""
     digest = _digest(fresh)
@@ -138,7 +163,7 @@ def _copy(fresh: NotebookNode, path: Path) -> bool:
         made = there.metadata.get("intercom_kit", {}).get("copy") if there else None
         if there is None or _digest(there) != made:
             return False
-        if made == digest:
+        if made == digest and any(cell.get("outputs") for cell in there.cells):
             return True
     fresh.metadata["intercom_kit"] = {"copy": digest}
     write_atomic(path, nbformat.writes(fresh).encode())

@@ -6,6 +6,7 @@ from pathlib import Path
 from intercom_kit.errors import InputError, NotebookError
 
 START, TRIAGE, ANALYSIS, POSTMORTEM = "00-start", "01-triage", "02-rate-limit-and-latency", "03-postmortem"
+EXPLORE = "04-explore"  # for a person to work in: no part of the reports
 REPORTS = (TRIAGE, ANALYSIS, POSTMORTEM)  # those that make an incident's reports, in the order in which they are read
 # What the notebooks import, at the latest when a cell needs it: loaded once, in the process that workers are forked
 # from (see runner.preload). A name that is not there costs time only.
@@ -44,8 +45,9 @@ def notebooks_folder() -> Path:
 def notebook_source(name: str) -> Path:
     """Return where one of the kit's notebooks is; raises NotebookError for any other name."""
     path = notebooks_folder() / f"{name}.ipynb"
-    if name not in (START, *REPORTS) or not path.is_file():
-        raise NotebookError(f"The kit has no notebook named {name[:80]!r}. It has: {', '.join((START, *REPORTS))}.")
+    names = (START, *REPORTS, EXPLORE)
+    if name not in names or not path.is_file():
+        raise NotebookError(f"The kit has no notebook named {name[:80]!r}. It has: {', '.join(names)}.")
     return path
 
 

@@ -160,17 +160,24 @@ def webhooks(
     raise typer.Exit(int(found.verdict != "healthy"))
 
 
-@app.command(rich_help_panel="Afterwards")
+@app.command(rich_help_panel="Afterwards", context_settings={"allow_extra_args": True})
 def lab(
+    context: typer.Context,
     incident_id: Annotated[
         str, typer.Argument(help="An incident whose parameters are filled in.", autocompletion=complete_incident)
     ] = "",
     browser: Annotated[bool, typer.Option(help="Open a browser; else the address is printed.")] = True,
 ) -> None:
-    """Open JupyterLab on copies of the notebooks, with an incident's parameters filled in. Stop it with Ctrl-C."""
+    """Open JupyterLab on copies of the notebooks, with an incident's parameters and outputs. Stop it with Ctrl-C.
+
+    Jupyter's own options follow --, as in: intercom-kit lab latest -- --port=9999
+    """
     from intercom_kit.archive.lab import open_lab
 
-    open_lab(load_settings(), incident_id, browser=browser, say=lambda words: err.print(words, soft_wrap=True))
+    options = context.args
+    if incident_id.startswith("-"):
+        incident_id, options = "", [incident_id, *options]
+    open_lab(load_settings(), incident_id, options, browser=browser, say=lambda words: err.print(words, soft_wrap=True))
 
 
 def _read_token() -> SecretStr:

@@ -150,6 +150,11 @@ class OpenLog:
         readable = "WHERE reason IS NULL" if others else ""  # it costs a third
         connection.execute(f"CREATE VIEW {RELATION} AS SELECT {columns} FROM looked_at {readable}")
 
+    @property
+    def connection(self) -> "DuckDBPyConnection":
+        """The connection that reads them, for as long as the log is open."""
+        return self._connection
+
     def query(self, sql: str) -> pd.DataFrame:
         """Run one statement in DuckDB's dialect; times come without a zone, in UTC."""
         result = execute(self._connection, sql)

@@ -126,6 +126,17 @@ def test_outputs_are_no_edit_and_are_kept(settings: Settings) -> None:
     assert path.read_bytes() == ran
 
 
+def test_a_copy_shows_what_the_report_showed(settings: Settings) -> None:
+    """Outputs of the incident's reports stand below the same cells of a copy that has none of its own."""
+    folder = make_incident(settings, "INC-1")
+    report = nbformat.read(NOTEBOOKS / "01-triage.ipynb", as_version=4)
+    report.cells[-1].outputs = [nbformat.v4.new_output("stream", text="seen")]
+    nbformat.write(report, folder.path / "01-triage.ipynb")
+    copy = nbformat.read(prepare_lab(settings, "latest").folder / "01-triage.ipynb", as_version=4)
+    assert copy.cells[-1].outputs == report.cells[-1].outputs
+    assert 'incident_id = "INC-1"' in injected(folder.path / "lab" / "01-triage.ipynb")
+
+
 @pytest.mark.parametrize("content", [b"", b"not a notebook", b"\xff\xfe", b"{}", b'{"nbformat": 4, "cells": 1}'])
 def test_a_file_in_a_copys_place_is_kept(settings: Settings, content: bytes) -> None:
     """Whatever stands under a copy's name and is not ours is left alone, and named."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from intercom_kit.analyze.detect import Detection
-from intercom_kit.analyze.percentiles import representative_ms
+from intercom_kit.analyze.latency import representative_ms
 from intercom_kit.analyze.study import Study, moment
 from intercom_kit.display import charts_log
 from intercom_kit.display.charts import Chart

@@ -189,7 +189,7 @@ class _Rollup:
         begin, end = counted_span(since, until)
         self._words = {
             "span": _between(begin, end),
-            "minutes": _between(begin.floor("min"), end.ceil("min")),
+            "minutes": _between(begin.floor("min"), end.ceil("min"), "date_trunc('minute', window_start)"),
             "since": _literal(begin),
             "until": _literal(until),
             "failed": FAILED,
@@ -296,8 +296,8 @@ def _number(rows: list[tuple[object, ...]]) -> float | None:
     return None if value is None else float(str(value))
 
 
-def _between(begin: datetime, end: datetime) -> str:
-    return f"window_start >= {_literal(begin)} AND window_start < {_literal(end)}"
+def _between(begin: datetime, end: datetime, column: str = "window_start") -> str:
+    return f"{column} >= {_literal(begin)} AND {column} < {_literal(end)}"
 
 
 def _literal(moment: datetime) -> str:

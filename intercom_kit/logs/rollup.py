@@ -6,6 +6,7 @@ two of them merge by summing, in any order. What is counted, and how, stands in 
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
@@ -202,6 +203,10 @@ def _utc(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{column: pd.to_datetime(frame[column], utc=True) for column in times})
 
 
+def _is_id(text: str) -> bool:
+    return bool(re.fullmatch(r"[\w.:-]{1,64}", text, re.ASCII))  # of any tool's making; no address has this shape
+
+
 def _tidied(frame: pd.DataFrame, clean: Redactor) -> pd.DataFrame:
     """Write methods in capitals, routes as templates, and blanks as what they mean: once a group, not once a row.
 
@@ -212,7 +217,7 @@ def _tidied(frame: pd.DataFrame, clean: Redactor) -> pd.DataFrame:
         "method": str.upper,
         "route": lambda text: clean.text(tidy_route(clean.without_secrets(text)), 200),
         "error_type": lambda text: clean.text(text, 64) or None,
-        "sample_request_id": lambda text: None if clean.holds_secret(text) else text,
+        "sample_request_id": lambda text: text if _is_id(text) and not clean.holds_secret(text) else None,
     }
     tables = {c: {v: tidy[c](v) for v in frame[c].dropna().unique()} for c in frame.columns if c in tidy}
     changed = {c: table for c, table in tables.items() if any(k != v for k, v in table.items())}

@@ -91,4 +91,4 @@ def test_users_are_those_whose_app_they_notice(settings: Settings, folder: Incid
     )
     hurt = rows[inside & rows["kind"].eq("contact") & rows["app"].eq(facing)]
     assert figure.value == hurt["hash"].nunique()
-    assert figure.scope.endswith("apps web")
+    assert figure.scope.endswith("UTC; of web")

@@ -310,7 +310,7 @@ def test_paths_become_routes_and_name_who_was_affected(tmp_path: Path) -> None:
         "/conversations/{id}/reply",
         "/{id}/{id}",
     }
-    assert dict(zip(log.affected["kind"], log.affected["failed"], strict=True)) == {"contact": 2, "conversation": 1}
+    assert log.affected.groupby("kind")["failed"].sum().to_dict() == {"contact": 2, "conversation": 1}
     save(log, tmp_path / "rollup")
     kept = b"".join(file.read_bytes() for file in (tmp_path / "rollup").iterdir())
     assert CONTACT.encode() not in kept

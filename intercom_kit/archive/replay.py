@@ -17,7 +17,7 @@ from intercom_kit.archive.notebooks import POSTMORTEM, REPORTS
 from intercom_kit.archive.retention import TEMPORARY
 from intercom_kit.archive.runner import Plan, Progress
 from intercom_kit.archive.seal import locked, refuse_links
-from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.collect.incident_folder import DRILLS, IncidentFolder
 from intercom_kit.errors import EvidenceError
 from intercom_kit.settings import Settings
 
@@ -34,7 +34,7 @@ def replay(folder: IncidentFolder, templates: str = "", on_progress: Progress | 
     """
     preload()
     with tempfile.TemporaryDirectory(prefix=TEMPORARY) as made:
-        again = IncidentFolder(Path(made), folder.incident_id)
+        again = IncidentFolder(Path(made), folder.incident_id, drill=folder.path.parent.name == DRILLS)
         with locked(folder.path / ".lock"):
             refuse_links(folder)
             manifest = read_manifest(folder)

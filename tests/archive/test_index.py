@@ -190,7 +190,7 @@ def test_trends_count_real_incidents(settings: Settings) -> None:
     incident(settings, "INC-1")
     incident(settings, "INC-2", AT - timedelta(days=31))
     html, _ = page(settings)
-    shown = html[html.index("Trends</h2>") : html.index("All incidents</h2>")]
+    shown = html[html.index("Trends</h2>") : html.index("What the words mean</h2>")]
     trends = " ".join(re.sub(r"<[^>]+>", " ", shown).split())
     assert "our rate limit used up 2" in trends
     assert "2026-11 30 min, the mean of 1" in trends

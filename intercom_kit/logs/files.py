@@ -108,6 +108,7 @@ def _remote(url: str, connection: "DuckDBPyConnection") -> list[File]:
         import fsspec
 
         system: Any = fsspec.filesystem(protocol, skip_instance_cache=True)
+        type(system).clear_instance_cache()  # of an earlier call: its endpoint and keys may be others by now
         system.default_block_size = 2**18  # of read-ahead: of Parquet only the columns that are needed are read
     except (ImportError, ValueError) as error:
         extra = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}.get(

@@ -32,6 +32,7 @@ TRIAGE_KEYS = [
     "respond_by",
     "path",
     "actions",
+    "declared",
     "notes",
     "asked",
     "checks",

@@ -62,7 +62,7 @@ def test_a_postmortem_is_written_from_parameters_alone(papermill: Papermill, tmp
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "outputs" / "INC-2042"
     text = (folder / "postmortem.md").read_text(encoding="utf-8")
-    head = dict(line.strip("*\\").split(":** ", 1) for line in text.splitlines() if line.startswith("**"))
+    head = dict(re.findall(r"^(?:- )?\*\*([^*\n]+):\*\* (.+?)\\?$", text, re.MULTILINE))
     assert head["Title"] == "Contacts failed to sync"
     assert head["Date"].startswith("2026-11-20 09:00 - 10:30 UTC (declared)")
     assert head["Duration"].startswith("1 hour 30 minutes (declared)")

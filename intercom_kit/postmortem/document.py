@@ -27,8 +27,8 @@ from intercom_kit.incident.evidence_index import MANIFEST_COMMAND, Entry, FileRe
 from intercom_kit.incident.figures import DEFINED
 from intercom_kit.incident.incident import Incident, open_incident
 from intercom_kit.incident.lifecycle import is_declared
+from intercom_kit.incident.messages import EXTERNAL, messages_of, story_of, write_messages
 from intercom_kit.incident.messages import FOLDER as MESSAGES
-from intercom_kit.incident.messages import messages_of, story_of, write_messages
 from intercom_kit.postmortem.fill import Plain, answer_markdown, fill
 from intercom_kit.postmortem.lint import Problem, check
 from intercom_kit.postmortem.suggestions import Suggestion, suggestions
@@ -152,7 +152,7 @@ class Postmortem:
         """
         case, facts = self.case, self.case.facts.model_dump(mode="json")
         decision = decision_of(case)
-        customers = self.messages["external-update.txt"]
+        customers = self.messages.get(EXTERNAL, "")  # none where there was no incident
         names = {figure.evidence_id: name for name, figure in case.figures.items()}
         return {
             "facts": facts,

@@ -129,6 +129,7 @@ def test_a_command_of_the_pages_runs(workplace: tuple[Path, dict[str, str]], com
             process.wait(timeout=4 * PATIENCE_S)
         finally:
             process.kill()  # where it did not end, the test has failed already
-    assert process.returncode in {0, 1}, log.read_text()
+    early = {-signal.SIGTERM} if words[1] == "lab" else set()  # Jupyter ends so until its loop runs
+    assert process.returncode in {0, 1} | early, log.read_text()
     assert "Traceback" not in log.read_text()
     assert log.read_text()

@@ -88,7 +88,7 @@ def test_what_needs_more_says_what_to_install(run: Run, words: str) -> None:
     run("intercom-kit", "triage", "-i", "INC-1", "--no-report")
     failed = run("intercom-kit", *words.split())
     assert failed.returncode == 2
-    assert failed.stderr.strip().endswith("Install the whole kit: pip install intercom-kit")
+    assert failed.stderr.strip().endswith("Run: pip install intercom-kit")
     assert len(failed.stderr.strip().splitlines()) == 1
 
 

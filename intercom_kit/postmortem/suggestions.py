@@ -72,9 +72,7 @@ def _hasty(case: "Incident") -> str:
 def _throttled(case: "Incident") -> str:
     worst = case.lifecycle.worst
     limited = worst is not None and worst.decision.cause in ("app_rate_limit", "workspace_rate_limit")
-    return (
-        "calls were answered with 429, and nothing tells how they are retried" if limited and not _hasty(case) else ""
-    )
+    return "calls were answered with 429" if limited else ""
 
 
 def _alerted_late(case: "Incident") -> str:

@@ -149,6 +149,19 @@ def episode_of(detected: Detection, moments: Sequence[datetime]) -> Episode | No
     return next((episode for episode in ranked if any(_near(episode, moment) for moment in moments)), None)
 
 
+def last_relapse(detected: Detection, episode: Episode, until: datetime | None) -> Episode:
+    """Return the last of the log's incidents that follow this one closely, each within NEAR of the end before it.
+
+    until: when people or checks still found trouble, or an end, UTC; what begins later is another incident.
+    """
+    last = episode
+    for other in detected.episodes:
+        follows = last.first_good and last.first_good <= other.first_bad <= last.first_good + NEAR
+        if until and follows and other.first_bad <= until:
+            last = other
+    return last
+
+
 def _near(episode: Episode, moment: datetime) -> bool:
     begin = (episode.last_good or episode.first_bad) - NEAR
     return begin <= moment and (episode.first_good is None or moment <= episode.first_good + NEAR)

@@ -118,6 +118,17 @@ class Evidence:
         found += [self.checked.alert.at] if self.checked.alert else []
         return episode_of(self.study.detected, found or declared)
 
+    @cached_property
+    def last_episode(self) -> "Episode | None":
+        """The last relapse of the incident in the request log: it began before the end that people or checks found."""
+        if self.study is None or self.episode is None:
+            return None
+        from intercom_kit.analyze.figures import last_relapse
+
+        ends = [self.facts.ended_at, self.checked.resolution and self.checked.resolution.at]
+        found = max((run.at for run in self.runs if run.is_bad), default=None)
+        return last_relapse(self.study.detected, self.episode, max(filter(None, [*ends, found]), default=None))
+
     def _declared_moments(self) -> list[datetime]:
         """Return the declared bounds of the incident, and moments between them so near that no trouble is missed."""
         start, end = self.facts.started_at, self.facts.ended_at
@@ -143,7 +154,10 @@ class Evidence:
             return {}
         from intercom_kit.analyze.figures import by_name, edges
 
-        return by_name(edges(self.episode, self.folder.path, is_main=self.is_main))
+        figures = by_name(edges(self.episode, self.folder.path, is_main=self.is_main))
+        if self.last_episode is None or self.last_episode == self.episode:
+            return figures
+        return figures | by_name(edges(self.last_episode, self.folder.path, is_main=False)[1:])
 
     @cached_property
     def lifecycle(self) -> Lifecycle:
@@ -153,9 +167,10 @@ class Evidence:
             sources = (self.log_edges["log_onset"].evidence_id,)
             after, signal = episode.last_good, f"the request log ({episode.signal})"
             began = Onset(after=after and _plain(after), by=_plain(episode.first_bad), signal=signal, sources=sources)
-            if episode.first_good:
+            last = self.last_episode or episode
+            if last.first_good:
                 sources = (self.log_edges["log_recovery"].evidence_id,)
-                after, by = _plain(episode.last_bad), _plain(episode.first_good)
+                after, by = _plain(last.last_bad), _plain(last.first_good)
                 ended = Onset(after=after, by=by, signal="the request log", sources=sources)
         healthy = self.log_span if self.study and not self.study.detected.episodes else None
         return lifecycle(self.runs, self.entries, self.facts, began, ended, healthy)

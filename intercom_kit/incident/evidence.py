@@ -125,9 +125,10 @@ class Evidence:
             return None
         from intercom_kit.analyze.figures import last_relapse
 
-        ends = [self.facts.ended_at, self.checked.resolution and self.checked.resolution.at]
-        found = max((run.at for run in self.runs if run.is_bad), default=None)
-        return last_relapse(self.study.detected, self.episode, max(filter(None, [*ends, found]), default=None))
+        ends = [run.at for run in self.runs if run.is_bad]
+        ends += [self.facts.ended_at] if self.facts.ended_at else []
+        ends += [self.checked.resolution.at] if self.checked.resolution else []
+        return last_relapse(self.study.detected, self.episode, max(ends, default=None))
 
     def _declared_moments(self) -> list[datetime]:
         """Return the declared bounds of the incident, and moments between them so near that no trouble is missed."""

@@ -38,8 +38,6 @@ SAME = {frozenset({"records", "settings"})}
 MOST_MODULES = 14
 MODULES = sorted(PACKAGE.rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-# Left from before the packages were cut: module, and the package it must not import from.
-PENDING: set[tuple[str, str]] = set()
 
 
 def package_of(path: Path) -> str:
@@ -88,8 +86,7 @@ def test_imports_go_down_only(path: Path) -> None:
     """No module and no notebook imports from a layer beside or above its own, inside functions neither."""
     package = package_of(path)
     wrong = {other for other in packages_imported(source_of(path)) if not is_allowed(package, other)}
-    inside = str(path.relative_to(PACKAGE)) if path.suffix == ".py" else path.name
-    assert wrong == {other for name, other in PENDING if name == inside}
+    assert not wrong
 
 
 def module_named(name: str) -> str:
@@ -104,7 +101,6 @@ def module_named(name: str) -> str:
     return "__init__.py"
 
 
-@pytest.mark.xfail(strict=True, reason="circles left from before the packages were cut")
 def test_no_modules_import_in_a_circle() -> None:
     """There is no import cycle anywhere, at module level and inside functions alike."""
     graph = {}

@@ -125,7 +125,8 @@ def lint(
 
     Exit status: 0 no open error (warnings may stand), 1 open errors, 2 it could not be checked.
     """
-    from intercom_kit.postmortem.lint import lint, to_json
+    from intercom_kit.postmortem.document import lint
+    from intercom_kit.postmortem.lint import to_json
 
     problems = lint(load_settings(), incident_id, templates)
     errors = sum(problem.level == "error" for problem in problems)

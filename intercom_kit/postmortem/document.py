@@ -256,6 +256,17 @@ def open_postmortem(settings: Settings, incident_id: str, templates: str | Path 
     return Postmortem(case, own)
 
 
+def lint(settings: Settings, incident_id: str, templates: str | Path = "") -> tuple[Problem, ...]:
+    """Return every open rule of an incident's postmortem, and of messages to customers that lie in messages/.
+
+    Raises as open_postmortem does, and EvidenceError for broken evidence or what cites missing evidence, InputError
+    where a team's templates cannot be filled.
+    """
+    postmortem = open_postmortem(settings, incident_id, templates)
+    _ = postmortem.markdown if templates else postmortem.plain
+    return postmortem.problems
+
+
 def count_impact(settings: Settings, incident_id: str) -> Event:
     """Ask Intercom how many conversations were created from onset to recovery, keep the counts, return the event.
 

@@ -16,7 +16,6 @@ from intercom_kit.incident.incident import Incident
 from intercom_kit.incident.lifecycle import TimelineEntry
 from intercom_kit.incident.messages import unfit_for_customers
 from intercom_kit.records import ActionItem, IncidentFacts, Record
-from intercom_kit.settings import Settings
 
 REQUIRED = {
     "title": "'title=…'",
@@ -86,19 +85,6 @@ class Problem(Record):
 
     def __str__(self) -> str:
         return f"{self.code} {self.place}: {self.message} {self.fix}"
-
-
-def lint(settings: Settings, incident_id: str, templates: str | Path = "") -> tuple[Problem, ...]:
-    """Return every open rule of an incident's postmortem, and of messages to customers that lie in messages/.
-
-    Raises IncidentError when there is no such incident or its facts are broken, EvidenceError for broken evidence or
-    what cites missing evidence, InputError where a team's templates cannot be filled.
-    """
-    from intercom_kit.postmortem.document import open_postmortem
-
-    postmortem = open_postmortem(settings, incident_id, templates)
-    _ = postmortem.markdown if templates else postmortem.plain
-    return postmortem.problems
 
 
 def check(case: Incident) -> tuple[Problem, ...]:

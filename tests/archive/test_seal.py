@@ -16,8 +16,8 @@ from intercom_kit.archive.seal import UNFINISHED, head_of, seal, verify
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import EvidenceError
 from intercom_kit.records import CheckRecord, Event
+from tests.archives.derive import INCIDENTS, copy_archive
 
-ARCHIVES = Path(__file__).parents[1] / "archives" / "0.1.0"
 AT = datetime(2026, 11, 24, 14, 5, tzinfo=UTC)
 
 
@@ -244,11 +244,11 @@ def test_a_manifest_that_leads_out_is_not_read(folder: IncidentFolder, path: str
         read_manifest(folder)
 
 
-@pytest.mark.parametrize("source", sorted(ARCHIVES.iterdir()), ids=lambda path: path.name)
-def test_archives_of_0_1_0_still_verify(tmp_path: Path, source: Path) -> None:
+@pytest.mark.parametrize("incident", INCIDENTS)
+def test_archives_of_0_1_0_still_verify(tmp_path: Path, incident: str) -> None:
     """What the first version sealed is as it was, and can be sealed on top."""
-    shutil.copytree(source, tmp_path / source.name)
-    old = IncidentFolder(tmp_path, source.name)
+    copy_archive(incident, tmp_path)
+    old = IncidentFolder(tmp_path, incident)
     assert found(old) == []
     head = head_of(old)
     old.add_event(note("later"))

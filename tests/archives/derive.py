@@ -1,9 +1,9 @@
 """The contract: what 0.1.0 derived from the evidence of eight incidents, against what today's code derives from it.
 
 `0.1.0/<incident>/` is an archive as 0.1.0 wrote it: evidence, incident.json, postmortem.md and the manifest that seals
-them (INC-token-revoked with its reports). `expected/<incident>.json` is what 0.1.0 derived from incident.json and the
-evidence alone: every figure, each run's verdict and `--json` object, the timeline, the linter's rules, the `--json` of
-`analyze` and `webhooks`, the line of the index. Neither is ever changed.
+them (INC-token-revoked with its reports, the notebooks among them as `.ipynb.txt`). `expected/<incident>.json` is what
+0.1.0 derived from incident.json and the evidence alone: every figure, each run's verdict and `--json` object, the
+timeline, the linter's rules, the `--json` of `analyze` and `webhooks`, the line of the index. Neither is ever changed.
 
     python tests/archives/derive.py                  print what differs and is not in changes.toml
     python tests/archives/derive.py --all            print what is in changes.toml, too
@@ -34,7 +34,8 @@ from intercom_kit.archive.index import summary_of
 from intercom_kit.incident.incident import open_incident
 from intercom_kit.incident.triage import load_triage
 from intercom_kit.logs import deliveries
-from intercom_kit.postmortem.lint import lint, to_json
+from intercom_kit.postmortem.document import lint
+from intercom_kit.postmortem.lint import to_json
 from intercom_kit.settings import load_settings
 
 HERE = Path(__file__).parent
@@ -98,6 +99,17 @@ def derive(incident: str) -> Json:
 
 
 REASONS = ("evidence_for", "evidence_against")
+
+
+def copy_archive(incident: str, outputs: Path) -> Path:
+    """Copy an archive of 0.1.0 as it was sealed into a folder of incidents, and return the copy.
+
+    Its executed notebooks stand here as `.ipynb.txt`, since no notebook with outputs is committed as one.
+    """
+    copied = Path(shutil.copytree(ARCHIVES / incident, outputs / incident))
+    for stored in copied.glob("*.ipynb.txt"):
+        stored.rename(stored.with_suffix(""))
+    return copied
 
 
 def _keyed(items: Iterable[Json], *keys: str) -> Json:

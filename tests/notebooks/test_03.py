@@ -17,7 +17,7 @@ from nbformat import NotebookNode
 from intercom_kit.archive.make import make_reports
 from intercom_kit.archive.render import safe_html
 from intercom_kit.drill.play import play_incident
-from intercom_kit.postmortem.lint import lint
+from intercom_kit.postmortem.document import lint
 from intercom_kit.settings import Settings, load_settings
 from tests.conftest import PATIENCE_S
 

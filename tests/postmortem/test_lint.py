@@ -11,8 +11,8 @@ from intercom_kit.collect.facts import set_facts
 from intercom_kit.collect.impact import state_impact
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.drill.play import SimulatedIncident
-from intercom_kit.postmortem.document import Postmortem
-from intercom_kit.postmortem.lint import Problem, lint, to_json
+from intercom_kit.postmortem.document import Postmortem, lint
+from intercom_kit.postmortem.lint import Problem, to_json
 from intercom_kit.records import Correction, Event
 from intercom_kit.settings import Settings
 

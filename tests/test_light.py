@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Play
+from intercom_kit.settings import Settings
+from tests.conftest import PATIENCE_S, Play
 
 ROOT = Path(__file__).parents[1]
 FULL_ONLY = ("pandas", "numpy", "matplotlib", "duckdb", "jinja2", "papermill", "nbformat", "IPython", "jupyterlab")
@@ -101,12 +102,22 @@ def test_the_transports_work_there(run: Run, play: Play, tmp_path: Path) -> None
     assert '"route":"/me"' in (tmp_path / "requests.jsonl").read_text()
 
 
+BLOCKED = (*FULL_ONLY, "markupsafe", "starlette", "uvicorn", "ipywidgets")
 LIGHT = """
 import sys
 for name in {blocked!r}:
     sys.modules[name] = None
-import {module}
+{code}
 """
+
+
+def run_light(code: str, **environment: str) -> str:
+    """Run code where nothing of the analysis, the notebooks and the templates can be imported; return its output."""
+    command = [sys.executable, "-c", LIGHT.format(blocked=BLOCKED, code=code)]
+    done = subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, check=True, timeout=PATIENCE_S
+    )
+    return done.stdout
 
 
 @pytest.mark.parametrize(
@@ -126,5 +137,12 @@ import {module}
 )
 def test_the_light_path_imports_nothing_heavy(module: str) -> None:
     """What a light host runs imports nothing of the analysis, the notebooks and the templates."""
-    code = LIGHT.format(blocked=(*FULL_ONLY, "markupsafe", "starlette", "uvicorn", "ipywidgets"), module=module)
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    run_light(f"import {module}")
+
+
+def test_a_message_about_an_incident_with_a_log_says_what_is_missing(settings: Settings) -> None:
+    """Where the log's rollup cannot be read, the update is made from checks and notes, and names what to install."""
+    code = "sys.argv[1:] = ['update', 'INC-1']\nfrom intercom_kit.__main__ import main\nmain()"
+    text = run_light(code, INTERCOM_KIT_OUTPUTS=str(settings.outputs))
+    assert "INCIDENT: Intercom Integration" in text
+    assert "Figures of the log: not available here. Run: pip install intercom-kit" in text

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from intercom_kit.collect.incident_folder import IncidentFolder, rollup_in
@@ -81,10 +82,15 @@ class Evidence:
         """Whether the evidence holds the rollup of a request log."""
         return rollup_in(self.folder.path) is not None
 
+    @property
+    def lacks_analysis(self) -> bool:
+        """Whether there is a rollup that cannot be read here: a light host has none of the analysis' packages."""
+        return self.has_log and find_spec("pandas") is None
+
     @cached_property
     def study(self) -> "Study | None":
-        """What the request log shows; None when the evidence holds no rollup of one."""
-        if not self.has_log:
+        """What the request log shows; None when the evidence holds no rollup of one, or `lacks_analysis`."""
+        if not self.has_log or self.lacks_analysis:
             return None
         from intercom_kit.analyze.study import stored_study
 

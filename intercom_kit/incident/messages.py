@@ -6,7 +6,7 @@ that they did. It is made from one Story, so that no two messages contradict eac
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
@@ -141,7 +141,8 @@ class Story:
     """What the messages of an incident tell, as of a moment.
 
     decision: of the run in which it was worst, with what people declared. course: of the incident until then. now: when
-    it is sent, UTC. taken: the mitigations and the resolution that people noted, in order of time.
+    it is sent, UTC. taken: the mitigations and the resolution that people noted, in order of time. lacks_log: whether
+    there is a request log whose figures cannot be read here.
     """
 
     decision: Decision
@@ -149,6 +150,7 @@ class Story:
     course: Lifecycle
     now: datetime
     taken: tuple[TimelineEntry, ...] = ()
+    lacks_log: bool = False
 
     @property
     def is_incident(self) -> bool:
@@ -195,7 +197,8 @@ def story_of(seen: Incident, now: datetime | None = None, *, until: datetime | N
     runs = [run for run in seen.runs if until is None or run.at <= until]
     entries = [entry for entry in seen.entries if until is None or entry.at <= until]
     course = seen.lifecycle if until is None else lifecycle(runs, entries, seen.facts)
-    return make_story(course, seen.facts, now or seen.as_of or datetime.now(UTC), entries, decide((), seen.settings))
+    story = make_story(course, seen.facts, now or seen.as_of or datetime.now(UTC), entries, decide((), seen.settings))
+    return replace(story, lacks_log=until is None and seen.lacks_analysis)
 
 
 def make_story(
@@ -253,6 +256,8 @@ def internal_update(story: Story) -> str:
         "Next update": _next_update(story) or "none planned",
         "Commander": f"@{facts.commander.removeprefix('@')}" if facts.commander else nobody,
     }
+    if story.lacks_log:
+        fields["Figures of the log"] = "not available here. Run: pip install intercom-kit"
     what = f"[{decision.severity or 'severity unknown'}] INCIDENT"
     sides = {"severity": facts.severity, "start": facts.started_at, "end": facts.ended_at}
     declared = ", ".join(name for name, value in sides.items() if value)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from intercom_kit.collect.facts import DECLARED, declare, declared
 from intercom_kit.collect.incident_folder import DRILLS, IncidentFolder
+from intercom_kit.declared import IncidentFacts
 from intercom_kit.display.tables import (
     View,
     answer_card,
@@ -30,7 +31,6 @@ from intercom_kit.errors import ParameterError
 from intercom_kit.incident.answer import answer_of, answer_of_log
 from intercom_kit.incident.incident import open_incident
 from intercom_kit.incident.triage import Triage, has_evidence, load_triage, run_triage
-from intercom_kit.records import IncidentFacts
 from intercom_kit.settings import Settings, load_settings
 
 if TYPE_CHECKING:

@@ -5,16 +5,14 @@ is its evidence id, so a citation can always be followed to the bytes it came fr
 """
 
 import hashlib
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import cached_property
-from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 
-from intercom_kit.errors import IncidentIdError
 from intercom_kit.text import is_plausible
 
 Outcome = Literal["ok", "failed", "unknown"]
@@ -49,16 +47,13 @@ Cause = Literal[
     "unknown",
 ]
 EventKind = Literal["alert", "triage", "mitigation", "resolution", "comms", "note", "vendor", "gap"]
-State = Literal["open", "mitigated", "resolved", "reviewed"]
 ErrorType = Literal[
     "timeout", "dns", "connect", "tls", "reset", "protocol", "redirect", "body_too_large", "not_json", "wrong_shape"
 ]
 AnsweredBy = Literal["intercom", "edge", "gateway", "proxy"]
 TlsProblem = Literal["unknown_ca", "wrong_host", "expired", "other"]
 
-VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 CAUSES: tuple[Cause, ...] = get_args(Cause)
-SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 CHECK_NAMES: tuple[CheckName, ...] = get_args(CheckName)
 CHECK_LABELS: dict[CheckName, str] = {
     "api": "Intercom API",
@@ -68,16 +63,6 @@ CHECK_LABELS: dict[CheckName, str] = {
     "health": "Our health",
     "network": "Network",
 }
-
-RESERVED = ("latest", "drills", "index.html", "lab")  # names that outputs has another use for
-_INCIDENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-def check_incident_id(incident_id: str) -> str:
-    """Return the id unchanged, or raise IncidentIdError: it names a folder, and no path may leave outputs."""
-    if not _INCIDENT_ID.fullmatch(incident_id) or incident_id.lower() in RESERVED:
-        raise IncidentIdError(incident_id)
-    return incident_id
 
 
 def _to_utc(moment: datetime) -> datetime:
@@ -366,30 +351,6 @@ Recovery = Onset  # the same interval, for the end; there is none where the evid
 
 
 @dataclass(frozen=True)
-class Run:
-    """The checks of one run and what was decided from them."""
-
-    at: datetime
-    checks: tuple[CheckRecord, ...]
-    decision: Decision
-
-    @property
-    def name(self) -> str:
-        """The run's name in the evidence."""
-        return self.checks[0].run
-
-    @property
-    def cites(self) -> tuple[str, ...]:
-        """The evidence ids of the checks."""
-        return tuple(check.evidence_id for check in self.checks)
-
-    @property
-    def is_bad(self) -> bool:
-        """Whether this run found anything but health."""
-        return self.decision.verdict != "healthy"
-
-
-@dataclass(frozen=True)
 class Row:
     """One row of the timeline. at: UTC; until: where it is a span. label: what kind of thing; text: what happened."""
 
@@ -398,106 +359,3 @@ class Row:
     text: str
     cites: tuple[str, ...]
     until: datetime | None = None
-
-
-class Tile(NamedTuple):
-    """One figure above a page: its label, its value in short, a note of a few words, and the figure's name."""
-
-    label: str
-    value: str
-    note: str = ""
-    figure: str = ""
-
-
-class Answer(NamedTuple):
-    """What a page opens with: one sentence and four to six tiles. severity: P1 to P4; None when there is none."""
-
-    sentence: str
-    tiles: tuple[Tile, ...] = ()
-    severity: str | None = None
-    differ: tuple[str, ...] = ()  # where the sources tell of different things, a sentence each
-
-
-class ActionItem(Record):
-    """Something to be done after the incident; `text` starts with a verb and `done_when` says how one can tell."""
-
-    text: str
-    owner: str = ""
-    due: date | None = None
-    done_when: str = ""
-    kind: Literal["prevent", "detect", "mitigate", "document"] = "prevent"
-    done: bool = False
-
-
-class Correction(Record):
-    """How the timeline shows an event that was noted wrongly; the event itself stays as it was written.
-
-    event: its evidence id. at, text: what is shown instead; drop: the event is not shown. reason: told with the row.
-    """
-
-    event: str
-    reason: str
-    at: UtcTime | None = None
-    text: str = ""
-    drop: bool = False
-
-
-class IncidentFacts(Record):
-    """incident.json: what only people know. Everything else is recomputed from the evidence.
-
-    severity, severity_reason, started_at, ended_at, request_ids: declared: they win over what is computed, which is
-    shown beside them. user_facing: apps and routes whose failed calls users notice. origins: where a fact came from,
-    by field: `set`, or the notebook whose parameter it was.
-    single_factor_reason: why there is but one contributing factor. not_needed: kinds of action that are not needed, as
-    `detect: why`. acronyms: what the team's short words mean, as `ABC: words`.
-    """
-
-    id: Annotated[str, AfterValidator(check_incident_id)]
-    title: str = ""
-    state: State = "open"
-    drill: str | None = None  # the scenario's name when this is no real incident
-    created_at: UtcTime | None = None
-    severity: Severity | None = None
-    severity_reason: str = ""
-    started_at: UtcTime | None = None
-    ended_at: UtcTime | None = None
-    request_ids: tuple[str, ...] = ()
-    user_facing: tuple[str, ...] = ()
-    commander: str = ""
-    summary: str = ""
-    root_cause: str = ""
-    contributing_factors: tuple[str, ...] = ()
-    customer_impact: str = ""
-    action_items: tuple[ActionItem, ...] = ()
-    went_well: tuple[str, ...] = ()
-    went_badly: tuple[str, ...] = ()
-    lucky: tuple[str, ...] = ()
-    open_questions: tuple[str, ...] = ()
-    review_date: date | None = None
-    author: str = ""
-    single_factor_reason: str = ""
-    vendor_part: str = ""
-    surprises: tuple[str, ...] = ()
-    not_needed: tuple[str, ...] = ()
-    acronyms: tuple[str, ...] = ()
-    corrections: tuple[Correction, ...] = ()
-    origins: dict[str, str] = {}
-
-    @property
-    def is_declared(self) -> bool:
-        """Whether people told of an incident, so that there is something to write up without evidence."""
-        return bool(self.severity or self.started_at or self.ended_at or self.summary or self.request_ids)
-
-
-def by_run(checks: Iterable[CheckRecord]) -> tuple[tuple[CheckRecord, ...], ...]:
-    """Return the checks of each run, in the order in which the runs' last checks began."""
-    runs: dict[str, list[CheckRecord]] = {}
-    for check in checks:
-        runs.setdefault(check.run, []).append(check)
-    return tuple(sorted(map(tuple, runs.values()), key=lambda run: max(check.started_at for check in run)))
-
-
-def latest_run(checks: Iterable[CheckRecord]) -> tuple[CheckRecord, ...]:
-    """Return the checks of the run that started last, in the order of CHECK_NAMES; empty when there are none."""
-    last = (by_run(checks) or ((),))[-1]
-    return tuple(sorted(last, key=lambda check: CHECK_NAMES.index(check.name)))

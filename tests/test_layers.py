@@ -17,6 +17,7 @@ LAYERS = {
     "protocol": 0,
     "redaction": 0,
     "records": 1,
+    "declared": 1,
     "settings": 1,
     "transports": 1,
     "collect": 2,
@@ -34,7 +35,7 @@ LAYERS = {
     "notebooks": 9,
     "__main__": 10,  # only starts the command
 }
-SAME = {frozenset({"records", "settings"})}
+SAME = {frozenset({"records", "settings"}), frozenset({"records", "declared"})}
 MOST_MODULES = 14
 MODULES = sorted(PACKAGE.rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from intercom_kit.declared import IncidentFacts, check_incident_id
 from intercom_kit.errors import IncidentIdError
 from intercom_kit.records import (
     CAUSES,
@@ -16,12 +17,9 @@ from intercom_kit.records import (
     CHECK_NAMES,
     CheckRecord,
     Event,
-    IncidentFacts,
     Phases,
     RateLimit,
-    check_incident_id,
     evidence_id,
-    latest_run,
 )
 
 PLAIN = string.ascii_letters + string.digits + "._-"
@@ -112,15 +110,6 @@ def test_an_incident_id_never_leaves_its_folder(text: str) -> None:
     else:
         with pytest.raises(IncidentIdError, match="INC-20261124-0930-rate-limited"):
             check_incident_id(text)
-
-
-def test_the_latest_run_is_the_one_that_started_last() -> None:
-    """Of several runs the checks of the last are returned, in the order of the checks."""
-    later = AT + timedelta(minutes=5)
-    new = [_check(run="b", name=name, started_at=later) for name in reversed(CHECK_NAMES)]
-    old = [_check(run="a", name=name) for name in CHECK_NAMES]
-    assert [(check.run, check.name) for check in latest_run([*new, *old])] == [("b", name) for name in CHECK_NAMES]
-    assert latest_run([]) == ()
 
 
 def test_every_check_has_a_label() -> None:

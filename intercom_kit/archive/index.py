@@ -24,18 +24,11 @@ from intercom_kit.archive.seal import locked
 from intercom_kit.collect.files import write_atomic
 from intercom_kit.collect.incident_folder import DRILLS, IncidentFolder
 from intercom_kit.decide.words import cause_badge, verdict_badge
+from intercom_kit.declared import ActionItem, State, check_incident_id
 from intercom_kit.errors import KitError
 from intercom_kit.incident.incident import Incident, as_declared, open_incident
 from intercom_kit.incident.lifecycle import is_declared
-from intercom_kit.records import (
-    ActionItem,
-    CheckRecord,
-    Decision,
-    Record,
-    State,
-    UtcTime,
-    check_incident_id,
-)
+from intercom_kit.records import CheckRecord, Decision, Record, UtcTime
 from intercom_kit.settings import Settings
 from intercom_kit.text import duration
 

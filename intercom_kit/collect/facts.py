@@ -20,8 +20,9 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.declared import ActionItem, Correction, IncidentFacts, State
 from intercom_kit.errors import InputError, ParameterError
-from intercom_kit.records import ActionItem, Correction, IncidentFacts, Record, Severity, State
+from intercom_kit.records import Record, Severity
 from intercom_kit.redaction import Redactor
 from intercom_kit.text import check_observed, check_planned, parse_dated, parse_time
 

@@ -19,8 +19,9 @@ from filelock import FileLock
 from pydantic import ValidationError
 
 from intercom_kit.collect.files import append_lines, locked, make_folder, oddity, read_lines, write_atomic
+from intercom_kit.declared import IncidentFacts, check_incident_id
 from intercom_kit.errors import EvidenceError, IncidentError, IncidentIdError
-from intercom_kit.records import Cause, CheckRecord, Event, IncidentFacts, Record, check_incident_id
+from intercom_kit.records import Cause, CheckRecord, Event, Record
 
 T = TypeVar("T", bound=Record)
 

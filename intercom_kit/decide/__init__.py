@@ -1,6 +1,8 @@
 """From the checks of one run to a verdict, its severity and what to do. Pure: records in, decision out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
 
 from intercom_kit.decide.facts import Facts
 from intercom_kit.decide.questions import QUESTIONS, START
@@ -10,19 +12,54 @@ from intercom_kit.decide.severity import respond_by, severity
 from intercom_kit.decide.summary import notes, summary
 from intercom_kit.decide.symptoms import CALLS
 from intercom_kit.decide.tree import walk
-from intercom_kit.records import CheckRecord, Decision, latest_run
+from intercom_kit.records import CheckRecord, Decision
 from intercom_kit.settings import Settings
 
-__all__ = ["decide"]
+
+@dataclass(frozen=True)
+class Run:
+    """The checks of one run and what was decided from them."""
+
+    checks: tuple[CheckRecord, ...]
+    decision: Decision
+
+    @property
+    def at(self) -> datetime:
+        """When the last of its checks began, UTC."""
+        return self.decision.at
+
+    @property
+    def name(self) -> str:
+        """The run's name in the evidence."""
+        return self.checks[0].run
+
+    @property
+    def cites(self) -> tuple[str, ...]:
+        """The evidence ids of the checks."""
+        return tuple(check.evidence_id for check in self.checks)
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether this run found anything but health."""
+        return self.decision.verdict != "healthy"
 
 
-def decide(checks: Sequence[CheckRecord], settings: Settings) -> Decision:
-    """Decide what the latest run of the checks means.
+def decide_runs(checks: Iterable[CheckRecord], settings: Settings) -> tuple[Run, ...]:
+    """Return each run of these checks with its decision, in order of time."""
+    runs: dict[str, list[CheckRecord]] = {}
+    for check in checks:
+        runs.setdefault(check.run, []).append(check)
+    decided = (Run(tuple(run), decide(run, settings)) for run in runs.values())
+    return tuple(sorted(decided, key=lambda run: run.at))
+
+
+def decide(checks: Iterable[CheckRecord], settings: Settings) -> Decision:
+    """Decide what the checks of one run mean.
 
     Every input ends in exactly one verdict and at least one action; no checks at all end in `undetermined`, dated 1970.
     The settings fill the runbook's commands and give the region whose vendor incidents count.
     """
-    f = Facts(latest_run(checks), settings)
+    f = Facts(tuple(checks), settings)
     path, ending = walk(f, QUESTIONS, START)
     level, reason = severity(f, ending)
     pro, contra = weigh(f, ending)

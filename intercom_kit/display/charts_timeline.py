@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from matplotlib.axes import Axes
 from matplotlib.dates import date2num
 
+from intercom_kit.decide import Run
 from intercom_kit.display.charts import (
     BLUE,
     GREEN,
@@ -20,7 +21,7 @@ from intercom_kit.display.charts import (
     new_axes,
     utc_axis,
 )
-from intercom_kit.records import Figure, Onset, Recovery, Row, Run, Span
+from intercom_kit.records import Figure, Onset, Recovery, Row, Span
 
 TITLE = "The course of the incident"
 LANES = ("Incident", "Response", "Checks", "Quota", "Status page", "Events")

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from intercom_kit.analyze.findings import Findings
     from intercom_kit.analyze.study import Study
+    from intercom_kit.declared import IncidentFacts
     from intercom_kit.display.tables import View
-    from intercom_kit.records import CheckRecord, Decision, Event, IncidentFacts
+    from intercom_kit.records import CheckRecord, Decision, Event
 
 _KIT = __name__.partition(".")[0]
 

@@ -6,13 +6,16 @@ Text from the world goes in through `Markup.format`, which escapes it; nothing h
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
 from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.decide import Run
 from intercom_kit.decide.words import cause_badge, verdict_badge
+from intercom_kit.declared import IncidentFacts
 from intercom_kit.display.terminal import deadline_words, outcome_mark, severity_label
-from intercom_kit.records import CHECK_LABELS, Action, Answer, CheckRecord, Decision, Event, IncidentFacts, Run
+from intercom_kit.records import CHECK_LABELS, Action, CheckRecord, Decision, Event
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,27 @@ class View:
 
     def __repr__(self) -> str:
         return self.text
+
+
+class Tile(NamedTuple):
+    """One figure above a page: its label, its value in short, a note of a few words, and the figure's name."""
+
+    label: str
+    value: str
+    note: str = ""
+    figure: str = ""
+
+
+class Answer(NamedTuple):
+    """What a page opens with: one sentence and four to six tiles. severity: P1 to P4; None when there is none.
+
+    differ: where the sources tell of different things, a sentence each.
+    """
+
+    sentence: str
+    tiles: tuple[Tile, ...] = ()
+    severity: str | None = None
+    differ: tuple[str, ...] = ()
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]], caption: str) -> View:

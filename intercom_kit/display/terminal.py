@@ -12,17 +12,8 @@ from rich.console import Console
 from rich.text import Text
 
 from intercom_kit.decide.words import cause_badge, verdict_badge
-from intercom_kit.records import (
-    CHECK_LABELS,
-    Action,
-    ActionItem,
-    CheckRecord,
-    Decision,
-    IncidentFacts,
-    Outcome,
-    RateLimit,
-    Severity,
-)
+from intercom_kit.declared import ActionItem, IncidentFacts
+from intercom_kit.records import CHECK_LABELS, Action, CheckRecord, Decision, Outcome, RateLimit, Severity
 from intercom_kit.text import duration
 
 _MARKS: dict[Outcome, tuple[str, str]] = {

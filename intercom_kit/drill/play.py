@@ -22,6 +22,7 @@ import pandas as pd
 from intercom_kit.collect.checks import run_checks
 from intercom_kit.collect.incident_folder import IncidentFolder, new_incident_id
 from intercom_kit.decide import decide
+from intercom_kit.declared import IncidentFacts
 from intercom_kit.display.charts import Chart
 from intercom_kit.display.charts_fallback import fallback_chart
 from intercom_kit.drill import objects
@@ -37,7 +38,7 @@ from intercom_kit.incident.log import open_study
 from intercom_kit.incident.triage import triage_event
 from intercom_kit.logs.deliveries import read_deliveries, save
 from intercom_kit.protocol import WINDOW_S
-from intercom_kit.records import Cause, CheckRecord, Decision, Event, IncidentFacts, Record
+from intercom_kit.records import Cause, CheckRecord, Decision, Event, Record
 from intercom_kit.settings import Settings
 from intercom_kit.text import duration
 from intercom_kit.transports import fallback

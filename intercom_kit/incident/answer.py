@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from intercom_kit.decide.words import cause_badge, verdict_badge
+from intercom_kit.display.tables import Answer, Tile
 from intercom_kit.incident.incident import Incident, as_declared
-from intercom_kit.records import Answer, Decision, Figure, Tile
+from intercom_kit.records import Decision, Figure
 from intercom_kit.text import duration, milliseconds, share
 
 if TYPE_CHECKING:

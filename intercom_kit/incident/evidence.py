@@ -8,7 +8,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from intercom_kit.collect.incident_folder import IncidentFolder, rollup_in
-from intercom_kit.decide import decide
+from intercom_kit.decide import Run, decide_runs
+from intercom_kit.declared import IncidentFacts
 from intercom_kit.incident.lifecycle import (
     Lifecycle,
     TimelineEntry,
@@ -17,7 +18,7 @@ from intercom_kit.incident.lifecycle import (
     timeline_entries,
     worst_of,
 )
-from intercom_kit.records import CheckRecord, Event, Figure, IncidentFacts, Onset, Run, Span, VendorIncident, by_run
+from intercom_kit.records import CheckRecord, Event, Figure, Onset, Span, VendorIncident
 from intercom_kit.settings import Settings
 
 if TYPE_CHECKING:
@@ -63,9 +64,7 @@ class Evidence:
     @cached_property
     def runs(self) -> tuple[Run, ...]:
         """Each run of the checks with its decision, in order of time."""
-        return tuple(
-            Run(max(check.started_at for check in run), run, decide(run, self.settings)) for run in by_run(self.checks)
-        )
+        return decide_runs(self.checks, self.settings)
 
     @property
     def resolved(self) -> tuple[VendorIncident, ...]:

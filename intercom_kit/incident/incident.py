@@ -7,12 +7,13 @@ from functools import cached_property
 
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.decide.severity import respond_by
+from intercom_kit.declared import IncidentFacts
 from intercom_kit.incident.evidence import Evidence
 from intercom_kit.incident.evidence_index import EvidenceIndex, index_evidence
 from intercom_kit.incident.figures import figures_of
 from intercom_kit.incident.lifecycle import Lifecycle
 from intercom_kit.incident.timeline import timeline
-from intercom_kit.records import Decision, Figure, IncidentFacts, Row
+from intercom_kit.records import Decision, Figure, Row
 from intercom_kit.settings import Settings
 from intercom_kit.text import duration
 

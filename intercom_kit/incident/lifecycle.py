@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from intercom_kit.records import Correction, Event, EventKind, IncidentFacts, Onset, Recovery, Run, Span, VendorIncident
+from intercom_kit.decide import Run
+from intercom_kit.declared import Correction, IncidentFacts
+from intercom_kit.records import Event, EventKind, Onset, Recovery, Span, VendorIncident
 from intercom_kit.text import FIRST
 
 LEEWAY = timedelta(minutes=30)  # an alert so long before the onset was evident may have seen it come

@@ -15,11 +15,12 @@ from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.decide import decide
 from intercom_kit.decide.severity import respond_by
 from intercom_kit.decide.words import past_line
+from intercom_kit.declared import IncidentFacts
 from intercom_kit.errors import IncidentError
 from intercom_kit.incident.incident import Incident, as_declared
 from intercom_kit.incident.lifecycle import Lifecycle, TimelineEntry, is_declared, lifecycle
 from intercom_kit.incident.packet import failures_of, support_packet
-from intercom_kit.records import Cause, Decision, IncidentFacts, Severity
+from intercom_kit.records import Cause, Decision, Severity
 from intercom_kit.redaction import without_mentions
 
 FOLDER = "messages"

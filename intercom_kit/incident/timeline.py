@@ -6,10 +6,11 @@ the vendor's status page and from what people noted or declared. What will be do
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from intercom_kit.decide import Run
 from intercom_kit.display.terminal import severity_label
 from intercom_kit.incident.evidence import Evidence
 from intercom_kit.incident.lifecycle import DECLARED, Lifecycle, Notice, TimelineEntry
-from intercom_kit.records import EventKind, Figure, Onset, Row, Run
+from intercom_kit.records import EventKind, Figure, Onset, Row
 from intercom_kit.text import duration
 
 LABELS: dict[EventKind, str] = {

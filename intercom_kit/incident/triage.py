@@ -18,7 +18,8 @@ from intercom_kit.collect.facts import declare
 from intercom_kit.collect.files import locked
 from intercom_kit.collect.incident_folder import IncidentFolder, claim_incident, new_incident_id, recent_ids
 from intercom_kit.collect.notes import add_note
-from intercom_kit.decide import decide
+from intercom_kit.decide import Run, decide
+from intercom_kit.declared import IncidentFacts
 from intercom_kit.errors import EvidenceError, IncidentError, KitError
 from intercom_kit.incident.incident import as_declared, open_incident
 from intercom_kit.incident.lifecycle import lifecycle
@@ -32,7 +33,7 @@ from intercom_kit.incident.messages import (
 )
 from intercom_kit.incident.slack import send_update, slack_blocks
 from intercom_kit.protocol import LOOPBACK
-from intercom_kit.records import CheckRecord, Decision, Event, IncidentFacts, Run, latest_run
+from intercom_kit.records import CheckRecord, Decision, Event
 from intercom_kit.settings import Settings
 
 TITLE_LIMIT = 200  # characters
@@ -63,7 +64,7 @@ class Triage:
             seen = open_incident(self.settings, self.folder.incident_id)
             story = story_of(replace(seen, facts=self.facts), at, until=at)
         else:
-            runs = (Run(at, self.checks, self.decision),) if self.checks else ()
+            runs = (Run(self.checks, self.decision),) if self.checks else ()
             story = make_story(lifecycle(runs, (), self.facts), self.facts, at, (), self.decision)
         return messages_of(story)
 
@@ -195,9 +196,7 @@ def load_triage(settings: Settings, incident_id: str, run: str = "") -> Triage:
         raise EvidenceError(
             f"{incident_id} has no evidence of a triage. Run: intercom-kit triage --incident {incident_id}"
         )
-    return Triage(
-        seen.folder, seen.facts, latest_run(runs[-1].checks), as_declared(runs[-1].decision, seen.facts, seen.checked)
-    )
+    return Triage(seen.folder, seen.facts(runs[-1].checks), as_declared(runs[-1].decision, seen.facts, seen.checked))
 
 
 def has_evidence(outputs: Path, incident_id: str) -> bool:

@@ -14,11 +14,11 @@ from rich.text import Text
 
 from intercom_kit.collect.checks import run_checks
 from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.decide import decide
+from intercom_kit.decide import Run, decide, decide_runs
 from intercom_kit.decide.words import cause_badge, verdict_badge
 from intercom_kit.display.terminal import check_lines, deadline_words, rate_limit_words, verdict_line
 from intercom_kit.incident.triage import run_triage
-from intercom_kit.records import CheckRecord, Decision, Event, Run, by_run
+from intercom_kit.records import CheckRecord, Decision, Event
 from intercom_kit.settings import Settings
 from intercom_kit.text import count, duration
 
@@ -28,36 +28,30 @@ SHOWN = 60  # runs in the rows of marks
 
 
 @dataclass(frozen=True)
-class Mark:
-    """What the watch remembers of each run: a night of them is small. api_ms: None where no answer came."""
-
-    at: datetime
-    decision: Decision
-    api_ms: float | None
-
-    @property
-    def is_bad(self) -> bool:
-        """Whether this run found anything but health."""
-        return self.decision.verdict != "healthy"
-
-
-@dataclass(frozen=True)
 class Watched:
     """One run of the watch with what came before it.
 
-    incident_id: empty while none is opened. since: when the verdict and cause of this run were first seen without a
-    break. history: this and earlier runs, oldest first. runs, bad: of this watch, all and those with trouble. gap: the
-    (from, to) in which nothing was recorded.
+    incident_id: empty while none is opened. history: this and earlier runs, oldest first. runs, bad: of this watch, all
+    and those with trouble. gap: the (from, to) in which nothing was recorded.
     """
 
-    checks: tuple[CheckRecord, ...]
-    decision: Decision
     incident_id: str
-    since: datetime
-    history: tuple[Mark, ...]
+    history: tuple[Run, ...]
     runs: int
     bad: int
     gap: tuple[datetime, datetime] | None = None
+
+    @property
+    def decision(self) -> Decision:
+        """What this run decided."""
+        return self.history[-1].decision
+
+    @property
+    def since(self) -> datetime:
+        """When the verdict and cause of this run were first seen without a break."""
+        now = self.decision
+        same = takewhile(lambda run: _outcome(run.decision) == _outcome(now), reversed(self.history))
+        return min(run.at for run in same)
 
 
 def watch(
@@ -75,77 +69,77 @@ def watch(
     A run that ends late starts the next one at once; nothing is asked twice.
     """
     known = IncidentFolder(settings.outputs, incident_id) if incident_id else None
-    earlier = known.checks() if known and known.exists else ()
-    history = [_mark(run, decide(run, settings)) for run in by_run(earlier)]
-    keeper = _Keeper(settings, known, open_after)
+    history = decide_runs(known.checks() if known and known.exists else (), settings)
+    writer = _Writer(settings, known, open_after)
     runs, bad, started = 0, 0, time.monotonic()
     while True:
         checks = run_checks(settings)
-        decision = decide(checks, settings)
-        gap = _gap(history, decision.at, every_s)
-        keeper.keep(checks, decision, gap)
-        runs, bad = runs + 1, bad + (decision.verdict != "healthy")
-        history = [*history, _mark(checks, decision)][-10 * SHOWN :]
-        yield Watched(checks, decision, keeper.incident_id, _since(history), tuple(history), runs, bad, gap)
+        run = Run(checks, decide(checks, settings))
+        late = bool(history) and run.at - history[-1].at > timedelta(seconds=GAP_FACTOR * every_s)
+        gap = (history[-1].at, run.at) if late else None
+        writer.add(run, gap)
+        runs, bad = runs + 1, bad + run.is_bad
+        history = (*history, run)[-10 * SHOWN :]
+        yield Watched(writer.incident_id, history, runs, bad, gap)
         started = max(started + every_s, time.monotonic())
         sleep(max(0.0, started - time.monotonic()))
 
 
-class _Keeper:
+class _Writer:
     """Writes runs into an incident's evidence, and opens that incident when it is due."""
 
     def __init__(self, settings: Settings, folder: IncidentFolder | None, open_after: int) -> None:
         self.settings, self.folder, self.open_after = settings, folder, open_after
-        self.is_new = True  # whether the next run is the first that is written
+        self.is_open = False  # whether the incident's folder was written to
         self.waiting: list[Run] = []  # the last healthy run and the bad ones after it, not written yet
         self.healthy: list[Run] = []  # in a row, since the incident was opened
 
     @property
     def incident_id(self) -> str:
         """Of the incident that is written to; empty while none is open."""
-        return self.folder.incident_id if self.folder and not self.is_new else ""
+        return self.folder.incident_id if self.folder and self.is_open else ""
 
-    def keep(self, checks: tuple[CheckRecord, ...], decision: Decision, gap: tuple[datetime, datetime] | None) -> None:
+    def add(self, run: Run, gap: tuple[datetime, datetime] | None) -> None:
         """Write a run, or hold it back until it is known whether an incident is due."""
-        run = Run(decision.at, checks, decision)
-        if not self.is_new and self.folder:
-            self.folder.add_checks(checks)
-            if gap:
-                self.folder.add_event(gap_event(gap))
-            self._note_recovery(run)
-        elif not self.open_after or self.folder:
-            self._open(run)
-            if gap and self.folder:
-                self.folder.add_event(gap_event(gap))
-        else:
+        if self.folder is None and self.open_after:
             self.waiting = [*self.waiting, run] if run.is_bad else [run]
             if sum(one.is_bad for one in self.waiting) >= self.open_after:
                 self._open_after_bad_runs()
+            return
+        if self.is_open and self.folder:
+            folder = self.folder
+            folder.add_checks(run.checks)
+        else:
+            folder = self._open(run)
+        if gap:
+            folder.add_event(gap_event(gap))
+        if self.open_after:
+            self._note_recovery(run, folder)
 
-    def _open(self, run: Run) -> None:
+    def _open(self, run: Run) -> IncidentFolder:
         asked: Future[tuple[CheckRecord, ...]] = Future()
         asked.set_result(run.checks)
         self.folder = run_triage(self.settings, self.folder.incident_id if self.folder else "", asked=asked).folder
-        self.is_new, self.healthy = False, []
+        self.is_open, self.healthy = True, []
+        return self.folder
 
     def _open_after_bad_runs(self) -> None:
         *before, last = self.waiting
-        self._open(last)
-        if self.folder is not None:
-            for run in before:
-                self.folder.add_checks(run.checks)
-            text = f"The watch found trouble in {count(self.open_after, 'run')} in a row. {last.decision.summary}"
-            self.folder.add_event(Event(at=last.at, kind="alert", text=text, by="watch", cites=last.cites))
+        folder = self._open(last)
+        for run in before:
+            folder.add_checks(run.checks)
+        text = f"The watch found trouble in {count(self.open_after, 'run')} in a row. {last.decision.summary}"
+        folder.add_event(Event(at=last.at, kind="alert", text=text, by="watch", cites=last.cites))
         self.waiting = []
 
-    def _note_recovery(self, run: Run) -> None:
+    def _note_recovery(self, run: Run, folder: IncidentFolder) -> None:
         self.healthy = [] if run.is_bad else [*self.healthy, run]
-        if not self.open_after or len(self.healthy) < self.open_after or self.folder is None:
+        if len(self.healthy) < self.open_after:
             return
         first = self.healthy[0]
         text = f"The watch found all well in {count(self.open_after, 'run')} in a row, from {first.at:%H:%M:%S} UTC"
-        self.folder.add_event(Event(at=run.at, kind="resolution", text=text, by="watch", cites=first.cites))
-        self.folder, self.is_new, self.waiting, self.healthy = None, True, [run], []
+        folder.add_event(Event(at=run.at, kind="resolution", text=text, by="watch", cites=first.cites))
+        self.folder, self.is_open, self.waiting, self.healthy = None, False, [run], []
 
 
 def show_watch(console: Console, runs: Iterable[Watched]) -> Watched | None:
@@ -169,19 +163,21 @@ def show_watch(console: Console, runs: Iterable[Watched]) -> Watched | None:
 
 def watch_view(watched: Watched, now: datetime, width: int = 80) -> RenderableType:
     """Return the one-screen view: verdict, since when, deadline, headroom, the last runs as marks, checks."""
-    decision, latencies = watched.decision, [mark.api_ms for mark in watched.history[-SHOWN:]]
+    decision, shown = watched.decision, watched.history[-SHOWN:]
+    latencies = [_api_ms(run) for run in shown]
     badges = f"{verdict_badge(decision.verdict)} · {cause_badge(decision.cause)}"
+    latest = "no answer" if latencies[-1] is None else f"{latencies[-1]:.0f} ms"
     lines: list[RenderableType] = [
         verdict_line(decision),
         Text(f"{badges} · for {duration((now - watched.since).total_seconds())}"),
         Text(deadline_words(first_bad(watched), now)),
         Text(f"Rate limit   {_headroom_bar(decision)}{rate_limit_words(decision.rate_limit)}"),
-        Text(f"Last runs    {marks(watched.history[-SHOWN:])}"),
-        Text(f"API latency  {sparkline(latencies)}  {_latest_words(latencies)}"),
+        Text(f"Last runs    {marks(shown)}"),
+        Text(f"API latency  {sparkline(latencies)}  {latest}"),
     ]
     if watched.gap:
         lines.append(Text(gap_event(watched.gap).text, style="bold"))
-    lines += check_lines(watched.checks, width)
+    lines += check_lines(shown[-1].checks, width)
     what = watched.incident_id or "no incident is open"
     lines.append(Text(f"{what} · last asked {decision.at:%H:%M:%S} UTC · Ctrl-C to stop"))
     return Group(*lines)
@@ -189,14 +185,14 @@ def watch_view(watched: Watched, now: datetime, width: int = 80) -> RenderableTy
 
 def first_bad(watched: Watched) -> Decision:
     """Return the decision whose deadline counts: the first of the bad runs that last until now."""
-    bad = list(takewhile(lambda mark: mark.is_bad, reversed(watched.history)))
-    worst = [mark for mark in bad if mark.decision.severity == watched.decision.severity]
+    bad = list(takewhile(lambda run: run.is_bad, reversed(watched.history)))
+    worst = [run for run in bad if run.decision.severity == watched.decision.severity]
     return worst[-1].decision if worst else watched.decision
 
 
-def marks(history: Sequence[Mark]) -> str:
+def marks(runs: Sequence[Run]) -> str:
     """Return one sign a run: `.` healthy, 1 to 4 its severity, `?` where that is not known."""
-    return "".join((mark.decision.severity or "?")[-1] if mark.is_bad else "." for mark in history)
+    return "".join((run.decision.severity or "?")[-1] if run.is_bad else "." for run in runs)
 
 
 def closing_line(watched: Watched, seconds: float) -> str:
@@ -214,20 +210,14 @@ def sparkline(values: Sequence[float | None]) -> str:
 
 def _line(watched: Watched) -> str:
     decision = watched.decision
-    states = " ".join(f"{check.name}={check.outcome}" for check in watched.checks)
+    states = " ".join(f"{check.name}={check.outcome}" for check in watched.history[-1].checks)
     label = decision.severity or "ok"
     return f"{decision.at:%Y-%m-%dT%H:%M:%SZ} {label} {decision.verdict} {decision.cause} {states}"
 
 
-def _mark(checks: Sequence[CheckRecord], decision: Decision) -> Mark:
-    api_ms = next((c.duration_ms for c in checks if c.name == "api" and c.http_status is not None), None)
-    return Mark(decision.at, decision, api_ms)
-
-
-def _gap(history: Sequence[Mark], at: datetime, every_s: float) -> tuple[datetime, datetime] | None:
-    if not history or at - history[-1].at <= timedelta(seconds=GAP_FACTOR * every_s):
-        return None
-    return history[-1].at, at
+def _api_ms(run: Run) -> float | None:
+    """Return how long the API took to answer, in milliseconds; None where no answer came."""
+    return next((c.duration_ms for c in run.checks if c.name == "api" and c.http_status is not None), None)
 
 
 def gap_event(gap: tuple[datetime, datetime]) -> Event:
@@ -237,20 +227,10 @@ def gap_event(gap: tuple[datetime, datetime]) -> Event:
     return Event(at=gap[1], kind="gap", text=text)
 
 
-def _since(history: Sequence[Mark]) -> datetime:
-    def outcome(mark: Mark) -> tuple[str, str]:
-        return mark.decision.verdict, mark.decision.cause
-
-    return min(mark.at for mark in takewhile(lambda mark: outcome(mark) == outcome(history[-1]), reversed(history)))
+def _outcome(decision: Decision) -> tuple[str, str]:
+    return decision.verdict, decision.cause
 
 
 def _headroom_bar(decision: Decision) -> str:
     share = decision.rate_limit.used_share if decision.rate_limit else None
-    if share is None:
-        return ""
-    filled = round(share * 20)
-    return f"[{'#' * filled}{'.' * (20 - filled)}] "
-
-
-def _latest_words(latencies: Sequence[float | None]) -> str:
-    return "no answer" if latencies[-1] is None else f"{latencies[-1]:.0f} ms"
+    return "" if share is None else f"[{'#' * round(share * 20)}{'.' * (20 - round(share * 20))}] "

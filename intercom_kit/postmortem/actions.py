@@ -10,9 +10,9 @@ from datetime import date
 from typing import Literal
 
 from intercom_kit.collect.incident_folder import IncidentFolder, incident_ids
+from intercom_kit.declared import IncidentFacts
 from intercom_kit.display.markdown import table
 from intercom_kit.errors import KitError
-from intercom_kit.records import IncidentFacts
 from intercom_kit.redaction import without_mentions
 from intercom_kit.settings import Settings
 

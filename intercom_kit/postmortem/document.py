@@ -20,7 +20,7 @@ from intercom_kit.display import charts_log
 from intercom_kit.display.charts import Chart
 from intercom_kit.display.charts_timeline import Course, timeline_chart
 from intercom_kit.display.markdown import Page, to_html
-from intercom_kit.display.tables import View, answer_card, table
+from intercom_kit.display.tables import Answer, View, answer_card, table
 from intercom_kit.errors import EvidenceError, InputError
 from intercom_kit.incident.answer import answer_of, decision_of, short, worst_share
 from intercom_kit.incident.evidence_index import MANIFEST_COMMAND, Entry, FileRecord, manifest_id
@@ -33,7 +33,7 @@ from intercom_kit.postmortem.fill import Plain, answer_markdown, fill
 from intercom_kit.postmortem.lint import Problem, check
 from intercom_kit.postmortem.suggestions import Suggestion, suggestions
 from intercom_kit.protocol import WINDOW_S
-from intercom_kit.records import CHECK_LABELS, Answer, CheckRecord, Event, Figure, Row
+from intercom_kit.records import CHECK_LABELS, CheckRecord, Event, Figure, Row
 from intercom_kit.settings import Settings
 
 TIMELINE = "postmortem-timeline.svg"

@@ -12,10 +12,11 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Literal, get_args
 
+from intercom_kit.declared import ActionItem, IncidentFacts
 from intercom_kit.incident.incident import Incident
 from intercom_kit.incident.lifecycle import TimelineEntry
 from intercom_kit.incident.messages import unfit_for_customers
-from intercom_kit.records import ActionItem, IncidentFacts, Record
+from intercom_kit.records import Record
 
 REQUIRED = {
     "title": "'title=…'",

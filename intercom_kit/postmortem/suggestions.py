@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from intercom_kit.records import ActionItem, Cause
+from intercom_kit.declared import ActionItem
+from intercom_kit.records import Cause
 
 if TYPE_CHECKING:
     from intercom_kit.incident.incident import Incident

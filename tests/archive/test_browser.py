@@ -19,8 +19,8 @@ from intercom_kit.archive.index import update_index
 from intercom_kit.archive.make import make_reports, reports_of
 from intercom_kit.archive.render import Header, render_html
 from intercom_kit.archive.runner import run_notebook
+from intercom_kit.declared import ActionItem, IncidentFacts
 from intercom_kit.drill.play import play_incident
-from intercom_kit.records import ActionItem, IncidentFacts
 from intercom_kit.settings import load_settings
 
 pytestmark = pytest.mark.slow

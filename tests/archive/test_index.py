@@ -14,7 +14,8 @@ from intercom_kit.archive.index import read_rows, same_before, summarize, update
 from intercom_kit.archive.seal import seal
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.decide import decide
-from intercom_kit.records import ActionItem, CheckRecord, Event, IncidentFacts, RateLimit
+from intercom_kit.declared import ActionItem, IncidentFacts
+from intercom_kit.records import CheckRecord, Event, RateLimit
 from intercom_kit.settings import Settings, load_settings
 
 AT = datetime(2026, 11, 24, 14, 5, tzinfo=UTC)

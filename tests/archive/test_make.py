@@ -27,11 +27,11 @@ from intercom_kit.archive.manifest import Run, read_manifest
 from intercom_kit.archive.notebooks import ANALYSIS, POSTMORTEM, TRIAGE, notebook_source
 from intercom_kit.archive.seal import UNFINISHED, locked, verify
 from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.declared import IncidentFacts
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.server import serve
 from intercom_kit.errors import EvidenceError, IncidentError, NotebookError, ParameterError
 from intercom_kit.incident.triage import run_triage
-from intercom_kit.records import IncidentFacts
 from intercom_kit.settings import Settings, load_settings
 from tests.conftest import PATIENCE_S
 

@@ -11,8 +11,9 @@ from intercom_kit.archive.make import make_reports, reports_of
 from intercom_kit.archive.retention import purge
 from intercom_kit.archive.seal import head_of, seal, verify
 from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.declared import IncidentFacts
 from intercom_kit.errors import EvidenceError
-from intercom_kit.records import CheckRecord, Event, IncidentFacts
+from intercom_kit.records import CheckRecord, Event
 from intercom_kit.settings import Settings, load_settings
 
 NOW = datetime(2026, 11, 24, 14, 5, tzinfo=UTC)

@@ -20,9 +20,10 @@ from intercom_kit.archive.seal import seal, verify
 from intercom_kit.collect.facts import set_facts
 from intercom_kit.collect.incident_folder import IncidentFolder, rollup_in
 from intercom_kit.collect.notes import import_events
+from intercom_kit.declared import IncidentFacts
 from intercom_kit.incident.log import keep
 from intercom_kit.logs.rollup import Rollup, make_rollup
-from intercom_kit.records import CheckRecord, Event, IncidentFacts
+from intercom_kit.records import CheckRecord, Event
 from intercom_kit.settings import load_settings
 
 AT = datetime(2026, 11, 24, 9, tzinfo=UTC)

@@ -8,8 +8,9 @@ import pytest
 from intercom_kit.archive.index import read_rows, update_index
 from intercom_kit.archive.retention import purge
 from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.declared import IncidentFacts
 from intercom_kit.postmortem.document import open_postmortem
-from intercom_kit.records import CheckRecord, Event, IncidentFacts
+from intercom_kit.records import CheckRecord, Event
 from intercom_kit.settings import load_settings
 from tests.conftest import Kit
 

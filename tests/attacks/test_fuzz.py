@@ -21,9 +21,10 @@ from intercom_kit.collect.facts import FIELDS, assign
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.collect.notes import import_events
 from intercom_kit.collect.page_forms import read_compatible, read_native, read_widget
+from intercom_kit.declared import ActionItem, IncidentFacts
 from intercom_kit.errors import InputError, KitError
 from intercom_kit.logs.rollup import make_rollup
-from intercom_kit.records import ActionItem, IncidentFacts, VendorIncident
+from intercom_kit.records import VendorIncident
 from intercom_kit.redaction import API_KEYS, BODY_LIMIT, STATUS_KEYS, Redactor, safe
 from intercom_kit.settings import load_settings
 from intercom_kit.text import parse_dated, parse_duration, parse_time

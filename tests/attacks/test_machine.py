@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.records import IncidentFacts
+from intercom_kit.declared import IncidentFacts
 from tests.conftest import PATIENCE_S, Kit
 
 EVIL = "evil\x1b]0;pwn\x07\x9b31m\u202e\x1b[2J"

@@ -8,8 +8,8 @@ import pytest
 
 from intercom_kit.collect.facts import declare, set_facts
 from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.declared import ActionItem, IncidentFacts
 from intercom_kit.errors import IncidentError, InputError
-from intercom_kit.records import ActionItem, IncidentFacts
 
 ACTION = "action+=Add backoff to the sync job | owner=mia | due=2026-12-01 | done=no 429 in a week | kind=prevent"
 

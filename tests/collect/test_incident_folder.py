@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from intercom_kit.collect.files import write_atomic
 from intercom_kit.collect.incident_folder import IncidentFolder, new_incident_id
+from intercom_kit.declared import ActionItem, IncidentFacts
 from intercom_kit.errors import EvidenceError, IncidentError, IncidentIdError
-from intercom_kit.records import ActionItem, CheckRecord, Event, IncidentFacts
+from intercom_kit.records import CheckRecord, Event
 from tests.conftest import PATIENCE_S
 
 AT = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)

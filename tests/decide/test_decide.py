@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from intercom_kit.decide import decide
+from intercom_kit.decide import decide_runs
 from intercom_kit.decide.severity import respond_by
 from intercom_kit.decide.symptoms import CALLS
 from intercom_kit.records import CheckRecord, Decision, Phases, RateLimit, RawResponse, Severity, VendorIncident
@@ -276,13 +276,13 @@ def test_without_a_token_the_first_step_is_to_set_it(decided: Make, check: Make,
     assert gist(decided(network=check("network", "failed", error_type="dns"), **unasked)) == UNCONNECTED
 
 
-def test_only_the_latest_run_counts(check: Make, settings: Settings) -> None:
-    """An older run's failures do not colour the newer run."""
+def test_each_run_is_decided_alone(check: Make, settings: Settings) -> None:
+    """An older run's failures do not colour the newer run, in whichever order they are read."""
     old = [check(name, "failed", http_status=500, run="r0") for name in ("api", "search")]
     later = AT + timedelta(minutes=5)
     new = [check(name, run="r1", started_at=later) for name in ("api", "search", "status_page", "network")]
-    decision = decide([*new, *old], settings)
-    assert (decision.verdict, decision.at) == ("healthy", later)
+    runs = decide_runs([*new, *old], settings)
+    assert [(run.name, run.is_bad, run.at) for run in runs] == [("r0", True, AT), ("r1", False, later)]
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ from IPython.core.formatters import DisplayFormatter
 from intercom_kit.analyze.findings import findings_of
 from intercom_kit.analyze.study import Study
 from intercom_kit.archive.render import safe_html
+from intercom_kit.declared import IncidentFacts
 from intercom_kit.display.displays import tell
 from intercom_kit.incident.triage import Triage, run_triage
 from intercom_kit.notebook import check_parameters, open_log
-from intercom_kit.records import Event, IncidentFacts
+from intercom_kit.records import Event
 from tests.conftest import Play
 
 Show = Callable[[object], dict[str, str]]

@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 from rich.console import Console
 
 from intercom_kit.decide import decide
+from intercom_kit.declared import IncidentFacts
 from intercom_kit.display import tables
 from intercom_kit.display.terminal import check_lines, rate_limit_words, show_triage
-from intercom_kit.records import Action, CheckRecord, Decision, IncidentFacts, RateLimit, Reason, Step
+from intercom_kit.records import Action, CheckRecord, Decision, RateLimit, Reason, Step
 from intercom_kit.settings import Settings
 
 AT = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)

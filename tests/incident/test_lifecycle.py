@@ -6,20 +6,10 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intercom_kit.decide import decide
+from intercom_kit.decide import decide_runs
+from intercom_kit.declared import Correction, IncidentFacts
 from intercom_kit.incident.lifecycle import Lifecycle, lifecycle, timeline_entries
-from intercom_kit.records import (
-    CheckRecord,
-    Correction,
-    Event,
-    EventKind,
-    IncidentFacts,
-    Onset,
-    Run,
-    Span,
-    VendorIncident,
-    by_run,
-)
+from intercom_kit.records import CheckRecord, Event, EventKind, Onset, Span, VendorIncident
 from intercom_kit.settings import load_settings
 
 START = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
@@ -63,7 +53,7 @@ def _course(
     **declared: object,
 ) -> Lifecycle:
     checks = [check for run in runs for check in run]
-    decided = [Run(max(c.started_at for c in run), run, decide(run, SETTINGS)) for run in by_run(checks)]
+    decided = decide_runs(checks, SETTINGS)
     facts = IncidentFacts.model_validate({"id": "INC-1"} | declared)
     return lifecycle(decided, timeline_entries(events), facts, onset, recovery, healthy)
 

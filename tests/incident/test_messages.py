@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from intercom_kit.decide import Run
 from intercom_kit.decide.words import past_line
+from intercom_kit.declared import IncidentFacts, State
 from intercom_kit.incident.lifecycle import TimelineEntry, lifecycle
 from intercom_kit.incident.messages import (
     EXTERNAL,
@@ -24,18 +26,7 @@ from intercom_kit.incident.messages import (
     unfit_for_customers,
 )
 from intercom_kit.incident.slack import slack_blocks
-from intercom_kit.records import (
-    CAUSES,
-    Action,
-    CheckRecord,
-    Decision,
-    EventKind,
-    IncidentFacts,
-    Run,
-    State,
-    VendorIncident,
-    Verdict,
-)
+from intercom_kit.records import CAUSES, Action, CheckRecord, Decision, EventKind, VendorIncident, Verdict
 from intercom_kit.redaction import without_mentions
 
 AT = datetime(2026, 11, 24, 9, 30, 4, tzinfo=UTC)
@@ -71,7 +62,7 @@ def run(cause: str = "vendor_errors", at: datetime = AT, *checks: CheckRecord, *
     given: dict[str, object] = {"verdict": verdict, "severity": severity, "summary": f"It is so: {cause}."} | fields
     actions = (Action(title=RUNBOOK),)
     found = Decision.model_validate({"at": at, "cause": cause, "actions": actions} | given)
-    return Run(at, checks or (check("api", "ok" if cause == "none" else "failed", at),), found)
+    return Run(checks or (check("api", "ok" if cause == "none" else "failed", at),), found)
 
 
 def entry(kind: EventKind, text: str, at: datetime) -> TimelineEntry:

@@ -16,7 +16,6 @@ from rich.console import Console
 from intercom_kit.collect.incident_folder import IncidentFolder, incident_ids
 from intercom_kit.incident.incident import open_incident
 from intercom_kit.incident.watch import Watched, closing_line, first_bad, marks, sparkline, watch, watch_view
-from intercom_kit.records import latest_run
 from intercom_kit.settings import Settings
 from tests.conftest import PATIENCE_S, Play
 
@@ -99,7 +98,7 @@ def test_the_screen_says_what_the_last_run_found(play: Play, tmp_path: Path) -> 
     assert "respond by" in screen
     assert "Last runs 2" in screen
     assert "requests left in this 10-second window" in screen
-    assert all(check.observed[:25] in screen for check in latest_run(watched.checks))
+    assert all(check.observed[:25] in screen for check in watched.history[-1].checks)
 
 
 def test_an_incident_is_opened_after_bad_runs_in_a_row(play: Play, tmp_path: Path) -> None:

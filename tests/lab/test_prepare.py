@@ -15,8 +15,8 @@ import pytest
 from intercom_kit.archive.lab import open_lab, prepare_lab
 from intercom_kit.archive.seal import seal, verify
 from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.declared import IncidentFacts
 from intercom_kit.errors import IncidentError, IncidentIdError, NotebookError, ParameterError
-from intercom_kit.records import IncidentFacts
 from intercom_kit.settings import Settings, load_settings
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"

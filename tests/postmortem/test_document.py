@@ -17,6 +17,7 @@ from intercom_kit.collect.facts import set_facts
 from intercom_kit.collect.impact import state_impact
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.collect.notes import add_note
+from intercom_kit.declared import IncidentFacts
 from intercom_kit.drill import play
 from intercom_kit.drill.limiter import SMALL_QUOTA
 from intercom_kit.drill.play import SimulatedIncident, play_incident
@@ -27,7 +28,7 @@ from intercom_kit.errors import EvidenceError, InputError
 from intercom_kit.logs.engines import read_parquet
 from intercom_kit.postmortem.document import Postmortem, count_impact, lint, open_postmortem
 from intercom_kit.postmortem.fill import SECTIONS, TEMPLATES
-from intercom_kit.records import Event, IncidentFacts, VendorIncident
+from intercom_kit.records import Event, VendorIncident
 from intercom_kit.settings import Settings, load_settings
 from tests.conftest import Play
 

@@ -3,11 +3,11 @@
 from datetime import date
 from pathlib import Path
 
+from intercom_kit.declared import ActionItem
 from intercom_kit.drill.play import play_incident
 from intercom_kit.incident.incident import open_incident
 from intercom_kit.notebook import open_form, save_form
 from intercom_kit.postmortem.form import FORM, read_form, write_form
-from intercom_kit.records import ActionItem
 from intercom_kit.settings import load_settings
 
 

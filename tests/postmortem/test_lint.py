@@ -10,10 +10,11 @@ import pytest
 from intercom_kit.collect.facts import set_facts
 from intercom_kit.collect.impact import state_impact
 from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.declared import Correction
 from intercom_kit.drill.play import SimulatedIncident
 from intercom_kit.postmortem.document import Postmortem, lint
 from intercom_kit.postmortem.lint import Problem, to_json
-from intercom_kit.records import Correction, Event
+from intercom_kit.records import Event
 from intercom_kit.settings import Settings
 
 Reopen = Callable[..., Postmortem]

@@ -1,7 +1,6 @@
 """The vocabulary: what is written down, and the words for what it means.
 
-Every record is frozen, refuses fields it does not know and has one canonical line of JSON. The SHA-256 of that line
-is its evidence id, so a citation can always be followed to the bytes it came from.
+Every record is frozen, refuses unknown fields and has one canonical line of JSON, whose SHA-256 is its evidence id.
 """
 
 import hashlib
@@ -85,10 +84,7 @@ class Record(BaseModel):
 
     @classmethod
     def from_line(cls, line: bytes | str) -> Self:
-        """Read one line back; raises pydantic.ValidationError when it is not such a record.
-
-        Its evidence id is that of these bytes, as they stand, however this version would write them.
-        """
+        """Read one line back, its evidence id that of these bytes; raises pydantic.ValidationError for another."""
         record = cls.model_validate_json(line)
         given = line.encode() if isinstance(line, str) else line
         record.__dict__["evidence_id"] = evidence_id(given.removesuffix(b"\n"))
@@ -114,7 +110,7 @@ def evidence_id(line: bytes) -> str:
 class RateLimit(Record):
     """What the three X-RateLimit headers said.
 
-    limit, remaining: requests in one 10-second window; reset_at: when the window ends (UTC). None where not sent.
+    limit, remaining: requests in one 10-second window; reset_at: when it ends, UTC. None where not sent.
     """
 
     limit: int | None = None
@@ -130,9 +126,9 @@ class RateLimit(Record):
 
 
 class Phases(Record):
-    """Where the time of one call went, each in milliseconds; None for a phase not reached or not seen apart.
+    """Where the time of one call went, each in milliseconds; None for a phase not reached or not measured alone.
 
-    dns_ms: told by the network check only; for every other call resolving the name is part of connect_ms.
+    dns_ms: of the network check only; for every other call resolving the name is part of connect_ms.
     """
 
     dns_ms: float | None = None
@@ -156,8 +152,7 @@ class Component(Record):
 class VendorIncident(Record):
     """An incident or a maintenance, as the vendor's status page reported it.
 
-    regions: us, eu, au as read from its words; empty when it names none. resolved_at: when it was resolved, UTC.
-    until: the announced end of a maintenance, UTC.
+    regions: us, eu, au as read from its words; empty when it names none. until: the announced end of a maintenance.
     """
 
     name: str
@@ -168,7 +163,7 @@ class VendorIncident(Record):
     latest_update: str | None = None
     updated_at: UtcTime | None = None
     components: tuple[str, ...] = ()
-    region: str | None = None  # us, eu, au where the page's regional form told it
+    region: str | None = None  # us, eu, au where the page's regional form names it
     regions: tuple[str, ...] = ()
     resolved_at: UtcTime | None = None
     until: UtcTime | None = None
@@ -185,19 +180,16 @@ class RawResponse(Record):
 
 
 class CheckRecord(Record):
-    """One question asked of the world during triage, with what came back. A timeout is a result, not an exception.
+    """One question asked during triage, with what came back. A timeout is a result, not an exception.
 
-    run: groups the checks of one triage.
-    started_at: UTC; duration_ms: until the body was read or the check gave up, milliseconds.
-    outcome: `unknown` means that the check could not tell, or was not configured.
-    observed: the finding in plain words.
+    run: groups the checks of one triage. started_at: UTC; duration_ms: until the body was read or the check gave up.
+    outcome: `unknown` means that the check could not tell, or was not configured. observed: the finding in words.
     error_type: why no usable answer came; error_code, error_message: what the API's error body said.
-    slow: answered, but after more than the configured time.
-    samples: how often the same call was made in this run; samples_failed: how many of these failed, None when it was
-    made once. The other fields are those of the first failed call, or of the first call when none failed.
-    answered_by: whose answer it is, judged from headers and body (edge: Intercom's load balancer; gateway: something
-    in between; proxy: an answer to CONNECT); None without an answer or when it cannot be told. first_line: the first
-    line of text of an answer that is not Intercom's, scrubbed, at most 120 characters.
+    slow: answered, but after more than the configured time. samples: how often the same call was made in this run;
+    samples_failed: how many of these failed, None when it was made once. The other fields are those of the first failed
+    call, or of the first call when none failed. answered_by: whose answer it is, by headers and body (edge: Intercom's
+    load balancer; gateway: something in between; proxy: an answer to CONNECT); None when that is not known.
+    first_line: of an answer that is not Intercom's, scrubbed, at most 120 characters.
     tls_problem, tls_issuer, tls_names: why the certificate was refused, and what it says of its issuer and names.
     components: those not operational; resolved: incidents resolved within the last hour. skipped: why it was not made.
     """
@@ -262,7 +254,7 @@ class Reason(Record):
 class Decision(Record):
     """What the checks of one run mean: whose problem, why, how bad, by when, and what to do.
 
-    at: when the last check of the run began, UTC. respond_by: the deadline of the severity, UTC; None when healthy.
+    at: when the last check began, UTC. respond_by: the deadline of the severity, UTC; None when healthy.
     notes: remarks beside the verdict, such as "monitoring gap (P4): …". asked: the parts of the API that were asked.
     """
 
@@ -285,8 +277,7 @@ class Decision(Record):
 class Event(Record):
     """Something a person or the kit noted on the timeline; `cites` holds the evidence ids it rests on.
 
-    numbers, query: what was counted (such as `conversations`), and the query or source that gave it. imported: taken
-    over from a file, so that nobody declared it to be of this incident.
+    numbers, query: what was counted, and the query or source that gave it. imported: from a file of many incidents.
     """
 
     at: UtcTime
@@ -303,10 +294,9 @@ class Figure(Record):
     """A number (or a few words) that was computed from evidence, and that can be cited like it.
 
     name: short and fixed; label: for people; value: None where it cannot be known, and then `unknown` says why.
-    shown: the value as printed, with its unit. definition: what it means. query: what gives it, to be run in the
-    incident's folder. sources: the evidence ids it rests on. unit: of the value (s, ms, calls, share, …; empty for
-    words). scope: which time span, apps and routes it is about, in words; printed with it, or under a heading that
-    says so.
+    shown: the value as printed, with its unit. query: what gives it, to be run in the incident's folder. sources: the
+    evidence ids it rests on. unit: of the value (s, ms, calls, share, …; empty for words). scope: which time span, apps
+    and routes it is about, in words.
     """
 
     name: str
@@ -337,17 +327,13 @@ class Onset(Record):
     """When a state began, as an interval and never as a point: after `after` and by `by`, UTC.
 
     For an onset these are the last good and the first bad moment, for a recovery the last bad and the first good one.
-    after: None where the evidence begins later, so that nothing bounds it. signal: what showed it (errors, 429,
-    latency, or words such as "the checks"). sources: the evidence ids that it rests on.
+    after: None where nothing earlier is known. signal: what showed it. sources: the evidence ids that it rests on.
     """
 
     after: UtcTime | None = None
     by: UtcTime
     signal: str = ""
     sources: tuple[str, ...] = ()
-
-
-Recovery = Onset  # the same interval, for the end; there is none where the evidence ends before it
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from intercom_kit.analyze.signals import (
 )
 from intercom_kit.logs.rollup import Rollup
 from intercom_kit.protocol import WINDOW_S
-from intercom_kit.records import Event, Onset, Record, Recovery, UtcTime
+from intercom_kit.records import Event, Onset, Record, UtcTime
 
 Shape = Literal["step", "ramp", "spike", "flap"]
 
@@ -74,7 +74,7 @@ class Episode(Record):
     signal: Signal
     shape: Shape
     onset: Onset
-    recovery: Recovery | None
+    recovery: Onset | None
     since: UtcTime
     until: UtcTime
     routes: tuple[str, ...] = ()

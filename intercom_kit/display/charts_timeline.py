@@ -21,7 +21,7 @@ from intercom_kit.display.charts import (
     new_axes,
     utc_axis,
 )
-from intercom_kit.records import Figure, Onset, Recovery, Row, Span
+from intercom_kit.records import Figure, Onset, Row, Span
 
 TITLE = "The course of the incident"
 LANES = ("Incident", "Response", "Checks", "Quota", "Status page", "Events")
@@ -37,7 +37,7 @@ class Course:
 
     rows: Sequence[Row]
     onset: Onset | None = None
-    recovery: Recovery | None = None
+    recovery: Onset | None = None
     noticed: datetime | None = None
     mitigated: datetime | None = None
     runs: Sequence[Run] = ()

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from intercom_kit.decide import Run
 from intercom_kit.declared import Correction, IncidentFacts
-from intercom_kit.records import Event, EventKind, Onset, Recovery, Span, VendorIncident
+from intercom_kit.records import Event, EventKind, Onset, Span, VendorIncident
 from intercom_kit.text import FIRST
 
 LEEWAY = timedelta(minutes=30)  # an alert so long before the onset was evident may have seen it come
@@ -60,9 +60,9 @@ class Lifecycle:
     runs: tuple[Run, ...]
     notices: tuple[Notice, ...]
     onset: Onset | None = None
-    recovery: Recovery | None = None
+    recovery: Onset | None = None
     found_onset: Onset | None = None
-    found_recovery: Recovery | None = None
+    found_recovery: Onset | None = None
     worst: Run | None = None
     alert: TimelineEntry | None = None
     triage: TimelineEntry | None = None
@@ -127,7 +127,7 @@ def lifecycle(
     entries: Sequence[TimelineEntry],
     facts: IncidentFacts,
     log_onset: Onset | None = None,
-    log_recovery: Recovery | None = None,
+    log_recovery: Onset | None = None,
     healthy_log: Span | None = None,
 ) -> Lifecycle:
     """Lay out the lifecycle of an incident.
@@ -188,7 +188,7 @@ def _well_between(runs: Sequence[Run], healthy_log: Span | None, alert: datetime
     return checked or bool(healthy_log and healthy_log.start <= alert < healthy_log.end and alert < bad)
 
 
-def _recovery(runs: Sequence[Run], onset: Onset | None) -> Recovery | None:
+def _recovery(runs: Sequence[Run], onset: Onset | None) -> Onset | None:
     """Tell the recovery from the checks: by the first healthy run after the last bad one; None while it goes on."""
     if onset is None:
         return None
@@ -201,8 +201,8 @@ def _recovery(runs: Sequence[Run], onset: Onset | None) -> Recovery | None:
 
 
 def _noted_end(
-    runs: Sequence[Run], onset: Onset | None, resolution: TimelineEntry | None, found: Recovery | None
-) -> Recovery | None:
+    runs: Sequence[Run], onset: Onset | None, resolution: TimelineEntry | None, found: Onset | None
+) -> Onset | None:
     """Return the resolution that somebody noted where it comes before what was found: no later run moves it."""
     if onset is None or resolution is None or (found and found.by <= resolution.at):
         return found

@@ -23,22 +23,19 @@ from intercom_kit.declared import IncidentFacts
 from intercom_kit.errors import EvidenceError, IncidentError, KitError
 from intercom_kit.incident.incident import as_declared, open_incident
 from intercom_kit.incident.lifecycle import lifecycle
-from intercom_kit.incident.messages import (
-    FOLDER,
-    INTERNAL,
-    make_story,
-    messages_of,
-    story_of,
-    write_messages,
-)
+from intercom_kit.incident.messages import FOLDER, INTERNAL, make_story, messages_of, story_of, write_messages
 from intercom_kit.incident.slack import send_update, slack_blocks
 from intercom_kit.protocol import LOOPBACK
-from intercom_kit.records import CheckRecord, Decision, Event
+from intercom_kit.records import CHECK_NAMES, CheckRecord, Decision, Event, RateLimit
 from intercom_kit.settings import Settings
 
 TITLE_LIMIT = 200  # characters
 JOINED_WITHIN = timedelta(hours=1)
 TITLES = {"none": "no incident found", "unknown": "cause not known yet"}
+SHOWN_OF_DECISION = ("verdict", "cause", "severity", "severity_reason", "respond_by", "path", "actions")
+SHOWN_OF_CHECK = {"name", "outcome", "observed", "http_status", "error_code", "request_id", "duration_ms", "phases",
+                  "samples", "samples_failed", "answered_by"}  # fmt: skip
+DECLARED = {"severity", "started_at", "ended_at"}
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,17 @@ class Triage:
 
     def to_json(self) -> str:
         """Return the one object that `intercom-kit triage --json` prints."""
-        return json.dumps(_json_shape(self), indent=2)
+        decision, limit = self.decision.model_dump(mode="json"), self.decision.rate_limit or RateLimit()
+        shape = {"at": decision["at"], "incident_id": self.folder.incident_id}
+        shape |= {name: decision[name] for name in SHOWN_OF_DECISION}
+        shape["declared"] = self.facts.model_dump(mode="json", include=DECLARED, exclude_none=True)
+        shape |= {name: decision[name] for name in ("notes", "asked")}
+        shape["checks"] = [
+            check.model_dump(mode="json", include=SHOWN_OF_CHECK) | {"evidence": check.evidence_id}
+            for check in self.checks
+        ]
+        shape["rate_limit"] = limit.model_dump(mode="json") | {"used_share": limit.used_share}
+        return json.dumps(shape, indent=2)
 
 
 class NotArchivedError(IncidentError):
@@ -150,35 +157,30 @@ def open_alike(settings: Settings, decision: Decision) -> IncidentFolder | None:
     if decision.verdict == "healthy":
         return None
     for incident_id in recent_ids(settings.outputs, decision.at - JOINED_WITHIN):
-        with suppress(KitError):  # a broken record is told by what opens it
+        with suppress(KitError):  # a broken record is reported by what opens it
             seen = open_incident(settings, incident_id)
             same = [run.at for run in seen.runs if run.decision.cause == decision.cause]
-            is_open = seen.facts.state in ("open", "mitigated") and not (seen.facts.drill or seen.facts.ended_at)
             near = bool(same) and abs(decision.at - max(same)) <= JOINED_WITHIN
-            if is_open and near and _asks_loopback(seen.checks) in (None, settings.is_loopback):
+            alike = near and _asks_loopback(seen.checks) in (None, settings.is_loopback)
+            if alike and _is_open(seen.facts) and not seen.facts.ended_at:
                 found.append((max(same), seen.folder))
     return max(found, key=lambda one: one[0])[1] if found else None
 
 
 def _refuse_mixing(folder: IncidentFolder, settings: Settings, drill: str | None) -> None:
     """Keep evidence of the real API and of a drill out of each other's folders."""
-    known = checks = None
-    with suppress(IncidentError, EvidenceError):  # a broken record is told when something is written to it
+    name, known, was_loopback = folder.incident_id, None, None
+    with suppress(IncidentError, EvidenceError):  # a broken record is reported when something is written to it
         known = folder.facts() if folder.has_facts else None
-        checks = folder.checks() if folder.exists else ()
-    was_loopback = _asks_loopback(checks or ())
+        was_loopback = _asks_loopback(folder.checks() if folder.exists else ())
     if known and known.drill and not settings.is_loopback:
-        raise IncidentError(
-            f"{folder.incident_id} is a drill ({known.drill}), and what it would ask is real. "
-            "Start an incident of its own: intercom-kit triage"
-        )
+        why = "and what it would ask is real. Start an incident of its own: intercom-kit triage"
+        raise IncidentError(f"{name} is a drill ({known.drill}), {why}")
     if drill and known and not known.drill:
-        raise IncidentError(f"{folder.incident_id} is no drill, so no drill is written to it. Leave the id out.")
+        raise IncidentError(f"{name} is no drill, so no drill is written to it. Leave the id out.")
     if was_loopback is not None and was_loopback != settings.is_loopback:
         was, now = ("a loopback Intercom", "the real one") if was_loopback else ("the real API", "a loopback Intercom")
-        raise IncidentError(
-            f"The evidence of {folder.incident_id} is from {was}, and {now} would be asked now. Give another id."
-        )
+        raise IncidentError(f"The evidence of {name} is from {was}, and {now} would be asked now. Give another id.")
 
 
 def _asks_loopback(checks: Sequence[CheckRecord]) -> bool | None:
@@ -193,10 +195,10 @@ def load_triage(settings: Settings, incident_id: str, run: str = "") -> Triage:
     seen = open_incident(settings, incident_id) if folder.exists else None
     runs = [one for one in seen.runs if run in ("", one.name)] if seen else []
     if seen is None or not runs:
-        raise EvidenceError(
-            f"{incident_id} has no evidence of a triage. Run: intercom-kit triage --incident {incident_id}"
-        )
-    return Triage(seen.folder, seen.facts(runs[-1].checks), as_declared(runs[-1].decision, seen.facts, seen.checked))
+        how = f"intercom-kit triage --incident {incident_id}"
+        raise EvidenceError(f"{incident_id} has no evidence of a triage. Run: {how}")
+    checks = tuple(sorted(runs[-1].checks, key=lambda check: CHECK_NAMES.index(check.name)))
+    return Triage(seen.folder, seen.facts, checks, as_declared(runs[-1].decision, seen.facts, seen.checked))
 
 
 def has_evidence(outputs: Path, incident_id: str) -> bool:
@@ -232,32 +234,6 @@ def triage_event(decision: Decision, checks: tuple[CheckRecord, ...]) -> Event:
     """Return the event by which a triage notes itself on the timeline."""
     text = f"Triage: {decision.summary} ({decision.severity or 'no severity'})"
     return Event(at=decision.at, kind="triage", text=text, cites=tuple(check.evidence_id for check in checks))
-
-
-def _json_shape(triage: Triage) -> dict[str, object]:
-    decision = triage.decision.model_dump(mode="json")
-    limit = triage.decision.rate_limit
-    kept = ("at", "verdict", "cause", "severity", "severity_reason", "respond_by", "path", "actions")
-    shape: dict[str, object] = {name: decision[name] for name in kept}
-    shape["incident_id"] = triage.folder.incident_id
-    shape["checks"] = [_check_shape(check) for check in triage.checks]
-    shape["rate_limit"] = {
-        "limit": limit.limit if limit else None,
-        "remaining": limit.remaining if limit else None,
-        "reset_at": decision["rate_limit"]["reset_at"] if limit else None,
-        "used_share": limit.used_share if limit else None,
-    }
-    shape |= {name: decision[name] for name in ("notes", "asked")}
-    facts = triage.facts.model_dump(mode="json")
-    shape["declared"] = {name: facts[name] for name in ("severity", "started_at", "ended_at") if facts[name]}
-    order = ("at", "incident_id", *kept[1:], "declared", "notes", "asked", "checks", "rate_limit")
-    return {name: shape[name] for name in order}
-
-
-def _check_shape(check: CheckRecord) -> dict[str, object]:
-    fields = {"name", "outcome", "observed", "http_status", "error_code", "request_id", "duration_ms", "phases"}
-    fields |= {"samples", "samples_failed", "answered_by"}
-    return check.model_dump(mode="json", include=fields) | {"evidence": check.evidence_id}
 
 
 class Updated(NamedTuple):
@@ -297,7 +273,8 @@ def open_alert(
     Otherwise as run_triage: it joins an open incident of the same cause, or makes one.
     """
     if not (incident_id or new):
-        incident_id = next((known for known in _recent(settings) if alert in _alerts(settings, known)), "")
+        recent = recent_ids(settings.outputs, datetime.now(UTC) - JOINED_WITHIN)
+        incident_id = next((known for known in recent if _has_alert(settings, known, alert)), "")
     triage = run_triage(settings, incident_id, asked=asked, new=new)
     with triage.folder.locked():
         if alert not in triage.folder.events():
@@ -305,14 +282,13 @@ def open_alert(
     return triage
 
 
-def _recent(settings: Settings) -> list[str]:
-    return recent_ids(settings.outputs, datetime.now(UTC) - JOINED_WITHIN)
-
-
-def _alerts(settings: Settings, incident_id: str) -> tuple[Event, ...]:
-    """Return the alerts of an open incident; none of one that is over, or whose record is broken."""
+def _has_alert(settings: Settings, incident_id: str, alert: Event) -> bool:
+    """Tell whether an incident has this alert and is open; not where its record is broken."""
     with suppress(KitError):
         seen = open_incident(settings, incident_id)
-        if seen.facts.state in ("open", "mitigated") and not seen.facts.drill:
-            return tuple(event for event in seen.all_events if event.kind == "alert")
-    return ()
+        return _is_open(seen.facts) and alert in seen.all_events
+    return False
+
+
+def _is_open(facts: IncidentFacts) -> bool:
+    return facts.state in ("open", "mitigated") and not facts.drill

@@ -13,13 +13,13 @@ from intercom_kit.decide.tree import Ending
 from intercom_kit.records import (
     CAUSES,
     CHECK_NAMES,
-    VERDICTS,
     CheckRecord,
     ErrorType,
     Outcome,
     Phases,
     RateLimit,
     VendorIncident,
+    Verdict,
 )
 from intercom_kit.settings import Settings
 
@@ -83,7 +83,7 @@ def test_every_run_ends_in_a_verdict_with_reasons_and_actions(checks: list[Check
     All citations are of the run's checks, the token is nowhere, and the evidence's lines give the same decision again.
     """
     decision = decide(checks, settings)
-    assert decision.verdict in VERDICTS
+    assert decision.verdict in get_args(Verdict)
     assert decision.cause in CAUSES
     assert decision.path[0].question == QUESTIONS[START].text
     assert decision.actions

@@ -30,8 +30,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote
 
 import httpx
@@ -102,9 +102,12 @@ class FallbackTransport(Transport):
             if not is_read(request) and response.is_success:
                 await io.call(stale.forget_changed, request)
             return response
-        if stale.is_open(call) and (entry := await io.call(stale.find, call, OPEN)):
+        if stale.breaker.is_open(call.circuit) and (entry := await io.call(stale.find, call, OPEN)):
             return _marked(io, entry, OPEN)
-        _ask_for_known_encodings(request)
+        if re.search(
+            "br|zstd", request.headers.get("accept-encoding", "")
+        ):  # `decoded` cannot undo these within bounds
+            request.headers["Accept-Encoding"] = "gzip, deflate"
         try:
             response, body = await io.load(await io.send(request), BODY_LIMIT)
         except io.no_answer as error:
@@ -116,17 +119,12 @@ class FallbackTransport(Transport):
         if status in (408, 429) or status >= 500:
             entry = await io.call(stale.find, call, str(status))
             return _marked(io, entry, str(status)) if entry else response
-        await io.call(
-            stale.settle,
-            call,
-            status,
-            decoded(body or b"", response.headers.get("content-encoding", ""), BODY_LIMIT + 1),
-        )
+        encoding = response.headers.get("content-encoding", "")
+        await io.call(stale.settle, call, status, decoded(body or b"", encoding, BODY_LIMIT + 1))
         return response
 
 
-@dataclass(frozen=True)
-class Read:
+class Read(NamedTuple):
     """A call whose answer is stored. key: who asked what, hashed; circuit: what fails together; name: of the object."""
 
     route: str
@@ -151,7 +149,7 @@ class StaleCache:
         self.counts: Counter[str] = Counter()
         self._cache = cache if isinstance(cache, Cache) else Cache(cache)
         self._max_age_s, self._routes = max_age_s, routes
-        self._breaker = breaker or Breaker()
+        self.breaker = breaker or Breaker()
         self._lock = threading.Lock()
         self._said: dict[str, float] = {}
         self._warned = False
@@ -172,14 +170,10 @@ class StaleCache:
         circuit = f"{route} {hashlib.sha256(repr(who).encode()).hexdigest()[:16]}"
         return Read(route, key_of(request), circuit, unquote(path_of(request).rpartition("/")[2]))
 
-    def is_open(self, call: Read) -> bool:
-        """Tell whether Intercom has failed so often that the entry is served at once."""
-        return self._breaker.is_open(call.circuit)
-
     def find(self, call: Read, failure: str) -> Entry | None:
         """Return the entry to serve in place of a call that failed; None where there is none."""
         if failure != OPEN:
-            self._breaker.failed(call.circuit)
+            self.breaker.failed(call.circuit)
         entry = None
         with self._usable():
             self._remove_what_was_left()
@@ -194,7 +188,7 @@ class StaleCache:
 
     def settle(self, call: Read, status: int, body: bytes | None) -> None:
         """Note an answer, and store it where it is a good one. body: decompressed."""
-        self._breaker.answered(call.circuit)
+        self.breaker.answered(call.circuit)
         self._count("answered")
         if status in (404, 410):
             self._remove(lambda: self._cache.drop(call.key))
@@ -291,12 +285,6 @@ def _answers(call: Read, body: dict[str, object]) -> bool:
         return True
     named = body.get("external_id" if "/find_by_external_id/" in call.route else "id")
     return kind == _TYPES.get(collection, kind) and isinstance(named, str | int) and str(named) == call.name
-
-
-def _ask_for_known_encodings(request: httpx.Request) -> None:
-    """Ask for no encoding that this module cannot undo within bounds."""
-    if re.search("br|zstd", request.headers.get("accept-encoding", "")):
-        request.headers["Accept-Encoding"] = "gzip, deflate"
 
 
 def _marked(io: Io, entry: Entry, failure: str) -> httpx.Response:

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -42,42 +43,39 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Answer a request of a Client."""
-        return run(self.flow(request, self._io_for(request, Io)))
+        return run(self.flow(request, self._io_for(request, is_async=False)))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Answer a request of an AsyncClient."""
-        return await self.flow(request, self._io_for(request, AsyncIo))
+        return await self.flow(request, self._io_for(request, is_async=True))
 
     def close(self) -> None:
         """Close what made the calls of a Client."""
-        for io in self._io.values():
-            if not isinstance(io, AsyncIo):
+        for (_, is_async), io in self._io.items():
+            if not is_async:
                 run(io.close_transports())
 
     async def aclose(self) -> None:
         """Close what made the calls of an AsyncClient."""
-        for io in self._io.values():
-            if isinstance(io, AsyncIo):
+        for (_, is_async), io in self._io.items():
+            if is_async:
                 await io.close_transports()
 
-    def _io_for(self, request: httpx.Request, kind: "type[Io]") -> "Io":
-        library = _library(request)
-        key = (library, kind is AsyncIo)
+    def _io_for(self, request: httpx.Request, *, is_async: bool) -> "Io":
+        key = (_library(request), is_async)
         if key not in self._io:
-            self._io.setdefault(key, kind(sys.modules[library], self._given))
+            self._io.setdefault(key, Io(sys.modules[key[0]], self._given, is_async=is_async))
         return self._io[key]
 
 
 class Io:
-    """What a flow may await; this one does it at once, for a Client.
+    """What a flow may await: under a Client it is done at once, under an AsyncClient disks are waited for in a thread.
 
     library: httpx or httpx2, whichever the client is of. no_answer: its exceptions for a call that got no answer,
     whatever the reason; what is left out is the caller's own mistake.
     """
 
-    handler, maker = "handle_request", "HTTPTransport"
-
-    def __init__(self, library: Any, given: object) -> None:  # noqa: ANN401  # a module that is httpx or looks like it
+    def __init__(self, library: Any, given: object, *, is_async: bool) -> None:  # noqa: ANN401  # a module that is httpx or looks like it
         self.library = library
         self.no_answer: tuple[type[Exception], ...] = (
             library.TimeoutException,
@@ -85,7 +83,9 @@ class Io:
             library.RemoteProtocolError,
             library.ProxyError,
         )
-        self._given = given
+        self._is_async, self._given = is_async, given
+        self._handler = "handle_async_request" if is_async else "handle_request"
+        self._maker = "AsyncHTTPTransport" if is_async else "HTTPTransport"
         self._by_proxy: dict[str | None, Any] = {}
         self._by_host: dict[tuple[bytes, bytes], Any] = {}
         if given is not None:
@@ -93,30 +93,35 @@ class Io:
 
     async def send(self, request: httpx.Request) -> httpx.Response:
         """Let the wrapped transport make the call."""
-        response: httpx.Response = self._wrapped(request).handle_request(request)
+        response: httpx.Response = await self._done(getattr(self._wrapped(request), self._handler)(request))
         return response
 
     async def read_request(self, request: httpx.Request) -> bytes:
         """Read a request's body, so that it can be looked at and sent again."""
-        return request.read()
+        return await request.aread() if self._is_async else request.read()
 
     async def close(self, response: httpx.Response) -> None:
-        """Give an answer's connection back to its pool."""
-        response.close()
+        """Give an answer's connection back to its pool, when the call is cancelled too."""
+        if not self._is_async:
+            response.close()
+            return
+        with anyio.CancelScope(shield=True):
+            await response.aclose()
 
     async def sleep(self, seconds: float, sleep: Sleep | None = None) -> None:
         """Wait, by a function of the caller's own where there is one."""
-        if (waiting := (sleep or time.sleep)(seconds)) is not None:
+        waiting = (sleep or (anyio.sleep if self._is_async else time.sleep))(seconds)
+        if waiting is not None:
             await waiting
 
     async def call(self, function: Callable[..., T], *arguments: Any) -> T:  # noqa: ANN401  # whatever it takes
         """Call what may wait for a disk."""
-        return function(*arguments)
+        return await to_thread.run_sync(function, *arguments) if self._is_async else function(*arguments)
 
     async def close_transports(self) -> None:
         """Close the wrapped transports."""
-        for transport in self._transports():
-            transport.close()
+        for transport in [self._given] if self._given is not None else self._by_proxy.values():
+            await self._done(getattr(transport, "aclose" if self._is_async else "close")())
 
     async def load(self, response: httpx.Response, limit: int) -> tuple[httpx.Response, bytes | None]:
         """Read an answer's body as it is on the wire; return the same answer unread, and the body.
@@ -124,34 +129,28 @@ class Io:
         A body of more than limit bytes is not held: None, and the answer gives all of it all the same.
         Raises what the network raises: an answer that breaks off is none.
         """
-        chunks, body = self._chunks(response.stream), bytearray()
+        stream: Any = response.stream
+        chunks, body = aiter(stream) if self._is_async else iter(stream), bytearray()
         try:
-            while (chunk := await self._next(chunks)) is not None:
+            while (chunk := await self._done((anext if self._is_async else next)(chunks, None))) is not None:
                 body += chunk
                 if len(body) > limit:
-                    stream = body_of(self.library, response.stream, chunks, bytes(body))
-                    return self.rebuilt(response, stream), None
+                    return self._rebuilt(response, body_of(self.library, stream, chunks, bytes(body))), None
         except BaseException:
             await self.close(response)
             raise
         await self.close(response)
-        return self.rebuilt(response, self.library.ByteStream(bytes(body))), bytes(body)
+        return self._rebuilt(response, self.library.ByteStream(bytes(body))), bytes(body)
 
-    def rebuilt(self, response: httpx.Response, stream: object) -> httpx.Response:
+    async def _done(self, result: Any) -> Any:  # noqa: ANN401  # of a function of either kind
+        return await result if self._is_async else result
+
+    def _rebuilt(self, response: httpx.Response, stream: object) -> httpx.Response:
         """Return an answer like this one with another body."""
         made: httpx.Response = self.library.Response(
             response.status_code, headers=response.headers, stream=stream, extensions=response.extensions
         )
         return made
-
-    def _chunks(self, stream: Any) -> Any:  # noqa: ANN401  # an iterator of either kind
-        return iter(stream)
-
-    async def _next(self, chunks: Any) -> bytes | None:  # noqa: ANN401
-        return next(chunks, None)
-
-    def _transports(self) -> list[Any]:
-        return [self._given] if self._given is not None else list(self._by_proxy.values())
 
     def _wrapped(self, request: httpx.Request) -> Any:  # noqa: ANN401  # a transport of either library
         if self._given is not None:
@@ -160,63 +159,20 @@ class Io:
         if host not in self._by_host:
             proxy = proxy_for(str(request.url))
             if proxy not in self._by_proxy:
-                self._by_proxy.setdefault(proxy, getattr(self.library, self.maker)(proxy=proxy))
+                self._by_proxy.setdefault(proxy, getattr(self.library, self._maker)(proxy=proxy))
             self._by_host[host] = self._by_proxy[proxy]
         return self._by_host[host]
 
     def _check(self, given: object) -> None:
         """Refuse a transport that the client's library would fail on with a bare AssertionError."""
-        name, fit = self.library.__name__, f"{self.library.__name__}.{self.maker}"
+        name = self.library.__name__
         bases = {cls.__module__.partition(".")[0] for cls in type(given).__mro__} & {"httpx", "httpx2"}
-        other = not isinstance(given, Transport) and bases and name not in bases
-        if other or not hasattr(given, self.handler):
+        is_other = not isinstance(given, Transport) and bases and name not in bases
+        if is_other or not hasattr(given, self._handler):
             raise InputError(
-                f"{type(given).__name__} cannot make the calls of this client of {name}. Give transport={fit}(…), "
-                "or leave it out."
+                f"{type(given).__name__} cannot make the calls of this client of {name}. "
+                f"Give transport={name}.{self._maker}(…), or leave it out."
             )
-
-
-class AsyncIo(Io):
-    """The same for an AsyncClient; what may wait for a disk does so in a thread."""
-
-    handler, maker = "handle_async_request", "AsyncHTTPTransport"
-
-    async def send(self, request: httpx.Request) -> httpx.Response:
-        """Let the wrapped transport make the call."""
-        response: httpx.Response = await self._wrapped(request).handle_async_request(request)
-        return response
-
-    async def read_request(self, request: httpx.Request) -> bytes:
-        """Read a request's body, so that it can be looked at and sent again."""
-        return await request.aread()
-
-    async def close(self, response: httpx.Response) -> None:
-        """Give an answer's connection back to its pool, when the call is cancelled too."""
-        with anyio.CancelScope(shield=True):
-            await response.aclose()
-
-    async def sleep(self, seconds: float, sleep: Sleep | None = None) -> None:
-        """Wait, by a function of the caller's own where there is one."""
-        if sleep is None:
-            await anyio.sleep(seconds)
-        elif (waiting := sleep(seconds)) is not None:
-            await waiting
-
-    async def call(self, function: Callable[..., T], *arguments: Any) -> T:  # noqa: ANN401  # whatever it takes
-        """Call what may wait for a disk."""
-        return await to_thread.run_sync(function, *arguments)
-
-    async def close_transports(self) -> None:
-        """Close the wrapped transports."""
-        for transport in self._transports():
-            await transport.aclose()
-
-    def _chunks(self, stream: Any) -> Any:  # noqa: ANN401  # an iterator of either kind
-        return aiter(stream)
-
-    async def _next(self, chunks: Any) -> bytes | None:  # noqa: ANN401
-        chunk: bytes | None = await anext(chunks, None)
-        return chunk
 
 
 class Watcher:
@@ -238,31 +194,31 @@ class _Body:
     def __init__(self, stream: Any, chunks: Any, head: bytes, watcher: Watcher) -> None:  # noqa: ANN401  # of either library
         self._stream, self._chunks, self._head, self._watcher = stream, chunks, head, watcher
 
-    def __iter__(self) -> Iterator[bytes]:
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
         try:
-            if self._head:
-                yield self._head
-            for chunk in self._stream if self._chunks is None else self._chunks:
-                self._watcher.see(chunk)
-                yield chunk
+            yield
         except GeneratorExit:  # the caller has read enough
             raise
         except BaseException as error:
             self._watcher.fail(error)
             raise
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
+    def __iter__(self) -> Iterator[bytes]:
+        with self._watching():
             if self._head:
                 yield self._head
-            async for chunk in self._stream if self._chunks is None else self._chunks:
+            for chunk in self._chunks:
                 self._watcher.see(chunk)
                 yield chunk
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            self._watcher.fail(error)
-            raise
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with self._watching():
+            if self._head:
+                yield self._head
+            async for chunk in self._chunks:
+                self._watcher.see(chunk)
+                yield chunk
 
     def close(self) -> None:
         try:
@@ -288,7 +244,7 @@ def body_of(
     watcher: Watcher | None = None,
 ) -> Any:  # noqa: ANN401  # a stream of that library
     """Return a body that is watched, or begun, in a form that the library's client takes."""
-    return _body_class(library)(stream, chunks, head, watcher or Watcher())
+    return _body_class(library)(stream, stream if chunks is None else chunks, head, watcher or Watcher())
 
 
 @cache

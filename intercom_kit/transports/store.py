@@ -126,7 +126,7 @@ class Cache:
             with (
                 suppress(sqlite3.OperationalError),
                 self._waiting(connection, 0),
-            ):  # a full disk, or a lock: only the use is lost
+            ):  # full or locked: only the use is lost
                 connection.execute(f"UPDATE answers SET used = {_NEXT_USE} WHERE key = ?", (key,))  # noqa: S608
             return Entry(row[0], max(age_s, 0.0))
 
@@ -158,9 +158,11 @@ class Cache:
         spelt = json.dumps(wanted, ensure_ascii=False)[1:-1].lower()
         named = re.compile(rf"(?<![^\W_]){re.escape(spelt)}(?![^\W_])")
         with self._change(wait_s) as connection:
-            rows = connection.execute("SELECT key, about, body FROM answers")
-            found = (key for key, about, body in rows if about == wanted or _names(body.lower(), spelt, named))
-            keys = [(key,) for key in found]
+            keys = [
+                (key,)
+                for key, about, body in connection.execute("SELECT key, about, body FROM answers")
+                if about == wanted or (spelt in body.lower() and named.search(body.lower()))  # the first is far faster
+            ]
             connection.executemany("DELETE FROM answers WHERE key = ?", keys)
         self._wipe(wait_s)
         return len(keys)
@@ -218,8 +220,7 @@ class Cache:
                 self._connection = self._connection or self._connect()
                 yield self._connection
             except (sqlite3.Error, OSError) as error:
-                busy = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-                if busy:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                     raise CacheBusyError(f"The cache {self.path} is in use by another process. Try again.") from error
                 raise CacheError(
                     f"The cache {self.path or 'in memory'} cannot be used: {error}. "
@@ -262,24 +263,12 @@ def _is_ours(connection: sqlite3.Connection) -> bool:
     return bool(connection.execute("PRAGMA application_id").fetchone()[0] == _OURS)
 
 
-def _names(body: str, spelt: str, named: re.Pattern[str]) -> bool:
-    """Tell whether a body holds the text as a word; plain search first, as it is ten times faster."""
-    return spelt in body and named.search(body) is not None
-
-
 _CACHES: "weakref.WeakSet[Cache]" = weakref.WeakSet()
-_INHERITED: list[
-    sqlite3.Connection | None
-] = []  # kept, as collecting one would close it, and with it the parent's locks
-
-
-def _after_fork() -> None:
-    for cache in _CACHES:
-        cache._start_over()
+_INHERITED: list[object] = []  # connections: collecting one would close it, and with it the parent's locks
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=lambda: list(map(Cache._start_over, _CACHES)))
 
 
 def _make_private(path: Path) -> None:

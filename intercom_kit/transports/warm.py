@@ -125,8 +125,7 @@ def _checked(ids: Iterable[str], share: float, cache: Cache) -> list[str]:
 
 
 def _run(warming: "_Warming", todo: list[str], on_progress: Callable[[int, int], None]) -> Warmed:
-    counts, why, done = Counter[str](), Counter[str](), 0
-    ahead, under_way = iter(todo), set[Future[tuple[str, str]]]()
+    ahead, under_way, ended = iter(todo), set[Future[tuple[str, str]]](), list[tuple[str, str]]()
     pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="warm")
     try:
         while not warming.is_over():
@@ -135,25 +134,14 @@ def _run(warming: "_Warming", todo: list[str], on_progress: Callable[[int, int],
             if not under_way:
                 break
             finished, under_way = wait(under_way, timeout=1, return_when=FIRST_COMPLETED)
-            for future in finished:
-                _count(future, counts, why)
-            done += len(finished)
-            on_progress(done, len(todo))
+            ended += [future.result() for future in finished]
+            on_progress(len(ended), len(todo))
     finally:
         warming.stop.set()  # whoever sleeps wakes up; what is under way ends within its timeout
         pool.shutdown(cancel_futures=True)
-    for future in under_way:
-        if not future.cancelled():
-            _count(future, counts, why)
+    ended += [future.result() for future in under_way if not future.cancelled()]
+    counts, why = Counter(became for became, _ in ended if became), Counter(reason for _, reason in ended if reason)
     return Warmed(**counts, left=len(todo) - counts.total(), why=dict(why), stopped=warming.stopped)
-
-
-def _count(future: "Future[tuple[str, str]]", counts: Counter[str], why: Counter[str]) -> None:
-    became, reason = future.result()
-    if became:
-        counts[became] += 1
-    if reason:
-        why[reason] += 1
 
 
 class _Warming:

@@ -81,16 +81,6 @@ def test_the_least_recently_used_goes_first(uses: list[tuple[bool, int]], bound:
     cache.close()
 
 
-def test_ten_thousand_answers_by_default() -> None:
-    """The cache holds 10,000 answers and lets the oldest go for one more."""
-    cache = Cache()
-    for number in range(10_001):
-        cache.put(b"%d" % number, "{}")
-    assert len(cache) == 10_000
-    assert cache.get(b"0", FOREVER) is None
-    assert cache.get(b"1", FOREVER)
-
-
 def test_large_answers_are_bounded_too() -> None:
     """However few they are, the bodies together stay below the bound of bytes, counted as they are replaced."""
     cache = Cache(max_bytes=1000)
@@ -104,9 +94,9 @@ def test_large_answers_are_bounded_too() -> None:
 
 
 def test_an_answer_has_an_age() -> None:
-    """An answer is given with its age in seconds, not beyond the age asked for, and never from the future."""
+    """An answer has its age in seconds, never from the future; none is given beyond the age asked for, or kept long."""
     clock = Clock()
-    cache = Cache(clock=clock)
+    cache = Cache(clock=clock, keep_s=100)
     cache.put(b"k", "{}")
     clock.now += 90
     kept = cache.get(b"k", 90)
@@ -117,17 +107,10 @@ def test_an_answer_has_an_age() -> None:
     set_back = cache.get(b"k", 90)
     assert set_back is not None
     assert set_back.age_s == 0
-
-
-def test_nothing_stays_for_long() -> None:
-    """What is older than keep_s goes when something else comes."""
-    clock = Clock()
-    cache = Cache(keep_s=100, clock=clock)
-    cache.put(b"old", "{}")
-    clock.now += 101
+    assert "{}" not in repr(set_back)  # and so in no traceback
+    clock.now += 301
     cache.put(b"new", "{}")
-    assert cache.age_s(b"old") is None
-    assert len(cache) == 1
+    assert (cache.age_s(b"k"), len(cache)) == (None, 1)
 
 
 def test_a_file_is_its_owners_only(path: Path) -> None:
@@ -145,17 +128,6 @@ def test_a_file_is_its_owners_only(path: Path) -> None:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     finally:
         os.umask(before)
-
-
-def test_answers_survive_a_restart(path: Path) -> None:
-    """What one process kept, the next one serves."""
-    writer = _writer(path, "a", 3)
-    assert writer.communicate(timeout=PATIENCE_S)[0].split() == ["a-0", "a-1", "a-2"]
-    cache = Cache(path)
-    kept = cache.get(b"a-2", FOREVER)
-    assert kept is not None
-    assert kept.body == '{"id":"a-2"}'
-    assert 0 < kept.age_s < PATIENCE_S
 
 
 def test_processes_that_start_at_once_share_a_file(path: Path) -> None:
@@ -236,12 +208,8 @@ def test_a_person_can_be_forgotten(path: Path) -> None:
     assert cache.get(b"other", FOREVER)
     assert EMAIL.encode().lower() not in _bytes(path).lower().replace(b"xcanary.person@example.computer", b"")
     assert cache.forget("63a0") == 0
-
-
-def test_what_would_be_found_everywhere_is_not_forgotten() -> None:
-    """A text of two characters is refused: it would empty the cache."""
     with pytest.raises(InputError, match="too short"):
-        Cache().forget(" 7 ")
+        cache.forget(" 7 ")  # it would empty the cache
 
 
 def test_old_answers_can_be_purged(path: Path) -> None:
@@ -316,17 +284,3 @@ def test_somebody_elses_file_is_refused_and_keeps_its_mode(path: Path) -> None:
     with pytest.raises(CacheError, match="somebody else"):
         Cache(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
-
-
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
-    """Where the path cannot be used, the error names it and the next step."""
-    (tmp_path / "file").touch()
-    with pytest.raises(CacheError, match=r"file/cache\.sqlite cannot be used.*another path"):
-        Cache(tmp_path / "file" / "cache.sqlite")
-
-
-def test_a_repr_shows_no_answer() -> None:
-    """An answer does not show in a repr, and so in no traceback."""
-    cache = Cache()
-    cache.put(b"k", f'{{"email":"{EMAIL}"}}')
-    assert EMAIL not in repr(cache.get(b"k", FOREVER))

@@ -68,19 +68,6 @@ def test_a_warm_cache_carries_the_sdk_through_an_outage(play: Play, tmp_path: Pa
         assert client.conversations.find(conversation_id=conversation).id == conversation
 
 
-def test_an_app_that_pins_its_version_is_warmed_for_it(play: Play) -> None:
-    """An answer is kept for the API version that the app sends, and serves no other."""
-    loopback, cache = play("vendor-outage", at_s=-300), Cache()
-    with client_of(loopback.api_url, objects.CANARY_TOKEN, **{"Intercom-Version": "2.16"}) as client:
-        warm(IDS[:1], cache, client, share=1)
-    loopback.onset -= 600
-    authorization = {"Authorization": f"Bearer {objects.CANARY_TOKEN}"}
-    with httpx.Client(transport=FallbackTransport(cache), base_url=loopback.api_url, headers=authorization) as client:
-        pinned = client.get(f"/contacts/{IDS[0]}", headers={"Intercom-Version": "2.16"})
-        assert pinned.json()["_stale"]
-        assert client.get(f"/contacts/{IDS[0]}").status_code >= 500
-
-
 def test_the_rate_stays_below_its_share(misbehave: Misbehave) -> None:
     """With 2,000 requests a window and a share of 0.1, sixty calls take no less than three seconds."""
     server = misbehave(contacts())
@@ -178,16 +165,6 @@ def test_an_outage_stops_it_after_some_tries(misbehave: Misbehave) -> None:
     assert GIVE_UP <= warmed.failed <= GIVE_UP + 8
     assert warmed.left == 60 - warmed.kept - warmed.failed
     assert "Run it again later" in warmed.stopped
-
-
-def test_silence_stops_it_too() -> None:
-    """Where nothing listens it gives up as well, without an exception."""
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-    with client_of(url) as client:
-        warmed = warm(IDS[:12], Cache(), client, share=1)
-    assert warmed.failed == GIVE_UP
-    assert "does not answer" in warmed.stopped
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

@@ -207,6 +207,11 @@ def moment(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
+def minute(at: datetime) -> str:
+    """Return a time as `2026-11-24 09:30 UTC`."""
+    return f"{at:%Y-%m-%d %H:%M} UTC"
+
+
 def interval(start: datetime, end: datetime) -> str:
     """Return an interval as `between 2026-11-24 09:29:50 and 09:30:00 UTC`."""
     if moment(start) == moment(end):

@@ -15,7 +15,7 @@ from intercom_kit.incident.lifecycle import Lifecycle
 from intercom_kit.incident.timeline import timeline
 from intercom_kit.records import Decision, Figure, Row
 from intercom_kit.settings import Settings
-from intercom_kit.text import duration
+from intercom_kit.text import duration, minute
 
 APART = timedelta(minutes=5)  # times that are so near to each other do not contradict
 KEPT = 8  # incidents that stay open in a process
@@ -90,9 +90,9 @@ def as_declared(decision: Decision, facts: IncidentFacts, course: Lifecycle | No
 
 
 def _past(decision: Decision, start: datetime | None, end: datetime | None) -> str:
-    since = f" from {_utc(start)}" if start else ""
-    until = f" until {_utc(end)}" if end else ""
-    now = f"All is well in the checks of {_utc(decision.at)}."
+    since = f" from {minute(start)}" if start else ""
+    until = f" until {minute(end)}" if end else ""
+    now = f"All is well in the checks of {minute(decision.at)}."
     return f"There was an incident{since}{until} (declared). {now}"
 
 
@@ -104,15 +104,11 @@ def _about_declared(seen: Incident) -> Iterator[str]:
         yield f"{facts.severity} is declared, and the checks give {worst}."
     onset, found = course.onset, course.found_onset
     if onset and found and not _near(onset.by, found.after or found.by, found.by):
-        yield f"It began at {_utc(onset.by)} as declared, and {found.signal} shows {_utc(found.by)}."
+        yield f"It began at {minute(onset.by)} as declared, and {found.signal} shows {minute(found.by)}."
     recovery, end = course.recovery, course.found_recovery
     bad = [run.at for run in course.runs if run.is_bad] + ([end.after] if end and end.after else [])
     if recovery and bad and max(bad) > recovery.by + APART:
-        yield f"It ended at {_utc(recovery.by)} by {recovery.signal}, and trouble was seen until {_utc(max(bad))}."
-
-
-def _utc(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
+        yield f"It ended at {minute(recovery.by)} by {recovery.signal}, and trouble was seen until {minute(max(bad))}."
 
 
 def _near(at: datetime, first: datetime, last: datetime) -> bool:
@@ -138,14 +134,14 @@ def _about_page(seen: Incident) -> Iterator[str]:
         return
     since = notice.incident.since
     if since and not _near(since, onset.after or onset.by, onset.by):
-        yield f"Intercom's status page dates it from {_utc(since)}, and {onset.signal} from {_utc(onset.by)}."
+        yield f"Intercom's status page dates it from {minute(since)}, and {onset.signal} from {minute(onset.by)}."
     told = [page.resolved_at for page in seen.resolved if page.name == notice.incident.name and page.resolved_at]
     ended, bad = max(told, default=None), max((run.at for run in course.runs if run.is_bad), default=None)
     if ended and bad and bad > ended + APART:
-        yield f"Intercom's status page calls it resolved at {_utc(ended)}, and trouble was seen until {_utc(bad)}."
+        yield f"Intercom's status page calls it resolved at {minute(ended)}, and trouble was seen until {minute(bad)}."
     elif ended and recovery and not _near(ended, recovery.after or recovery.by, recovery.by):
-        shown = f"{recovery.signal} at {_utc(recovery.by)}"
-        yield f"Intercom's status page calls it resolved at {_utc(ended)}, and {shown}."
+        shown = f"{recovery.signal} at {minute(recovery.by)}"
+        yield f"Intercom's status page calls it resolved at {minute(ended)}, and {shown}."
 
 
 def _about_log(seen: Incident) -> Iterator[str]:
@@ -155,7 +151,7 @@ def _about_log(seen: Incident) -> Iterator[str]:
         return
     if course.onset.by >= log.end:
         yield (
-            f"The request log ends at {_utc(log.end)}, before the incident began: it counts none of its calls. "
+            f"The request log ends at {minute(log.end)}, before the incident began: it counts none of its calls. "
             f"Pass one that covers it: intercom-kit analyze {seen.facts.id} --requests PATH"
         )
     main = seen.study.detected.main
@@ -163,7 +159,7 @@ def _about_log(seen: Incident) -> Iterator[str]:
         apart = course.onset.by - (main.first_good or main.last_bad)
         when = f"{duration(abs(apart.total_seconds()))} {'before' if apart > timedelta(0) else 'after'}"
         yield (
-            f"The request log shows trouble from {_utc(main.first_bad)} to {main.last_bad:%H:%M}, {when} "
+            f"The request log shows trouble from {minute(main.first_bad)} to {main.last_bad:%H:%M}, {when} "
             f"{course.onset.signal} at {course.onset.by:%H:%M}. Which one is this incident? "
             f"intercom-kit set {seen.facts.id} started_at=… ended_at=…"
         )

@@ -5,10 +5,12 @@ that they did. It is made from one Story, so that no two messages contradict eac
 """
 
 import re
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import Literal
 
 from intercom_kit.collect.files import write_atomic
 from intercom_kit.collect.incident_folder import IncidentFolder
@@ -20,101 +22,18 @@ from intercom_kit.errors import IncidentError
 from intercom_kit.incident.incident import Incident, as_declared
 from intercom_kit.incident.lifecycle import Lifecycle, TimelineEntry, is_declared, lifecycle
 from intercom_kit.incident.packet import failures_of, support_packet
-from intercom_kit.records import Cause, Decision, Severity
+from intercom_kit.records import Cause, Decision
 from intercom_kit.redaction import without_mentions
+from intercom_kit.text import minute
 
 FOLDER = "messages"
 INTERNAL, EXTERNAL, PACKET = "internal-update.txt", "external-update.txt", "support-packet.md"
 TAKEN = 3  # actions that an update names: the latest
 Stage = Literal["investigating", "identified", "monitoring", "resolved"]
-
-
-class Impact(NamedTuple):
-    """What users notice, while it lasts and afterwards."""
-
-    now: str
-    then: str
-
-
-IMPACT_BY_CAUSE: dict[Cause, Impact] = {
-    "vendor_slow": Impact(
-        "Customer conversations load and send slowly.", "Customer conversations loaded and sent slowly."
-    ),
-    "search_degraded": Impact(
-        "Searching contacts and conversations fails or is slow; the rest works.",
-        "Searching contacts and conversations failed or was slow; the rest worked.",
-    ),
-    "webhooks_delayed": Impact(
-        "Events from Intercom arrive late; reading and sending works.",
-        "Events from Intercom arrived late; reading and sending worked.",
-    ),
-    "app_unhealthy": Impact(
-        "Our integration is unhealthy; what depends on it may fail.",
-        "Our integration was unhealthy; what depends on it may have failed.",
-    ),
-    "stale_cache": Impact("Users may see data that is not fresh.", "Users may have seen data that was not fresh."),
-    "monitoring_gap": Impact(
-        "Users notice nothing; a new incident could go unseen.",
-        "Users noticed nothing; a new incident could have gone unseen.",
-    ),
-}
-IMPACT_BY_SEVERITY: dict[Severity, Impact] = {
-    "P1": Impact(
-        "Customer conversations do not load and messages are not sent: every call to Intercom fails.",
-        "Customer conversations did not load and messages were not sent: every call to Intercom failed.",
-    ),
-    "P2": Impact(
-        "Some customer conversations do not load and some messages are not sent.",
-        "Some customer conversations did not load and some messages were not sent.",
-    ),
-    "P3": Impact(
-        "A part of the integration is affected; reading and sending works.",
-        "A part of the integration was affected; reading and sending worked.",
-    ),
-    "P4": Impact("Users notice nothing.", "Users noticed nothing."),
-}
-UNKNOWN_IMPACT = Impact(
-    "Unknown: nobody has told, and no check saw it.", "Unknown: nobody has told, and no check saw it."
+TEXTS: dict[str, dict[str, list[str]]] = tomllib.loads(
+    (Path(__file__).parent / "messages.toml").read_text(encoding="utf-8")
 )
 CALLS_WORKED: tuple[Cause, ...] = ("webhooks_delayed", "app_unhealthy", "stale_cache", "monitoring_gap")
-
-
-@dataclass(frozen=True)
-class CustomerWords:
-    """What customers are told: a problem with what, what they notice now, and what they may have noticed then."""
-
-    what: str
-    now: str
-    then: str
-
-
-EVERYTHING = CustomerWords(
-    "messages to and from our support team",
-    "Messages may not arrive, and conversations may not load.",
-    "Messages may not have arrived. If you wrote to us in that time and got no answer, please write again.",
-)
-SOME = CustomerWords(
-    "some messages to and from our support team",
-    "Some messages may arrive late or not at all, and some conversations may not load.",
-    "Some messages may not have arrived. If you wrote to us in that time and got no answer, please write again.",
-)
-BY_CAUSE: dict[Cause, CustomerWords] = {
-    "vendor_slow": CustomerWords(
-        "the speed of our support messages",
-        "Conversations may load and send slowly.",
-        "Conversations may have loaded and been sent slowly.",
-    ),
-    "search_degraded": CustomerWords(
-        "finding earlier conversations",
-        "Our support team may take longer to find what you wrote to us before.",
-        "Our support team may have taken longer to find what you wrote to us before.",
-    ),
-    "webhooks_delayed": CustomerWords(
-        "late replies and notifications",
-        "Replies and notifications may arrive late.",
-        "Replies and notifications may have arrived late.",
-    ),
-}
 NOT_FOR_CUSTOMERS = re.compile(
     r"\b(intercom|fin|vendors?|providers?|suppliers?|third[- ]part(?:y|ies)|upstream|apis?|https?|tokens?|webhooks?"
     r"|secrets?|scopes?|oauth|rate[- ]limit\w*|quotas?|request_ids?|runbook|kubectl|pods?|deploy\w*|servers?|clusters?"
@@ -134,7 +53,7 @@ DONE: dict[Stage, str] = {
     "monitoring": "We keep watching until we are sure.",
     "resolved": "It has been resolved.",
 }
-NO_CUSTOMER_MESSAGE = "No message to customers is needed: {why}"
+NO_CUSTOMER_MESSAGE = "No message to customers is needed: no impact on them was observed."
 
 
 @dataclass(frozen=True)
@@ -223,7 +142,8 @@ def messages_of(story: Story, windows: Iterable[Mapping[str, object]] = ()) -> d
     texts = {INTERNAL: internal_update(story), EXTERNAL: external_update(story)}
     if story.decision.verdict in ("vendor_acknowledged", "vendor_suspected"):
         failures = failures_of(story.course, windows)
-        texts[PACKET] = support_packet(story.decision, story.course, failures, story.facts.request_ids)
+        ask = texts_for(story.decision, "ask")[story.course.recovery is not None]
+        texts[PACKET] = support_packet(ask, story.course, failures, story.facts.request_ids)
     return {name: without_mentions(text) for name, text in texts.items()}
 
 
@@ -268,12 +188,7 @@ def internal_update(story: Story) -> str:
 
 def impact(story: Story) -> str:
     """Return what users notice or noticed: as people wrote it down, else as the cause and severity suggest."""
-    decision = story.decision
-    if story.facts.customer_impact:
-        return story.facts.customer_impact
-    by_severity = IMPACT_BY_SEVERITY[decision.severity] if decision.severity else UNKNOWN_IMPACT
-    words = IMPACT_BY_CAUSE.get(decision.cause, by_severity)
-    return words.then if story.is_over else words.now
+    return story.facts.customer_impact or texts_for(story.decision, "impact")[story.is_over]
 
 
 def external_update(story: Story) -> str:
@@ -283,22 +198,28 @@ def external_update(story: Story) -> str:
     was observed there is nothing to tell them.
     """
     if not story.was_noticed:
-        return NO_CUSTOMER_MESSAGE.format(why="no impact on them was observed.")
+        return NO_CUSTOMER_MESSAGE
     facts, over, stage = story.facts, story.is_over, story.stage
-    words = BY_CAUSE.get(story.decision.cause, EVERYTHING if story.decision.severity == "P1" else SOME)
+    what, now, then = texts_for(story.decision, "customers")
     written = _one_line(facts.customer_impact)
-    felt = written if written and not unfit_for_customers(written) else (words.then if over else words.now)
+    felt = written if written and not unfit_for_customers(written) else (then if over else now)
     due = _next_update(story)
     headline = HEADLINES[stage] if over or stage != "monitoring" else GOES_ON
     lines = [
-        headline.format(what=words.what),
+        headline.format(what=what),
         "",
-        f"What happened: {_span(story)} a problem with {words.what}.",
+        f"What happened: {_span(story)} a problem with {what}.",
         f"Impact: {felt}",
         f"What {'was done' if over else 'we do'}: {_done(story)}",
         f"Next update: {f'by {due}' if due else 'none, this is our last message about it'}.",
     ]
     return "\n".join(["DRILL: do not send this.", *lines] if facts.drill else lines)
+
+
+def texts_for(decision: Decision, kind: str) -> list[str]:
+    """Return the texts of a kind (impact, customers, ask) for a decision, from messages.toml."""
+    places = (decision.cause, decision.severity or "", "default")
+    return next(TEXTS[place][kind] for place in places if kind in TEXTS.get(place, {}))
 
 
 def unfit_for_customers(text: str) -> tuple[str, ...]:
@@ -310,12 +231,12 @@ def _status_detail(story: Story) -> str:
     """Say since when all is well, or that it is not although people say that it is mitigated or over."""
     if at := story.recovered_at:
         if is_declared(story.course.recovery):
-            return f"It ended at {_minute(at)}, as declared."
+            return f"It ended at {minute(at)}, as declared."
         well = "All checks have been well" if story.decision.cause in CALLS_WORKED else "Calls have succeeded"
-        return f"{well} since {_minute(at)}."
+        return f"{well} since {minute(at)}."
     last = story.course.runs[-1] if story.course.runs else None
     if story.stage in ("monitoring", "resolved") and last and last.is_bad:
-        return f"The checks of {_minute(last.at)} still found trouble."
+        return f"The checks of {minute(last.at)} still found trouble."
     return ""
 
 
@@ -329,7 +250,7 @@ def _cause(story: Story) -> str:
 
 
 def _actions(story: Story) -> str:
-    """Return what people noted that they did: never what the runbook would have them do."""
+    """Return what people noted that they did: never what the runbook says."""
     done = [f"{one.text.rstrip('.')} ({one.at:%H:%M} UTC)" for one in story.taken[-TAKEN:]]
     return "; ".join(done) or ("none was noted" if story.stage == "resolved" else "none noted yet")
 
@@ -344,7 +265,7 @@ def _done(story: Story) -> str:
 
 def _next_update(story: Story) -> str:
     due = respond_by(story.now, story.decision.severity)
-    return "" if due is None or story.stage == "resolved" else due.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return "" if due is None or story.stage == "resolved" else minute(due)
 
 
 def _span(story: Story) -> str:
@@ -358,10 +279,6 @@ def _span(story: Story) -> str:
     same_day = since.astimezone(UTC).date() == until.astimezone(UTC).date()
     end = f"{until.astimezone(UTC):%H:%M}" if same_day else _day(until)
     return f"From {_day(since)} to {end} UTC {verb}"
-
-
-def _minute(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _day(moment: datetime) -> str:

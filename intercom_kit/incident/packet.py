@@ -8,30 +8,14 @@ from urllib.parse import urlsplit
 
 from intercom_kit.incident.lifecycle import Lifecycle
 from intercom_kit.protocol import WINDOW_S, is_failure
-from intercom_kit.records import Cause, CheckRecord, Decision
+from intercom_kit.records import CheckRecord
 from intercom_kit.redaction import Redactor
+from intercom_kit.text import moment
 
 REDACTOR = Redactor()
 ROUTES = 8  # rows of the table: the routes with most failed calls
 REQUEST_IDS = 10
 ASKED = ("api", "search", "conversations")  # the checks that call the API
-ASK: dict[Cause, tuple[str, str]] = {  # while it lasts, and afterwards
-    "vendor_slow": ("Why are our calls slow, and when will they be as before?", "Why were our calls slow?"),
-    "search_degraded": ("Why do searches fail or take long, and until when?", "Why did searches fail or take long?"),
-    "webhooks_delayed": (
-        "Why are webhooks late, and will those that are missing still come?",
-        "Why were webhooks late, and will those that are missing still come?",
-    ),
-    "maintenance": (
-        "Is this a part of the maintenance that you announced, and when will it be over?",
-        "Was this a part of the maintenance that you announced?",
-    ),
-    "server_overload": (
-        "Your servers turn our calls away as overloaded. Is it known, and how long will it last?",
-        "Your servers turned our calls away as overloaded. Why?",
-    ),
-}
-FAILS = ("Why do our calls fail, is it known, and when will it be over?", "Why did our calls fail?")
 
 
 @dataclass(frozen=True)
@@ -58,11 +42,8 @@ def failures_of(course: Lifecycle, windows: Iterable[Mapping[str, object]] = ())
     return sorted(inside, key=lambda one: one.at)
 
 
-def support_packet(
-    decision: Decision, course: Lifecycle, failures: Sequence[Failure], declared: Sequence[str] = ()
-) -> str:
-    """Return what Intercom's support asks for, as Markdown. declared: request ids named by people, which come first."""
-    ask = ASK.get(decision.cause, FAILS)[course.recovery is not None]
+def support_packet(ask: str, course: Lifecycle, failures: Sequence[Failure], declared: Sequence[str] = ()) -> str:
+    """Return what Intercom's support needs, as Markdown. declared: request ids named by people, which come first."""
     checks = [check for run in course.runs for check in run.checks]
     lines = [
         "# For Intercom's support",
@@ -82,9 +63,10 @@ def _when(course: Lifecycle, failures: Sequence[Failure]) -> str:
     start = course.onset.by if course.onset else failures[0].at if failures else None
     if start is None:
         return "not known"
-    until = f"to {_stamp(course.recovery.by)} UTC" if course.recovery else "UTC until now"
-    last = f"; our last failed call at {_stamp(failures[-1].at)} UTC" if failures else ""
-    return f"{_stamp(start)} {until}{last}"
+    span = f"{moment(start)} until now"
+    if course.recovery:
+        span = f"{start:%Y-%m-%d %H:%M:%S} to {moment(course.recovery.by)}"
+    return f"{span}; our last failed call at {moment(failures[-1].at)}" if failures else span
 
 
 def _page(course: Lifecycle) -> str:
@@ -92,11 +74,11 @@ def _page(course: Lifecycle) -> str:
     if notices:
         told = notices[-1]
         name, status = _clean(told.incident.name), told.incident.status
-        return f"“{name}”, {status}, since {_stamp(notices[0].at)} UTC"
+        return f"“{name}”, {status}, since {moment(notices[0].at)}"
     read = [check for run in course.runs for check in run.checks if check.name == "status_page"]
     if not any(check.outcome == "ok" for check in read):
         return "could not be read"
-    return f"nothing about it, as last read at {_stamp(read[-1].started_at)} UTC"
+    return f"nothing about it, as last read at {moment(read[-1].started_at)}"
 
 
 def _table(failures: Sequence[Failure]) -> list[str]:
@@ -125,7 +107,7 @@ def _ids(failures: Sequence[Failure], declared: Sequence[str]) -> list[str]:
     step = max(len(ones) / room, 1) if room else 1
     chosen = [ones[int(place * step)] for place in range(min(room, len(ones)))]
     named = [f"- {_code(name)}, named by us" for name in declared[:REQUEST_IDS]]
-    rows = [f"- {_code(one.request_id)}, {_stamp(one.at)} UTC, {_code(one.call)}, {one.status}" for one in chosen]
+    rows = [f"- {_code(one.request_id)}, {moment(one.at)}, {_code(one.call)}, {one.status}" for one in chosen]
     return ["", "Request ids:", "", *(named + rows or ["- none: no answer carried one"])]
 
 
@@ -174,10 +156,6 @@ def _workspace(checks: Sequence[CheckRecord]) -> str:
 def _host(checks: Sequence[CheckRecord]) -> str:
     urls = [check.target.partition(" ")[2] for check in checks if check.name in ASKED and check.target]
     return urlsplit(urls[-1]).netloc if urls else "unknown"
-
-
-def _stamp(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def _number(value: object) -> int | None:

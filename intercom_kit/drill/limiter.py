@@ -1,10 +1,9 @@
 """Intercom's rate limiter: fixed windows of ten seconds, aligned to the epoch, per app and per workspace.
 
-The loopback Intercom asks it call by call; of a log's calls it judges those in windows that may refuse any.
+`Limiter` answers the loopback Intercom call by call; `grants` and `storm` a whole log at once, by the same rules.
 """
 
 from collections.abc import Callable, Hashable
-from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 import numpy as np
@@ -24,10 +23,21 @@ def window_quota(per_minute: int) -> int:
 QUOTA = window_quota(APP_PER_MINUTE)
 SMALL_QUOTA = window_quota(1_000)  # a recorded one, of a workspace whose hours are simulated in a second
 
+CALL = np.dtype([("at", "f8"), ("app", "i1"), ("attempt", "i1"), ("row", "i8")])
+Calls = NDArray[
+    np.void
+]  # of CALL, sorted by time: Unix seconds, index of the app, 0 for the first attempt, row in the log
+LoadAt = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
 
 def window_start(at: float) -> int:
     """When the window that holds this time began; both in Unix seconds."""
     return int(at // WINDOW_S) * WINDOW_S
+
+
+def workspace_quota(app_quota: int) -> int:
+    """The quota of a workspace in one window, 2.5 times that of one of its apps."""
+    return app_quota * WORKSPACE_PER_MINUTE // APP_PER_MINUTE
 
 
 def used_by_load(load: float, quota: int, elapsed_s: float) -> int:
@@ -64,12 +74,12 @@ class Grant(NamedTuple):
 class Limiter:
     """Counts the calls of the current window, by app. Refused calls use up nothing.
 
-    app_quota, workspace_quota: of one window, in requests; the workspace's is 2.5 times the app's unless given.
+    app_quota, pool: of one app and of the workspace in one window, in requests; else pool is 2.5 times the app's.
     """
 
-    def __init__(self, app_quota: int = QUOTA, workspace_quota: int | None = None) -> None:
+    def __init__(self, app_quota: int = QUOTA, pool: int | None = None) -> None:
         self.app_quota = app_quota
-        self.workspace_quota = workspace_quota or app_quota * WORKSPACE_PER_MINUTE // APP_PER_MINUTE
+        self.pool = pool or workspace_quota(app_quota)
         self._window = 0
         self._used: dict[Hashable, int] = {}
         self._used_in_all = 0
@@ -86,109 +96,71 @@ class Limiter:
         elapsed_s = max(0.0, at - self._window)  # a clock may be set back
         counted, reset_at = self._used.get(app, 0), self._window + WINDOW_S
         own = min(used_by_load(own_load, self.app_quota, elapsed_s) + counted, self.app_quota)
-        others = used_by_load(workspace_load, self.workspace_quota, elapsed_s) + self._used_in_all - counted
+        others = used_by_load(workspace_load, self.pool, elapsed_s) + self._used_in_all - counted
         if own >= self.app_quota:
             return Grant(self.app_quota, 0, reset_at, exceeded=self.app_quota)
-        if own + others >= self.workspace_quota:
-            return Grant(self.app_quota, self.app_quota - own, reset_at, exceeded=self.workspace_quota)
+        if own + others >= self.pool:
+            return Grant(self.app_quota, self.app_quota - own, reset_at, exceeded=self.pool)
         self._used[app] = counted + 1
         self._used_in_all += 1
         return Grant(self.app_quota, self.app_quota - own - 1, reset_at)
 
 
-class Call(NamedTuple):
-    """A call of a log on its way to the limiter.
+def grants(calls: Calls, quota: int, load_at: LoadAt) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Whether each call of a log (sorted) gets through, and the quota that its app has left then.
 
-    at: Unix seconds. row: its own, or that of the call that it repeats. app: index. attempt: 0 for the first.
+    quota: of one app in one window. load_at: as `Limiter.take`'s workspace_load, for Unix times.
     """
-
-    at: float
-    row: int
-    app: int
-    attempt: int
-    is_retry: bool = False
-
-
-class Judged(NamedTuple):
-    """What the limiter says: by row whether a call is granted, and the quota that remains; and all further retries."""
-
-    granted: NDArray[np.bool_]
-    remaining: NDArray[np.int64]
-    retries: list[tuple[Call, Grant]]
+    window = (calls["at"] // WINDOW_S).astype(np.int64)
+    account, pool = window * (int(calls["app"].max(initial=0)) + 1) + calls["app"], workspace_quota(quota)
+    load = load_at(calls["at"])
+    others = np.where(load >= 1, pool, (load * pool * (calls["at"] - window * WINDOW_S) / WINDOW_S).astype(np.int64))
+    within = others < pool
+    within &= _before(within, account) < quota
+    granted = within & (_before(within, window) + others < pool)
+    return granted, quota - _before(granted, account) - granted
 
 
-def judge(
-    columns: tuple[NDArray[np.float64], NDArray[np.int8], NDArray[np.int8]],
-    quota: int,
-    loads: NDArray[np.float64],
-    retry: Callable[[Call], tuple[Call, float] | None],
-) -> Judged:
-    """Let the limiter judge the calls of a log, and the retries of those that it refuses: each uses up quota in turn.
+def storm(calls: Calls, quota: int, load_at: LoadAt, retry: Callable[[Calls], Calls]) -> Calls:
+    """The retries of the calls of a log (sorted) that are refused: each uses up quota that other calls wait for.
 
-    columns: Unix seconds (sorted), index of the app, attempt. quota: of one app in one window. loads: for each call
-    the demand of the workspace's other apps, as in `Limiter.take`. retry: the next attempt of a refused call and that
-    demand at its time, None when its app gives up.
+    retry: the next attempts of refused calls, within a window's length; without those whose app gives up.
     """
-    window = (columns[0] // WINDOW_S).astype(np.int64)
-    nth = _nth(window * (int(columns[1].max(initial=0)) + 1) + columns[1])
-    judged = Judged(np.ones(len(window), bool), quota - 1 - nth, [])
-    waiting: dict[int, list[tuple[Call, float]]] = {now: [] for now in _crowded(window, nth, quota, loads)}
-    ahead = sorted(waiting)
-    while ahead:
-        now = heappop(ahead)
-        rows = range(*np.searchsorted(window, [now, now + 1]).tolist())
-        here = (column[rows.start : rows.stop].tolist() for column in (*columns, loads))
-        queue = [(Call(at, row, app, nth), load) for row, at, app, nth, load in zip(rows, *here, strict=True)]
-        for back in _play_window(queue, waiting.pop(now), Limiter(quota), retry, judged):
-            home = int(back[0].at // WINDOW_S)
-            if home not in waiting:
-                heappush(ahead, home)
-            waiting.setdefault(home, []).append(back)
-    return judged
+    window = (calls["at"] // WINDOW_S).astype(np.int64)
+    crowded = set(window[~grants(calls, quota, load_at)[0]].tolist())
+    retries, coming = [calls[:0]], calls[:0]
+    for now in range(min(crowded), max(window) + 2) if crowded else ():
+        if now in crowded or len(coming):
+            here = calls[slice(*np.searchsorted(window, [now, now + 1]))]
+            back = _refused_in(np.concatenate([here, coming]), (now + 1) * WINDOW_S, quota, load_at, retry)
+            coming = back[back["at"] >= (now + 1) * WINDOW_S]
+            retries.append(back)
+    return np.concatenate(retries)
 
 
-def _play_window(
-    queue: list[tuple[Call, float]],
-    retries: list[tuple[Call, float]],
-    limiter: Limiter,
-    retry: Callable[[Call], tuple[Call, float] | None],
-    judged: Judged,
-) -> list[tuple[Call, float]]:
-    """Judge the calls of one window (sorted) and the retries that come into it; return those that come later."""
-    heapify(retries)
-    queue.reverse()
-    later = []
-    end = window_start((queue[-1:] or retries)[0][0].at) + WINDOW_S
-    while queue or retries:
-        call, load = heappop(retries) if retries and (not queue or retries[0] < queue[-1]) else queue.pop()
-        grant = limiter.take(call.app, call.at, 0.0, load)
-        if call.is_retry:
-            judged.retries.append((call, grant))
-        else:
-            judged.granted[call.row], judged.remaining[call.row] = grant.exceeded is None, grant.remaining
-        back = retry(call) if grant.exceeded else None
-        if back is not None and back[0].at < end:
-            heappush(retries, back)
-        elif back is not None:
-            later.append(back)
-    return later
+def _refused_in(queue: Calls, end: float, quota: int, load_at: LoadAt, retry: Callable[[Calls], Calls]) -> Calls:
+    """The retries of what one window refuses, up to its end or after it.
+
+    One more call never makes room for another: what was refused stays refused while retries come into the window.
+    """
+    retries, settled = [queue[:0]], np.zeros(len(queue), bool)
+    while True:
+        order = np.argsort(queue["at"], kind="stable")
+        queue, settled = queue[order], settled[order]
+        refused = ~grants(queue, quota, load_at)[0] & ~settled
+        if not refused.any():
+            return np.concatenate(retries)
+        retries.append(retry(queue[refused]))
+        inside = retries[-1][retries[-1]["at"] < end]
+        queue = np.concatenate([queue, inside])
+        settled = np.concatenate([settled | refused, np.zeros(len(inside), bool)])
 
 
-def _crowded(window: NDArray[np.int64], nth: NDArray[np.int64], quota: int, loads: NDArray[np.float64]) -> list[int]:
-    """The windows whose calls, with the workspace's other demand, may exceed a quota; others refuse none."""
-    if not len(window):
-        return []
-    first = np.flatnonzero(np.diff(window, prepend=window[0] - 1))
-    pool = Limiter(quota).workspace_quota
-    calls, load = np.diff(first, append=len(window)), np.maximum.reduceat(loads, first)
-    crowded = calls + np.minimum(load, 1) * pool > pool
-    return sorted({*window[first][crowded].tolist(), *window[nth >= quota].tolist()})
-
-
-def _nth(group: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each row, how many earlier rows are of its group."""
+def _before(flags: NDArray[np.bool_], group: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each row, how many earlier rows of its group have the flag."""
     order = np.argsort(group, kind="stable")
+    inside: NDArray[np.int64] = np.cumsum(flags[order]) - flags[order]
     first = np.flatnonzero(np.diff(group[order], prepend=-1))
-    nth = np.empty(len(group), np.int64)
-    nth[order] = np.arange(len(group)) - np.repeat(first, np.diff(first, append=len(group)))
-    return nth
+    counts = np.empty(len(flags), np.int64)
+    counts[order] = inside - np.repeat(inside[first], np.diff(first, append=len(flags)))
+    return counts

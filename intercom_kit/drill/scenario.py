@@ -4,17 +4,13 @@ And how a decision compares with the truth.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from intercom_kit.records import Cause, Decision, Severity, Verdict
 from intercom_kit.settings import Region
 
 FOREVER = float("inf")
 MINUTE = 60.0
-HOUR = 3600.0
-CONTACTS = ("/contacts", "/contacts/{id}", "/contacts/search")
-CONVERSATIONS = ("/conversations", "/conversations/{id}", "/conversations/search")
-SEARCHES = ("/contacts/search", "/conversations/search")
 
 Body = Literal["error_list", "html", "edge", "gateway", "empty"]
 PageForm = Literal["incident_io", "statuspage", "redirect", "html", "down"]
@@ -199,18 +195,6 @@ class Scenario:
 def truth_at(scenario: Scenario, at_s: float) -> Truth:
     """What a responder should conclude at this time: the first truth that holds, healthy when none does."""
     return next((truth for truth in scenario.truths if truth.start_s <= at_s < truth.end_s), HEALTHY)
-
-
-def with_truths(end_s: float, truths: tuple[Truth, ...], health: str = "unhealthy") -> dict[str, Any]:
-    """The fields of a scenario from the onset on; our service notices after a minute, and recovers when calls do."""
-    return {"truths": truths, "health": (Health(MINUTE, health), Health(end_s, "healthy")), "recovery_s": end_s}
-
-
-def lasting(
-    end_s: float, verdict: Verdict, cause: Cause, severity: Severity, health: str = "unhealthy"
-) -> dict[str, Any]:
-    """The same with one truth from the onset to the end."""
-    return with_truths(end_s, (Truth(0, end_s, verdict, cause, severity),), health)
 
 
 @dataclass(frozen=True)

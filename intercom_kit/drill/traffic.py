@@ -1,6 +1,6 @@
 """Hours of traffic in virtual time: the request log that our apps would have kept during a scenario.
 
-The calls are those of `workload.py`, the answers those of `scenarios.py`, the limiter is the loopback Intercom's: a
+The calls are those of `workload.py`, the answers those of the scenario, the limiter is the loopback Intercom's: a
 million calls take a few seconds. Even a healthy log has a trickle of errors, which come in clusters and may outlast a
 retry.
 """
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from intercom_kit.drill.limiter import QUOTA, Call, Grant, judge
+from intercom_kit.drill.limiter import CALL, QUOTA, Calls, grants, storm
 from intercom_kit.drill.scenario import Effect, Scenario
 from intercom_kit.drill.workload import (
     ABOUT,
@@ -153,7 +153,7 @@ class _Play:
 
     A frame of calls has, beside the columns of `arrivals`: attempt (0 for the first), risk (of failing although nothing
     is wrong) and, once answered, status (0: none), error (index into `errors`, -1: none), duration (ms), met (an effect
-    answered), counted (the limiter saw it, so the answer carries its headers), signed (it carries a request id).
+    answered), counted (by the limiter, so that the answer carries its headers), signed (it carries a request id).
     """
 
     def __init__(self, rng: np.random.Generator, scenario: Scenario, span: Span, quota: int) -> None:
@@ -199,7 +199,7 @@ class _Play:
         self.meet_effects(calls)
         limit = TIMEOUT_MS[calls["app"]]
         hung = ((calls["error"] == self.code("timeout")) | (calls["duration"] > limit)).to_numpy()
-        self.put(calls, hung, 0, "timeout", duration=limit[hung])
+        self.put(calls, hung, 0, "timeout", counted=False, duration=limit[hung])
         return calls
 
     def put(self, calls: pd.DataFrame, where: Bools, status: int, error: str | None, **columns: bool | Floats) -> None:
@@ -241,48 +241,46 @@ class _Play:
         self.put(calls, met, effect.status or 0, error, counted=effect.headers, signed=signed)
 
     def limit(self, calls: pd.DataFrame) -> pd.DataFrame:
-        """Let the limiter judge the calls, and add their retries and `remaining`, -1 where no header says it.
+        """Let the limiter judge the calls, and add their retries and `remaining`.
 
-        A retry is judged before it is known what it would meet.
+        A retry that gets through is answered as the call would have been.
         """
-        counted = np.flatnonzero(calls["counted"])
-        at = calls["at"].to_numpy()[counted]
-        columns = (at + self.span.zero, calls["app"].to_numpy()[counted], calls["attempt"].to_numpy()[counted])
-        judged = judge(columns, self.quota, workspace_load(self.scenario, at), self.retry)
-        calls = calls.assign(granted=True, remaining=-1)
-        calls.loc[counted, "granted"], calls.loc[counted, "remaining"] = judged.granted, judged.remaining
-        if judged.retries:
-            calls = _sorted([calls, self.answer(self.retries(calls.iloc[counted], judged.retries))])
-        refused = ~calls["granted"].to_numpy()
+        heard = calls[calls["counted"]]
+        retries = storm(self.queue(heard), self.quota, self.load_at, self.retry)
+        again = heard.iloc[retries["row"]].assign(at=retries["at"] - self.span.zero, attempt=retries["attempt"])
+        calls = _sorted([calls, again])
+        counted = calls["counted"].to_numpy(bool)
+        granted, remaining = grants(self.queue(calls[counted]), self.quota, self.load_at)
+        refused = counted.copy()
+        refused[counted] = ~granted
         took = REFUSED_MS * np.exp(0.2 * self.rng.standard_normal(refused.sum()))
-        self.put(calls, refused, 429, "rate_limit_exceeded", signed=True, counted=True, duration=took)
-        return calls.assign(remaining=calls["remaining"].where(calls["counted"] & (calls["status"] > 0), -1))
+        self.put(calls, refused, 429, "rate_limit_exceeded", duration=took)
+        calls.loc[counted, "remaining"] = remaining
+        return calls
 
-    def retry(self, call: Call) -> tuple[Call, float] | None:
-        """The next attempt of a refused call, with the workspace's load then; None when its app gives up."""
-        if call.attempt >= APPS[call.app].retries:
-            return None
-        at = call.at + REFUSED_MS / 1000 + BACKOFF_S + 0.3 * self.rng.random()
-        at_s = at - self.span.zero
-        again = Call(at, call.row, call.app, call.attempt + 1, is_retry=True)
-        return (again, self.scenario.load_at(at_s)[1]) if at_s < self.span.end_s else None
+    def queue(self, calls: pd.DataFrame) -> Calls:
+        queue = np.empty(len(calls), CALL)
+        queue["at"], queue["row"] = calls["at"] + self.span.zero, np.arange(len(calls))
+        queue["app"], queue["attempt"] = calls["app"], calls["attempt"]
+        return queue
 
-    def retries(self, calls: pd.DataFrame, retries: list[tuple[Call, Grant]]) -> pd.DataFrame:
-        """The rows of these retries, still without answers."""
-        return calls.iloc[[call.row for call, _ in retries]].assign(
-            at=[call.at - self.span.zero for call, _ in retries],
-            attempt=np.array([call.attempt for call, _ in retries], np.int8),
-            granted=[grant.exceeded is None for _, grant in retries],
-            remaining=[grant.remaining for _, grant in retries],
-            risk=0.0,
-        )
+    def load_at(self, unix: Floats) -> Floats:
+        return workspace_load(self.scenario, unix - self.span.zero)
+
+    def retry(self, refused: Calls) -> Calls:
+        """The next attempts of refused calls that their apps do not give up."""
+        again = refused[RETRIES[refused["app"]] > refused["attempt"]]
+        again["at"] += REFUSED_MS / 1000 + BACKOFF_S + 0.3 * self.rng.random(len(again))
+        again["attempt"] += 1
+        in_time: Calls = again[again["at"] < self.span.end_s + self.span.zero]
+        return in_time
 
     # What was written down
 
     def log(self, calls: pd.DataFrame, salt: bytes) -> pd.DataFrame:
         """The calls as a request log."""
         unix = calls["at"].to_numpy() + self.span.zero
-        reported = calls["remaining"] >= 0
+        reported = calls["counted"]
         route = calls["route"].to_numpy()
         columns = {
             "timestamp": pd.to_datetime((unix * 1e6).astype(np.int64), unit="us", utc=True),

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from intercom_kit.drill.scenario import SEARCHES, Effect, Scenario
+from intercom_kit.drill.scenario import Effect, Scenario
 from intercom_kit.protocol import WINDOW_S
 
 Floats = NDArray[np.float64]
@@ -67,11 +67,11 @@ ROUTES = (
     Route("GET", "/contacts/{id}", ((0.7, 70, 0.25), (0.3, 160, 0.4))),
     Route("PUT", "/contacts/{id}", ((1.0, 180, 0.35),)),
     Route("POST", "/contacts", ((1.0, 220, 0.4),)),
-    Route("POST", SEARCHES[0], ((0.8, 320, 0.5), (0.2, 900, 0.4))),
+    Route("POST", "/contacts/search", ((0.8, 320, 0.5), (0.2, 900, 0.4))),
     Route("GET", "/conversations", ((1.0, 260, 0.45),)),
     Route("GET", "/conversations/{id}", ((0.6, 90, 0.3), (0.4, 240, 0.5))),
     Route("POST", "/conversations/{id}/reply", ((1.0, 250, 0.4),)),
-    Route("POST", SEARCHES[1], ((0.75, 420, 0.5), (0.25, 1300, 0.4))),
+    Route("POST", "/conversations/search", ((0.75, 420, 0.5), (0.25, 1300, 0.4))),
 )
 ABOUT = {  # whether a call of each route is about one contact, one conversation
     "contact": np.array([known.route.startswith("/contacts/{") for known in ROUTES]),

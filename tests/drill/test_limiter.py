@@ -17,7 +17,7 @@ loads = st.floats(0, 3, allow_nan=False)
 
 def small() -> Limiter:
     """Make a limiter whose quotas are soon used up."""
-    return Limiter(app_quota=QUOTA, workspace_quota=POOL)
+    return Limiter(app_quota=QUOTA, pool=POOL)
 
 
 @pytest.mark.parametrize(("per_minute", "quota"), [(10_000, 1667), (25_000, 4167), (1_000, 167), (500, 83)])

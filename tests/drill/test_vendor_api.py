@@ -341,7 +341,7 @@ def test_other_apps_of_the_workspace_have_their_own_window(play: Play) -> None:
 async def test_calls_use_up_the_window_over_http() -> None:
     """Each call takes one of the window's requests, and the next one after the last is refused."""
     loopback = _at("healthy", 0.0)
-    loopback.limiter = Limiter(app_quota=3, workspace_quota=100)
+    loopback.limiter = Limiter(app_quota=3, pool=100)
     transport = httpx.ASGITransport(Api(loopback).app())
     async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=HEADERS) as client:
         answers = [await client.get("/me") for _ in range(4)]

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from intercom_kit.collect.http import Answer, Clock, peer_certificate, utc_now
-from intercom_kit.collect.network import Certificate, read_certificate
+from intercom_kit.collect.network import Certificate
 from intercom_kit.records import CheckName, CheckRecord, Outcome, RawResponse
 from intercom_kit.redaction import Redactor
 from intercom_kit.settings import Settings
@@ -24,7 +24,7 @@ class CheckRun:
     id: str
     deadline: float
     clock: Clock = utc_now
-    _certificates: dict[str, asyncio.Task[bytes | None]] = field(default_factory=dict)
+    _certificates: dict[str, asyncio.Task[Certificate | None]] = field(default_factory=dict)
 
     @property
     def left_s(self) -> float:
@@ -96,7 +96,6 @@ class CheckRun:
         host = urlsplit(url).netloc
         if host not in self._certificates:
             self._certificates[host] = asyncio.create_task(peer_certificate(url, deadline=self.deadline))
-        der = await self._certificates[host]
-        read = read_certificate(der) if der else None
+        read = await self._certificates[host]
         clean = self.redactor.text
         return Certificate(clean(read.issuer, 120), tuple(clean(name, 80) for name in read.names)) if read else None

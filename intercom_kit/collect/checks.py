@@ -38,33 +38,28 @@ _ID_CODE = 40  # characters of a workspace's id, which has a few letters and dig
 
 
 class Call(NamedTuple):
-    """A call of the API; title: as it is shown, without a query."""
+    """A call of the API. has: where a good answer has a list, empty for an admin's; lacks: what to say of another."""
 
     method: str
     path: str
-    title: str
+    has: str
+    lacks: str
     body: object = None
 
 
 CALLS: dict[CheckName, Call] = {
-    "api": Call("GET", "/me", "GET /me"),
-    "search": Call("POST", "/contacts/search", "POST /contacts/search", SEARCH),
-    "conversations": Call("GET", "/conversations?per_page=1", "GET /conversations"),
-}
-LISTS: dict[CheckName, str] = {"search": "data", "conversations": "conversations"}  # where an answer has its list
-WRONG: dict[CheckName, str] = {
-    "api": "not as an admin: this is no answer of the API to an access token",
-    "search": "without a list of contacts",
-    "conversations": "without a list of conversations",
+    "api": Call("GET", "/me", "", "not as an admin: this is no answer of the API to an access token"),
+    "search": Call("POST", "/contacts/search", "data", "without a list of contacts", SEARCH),
+    "conversations": Call("GET", "/conversations?per_page=1", "conversations", "without a list of conversations"),
 }
 
 
 async def collect_checks(settings: Settings, *, clock: Clock = utc_now) -> tuple[CheckRecord, ...]:
-    """Make all checks at once and return their records in the order of CHECK_NAMES.
+    """Make all checks at once and return their records in the order of CHECK_NAMES, within settings.timeout_s seconds.
 
-    Takes settings.timeout_s seconds at most. clock: gives the time of the records, UTC. Without a token the calls of
-    the API are recorded as skipped. Whatever fails outside is a record, never an exception. In a loop of the caller's
-    own, a name that never resolves can hold that loop's end; run_checks is held by nothing.
+    clock: gives the time of the records, UTC. Without a token the calls of the API are recorded as skipped. Whatever
+    fails outside is a record, never an exception. A name that never resolves can delay the end of the caller's own
+    loop, not that of run_checks.
     """
     run = start_run(settings, f"{clock():%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}", clock=clock)
     beside = [asyncio.ensure_future(check(run)) for check in (check_status_page, check_health, check_network)]
@@ -84,10 +79,7 @@ def start_checks(settings: Settings, *, clock: Clock = utc_now) -> Future[tuple[
 
 
 def run_checks(settings: Settings, *, clock: Clock = utc_now) -> tuple[CheckRecord, ...]:
-    """Do what collect_checks does, for callers that are not asynchronous or that a loop runs already (a notebook).
-
-    An interrupt ends the waiting at once.
-    """
+    """Do what collect_checks does where no loop runs, or one already (a notebook); an interrupt ends the waiting."""
     return start_checks(settings, clock=clock).result()
 
 
@@ -167,7 +159,7 @@ def _works(name: CheckName, answer: Answer) -> bool:
     body, error_type = parsed(answer)
     if answer.status != 200 or error_type or is_error_body(body) or not isinstance(body, dict):
         return False
-    return body.get("type") == "admin" if name == "api" else isinstance(body.get(LISTS[name]), list)
+    return isinstance(body.get(CALLS[name].has), list) if CALLS[name].has else body.get("type") == "admin"
 
 
 async def check_api(run: CheckRun) -> CheckRecord:
@@ -178,6 +170,7 @@ async def check_api(run: CheckRun) -> CheckRecord:
 async def call_record(run: CheckRun, name: CheckName, answer: Answer) -> CheckRecord:
     """Make the record of one call of the API; of contacts and conversations nothing is kept."""
     call, (body, error_type) = CALLS[name], parsed(answer)
+    title = f"{call.method} {call.path.partition('?')[0]}"
     error, limit, whose = error_of(body, run.redactor), rate_limit(answer.headers), answered_by(answer, body)
     is_foreign = whose in ("gateway", "edge") or (whose is None and error_type == "not_json")
     foreign = run.redactor.text(first_line(answer), 120) if is_foreign else ""
@@ -192,19 +185,18 @@ async def call_record(run: CheckRun, name: CheckName, answer: Answer) -> CheckRe
     quota = _limit_words(answer, limit)
     if _works(name, answer):
         seen, more = _me(run, body) if name == "api" else ("", {})
-        said = f"{call.title} answered 200 in {milliseconds(answer.duration_ms)}{seen}. {quota}"
+        said = f"{title} answered 200 in {milliseconds(answer.duration_ms)}{seen}. {quota}"
         return await run.record(name, answer, "ok", said.strip(), **found, **more)
     if answer.status == 200 and not error_type and not is_error_body(body):
         found["error_type"] = "wrong_shape"
-        return await run.record(name, answer, "failed", f"{call.title} answered 200, but {WRONG[name]}.", **found)
+        return await run.record(name, answer, "failed", f"{title} answered 200, but {call.lacks}.", **found)
     why = error_type if answer.status == 200 else answer.error_type
     found |= {"error_code": error.code, "error_message": error.message, "error_type": why}
-    said = f"{call.title} {_failure(run, answer, error, foreign)} {quota}".strip()
+    said = f"{title} {_failure(run, answer, error, foreign)} {quota}".strip()
     return await run.record(name, answer, "failed", said, **found)
 
 
 def _failure(run: CheckRun, answer: Answer, error: ApiError, foreign: str) -> str:
-    """Say how a call failed; foreign: the first line of an answer that is not Intercom's."""
     if answer.status is None:
         return f"got no answer: {run.why_not(answer)}."
     answered = f"answered {answer.status}"
@@ -229,7 +221,6 @@ def _error_words(run: CheckRun, answer: Answer, error: ApiError, foreign: str) -
 
 
 def _limit_words(answer: Answer, limit: RateLimit | None) -> str:
-    """Say what is known of the rate limit."""
     if limit and limit.limit is not None and limit.remaining is not None:
         until = f" until {limit.reset_at:%H:%M:%S} UTC" if limit.reset_at else ""
         return f"{max(limit.remaining, 0):,} of {limit.limit:,} requests are left in this window{until}."
@@ -239,7 +230,7 @@ def _limit_words(answer: Answer, limit: RateLimit | None) -> str:
 
 
 def _me(run: CheckRun, body: object) -> tuple[str, dict[str, object]]:
-    """Read the answer of /me: what to say of it, and the fields it fills."""
+    """Return what to say of an answer of /me, and the fields that it fills."""
     app = body.get("app") if isinstance(body, dict) else None
     id_code, word = (app.get("id_code"), app.get("region")) if isinstance(app, dict) else (None, None)
     workspace = run.redactor.text(id_code, _ID_CODE) if isinstance(id_code, str) else None
@@ -272,7 +263,6 @@ async def check_health(run: CheckRun) -> CheckRecord:
 
 
 def _health_judged(run: CheckRun, answer: Answer, value: str | None, path: str) -> tuple[Outcome, str]:
-    """Say whether our service is well, and why we think so."""
     if answer.status is None:
         return "failed", f"Our service's health endpoint gives no answer: {run.why_not(answer)}."
     says = f"Our service says {path} = {value}"

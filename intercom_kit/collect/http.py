@@ -8,7 +8,6 @@ import re
 import socket
 import ssl
 import sys
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -21,7 +20,17 @@ from urllib.parse import urljoin
 from pydantic import SecretStr
 
 from intercom_kit import __version__
-from intercom_kit.collect.network import is_private, no_verification, reason_of, root_of, tls_context, tls_problem
+from intercom_kit.collect.network import (
+    Certificate,
+    certificate_of,
+    is_private,
+    no_verification,
+    reason_of,
+    root_of,
+    tls_context,
+    tls_problem,
+    trusting,
+)
 from intercom_kit.protocol import LOOPBACK
 from intercom_kit.records import ErrorType, Phases, TlsProblem
 
@@ -29,6 +38,8 @@ from intercom_kit.records import ErrorType, Phases, TlsProblem
 sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # None blocks an import, as documented
 
 import httpx  # noqa: E402  # after the line above
+
+from intercom_kit.transports.calls import decoded  # noqa: E402  # imports httpx
 
 BODY_LIMIT = 2 * 1024 * 1024  # bytes; a status page's list of incidents is some hundred kilobytes
 REDIRECT_LIMIT = 5
@@ -122,18 +133,24 @@ async def ask(
 async def reach(url: str, *, deadline: float, clock: Clock = utc_now) -> Answer:
     """Resolve, connect and do the TLS handshake with a URL's host, and send nothing; always returns an answer."""
     started_at, start = clock(), perf_counter()
-    hop = _Hop(url, connect_only=True)
-    with suppress(_ConnectedError):
-        await hop.send("HEAD", {}, b"", deadline)
-    return hop.answer(started_at, start)
+    return (await _connected(url, deadline)).answer(started_at, start)
 
 
-async def peer_certificate(url: str, *, deadline: float) -> bytes | None:
-    """Return the certificate (DER) that a URL's host presents, trusted or not; sends nothing. None without one."""
-    hop = _Hop(url, connect_only=True, verify=False)
+async def peer_certificate(url: str, *, deadline: float) -> Certificate | None:
+    """Return what the certificate says that a URL's host presents, trusted or not; sends nothing. None without one.
+
+    The standard library decodes only what it trusts: a second handshake trusts the certificate of the first.
+    """
+    first = (await _connected(url, deadline, no_verification())).peer
+    second = (await _connected(url, deadline, trusting(first.getpeercert(binary_form=True)))).peer if first else None
+    return certificate_of(second.getpeercert()) if second else None
+
+
+async def _connected(url: str, deadline: float, context: ssl.SSLContext | None = None) -> "_Hop":
+    hop = _Hop(url, connect_only=True, context=context)
     with suppress(_ConnectedError):
         await hop.send("HEAD", {}, b"", deadline)
-    return hop.certificate
+    return hop
 
 
 class _ConnectedError(Exception):
@@ -143,14 +160,14 @@ class _ConnectedError(Exception):
 class _Hop:
     """One request without its redirects, and how far it got."""
 
-    def __init__(self, url: str, *, connect_only: bool = False, verify: bool = True) -> None:
+    def __init__(self, url: str, *, connect_only: bool = False, context: ssl.SSLContext | None = None) -> None:
         self.url = url
-        self.certificate: bytes | None = None
+        self.peer: Any = None  # the ssl.SSLObject of a TLS connection
         self.status: int | None = None
         self.headers: dict[str, str] = {}
         self.body = bytearray()
         self.error: tuple[ErrorType, str] | None = None
-        self._connect_only, self._verify = connect_only, verify
+        self._connect_only, self._context = connect_only, context
         self._peer = ""  # what is connected to: the host, or its proxy
         self._socket: Any = None
         self._root: BaseException | None = None
@@ -224,7 +241,7 @@ class _Hop:
     def _client(self) -> httpx.AsyncClient:
         """Return a client for this request alone; loopback never goes through the environment's proxy."""
         outside = self.host not in LOOPBACK
-        context = tls_context() if self._verify and self.url.startswith("https:") else no_verification()
+        context = self._context or (tls_context() if self.url.startswith("https:") else no_verification())
         hooks = {"response": [self._keep_head]}
         try:
             return httpx.AsyncClient(verify=context, trust_env=outside, timeout=None, event_hooks=hooks)  # noqa: S113  # `send` sets the deadline
@@ -246,8 +263,8 @@ class _Hop:
             self._socket = info["return_value"]
         elif step == "start_tls.started":
             self._enter("tls")
-        elif step == "start_tls.complete" and not self._verify:
-            self.certificate = info["return_value"].get_extra_info("ssl_object").getpeercert(binary_form=True)
+        elif step == "start_tls.complete":
+            self.peer = info["return_value"].get_extra_info("ssl_object")
         elif step == "send_request_headers.started":
             if info["request"].method == b"CONNECT":
                 self._peer = self.host
@@ -276,25 +293,17 @@ class _Hop:
         async for chunk in response.aiter_raw():
             self.body += chunk
             if len(self.body) > BODY_LIMIT:
-                self._refuse_rest()
                 break
 
     def _decompress(self) -> None:
-        encoding = self.headers.get("content-encoding", "identity").strip().lower()
-        if encoding in ("identity", "") or not self.body:
-            return
-        if encoding not in ("gzip", "x-gzip", "deflate"):
-            self.error = "protocol", f"{self.host} answered in an encoding that was not asked for"
-            return
-        try:
-            self.body[:] = zlib.decompressobj(47).decompress(bytes(self.body), BODY_LIMIT + 1)
-        except zlib.error:
-            self.error = "protocol", f"{self.host} answered with a broken {encoding} body"
+        """Undo an encoding that was not requested, and refuse what is too large."""
+        body = decoded(bytes(self.body), self.headers.get("content-encoding", ""), BODY_LIMIT + 1)
+        if body is None and self.body:
+            self.error = "protocol", f"{self.host} answered in a broken encoding, or in one that was not requested"
+        elif body is not None:
+            self.body[:] = body
         if len(self.body) > BODY_LIMIT:
-            self._refuse_rest()
-
-    def _refuse_rest(self) -> None:
-        self.error = "body_too_large", f"{self.host} answered more than {BODY_LIMIT >> 20} MB"
+            self.error = "body_too_large", f"{self.host} answered more than {BODY_LIMIT >> 20} MB"
 
     def _enter(self, stage: Stage | None) -> None:
         """Close the stage before, and begin this one."""

@@ -114,7 +114,7 @@ async def _count(settings: Settings, since: datetime, until: datetime, sleep: Sl
         place = {"per_page": PER_PAGE} | ({"starting_after": cursor} if cursor else {})
         answer = await _page(settings, json.loads(query) | {"pagination": place}, sleep)
         found, cursor = _read(answer)
-        inside = [one for one in found if since.timestamp() <= _created(one) < until.timestamp()]
+        inside = [one for one in found if _is_within(one, since, until)]
         conversations += len(inside)
         contacts |= {contact for one in inside for contact in _contacts(one)}
         if not cursor:
@@ -139,7 +139,7 @@ def _wait_s(answer: Answer) -> float:
     return min(max(left_s, 0.0), WINDOW_S) + 0.1
 
 
-def _read(answer: Answer) -> tuple[list[dict[str, object]], str | None]:
+def _read(answer: Answer) -> tuple[list[object], str | None]:
     """Return the conversations of a page and the cursor of the next one."""
     page, error_type = parsed(answer)
     if answer.status != 200 or error_type:
@@ -150,7 +150,7 @@ def _read(answer: Answer) -> tuple[list[dict[str, object]], str | None]:
     if not isinstance(found, list):
         raise EvidenceError("Intercom's answer holds no page of conversations. Check INTERCOM_BASE_URL.")
     cursor = _inner(page, "pages", "next", "starting_after")
-    return [one for one in found if isinstance(one, dict)], str(cursor) if cursor else None
+    return found, str(cursor) if cursor else None
 
 
 def _inner(value: object, *keys: str) -> object:
@@ -160,11 +160,11 @@ def _inner(value: object, *keys: str) -> object:
     return value
 
 
-def _created(conversation: dict[str, object]) -> float:
-    created = conversation.get("created_at")
-    return float(created) if isinstance(created, int | float) else 0.0
+def _is_within(conversation: object, since: datetime, until: datetime) -> bool:
+    created = _inner(conversation, "created_at")
+    return isinstance(created, int | float) and since.timestamp() <= created < until.timestamp()
 
 
-def _contacts(conversation: dict[str, object]) -> list[str]:
+def _contacts(conversation: object) -> list[str]:
     contacts = _inner(conversation, "contacts", "contacts")
     return [str(_inner(one, "id")) for one in contacts] if isinstance(contacts, list) else []

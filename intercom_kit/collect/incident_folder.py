@@ -27,6 +27,7 @@ T = TypeVar("T", bound=Record)
 
 LATEST = "latest"  # stands for the incident that was last written to, wherever an id does
 DRILLS = "drills"
+LOCK = ".evidence.lock"
 _ROLLUP = re.compile(r"rollup(?:-([1-9]\d{0,5}))?")
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 
@@ -57,7 +58,7 @@ class IncidentFolder:
 
     @cached_property
     def _lock(self) -> FileLock:
-        return FileLock(self.path / ".evidence.lock", mode=0o600)
+        return FileLock(self.path / LOCK, mode=0o600)
 
     @property
     def exists(self) -> bool:
@@ -99,16 +100,16 @@ class IncidentFolder:
             ) from error
 
     def add_checks(self, checks: Iterable[CheckRecord]) -> None:
-        """Append the records of a run to checks.jsonl, together, and wait until they are on the disk."""
+        """Append the records of a run to checks.jsonl in one write, and wait until they are on the disk."""
         self._append("checks.jsonl", tuple(checks))
 
-    def add_event(self, event: Event) -> None:
-        """Append one event to events.jsonl, and wait until it is on the disk."""
-        self.add_events((event,))
-
     def add_events(self, events: Iterable[Event]) -> None:
-        """Append events to events.jsonl in one write, and wait until they are on the disk."""
+        """Append events to events.jsonl likewise."""
         self._append("events.jsonl", tuple(events))
+
+    def add_event(self, event: Event) -> None:
+        """Append one event likewise."""
+        self.add_events((event,))
 
     def checks(self) -> tuple[CheckRecord, ...]:
         """Return all checks in the order they were written; none when there is no such file."""
@@ -193,14 +194,8 @@ class IncidentFolder:
     def _refuse_links(self) -> None:
         """Refuse what is neither a folder nor an ordinary file."""
         names = ("checks.jsonl", "events.jsonl", "checks.torn", "events.torn")
-        lock = self.path / ".evidence.lock"
-        for path in (
-            self.path,
-            self.evidence_path,
-            self.facts_path,
-            lock,
-            *(self.evidence_path / name for name in names),
-        ):
+        evidence = (self.evidence_path / name for name in names)
+        for path in (self.path, self.evidence_path, self.facts_path, self.path / LOCK, *evidence):
             if odd := oddity(path):
                 raise IncidentError(odd)
 
@@ -234,16 +229,15 @@ def _incident_paths(outputs: Path) -> list[Path]:
 
 
 def _latest(outputs: Path) -> str:
-    """Return the id of the incident whose facts or evidence were last written to."""
     paths = _incident_paths(outputs)
     if not paths:
         raise IncidentError(f"There is no incident in {outputs} yet. Start one with: intercom-kit triage")
-    return max(paths, key=_written_at).name
 
+    def written_at(path: Path) -> float:
+        files = (path / "incident.json", path / "evidence" / "checks.jsonl", path / "evidence" / "events.jsonl")
+        return max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
 
-def _written_at(path: Path) -> float:
-    files = (path / "incident.json", path / "evidence" / "checks.jsonl", path / "evidence" / "events.jsonl")
-    return max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
+    return max(paths, key=written_at).name
 
 
 def new_incident_id(at: datetime, cause: Cause, outputs: Path) -> str:
@@ -303,12 +297,9 @@ def _record(kind: type[T], path: Path, number: int, line: bytes) -> T:
 
 def _complaints(path: Path, text: str, error: ValidationError) -> Iterator[str]:
     for detail in error.errors(include_input=False, include_url=False)[:5]:
-        if not detail["loc"]:
-            yield f"{path} is not valid: {detail['msg']}. Put it right; it was not overwritten."
-            continue
-        where = ".".join(str(part) for part in detail["loc"])
-        line = _line_of(text, detail["loc"])
-        yield f"{path}, line {line}, {where}: {detail['msg']}. Put it right; it was not overwritten."
+        names = ".".join(str(part) for part in detail["loc"])
+        where = f", line {_line_of(text, detail['loc'])}, {names}" if names else " is not valid"
+        yield f"{path}{where}: {detail['msg']}. Put it right; it was not overwritten."
 
 
 def _line_of(text: str, location: Sequence[int | str]) -> int:

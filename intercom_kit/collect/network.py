@@ -8,7 +8,7 @@ import ipaddress
 import os
 import socket
 import ssl
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from threading import Thread
@@ -25,8 +25,8 @@ _TLS_PROBLEMS: dict[int, TlsProblem] = {  # by OpenSSL's X509_V_ERR codes
     64: "wrong_host",
     **dict.fromkeys((2, 18, 19, 20, 21), "unknown_ca"),
 }
-_COMMON_NAME, _ORGANIZATION, _ALTERNATIVE_NAMES = b"\x55\x04\x03", b"\x55\x04\x0a", b"\x55\x1d\x11"  # object ids
-_EXTENSIONS, _DNS, _IP = 0xA3, 0x82, 0x87  # tags of DER
+_NO_CHECK_TIME = 0x200000  # OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which `ssl` has no name for
+_WHOSE = ("issuer", "subject")
 _NAMES_LIMIT = 10
 
 
@@ -97,56 +97,23 @@ def reason_of(root: BaseException) -> str:
     return "the other side closed it"
 
 
-def read_certificate(der: bytes) -> Certificate | None:
-    """Read a certificate (X.509 in DER), which nobody has verified; None where it is not one.
+def trusting(der: bytes) -> ssl.SSLContext:
+    """Return a context that trusts this one certificate (DER), whatever is wrong with it, to have it decoded."""
+    context = no_verification()
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")  # an old portal's short key is one more thing that may be wrong
+    context.load_verify_locations(cadata=der)
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
+    return context
 
-    The standard library decodes only certificates that it trusts.
-    """
-    try:
-        ((_, whole),) = _items(der)
-        (_, body), *_ = _items(whole)
-        fields = [item for item in _items(body) if item[0] != 0xA0]  # without the version
-        issuer, subject = (dict(_attributes(fields[at][1])) for at in (2, 4))
-        names = [name for tag, content in fields[5:] if tag == _EXTENSIONS for name in _alternative_names(content)]
-    except (ValueError, IndexError):
-        return None
-    names = names or [subject.get(_COMMON_NAME, "")]
-    common, organization = issuer.get(_COMMON_NAME, ""), issuer.get(_ORGANIZATION, "")
+
+def certificate_of(peer: Mapping[str, Any]) -> Certificate:
+    """Return what a certificate says, as `SSLSocket.getpeercert` decodes it."""
+    issuer, subject = ({key: value for group in peer.get(whose, ()) for key, value in group} for whose in _WHOSE)
+    names = [name for _, name in peer.get("subjectAltName", ())] or [subject.get("commonName", "")]
+    common, organization = issuer.get("commonName", ""), issuer.get("organizationName", "")
     text = f"{common} ({organization})" if common and organization not in ("", common) else common or organization
-    return Certificate(text, tuple(name for name in names if name)[:_NAMES_LIMIT])
-
-
-def _items(der: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield tag and content of each element; raises ValueError or IndexError for what is not DER."""
-    at = 0
-    while at < len(der):
-        tag, length, at = der[at], der[at + 1], at + 2
-        if length & 0x80:
-            size = length & 0x7F
-            length, at = int.from_bytes(der[at : at + size]), at + size
-        if at + length > len(der):
-            raise ValueError("truncated")
-        yield tag, der[at : at + length]
-        at += length
-
-
-def _attributes(name: bytes) -> Iterator[tuple[bytes, str]]:
-    for _, group in _items(name):
-        for _, attribute in _items(group):
-            (_, key), (_, value) = _items(attribute)
-            yield key, value.decode("utf-8", "replace")
-
-
-def _alternative_names(extensions: bytes) -> Iterator[str]:
-    ((_, listed),) = _items(extensions)
-    for _, extension in _items(listed):
-        (_, key), *_, (_, value) = _items(extension)
-        for _, names in _items(value) if key == _ALTERNATIVE_NAMES else ():
-            for tag, name in _items(names):
-                if tag == _DNS:
-                    yield name.decode("ascii", "replace")
-                elif tag == _IP:
-                    yield str(ipaddress.ip_address(name))
+    return Certificate(text, tuple(name for name in names if isinstance(name, str) and name)[:_NAMES_LIMIT])
 
 
 def in_background(work: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:

@@ -1,6 +1,6 @@
 """What people note on the timeline, in their own words: one event, or a file of them (a Slack export, CSV, NDJSON).
 
-All text is scrubbed as the world's is: no address, no secret, no control character gets into the evidence.
+All text is scrubbed as any from outside is: no address, no secret, no control character gets into the evidence.
 """
 
 import csv
@@ -25,7 +25,7 @@ NOTED_KINDS: tuple[EventKind, ...] = tuple(kind for kind in get_args(EventKind) 
 NOTE_LIMIT = 2000  # characters of one event's text
 SKEW = timedelta(minutes=5)  # how far a clock may be ahead of ours
 FILE_LIMIT = 64 * 2**20  # bytes of one file of events, unpacked
-SAMPLE = 5  # reasons told of rows that could not be read
+SAMPLE = 5  # reasons given for rows that could not be read
 
 _CITED = re.compile(r"\bev:[0-9a-f]{12}\b")
 _LABEL = re.compile(rf"\[?({'|'.join(NOTED_KINDS)})[\]:]+\s*(?=\S)", re.IGNORECASE)
@@ -114,16 +114,13 @@ def import_events(
         raise InputError(f"No row of {path.name} can be read as an event. " + " ".join(reasons))
     inside = [e for e in events if (since is None or since <= e.at) and (until is None or e.at < until)]
     with folder.locked():  # of several imports of one file at once, each event is added by one
-        present = folder.evidence_ids()
-        known = {_key(event) for event in folder.events()}
-        fresh = {_key(event): _of_this(event, present) for event in inside if _key(event) not in known}
-        folder.add_events(sorted(fresh.values(), key=lambda event: event.at))
+        present, known = folder.evidence_ids(), {_key(event) for event in folder.events()}
+        fresh = {_key(event): event for event in inside if _key(event) not in known}
+        folder.add_events(
+            event.model_copy(update={"cites": tuple(one for one in event.cites if one in present), "imported": True})
+            for event in sorted(fresh.values(), key=lambda event: event.at)  # chat may name ids of other incidents
+        )
     return Imported(len(fresh), len(inside) - len(fresh), len(events) - len(inside), rejected, tuple(reasons))
-
-
-def _of_this(event: Event, present: set[str]) -> Event:
-    """Return an event as it is imported: ids of other incidents that chat may name are words here."""
-    return event.model_copy(update={"cites": tuple(one for one in event.cites if one in present), "imported": True})
 
 
 def _event(at: datetime, kind: str, text: str, by: str, redactor: Redactor) -> Event:
@@ -182,18 +179,14 @@ def _rows(path: Path) -> Iterator[tuple[str, Row]]:
     if zipfile.is_zipfile(_readable(path)):
         yield from _slack_zip(path)
         return
-    text = path.read_bytes().decode("utf-8-sig", "replace")
-    stripped = text.lstrip()
-    whole = _json(stripped) if stripped[:1] in ("[", "{") else None
-    if isinstance(whole, dict) and "messages" not in whole:
-        whole = None  # NDJSON of one line
-    if whole is not None:
-        messages = whole["messages"] if isinstance(whole, dict) else whole
-        yield from _slack_messages(messages, {}, path.name)
-    elif stripped.startswith("{"):
-        yield from _ndjson(text)
+    text = path.read_bytes().decode("utf-8-sig", "replace").lstrip()
+    whole = _json(text) if text[:1] in ("[", "{") else None
+    if isinstance(whole, list):
+        yield from _slack_messages(whole, {}, path.name)
+    elif isinstance(whole, dict) and "messages" in whole:
+        yield from _slack_messages(whole["messages"], {}, path.name)
     else:
-        yield from _csv(text)
+        yield from _ndjson(text) if text.startswith("{") else _csv(text)
 
 
 def _readable(path: Path) -> Path:
@@ -228,16 +221,14 @@ def _ndjson(text: str) -> Iterator[tuple[str, Row]]:
 
 
 def _csv(text: str) -> Iterator[tuple[str, Row]]:
-    sample = text[:4096]
-    delimiter = max(",;\t", key=sample.partition("\n")[0].count)
+    delimiter = max(",;\t", key=text[:4096].partition("\n")[0].count)
     try:
         reader = csv.DictReader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
         for row in reader:
             yield f"line {reader.line_num}", _named({name or "": value for name, value in row.items()})
     except csv.Error as error:
-        raise InputError(
-            f"The CSV is broken at line {reader.line_num}: {error}. Save it again with quoted texts."
-        ) from None
+        where = f"The CSV is broken at line {reader.line_num}: {error}."
+        raise InputError(f"{where} Save it again with quoted texts.") from None
 
 
 def _slack_zip(path: Path) -> Iterator[tuple[str, Row]]:
@@ -274,10 +265,9 @@ def _slack_messages(messages: object, users: dict[str, str], name: str) -> Itera
 
 
 def _slack_row(message: Mapping[str, object], users: dict[str, str]) -> Row:
-    profile = message.get("user_profile")
-    profile = profile if isinstance(profile, dict) else {}
-    user = str(message.get("user") or "")
-    by = profile.get("real_name") or users.get(user) or message.get("username") or user
+    profile, user = message.get("user_profile"), str(message.get("user") or "")
+    named = profile.get("real_name") if isinstance(profile, dict) else None
+    by = named or users.get(user) or message.get("username") or user
     return {"at": message["ts"], "text": _slack_text(str(message.get("text") or ""), users), "by": by}
 
 

@@ -21,8 +21,6 @@ from intercom_kit.errors import InputError, SecretError
 from intercom_kit.redaction import Redactor
 from intercom_kit.settings import SECRET_VARIABLES
 
-KEYS = ("INTERCOM_ACCESS_TOKEN", "INTERCOM_TOKEN", "ACCESS_TOKEN", "TOKEN")  # usual names in a JSON secret, in capitals
-
 TIMEOUT_S = 330.0
 _DEPLOYMENT = re.compile(r"[a-z][a-z0-9./-]{0,252}")
 
@@ -63,7 +61,7 @@ class Held:
 class SecretManager:
     """One secret of AWS Secrets Manager.
 
-    secret_id: its name or ARN. key: where the token is in a JSON secret; found when it is plain to see.
+    secret_id: its name or ARN. key: where the token is in a JSON secret; found by its value unless given.
     Methods raise SecretError naming the next step.
     """
 
@@ -71,14 +69,14 @@ class SecretManager:
         self.secret_id, self._key = secret_id, key
         self._client: Any = None
 
-    def look(self, old: SecretStr | None = None) -> Held:
-        """Return what the secret holds; old: the token that may be in it, to find its key by."""
+    def look(self, *tokens: SecretStr | None) -> Held:
+        """Return what the secret holds; tokens: those that may be in it, to find the key by."""
         with self._asking() as client:
             answer = client.get_secret_value(SecretId=self.secret_id)
         text = answer.get("SecretString")
         if not isinstance(text, str):
             raise SecretError(f"The secret {self.secret_id} is binary. Write the new token by hand.")
-        return Held(self._where(text, old), str(answer["VersionId"]), text)
+        return Held(self._where(text, tokens), str(answer["VersionId"]), text)
 
     def put(self, new: SecretStr, held: Held) -> str:
         """Put the new token in place of what is held, read it back, and return the new version."""
@@ -91,7 +89,7 @@ class SecretManager:
             raise SecretError(f"The secret {self.secret_id} was changed by somebody else meanwhile. Look who did it.")
         return version
 
-    def _where(self, text: str, old: SecretStr | None) -> str | None:
+    def _where(self, text: str, tokens: Sequence[SecretStr | None]) -> str | None:
         """Return the key of a JSON secret that holds the token, None when the secret is no JSON document."""
         try:
             body = json.loads(text)
@@ -103,12 +101,14 @@ class SecretManager:
                     f"The secret {self.secret_id} has no keys: it is the token itself. Leave the key out."
                 )
             return None
-        found = [self._key] if self._key else [name for name, value in body.items() if old and same(str(value), old)]
-        found = found or [name for name in body if name.upper() in KEYS]
-        if len(found) != 1 or found[0] not in body:
-            names = ", ".join(sorted(body)) or "none"
-            raise SecretError(f"Which key of the secret {self.secret_id} holds the token? Its keys: {names}. Name one.")
-        return found[0]
+        found = [name for name, value in body.items() if any(token and same(str(value), token) for token in tokens)]
+        key = self._key or (found[0] if len(found) == 1 else "")
+        if key not in body:
+            raise SecretError(
+                f"Which key of the secret {self.secret_id} holds the token? Its keys: {', '.join(sorted(body))}. "
+                "Name one with --secret-key."
+            )
+        return key
 
     @contextmanager
     def _asking(self) -> Iterator[Any]:

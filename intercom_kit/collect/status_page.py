@@ -5,8 +5,8 @@ The page lags behind the fault, and an unreadable one never means "no incidents"
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from time import perf_counter
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from intercom_kit.collect.api import parsed
@@ -22,8 +22,7 @@ KEPT_KEYS = STATUS_KEYS | {
 }
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """What the page says for the configured region: the outcome, and the finding in plain words."""
 
     outcome: Outcome
@@ -34,8 +33,7 @@ class Reading:
     resolved: tuple[VendorIncident, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Document:
+class _Document(NamedTuple):
     """One document of the page: the answer, its parsed body or None, and then why."""
 
     answer: Answer
@@ -74,16 +72,13 @@ async def check_status_page(run: CheckRun) -> CheckRecord:
 
 async def _read_first(run: CheckRun) -> tuple[str, Reading, list[_Document]]:
     """Read the first address of the page that says something; else tell what the first one gave."""
-    first = None
-    for base in run.settings.status_pages:
+    first, *others = run.settings.status_pages
+    unread = first, *await _read(run, first)
+    read = unread
+    while read[1].outcome == "unknown" and others and run.left_s >= 0.5:
+        base = others.pop(0)
         read = base, *await _read(run, base)
-        first = first or read
-        if read[1].outcome != "unknown":
-            return read
-        if run.left_s < 0.5:
-            break
-    assert first  # noqa: S101  # there is at least one address
-    return first
+    return unread if read[1].outcome == "unknown" else read
 
 
 async def _read(run: CheckRun, base: str) -> tuple[Reading, list[_Document]]:
@@ -112,9 +107,8 @@ def _document(run: CheckRun, answer: Answer, path: str) -> _Document:
     if answer.status != 200:
         return _Document(answer, None, None, f"{path}: it answered {answer.status}")
     body, error_type = parsed(answer)
-    return _Document(
-        answer, body, error_type, f"{path}: it answered with something that is not JSON" * bool(error_type)
-    )
+    why = f"{path}: it answered with something that is not JSON" if error_type else ""
+    return _Document(answer, body, error_type, why)
 
 
 def combine(compatible: Form, native: Form, widget: Form, region: str) -> Reading:
@@ -140,8 +134,7 @@ def combine(compatible: Form, native: Form, widget: Form, region: str) -> Readin
         seen = regional or widget.incidents is not None or (compatible.indicator and compatible.incidents is not None)
         outcome = "ok" if seen else "unknown"
     reading = Reading(outcome, "", indicator, tuple(incidents.values()), components, tuple(resolved.values()))
-    observed = " ".join(_sentences(reading, elsewhere, f" for {region}" if regional else ""))
-    return Reading(outcome, observed, indicator, reading.incidents, components, reading.resolved)
+    return reading._replace(observed=" ".join(_sentences(reading, elsewhere, f" for {region}" if regional else "")))
 
 
 def describe(incident: VendorIncident) -> str:

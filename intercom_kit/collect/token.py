@@ -9,9 +9,9 @@ import secrets
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -21,7 +21,7 @@ from intercom_kit.collect.check_run import CheckRun
 from intercom_kit.collect.checks import check_api, check_health, start_run
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.collect.network import in_background
-from intercom_kit.collect.secret_store import Held, SecretManager, kubectl, run_command, same, shown
+from intercom_kit.collect.secret_store import SecretManager, kubectl, run_command, same, shown
 from intercom_kit.errors import SecretError
 from intercom_kit.protocol import LOOPBACK, is_error_body
 from intercom_kit.records import CheckRecord, Event, EventKind, Record, UtcTime
@@ -68,8 +68,7 @@ OnStep = Callable[[TokenStep], None]
 Agree = Callable[[TokenStep], bool]
 
 
-@dataclass(frozen=True)
-class _Look:
+class _Look(NamedTuple):
     """What the API tells of a token.
 
     me: GET /me; elsewhere: what other regions know of a refused token, in words. reads: those of PROBES, each allowed,
@@ -78,11 +77,10 @@ class _Look:
 
     me: CheckRecord
     elsewhere: str = ""
-    reads: Mapping[str, str] = field(default_factory=dict)
+    reads: Mapping[str, str] = MappingProxyType({})
 
     @property
     def valid(self) -> bool:
-        """Whether the token is an admin's."""
         return self.me.outcome == "ok"
 
 
@@ -143,17 +141,14 @@ def rotate_token(
     INTERCOM_DEPLOYMENT unless given. apply: change things, each after confirm has agreed to its planned step; else
     they are only planned. patience_s: how long to wait for health. A failed step is the last one.
     """
-    steps, agree = _Steps(on_step, folder), confirm if apply else _never
+    steps, clean = _Steps(on_step, folder), Redactor(new, *settings.secrets())
     _verify(steps, settings, new, folder)
     if not steps.failed:
+        agree = confirm if apply else _never
         stored = _store(steps, manager or SecretManager(settings.secret_id), settings, new, agree)
     if not steps.failed:
-        rolled_out = _roll_out(
-            steps,
-            rollout or kubectl(settings.deployment),
-            Redactor(new, *settings.secrets()),
-            agree if stored else _never,
-        )
+        agree = agree if stored else _never
+        rolled_out = _roll_out(steps, rollout or kubectl(settings.deployment), clean, agree)
     if not steps.failed:
         _await_health(steps, settings, patience_s if rolled_out else 0.0)
     return tuple(steps.taken)
@@ -173,7 +168,7 @@ def _verify(steps: _Steps, settings: Settings, new: SecretStr | None, folder: In
     if wrong:
         steps.add("token", "failed", wrong)
         return
-    seen, *rest = _look_at(settings, token, *([old] if old else []))
+    seen, *rest = in_background(lambda: _look_at(settings, token, old)).result()
     steps.add("token", "ok" if seen.valid else "failed", f"{seen.me.observed} {seen.elsewhere}".strip())
     if seen.valid:
         before = next((look for look in rest if look.valid), None)
@@ -182,13 +177,9 @@ def _verify(steps: _Steps, settings: Settings, new: SecretStr | None, folder: In
         _compare_scopes(steps, seen, before)
 
 
-def _look_at(settings: Settings, *tokens: SecretStr) -> tuple[_Look, ...]:
-    """Ask about several tokens at once; within twice the time of a check."""
-
-    async def looks() -> tuple[_Look, ...]:
-        return tuple(await asyncio.gather(*(_look(settings, token) for token in tokens)))
-
-    return in_background(looks).result()
+async def _look_at(settings: Settings, *tokens: SecretStr | None) -> list[_Look]:
+    """Ask about the tokens that there are at once; within twice the time of a check."""
+    return await asyncio.gather(*(_look(settings, token) for token in tokens if token))
 
 
 async def _look(settings: Settings, token: SecretStr) -> _Look:
@@ -206,13 +197,13 @@ async def _look(settings: Settings, token: SecretStr) -> _Look:
 async def _elsewhere(run: CheckRun) -> str:
     """Ask the other regions' API about a refused token, and say what they know; a drill's stays on this machine."""
     settings = run.settings
-    on_loopback = {region: urlsplit(url).hostname in LOOPBACK for region, url in settings.api_hosts.items()}
-    others = [
-        region for region, local in on_loopback.items() if region != settings.region and local >= settings.is_loopback
-    ]
-    there = [settings.model_copy(update={"base_url_override": settings.api_hosts[region]}) for region in others]
-    answers = await asyncio.gather(*(ask_api(other, "GET", "/me", deadline=run.deadline) for other in there))
-    statuses = dict(zip(others, (answer.status for answer in answers), strict=True))
+    others = {
+        region: settings.model_copy(update={"base_url_override": url})
+        for region, url in settings.api_hosts.items()
+        if region != settings.region and (urlsplit(url).hostname in LOOPBACK or not settings.is_loopback)
+    }
+    asking = (ask_api(other, "GET", "/me", deadline=run.deadline) for other in others.values())
+    statuses = dict(zip(others, (answer.status for answer in await asyncio.gather(*asking)), strict=True))
     if home := next((region for region, status in statuses.items() if status == 200), None):
         return f"But region {home} knows this token. Set INTERCOM_REGION={home}; a new token would not help."
     if statuses and set(statuses.values()) == {401}:
@@ -268,12 +259,19 @@ def _compare_scopes(steps: _Steps, seen: _Look, before: _Look | None) -> None:
 def _store(steps: _Steps, manager: SecretManager, settings: Settings, new: SecretStr, agree: Agree) -> bool:
     """Put the new token into the secret manager; tell whether it is there."""
     try:
-        held = manager.look(settings.token)
+        held = manager.look(settings.token, new)
         if held.holds(new):
             text = f"The secret {manager.secret_id} holds the new token already, version {held.version}."
             steps.add("secret", "ok", text)
             return True
-        if not agree(_plan_to_store(steps, manager, held, settings)):
+        what = "the token that is set here" if held.holds(settings.token) else "another token than the one set here"
+        text = f"The secret {manager.secret_id} holds {what}, as {held.form}. The new one goes in its place; AWS keeps "
+        by_hand = (
+            'printf %s "$NEW_TOKEN" | aws secretsmanager put-secret-value '
+            f"--secret-id {shlex.quote(manager.secret_id)} --secret-string file:///dev/stdin"
+        )
+        planned = steps.add("secret", "planned", f"{text}the version before.", "" if held.key else by_hand)
+        if not agree(planned):
             return False
         version = manager.put(new, held)
     except SecretError as error:
@@ -282,19 +280,6 @@ def _store(steps: _Steps, manager: SecretManager, settings: Settings, new: Secre
     text = f"The new token is in the secret {manager.secret_id}, version {version}; read back and equal."
     steps.add("secret", "ok", text)
     return True
-
-
-def _plan_to_store(steps: _Steps, manager: SecretManager, held: Held, settings: Settings) -> TokenStep:
-    what = "the token that is set here" if held.holds(settings.token) else "another token than the one set here"
-    text = (
-        f"The secret {manager.secret_id} holds {what}, as {held.form}. The new one goes in its place; AWS keeps the "
-        "version before."
-    )
-    by_hand = (
-        f'printf %s "$NEW_TOKEN" | aws secretsmanager put-secret-value --secret-id {shlex.quote(manager.secret_id)} '
-        "--secret-string file:///dev/stdin"
-    )
-    return steps.add("secret", "planned", text, "" if held.key else by_hand)
 
 
 def _roll_out(steps: _Steps, commands: Sequence[Sequence[str]], clean: Redactor, agree: Agree) -> bool:
@@ -336,8 +321,6 @@ async def _healthy(settings: Settings, patience_s: float) -> tuple[StepOutcome, 
         if in_a_row == HEALTHY_IN_A_ROW:
             return "ok", f"{check.observed} That was {waited_s:.0f} s after the rollout."
         if waited_s > patience_s:
-            return (
-                "failed",
-                f"{check.observed} It was not healthy within {patience_s:g} s. Triage again: intercom-kit triage",
-            )
+            why = f"It was not healthy within {patience_s:g} s. Triage again: intercom-kit triage"
+            return "failed", f"{check.observed} {why}"
         await asyncio.sleep(EVERY_S)

@@ -170,40 +170,6 @@ def test_a_health_endpoint_that_is_down_is_our_failure(play: Play) -> None:
     assert "INTERCOM_HEALTH_URL" in none.observed
 
 
-@pytest.mark.parametrize(
-    ("body", "code", "message", "request_id"),
-    [
-        (
-            {"type": "error.list", "errors": [{"code": "x_y", "message": "M"}], "request_id": OLD_ID},
-            "x_y",
-            "M",
-            OLD_ID,
-        ),
-        ({"type": "error", "message": "M", "request_id": None}, None, "M", None),
-        ({"error_key": "k", "message": "M"}, "k", "M", None),
-        ({"errors": [{"code": "only_a_code"}]}, "only_a_code", None, None),
-        ({"errors": {"email": "is bad", "name": "is worse"}}, None, "is bad; is worse", None),
-        ({"type": "error.list", "errors": []}, None, None, None),
-        ({"errors": [{"code": f"for {EMAIL}", "message": f"for {EMAIL}"}]}, None, "for [e-mail]", None),
-    ],
-)
-def test_every_form_of_error_body_is_read(
-    body: object,
-    code: str | None,
-    message: str | None,
-    request_id: str | None,
-    misbehave: Misbehave,
-    play: Play,
-) -> None:
-    """The four forms of the API's error bodies give code, message and request id."""
-    server = misbehave(answer(json.dumps(body), "422 Unprocessable Entity"))
-    check = _by_name(run_checks(play("healthy").settings(base_url_override=server.url)))["api"]
-    assert (check.error_code, check.error_message, check.request_id) == (code, message, request_id)
-    told = [part for part in (code, message) if part]
-    assert all(part in check.observed for part in told)
-    assert ("something else than an error of the API" in check.observed) == (not told)
-
-
 HANGING_DNS = """
 import socket, sys, time
 socket.getaddrinfo = lambda *a, **k: time.sleep(6000)

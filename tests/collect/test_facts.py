@@ -1,7 +1,5 @@
 """Facts set from a command line."""
 
-import subprocess
-import sys
 from datetime import UTC, date, datetime
 
 import pytest
@@ -119,24 +117,6 @@ def test_no_secret_gets_into_the_facts(folder: IncidentFolder) -> None:
     """An address typed into a fact is not kept."""
     set_facts(folder, ["summary=Told by pat@example.com"])
     assert "pat@" not in folder.facts_path.read_text()
-
-
-SETTER = """
-import sys
-from pathlib import Path
-from intercom_kit.collect.facts import set_facts
-from intercom_kit.collect.incident_folder import IncidentFolder
-for number in range(8):
-    set_facts(IncidentFolder(Path(sys.argv[1]), "INC-1"), [f"went_well+={sys.argv[2]}-{number}"])
-"""
-
-
-def test_of_many_processes_that_set_at_once_none_is_lost(folder: IncidentFolder) -> None:
-    """Eight processes with eight assignments each leave sixty-four."""
-    command = [sys.executable, "-c", SETTER, str(folder.path.parent)]
-    setters = [subprocess.Popen([*command, str(number)]) for number in range(8)]
-    assert [setter.wait(60) for setter in setters] == [0] * 8
-    assert len(set(folder.facts().went_well)) == 64
 
 
 def test_declared_facts_keep_their_origin_and_end_the_incident(folder: IncidentFolder) -> None:

@@ -4,10 +4,8 @@ import asyncio
 import logging
 import socket
 import ssl
-import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -127,30 +125,6 @@ def _await_requests(server: Server, number: int) -> None:
         time.sleep(0.01)
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for localhost and api.example.test, signed by itself, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    names = "subjectAltName=DNS:localhost,DNS:api.example.test"
-    subprocess.run(
-        f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost "
-        f"-addext {names} -keyout key.pem -out cert.pem".split(),
-        cwd=folder,
-        check=True,
-        capture_output=True,
-    )
-    return folder / "cert.pem", folder / "key.pem"
-
-
-@pytest.fixture
-def trusted(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Trust the certificate, as SSL_CERT_FILE lets one do."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-    tls_context.cache_clear()
-    yield
-    tls_context.cache_clear()
-
-
 def test_certificates_come_with_httpx_where_the_system_has_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,11 +139,9 @@ def test_certificates_come_with_httpx_where_the_system_has_none(
 
 
 @pytest.fixture
-def tls_server(certificate: tuple[Path, Path], misbehave: Misbehave) -> Server:
+def tls_server(contexts: dict[str, ssl.SSLContext], misbehave: Misbehave) -> Server:
     """A server that speaks TLS and answers {} to whatever it is asked."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
-    return misbehave(answer("{}"), context)
+    return misbehave(answer("{}"), contexts["good"])
 
 
 @pytest.mark.usefixtures("trusted")
@@ -225,15 +197,13 @@ def test_a_port_that_does_not_speak_tls_is_told(sent: bytes | None, error_type: 
 
 
 @pytest.mark.usefixtures("trusted")
-def test_tls_that_breaks_after_the_handshake_is_told(certificate: tuple[Path, Path]) -> None:
+def test_tls_that_breaks_after_the_handshake_is_told(contexts: dict[str, ssl.SSLContext]) -> None:
     """Bytes that are no TLS in the middle of a connection are a TLS failure, as an alert of the server is."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
             plain, _ = listener.accept()
-            with plain.dup() as raw, context.wrap_socket(plain, server_side=True) as connection:
+            with plain.dup() as raw, contexts["good"].wrap_socket(plain, server_side=True) as connection:
                 read_request(connection)
                 raw.sendall(b"no TLS record at all " * 50)
 

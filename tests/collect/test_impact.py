@@ -7,14 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from intercom_kit.collect.impact import add_count, conversations_query, count_conversations, state_impact
+from intercom_kit.collect.impact import count_conversations, state_impact
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.drill import objects
 from intercom_kit.errors import EvidenceError, InputError, SettingsError
 from intercom_kit.redaction import Redactor
 from intercom_kit.settings import load_settings
 from tests.conftest import Play
-from tests.servers import TOKEN, Misbehave, answer
 
 
 def _span(hours: float) -> tuple[datetime, datetime]:
@@ -37,17 +36,6 @@ def test_conversations_of_a_span_are_counted_over_all_pages(play: Play, hours: f
     assert count.pages == max(1, -(-len(inside) // 50))
 
 
-def test_only_the_counts_are_kept(play: Play, folder: IncidentFolder) -> None:
-    """The evidence holds the two numbers and the query, and no id, name or address."""
-    since, until = _span(2)
-    count = count_conversations(play("healthy").settings(), since, until)
-    event = add_count(folder, count, since, until)
-    assert event.numbers == {"conversations_created": count.conversations, "contacts_in_them": count.contacts}
-    assert conversations_query(since, until) in event.query
-    written = (folder.evidence_path / "events.jsonl").read_text()
-    assert not [canary for canary in (*objects.CANARIES, "6762f0d0") if canary in written]
-
-
 def test_a_429_is_waited_out_until_the_window_ends(play: Play) -> None:
     """While the quota is used up the count waits for the reset, at most a window each time, and then gives up."""
     waits: list[float] = []
@@ -62,22 +50,6 @@ def test_a_429_is_waited_out_until_the_window_ends(play: Play) -> None:
     assert all(0 < wait_s <= 10.1 for wait_s in waits)
 
 
-@pytest.mark.parametrize("reset", ["", "soon", "9" * 400, "\u00b2"])
-def test_a_reset_that_is_no_time_is_waited_for_as_a_window(reset: str, misbehave: Misbehave) -> None:
-    """Where a 429 does not tell when its window ends, a whole window is waited."""
-    waits: list[float] = []
-
-    async def sleep(wait_s: float) -> None:
-        waits.append(wait_s)
-        await asyncio.sleep(0)
-
-    server = misbehave(answer("{}", "429 Too Many Requests", x_ratelimit_reset=reset))
-    settings = load_settings(None, token=TOKEN, base_url_override=server.url)
-    with pytest.raises(EvidenceError, match="answered 429"):
-        count_conversations(settings, *_span(1), sleep=sleep)
-    assert waits == [10.1] * 3
-
-
 def test_a_refusal_or_an_empty_span_says_so(play: Play) -> None:
     """No count is made up: a 401, a missing token and a span that ends before it begins are errors."""
     with pytest.raises(EvidenceError, match=r"answered 401.*intercom-kit token verify.*intercom-kit token rotate"):
@@ -86,16 +58,6 @@ def test_a_refusal_or_an_empty_span_says_so(play: Play) -> None:
         count_conversations(load_settings(dotenv=None), *_span(1))
     with pytest.raises(InputError, match="ends before it begins"):
         count_conversations(play("healthy").settings(), *reversed(_span(1)))
-
-
-def test_it_works_inside_a_running_loop(play: Play) -> None:
-    """A notebook's kernel runs a loop already."""
-    settings = play("healthy").settings()
-
-    async def kernel() -> int:
-        return count_conversations(settings, *_span(1)).pages
-
-    assert asyncio.run(kernel()) == 1
 
 
 def test_a_count_made_by_a_person_is_evidence_with_its_source(folder: IncidentFolder) -> None:

@@ -104,15 +104,6 @@ def test_a_file_in_the_way_is_told(tmp_path: Path) -> None:
         IncidentFolder(tmp_path / "INC-1", "INC-2").create()
 
 
-def test_creating_again_changes_nothing(folder: IncidentFolder) -> None:
-    """An incident that is there keeps its evidence and its mode."""
-    folder.add_event(_event())
-    folder.path.chmod(0o750)
-    folder.create()
-    assert folder.events() == (_event(),)
-    assert _mode(folder.path) == 0o750
-
-
 @pytest.mark.parametrize(
     "broken", [b"", b"{}", b"not json", b'{"at":"2026-11-24T09:30:00Z","kind":"rumour","text":"x"}']
 )
@@ -169,17 +160,6 @@ for number in range(int(sys.argv[3])):
 def _writer(outputs: Path, name: str, count: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", WRITER, str(outputs), name, str(count)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-def test_several_processes_add_at_once(tmp_path: Path) -> None:
-    """Four processes that create and append together lose nothing and tear nothing."""
-    writers = [_writer(tmp_path, str(number), 25) for number in range(4)]
-    for writer in writers:
-        writer.communicate(timeout=PATIENCE_S)
-        assert writer.returncode == 0
-    incident = IncidentFolder(tmp_path, "INC-1")
-    names = sorted(event.text.split()[0] for event in incident.events())
-    assert names == sorted(f"{writer}-{number}" for writer in range(4) for number in range(25))
 
 
 def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:

@@ -84,14 +84,6 @@ def test_a_refused_token_is_told_with_its_code(play: Play, scenario: str, code: 
     assert f"401 {code}" in steps[0].observed
 
 
-def test_silence_is_no_good_token() -> None:
-    """Where the API gives no answer the token is not verified."""
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-    steps = verify_token(load_settings(dotenv=None, base_url_override=url, token=TOKEN), NEW)
-    assert outcomes(steps) == {"token": "failed"}
-
-
 @pytest.mark.parametrize(
     ("new", "step", "told"),
     [

@@ -7,7 +7,6 @@ there: a citation of something that was removed or changed does not resolve.
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 from intercom_kit.errors import EvidenceError
@@ -30,7 +29,7 @@ class FileRecord:
         return f"ev:{self.sha256[:12]}"
 
 
-Evidence = CheckRecord | Event | Figure | FileRecord
+Citable = CheckRecord | Event | Figure | FileRecord
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Entry:
     """One piece of evidence under its id. found_by: the command that shows its bytes, in the incident's folder."""
 
     id: str
-    record: Evidence
+    record: Citable
     found_by: str = ""
 
     @property
@@ -80,26 +79,20 @@ class EvidenceIndex:
                 left += wanted[one].rests_on
         return tuple(entry for known, entry in self.entries.items() if known in wanted)
 
-    @cached_property
-    def of_kind(self) -> dict[str, int]:
-        """How many records of each kind there are."""
-        kinds = [type(entry.record).__name__ for entry in self.entries.values()]
-        return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
-
 
 def index_evidence(
     folder: Path, checks: Sequence[CheckRecord], events: Sequence[Event], figures: Iterable[Figure] = ()
 ) -> EvidenceIndex:
     """Index the lines and files of an incident's folder, and the figures computed from them."""
+    found: list[tuple[Citable, str]] = []
+    lines: tuple[tuple[str, Sequence[CheckRecord | Event]], ...] = (("checks", checks), ("events", events))
+    for name, records in lines:
+        found += [(one, f"sed -n {n}p evidence/{name}.jsonl") for n, one in enumerate(records, 1)]
+    found += [(file, f"sha256sum {file.path}") for file in _files(folder)]
+    found += [(figure, "") for figure in figures]
     entries: dict[str, Entry] = {}
-    lines: list[tuple[Evidence, str]] = [(one, f"{n}p evidence/checks.jsonl") for n, one in enumerate(checks, 1)]
-    lines += [(one, f"{n}p evidence/events.jsonl") for n, one in enumerate(events, 1)]
-    for record, place in lines:
-        entries.setdefault(record.evidence_id, Entry(record.evidence_id, record, f"sed -n {place}"))
-    for file in _files(folder):
-        entries[file.evidence_id] = Entry(file.evidence_id, file, f"sha256sum {file.path}")
-    for figure in figures:
-        entries[figure.evidence_id] = Entry(figure.evidence_id, figure)
+    for record, found_by in found:  # a line that was written twice is cited as its first
+        entries.setdefault(record.evidence_id, Entry(record.evidence_id, record, found_by))
     return EvidenceIndex(entries)
 
 

@@ -1,11 +1,13 @@
 """The registry of figures: every number that is shown of an incident, once, with what it means and what it is about.
 
-What cannot be known is None, and says why: never a blank and never 0. To add one, add its definition to DEFINED and a
-function that yields it to figures_of.
+What cannot be known is None, and says why: never a blank and never 0. To add one, add its definition to
+figures.toml and a function that yields it to figures_of.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import tomllib
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from intercom_kit.collect.impact import conversations_query
@@ -13,7 +15,7 @@ from intercom_kit.collect.incident_folder import rollup_in
 from intercom_kit.incident.evidence import Evidence
 from intercom_kit.incident.lifecycle import DECLARED, TimelineEntry, is_declared
 from intercom_kit.records import Figure, Onset
-from intercom_kit.text import duration, milliseconds, split
+from intercom_kit.text import duration, milliseconds, minute, moment, split
 from intercom_kit.text import share as percent
 
 NO_LOG = "no request log"
@@ -23,41 +25,7 @@ REQUEST_IDS = 10
 LEAST_SHARE = 0.01  # of the used quota: less is no other user
 ALL_CALLS = "all apps and routes of the request log"
 
-# name: label, unit, definition; an entry is a line or two of a table
-# fmt: off
-DEFINED: dict[str, tuple[str, str, str]] = {
-    "onset": ("Onset", "",
-        "After the last moment known to be otherwise, by the first known to be so: declared, else by log or checks."),
-    "recovery": ("Recovery", "", "The same, for the end."),
-    "duration": ("Duration of degraded service", "s",
-        "From the first moment known to be bad to the first known to be good again."),
-    "severity": ("Severity", "",
-        "P1 to P4, the runbook's: as declared, else the worst that the decision tree gives for any run of checks."),
-    "detection_gap": ("Detection gap", "s", "From onset to the first alert."),
-    "time_to_triage": ("Time to triage", "s", "From onset to the start of triage."),
-    "time_to_mitigate": ("Time to mitigate", "s", "From onset to the first mitigation that was noted as one."),
-    "notice_lag": ("Lag of the vendor's notice", "s",
-        "From onset to the first notice on Intercom's status page that acknowledges the fault."),
-    "request_ids": ("Intercom request_ids", "",
-        f"X-Request-Id of failed calls, at most {REQUEST_IDS}: declared, then the log's, then the checks'."),
-    "conversations_affected": ("Conversations affected", "conversations",
-        "As counted by a person, else the log's conversations (salted hashes) with a failed call, at most."),
-    "users_unable_to_reach_support": ("Users unable to reach support", "users",
-        "As counted by a person, else the contacts with a failed call of the user-facing apps and routes, at most."),
-    "conversations_created": ("Conversations created meanwhile", "conversations",
-        "By Intercom's own count: those that customers could begin all the same, or the team began."),
-    "exhausted": ("Times our quota was used up", "times",
-        "Spans in which nothing was left of our own app's 10-second windows, by the rate-limit headers."),
-    "exhausted_s": ("Time without quota", "s",
-        "Seconds of these spans in which nothing was left: less than their length, as each reset refills it."),
-    "unattributed_share": ("Quota used by others", "share",
-        "Share of the used quota, in windows under pressure, that no call of our own log explains."),
-    "p95_ms": ("p95 of the latency, before and during", "ms",
-        "The time within which 95 of 100 calls ended, timeouts counted with the time they waited."),
-    "hasty_share": ("Throttled calls that came again within a second", "share",
-        "Of the calls answered with 429 that can be followed, of the app that repeated most: no backoff."),
-}
-# fmt: on
+DEFINED: dict[str, dict[str, str]] = tomllib.loads((Path(__file__).parent / "figures.toml").read_text(encoding="utf-8"))
 
 
 def figures_of(seen: Evidence) -> dict[str, Figure]:
@@ -67,27 +35,25 @@ def figures_of(seen: Evidence) -> dict[str, Figure]:
 
 
 def _figure(name: str, scope: str = "the incident", **given: Any) -> Figure:  # noqa: ANN401 - fields of Figure
-    label, unit, definition = DEFINED[name]
-    known = {"name": name, "label": label, "unit": unit, "definition": definition, "scope": scope}
-    return Figure.model_validate(known | given)
+    return Figure.model_validate({"name": name, "scope": scope} | DEFINED[name] | given)
 
 
 def incident_scope(seen: Evidence) -> str:
     """Say which time the figures of an incident are about."""
     onset, recovery = seen.lifecycle.onset, seen.lifecycle.recovery
     until = recovery.by if recovery else seen.log_span.end if seen.log_span else seen.as_of
-    return f"the incident, {_utc(onset.by)} to {_utc(until)} UTC" if onset and until else "the incident"
+    return f"the incident, {_stamp(onset.by)} to {moment(until)}" if onset and until else "the incident"
 
 
 def _bounds(seen: Evidence) -> Iterator[Figure]:
     course, facts = seen.lifecycle, seen.facts
     onset, recovery, worst = course.onset, course.recovery, course.worst
-    ongoing = f"it goes on, as of the last evidence at {seen.as_of:%Y-%m-%d %H:%M} UTC" if seen.as_of else ""
-    ongoing = ongoing or "nothing shows that it ended"
+    ongoing = f"it goes on, as of the last evidence at {minute(seen.as_of)}" if seen.as_of else ""
+    why = (ongoing or "nothing shows that it ended") if onset else NO_ONSET
     none = "neither checks, notes nor a request log show one, and none was declared"
     yield _bound(seen, "onset", onset, course.found_onset, none)
-    yield _bound(seen, "recovery", recovery, course.found_recovery, ongoing if onset else NO_ONSET)
-    yield _duration(onset, recovery, ongoing)
+    yield _bound(seen, "recovery", recovery, course.found_recovery, why)
+    yield _duration(onset, recovery, why)
     given = f"{worst.decision.severity} ({worst.decision.severity_reason})" if worst else ""
     if facts.severity:
         why = f": {facts.severity_reason}" if facts.severity_reason else ""
@@ -112,29 +78,29 @@ def _bound(seen: Evidence, name: str, bound: Onset | None, found: Onset | None, 
         return _figure(name, unknown=why, query="evidence/checks.jsonl and evidence/events.jsonl, in order of time")
     query, beside = "evidence/checks.jsonl, evidence/events.jsonl and the rows cited, in order of time", ""
     cites: tuple[str, ...] = ()
-    after = f"after {_utc(bound.after)} and " if bound.after else "at an unknown time, "
+    after = f"after {_stamp(bound.after)} and " if bound.after else "at an unknown time, "
     if bound.signal == DECLARED:
         query, after = _origin(seen, "started_at" if name == "onset" else "ended_at"), ""
     if is_declared(bound):
         beside = " (declared)" if bound.signal == DECLARED else f" (declared: {bound.signal})"
     if is_declared(bound) and found and found.by != bound.by:
-        beside, cites = f"{beside[:-1]}; {found.signal} shows {_utc(found.by)})", found.sources
-    shown = f"{after}by {_utc(bound.by)} UTC" if after else f"{_utc(bound.by)} UTC"
+        beside, cites = f"{beside[:-1]}; {found.signal} shows {_stamp(found.by)})", found.sources
+    shown = f"{after}by {moment(bound.by)}" if after else moment(bound.by)
     sources = tuple(dict.fromkeys((*bound.sources, *cites)))
     return _figure(name, value=bound.by.isoformat(), shown=f"{shown}{beside}", query=query, sources=sources)
 
 
-def _duration(onset: Onset | None, recovery: Onset | None, ongoing: str) -> Figure:
+def _duration(onset: Onset | None, recovery: Onset | None, why: str) -> Figure:
     query = "recovery - onset"
     if not onset or not recovery:
-        return _figure("duration", unknown=ongoing if onset else NO_ONSET, query=query)
+        return _figure("duration", unknown=why, query=query)
     seconds = (recovery.by - onset.by).total_seconds()
     least = max(((recovery.after or onset.by) - onset.by).total_seconds(), 0)
     most = duration((recovery.by - onset.after).total_seconds()) if onset.after else "an unknown time"
     bounds = f" (at least {duration(least)}, at most {most})" if duration(least) != most else ""
     label = " (declared)" if is_declared(onset) or is_declared(recovery) else ""
-    found: dict[str, Any] = {"value": round(seconds), "shown": f"{duration(seconds, long=True)}{label}{bounds}"}
-    return _figure("duration", query=query, sources=(*onset.sources, *recovery.sources), **found)
+    shown, sources = f"{duration(seconds, long=True)}{label}{bounds}", (*onset.sources, *recovery.sources)
+    return _figure("duration", value=round(seconds), shown=shown, query=query, sources=sources)
 
 
 def _people(seen: Evidence) -> Iterator[Figure]:
@@ -166,7 +132,7 @@ def _is_all_that_shows(entry: TimelineEntry, onset: Onset) -> bool:
 
 def _since(seen: Evidence, name: str, at: datetime | None, cites: tuple[str, ...], why: str) -> Figure:
     """Return how long after the onset something was: the onset is an interval, so this is one too."""
-    onset, query = seen.lifecycle.onset, f"{DEFINED[name][0].lower()}: the time of the row cited - onset"
+    onset, query = seen.lifecycle.onset, f"{DEFINED[name]['label'].lower()}: the time of the row cited - onset"
     if at is None or onset is None:
         return _figure(name, unknown=why if onset else NO_ONSET, query=query)
     least = (at - onset.by).total_seconds()
@@ -185,11 +151,11 @@ def _log(seen: Evidence) -> Iterator[Figure]:
     scope, why = f"{incident_scope(seen)}; {ALL_CALLS}", _uncounted(seen)
     onset, recovery = seen.lifecycle.onset, seen.lifecycle.recovery
     if why or onset is None or seen.log_span is None:
-        blank = [{"name": q.name, "label": q.label, "definition": q.definition} for q in QUESTIONS]
-        counted: Iterable[Figure] = (Figure.model_validate(one | {"unknown": why}) for one in blank)
+        for asked in QUESTIONS:
+            yield Figure(name=asked.name, label=asked.label, definition=asked.definition, unknown=why, scope=scope)
     else:
         counted = measure(seen.folder.path, onset.by, recovery.by if recovery else seen.log_span.end)
-    yield from (figure.model_copy(update={"scope": scope}) for figure in counted)
+        yield from (figure.model_copy(update={"scope": scope}) for figure in counted)
     yield from _quota(seen)
     yield _slowness(seen)
     yield _hasty(seen)
@@ -201,9 +167,9 @@ def _uncounted(seen: Evidence) -> str:
     if log is None or onset is None:
         return NO_ONSET if log else NO_LOG
     if onset.by >= log.end:
-        return f"the log ends at {_utc(log.end)} UTC, before the incident began"
+        return f"the log ends at {moment(log.end)}, before the incident began"
     if recovery and recovery.by <= log.start:
-        return f"the log begins at {_utc(log.start)} UTC, after the incident was over"
+        return f"the log begins at {moment(log.start)}, after the incident was over"
     return ""
 
 
@@ -249,7 +215,7 @@ def _slowness(seen: Evidence) -> Figure:
     before, during = (float(metrics["p95_ms"][side]) for side in ("baseline", "incident"))
     if before != before or during != during:  # noqa: PLR0124 - NaN is not itself
         return _figure("p95_ms", unknown="the log has no durations on one side of the onset")
-    since, until = (f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in seen.study.incident)
+    since, until = (f"{at:%Y-%m-%dT%H:%M:%SZ}" for at in seen.study.incident)
     command = f"intercom-kit analyze {seen.facts.id} --since {since} --until {until} --json --no-report"
     return _figure(
         "p95_ms",
@@ -287,8 +253,8 @@ def _impact(seen: Evidence, log: Mapping[str, Figure]) -> Iterator[Figure]:
     yield _request_ids(seen, log.get("log_request_ids"))
     yield _conversations(seen, log.get("log_conversations"))
     yield _users(seen)
-    name = "conversations_created"
     why = f"Intercom was not asked (intercom-kit impact {seen.facts.id} asks it)"
+    name = "conversations_created"
     yield _counted_by(seen, name) or _figure(name, unknown=why)
 
 
@@ -308,27 +274,34 @@ def _request_ids(seen: Evidence, log: Figure | None) -> Figure:
 
 
 def _conversations(seen: Evidence, log: Figure | None) -> Figure:
-    """Return the conversations affected: as somebody counted, else as the log's hashes tell, else what would tell."""
     name = "conversations_affected"
     if counted := _counted_by(seen, name):
         return counted
     if log and log.value is not None:
         shown, query = f"{log.shown} ({log.label.lower()})", f"{log.label}: the figure cited"
         return _figure(name, log.scope, value=log.value, shown=shown, query=query, sources=(log.evidence_id,))
-    why = log.unknown if log else "the evidence has no conversation ids"
-    return _figure(name, unknown=f"{why}; {_would_tell(seen)}")
+    onset, recovery = seen.lifecycle.onset, seen.lifecycle.recovery
+    until = recovery.by if recovery else seen.as_of
+    would_tell = "no span is known to ask Intercom about"
+    if onset and until:
+        query = conversations_query(onset.by, until)
+        would_tell = f"intercom-kit impact {seen.facts.id} asks Intercom: POST /conversations/search {query}"
+    return _figure(name, unknown=f"{log.unknown if log else 'the evidence has no conversation ids'}; {would_tell}")
 
 
 def _users(seen: Evidence) -> Figure:
-    """Return the users who could not reach support: as counted, else the contacts that user-facing apps failed."""
     name = "users_unable_to_reach_support"
     onset, recovery, log = seen.lifecycle.onset, seen.lifecycle.recovery, seen.log_span
-    facing = seen.facts.user_facing or split(seen.settings.user_facing)
-    counted = _counted_by(seen, name)
-    if counted or not facing or not onset or not log or _uncounted(seen):
-        told = "nobody counted them (intercom-kit impact, with --users and --source, notes a count)"
-        why = _uncounted(seen) if facing else f"{told}, and no app or route is named as user-facing (--user-facing)"
-        return counted or _figure(name, unknown=why)
+    facing, beyond = seen.facts.user_facing or split(seen.settings.user_facing), _uncounted(seen)
+    if counted := _counted_by(seen, name):
+        return counted
+    if not facing:
+        beyond = (
+            "nobody counted them (intercom-kit impact, with --users and --source, notes a count), "
+            "and no app or route is named as user-facing (--user-facing)"
+        )
+    if beyond or not onset or not log:
+        return _figure(name, unknown=beyond)
     from intercom_kit.analyze.figures import count_users
 
     figure = count_users(seen.folder.path, onset.by, recovery.by if recovery else log.end, facing)
@@ -345,15 +318,5 @@ def _counted_by(seen: Evidence, name: str) -> Figure | None:
     return _figure(name, value=value, shown=f"{value:,}{by}", query=last.query, sources=(last.evidence_id,))
 
 
-def _would_tell(seen: Evidence) -> str:
-    """Return the one query that would tell what is not known."""
-    onset, recovery = seen.lifecycle.onset, seen.lifecycle.recovery
-    until = recovery.by if recovery else seen.as_of
-    if not onset or not until:
-        return "no span is known to ask Intercom about"
-    query = conversations_query(onset.by, until)
-    return f"intercom-kit impact {seen.facts.id} asks Intercom: POST /conversations/search {query}"
-
-
-def _utc(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S}"
+def _stamp(at: datetime) -> str:
+    return moment(at).removesuffix(" UTC")

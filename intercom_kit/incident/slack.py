@@ -22,17 +22,19 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 5
 ATTEMPT_S = 10.0  # seconds for one attempt
-PATIENCE_S = 60.0  # seconds for all of them; a longer Retry-After is told, not waited for
+PATIENCE_S = 60.0  # seconds for all of them; a longer Retry-After is reported, not waited for
 TEXT_LIMIT = 3000  # characters of a section's text, and enough for a notification
 
+_UNREADABLE = "Slack could not read the message. Post it by hand, and report this as a bug of intercom-kit"
+_WRONG_URL = "the webhook's URL is not valid. Copy it again to INTERCOM_SLACK_WEBHOOK_URL"
 NEXT_STEPS: dict[str, str] = {
-    "invalid_payload": "Slack could not read the message. Post it by hand, and report this as a bug of intercom-kit",
-    "invalid_blocks": "Slack could not read the message. Post it by hand, and report this as a bug of intercom-kit",
+    "invalid_payload": _UNREADABLE,
+    "invalid_blocks": _UNREADABLE,
     "no_text": "the message was empty",
     "no_service": "the webhook was removed or disabled. Make a new one and set INTERCOM_SLACK_WEBHOOK_URL",
-    "no_service_id": "the webhook's URL is not whole. Copy it again to INTERCOM_SLACK_WEBHOOK_URL",
-    "no_team": "the webhook's URL names no workspace. Copy it again to INTERCOM_SLACK_WEBHOOK_URL",
-    "invalid_token": "the webhook's URL is not valid. Copy it again to INTERCOM_SLACK_WEBHOOK_URL",
+    "no_service_id": _WRONG_URL,
+    "no_team": _WRONG_URL,
+    "invalid_token": _WRONG_URL,
     "team_disabled": "the Slack workspace is disabled. Ask its owner",
     "channel_not_found": "the webhook's channel is gone. Make a webhook for another channel",
     "channel_is_archived": "the webhook's channel is archived. Unarchive it, or make a webhook for another channel",
@@ -121,16 +123,17 @@ def _accept(answer: Answer) -> None:
     """Return when Slack took the message; raise SendError, or _TryAgainError where that may help."""
     if answer.status is None or answer.error_type:
         raise _unanswered(answer)
-    word = _word(answer)
-    if answer.status == 200 and word == "ok":
-        return
+    body = answer.body[:200].decode(errors="replace").strip()
+    word = body if re.fullmatch(r"[a-z][a-z_]{1,60}", body) else ""
     if answer.status == 200:
-        raise SendError(
-            "The update did not arrive: what answered is no webhook of Slack's. Check INTERCOM_SLACK_WEBHOOK_URL."
-        )
+        if word != "ok":
+            why = "what answered is no webhook of Slack's. Check INTERCOM_SLACK_WEBHOOK_URL."
+            raise SendError(f"The update did not arrive: {why}")
+        return
     said = f"Slack answered {answer.status}{f' {word}' if word else ''}"
     if answer.status == 429:
-        after_s = _seconds(answer.headers.get("retry-after"))
+        asked = answer.headers.get("retry-after", "").strip()
+        after_s = float(asked) if re.fullmatch(r"[0-9]{1,6}", asked) else None
         wait = f"; it asks to wait {after_s:g} s" if after_s is not None else ""
         raise _TryAgainError(f"The update was not sent: {said}{wait}. Send it again after that.", after_s)
     if answer.status >= 500:
@@ -144,17 +147,5 @@ def _unanswered(answer: Answer) -> SendError:
         return _TryAgainError(f"The update was not sent: {answer.detail}. Check the network and the webhook's host.")
     if answer.error_type == "redirect":
         return SendError("The update was not sent: the webhook redirects. Copy its URL again from Slack.")
-    return SendError(
-        f"Slack did not confirm the update: {answer.detail}. It may have arrived: look at the channel before you send "
-        "it again."
-    )
-
-
-def _word(answer: Answer) -> str:
-    """Return the word that says what is wrong, or nothing where the body is something else."""
-    body = answer.body[:200].decode(errors="replace").strip()
-    return body if re.fullmatch(r"[a-z][a-z_]{1,60}", body) else ""
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    return float(retry_after) if retry_after and re.fullmatch(r"[0-9]{1,6}", retry_after.strip()) else None
+    doubt = "It may have arrived: look at the channel before you send it again."
+    return SendError(f"Slack did not confirm the update: {answer.detail}. {doubt}")

@@ -97,7 +97,7 @@ class Facts:
 
     @property
     def same_cause(self) -> tuple[Call, ...]:
-        """The failed calls that show what the first shows: of one cause, or failing servers and no answer alike."""
+        """The failed calls that show what the first shows."""
         return tuple(call for call in self.failing if call.symptom.cause == self.cause)
 
     @property

@@ -1,11 +1,11 @@
 """What the status page reported, by meaning: which part of the product, which region, and whether it is about us."""
 
 import re
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import get_args
 
 from intercom_kit.protocol import region_of, regions_in
-from intercom_kit.records import CheckRecord, Component, VendorIncident
+from intercom_kit.records import CheckRecord, VendorIncident
 from intercom_kit.settings import Region
 from intercom_kit.text import duration
 
@@ -59,7 +59,7 @@ class Page:
         wanted = set(subjects)
         reported = any(i.kind == "incident" and subjects_of(i) & wanted for i in self.incidents)
         return reported or any(
-            part.status != "under_maintenance" and subject_of(part) in wanted for part in self.components
+            part.status != "under_maintenance" and subject_of(part.name) in wanted for part in self.components
         )
 
     @property
@@ -70,7 +70,7 @@ class Page:
     @property
     def maintenance(self) -> bool:
         """A maintenance that may touch the API is under way."""
-        by_part = any(part.status == "under_maintenance" and subject_of(part) == "api" for part in self.components)
+        by_part = any(part.status == "under_maintenance" and subject_of(part.name) == "api" for part in self.components)
         return bool(self.maintenances) or by_part or (self.indicator == "maintenance" and self.lists_nothing)
 
     @property
@@ -91,7 +91,8 @@ class Page:
     @property
     def reported(self) -> str:
         """What is reported for our region, or the indicator where that is all there is; else empty."""
-        reported = [*(self._described(incident) for incident in self.incidents), *map(_component_text, self.components)]
+        reported = [self._described(incident) for incident in self.incidents]
+        reported += [f"component “{part.name}”: {part.status.replace('_', ' ')}" for part in self.components]
         if not reported and (self.indicator_alone or self.maintenance):
             return f"its indicator says {self.indicator}"
         more = len(reported) - SHOWN
@@ -100,20 +101,19 @@ class Page:
     @property
     def resolved_text(self) -> str:
         """What was resolved lately, and how long ago; else empty."""
-        return "; ".join(
-            f"“{i.name}” {_ago(self.at - i.resolved_at)} ({i.resolved_at:%H:%M} UTC)"
-            if i.resolved_at
-            else f"“{i.name}”"
-            for i in self.resolved[:SHOWN]
-        )
+        return "; ".join(f"“{incident.name}”{self._since(incident.resolved_at)}" for incident in self.resolved[:SHOWN])
+
+    def _since(self, at: datetime | None) -> str:
+        if at is None:
+            return ""
+        minutes = max(round((self.at - at).total_seconds() / 60), 0)
+        return f" {duration(minutes * 60, long=True)} ago ({at:%H:%M} UTC)"
 
     def _described(self, incident: VendorIncident) -> str:
-        name = f"“{incident.name}”"
-        if incident.until is None:
+        name, until = f"“{incident.name}”", incident.until
+        if until is None:
             return name
-        if incident.until < self.at:
-            return f"{name} (overdue: it should have ended at {incident.until:%H:%M} UTC)"
-        return f"{name} (until {incident.until:%H:%M} UTC)"
+        return f"{name} ({'overdue: it should have ended at' if until < self.at else 'until'} {until:%H:%M} UTC)"
 
 
 def regions_of(incident: VendorIncident) -> set[str]:
@@ -130,19 +130,16 @@ def subjects_of(incident: VendorIncident) -> set[str]:
     The components decide where the vendor named them; otherwise the name does. Auxiliary words of an update's text are
     not read: they often list what is *not* affected.
     """
-    found = {_subject(name) for name in incident.components} - {None}
-    by_name = _subjects_in(incident.name)
+    found = {subject_of(name) for name in incident.components} - {None}
+    name = OTHER_APIS.sub("mobile", incident.name)
+    by_name = {subject for subject in SUBJECTS if _matches(subject, name)}
     # An API incident that the page files under the component "REST API" may still be about access in its name.
     found |= by_name & {"access"} if found else by_name
     return {subject for subject in found if subject} or {"other" if incident.components else "unnamed"}
 
 
-def subject_of(component: Component) -> str | None:
+def subject_of(name: str) -> str | None:
     """Return the SUBJECT of a component, by its whole name; None for a name that says nothing."""
-    return _subject(component.name)
-
-
-def _subject(name: str) -> str | None:
     plain = re.sub(
         r"\(.*?\)|\b(intercom('s)?|fin platform|the|hosting|hosted|region|us|eu|au|europe|australia|united states"
         r"|north america)\b|[-–:,/]",
@@ -154,23 +151,9 @@ def _subject(name: str) -> str | None:
         return "api"
     if re.search(r"\bapi\b", plain):
         return "other"
-    return next(
-        (subject for subject in ("search", "webhooks", "access", "other", "api") if _matches(subject, name)), None
-    )
-
-
-def _subjects_in(text: str) -> set[str]:
-    without = OTHER_APIS.sub("mobile", text)
-    return {subject for subject in SUBJECTS if _matches(subject, without)}
+    found = (subject for subject in ("search", "webhooks", "access", "other", "api") if _matches(subject, name))
+    return next(found, None)
 
 
 def _matches(subject: str, text: str) -> bool:
     return bool(re.search(SUBJECTS[subject], text, re.IGNORECASE))
-
-
-def _component_text(part: Component) -> str:
-    return f"component “{part.name}”: {part.status.replace('_', ' ')}"
-
-
-def _ago(passed: timedelta) -> str:
-    return f"{duration(max(round(passed.total_seconds() / 60), 0) * 60, long=True)} ago"

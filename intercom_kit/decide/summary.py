@@ -37,39 +37,40 @@ def _what(f: Facts, ending: Ending) -> str:
     """Return what is wrong, as a clause: the cause's own, or one that tells more of what the checks saw."""
     clause = CAUSES[ending.cause].clause
     more = DETAILED.get(ending.cause)
-    return (more(f, clause) if more else "") or clause
+    return more(f, clause) if more else clause
 
 
-def _unknown(f: Facts, _: str) -> str:
+def _unknown(f: Facts, clause: str) -> str:
     if f.lead:
         return f"{f.lead.route}: {f.lead.text}"
-    return "the API could not be asked, as no token is set" if f.without_token else ""
+    return "the API could not be asked, as no token is set" if f.without_token else clause
 
 
-def _slow(f: Facts, _: str) -> str:
+def _slow(f: Facts, clause: str) -> str:
     some = set(f.slow_calls) < set(f.working)
-    return f"calls to its API are slow ({', '.join(CALLS[name][0] for name in f.slow_calls)})" if some else ""
+    return f"calls to its API are slow ({', '.join(CALLS[name][0] for name in f.slow_calls)})" if some else clause
 
 
-def _search(f: Facts, _: str) -> str:
-    seen_all = {"api", "conversations"} <= set(f.working)
-    return "" if seen_all else f"search fails or is slow while {_listed(f.working) or 'what else was tried'} works"
+def _search(f: Facts, clause: str) -> str:
+    if {"api", "conversations"} <= set(f.working):
+        return clause
+    return f"search fails or is slow while {_listed(f.working) or 'what else was tried'} works"
 
 
-def _network(f: Facts, _: str) -> str:
+def _network(f: Facts, clause: str) -> str:
     if f.working or f.connects is not False:
-        return ""
+        return clause
     return "no connection to Intercom's API can be made" + (f", and {f.sign_of_ours}" if f.sign_of_ours else "")
 
 
 def _forbidden(f: Facts, clause: str) -> str:
     message = f.lead.check.error_message if f.lead else None
-    return f"{clause}: “{message.rstrip('.')}”" if message else ""
+    return f"{clause}: “{message.rstrip('.')}”" if message else clause
 
 
 def _gateway(f: Facts, clause: str) -> str:
     line = f.lead.check.first_line if f.lead else ""
-    return f"{clause} (it begins “{line}”)" if line else ""
+    return f"{clause} (it begins “{line}”)" if line else clause
 
 
 def _vendor_errors(f: Facts, clause: str) -> str:
@@ -77,10 +78,10 @@ def _vendor_errors(f: Facts, clause: str) -> str:
         return clause
     if f.only:
         return f"{f.failing[0].route} alone fails ({f.failing[0].text})"
-    shares = [call for call in f.same_cause if call.is_intermittent]
-    if shares:
-        return f"some calls to its API fail ({'; '.join(f'{call.route}: {call.text}' for call in f.same_cause)})"
-    return f"some calls to its API fail ({_listed(call.name for call in f.same_cause)})"
+    shown = _listed(call.name for call in f.same_cause)
+    if any(call.is_intermittent for call in f.same_cause):
+        shown = "; ".join(f"{call.route}: {call.text}" for call in f.same_cause)
+    return f"some calls to its API fail ({shown})"
 
 
 DETAILED: dict[Cause, Callable[[Facts, str], str]] = {

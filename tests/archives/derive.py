@@ -156,31 +156,28 @@ class Difference:
 
 
 NULL = "null"  # what stands for None in `now`, as TOML has no word for it
-KINDS = {  # what an entry of changes.toml has to say besides field and reason, and may say, by kind
-    "renamed": {"to"},
-    "removed": set(),
-    "added": set(),
-    "value": {"was", "now"},
-    "words": {"replace"},
-    "near": {"tolerance"},
-}
+GROUPED = {"removed", "added", "now"}  # what one entry of changes.toml may hold many of
+KINDS = {"renamed": {"to"}, "value": {"was", "now"}, "words": {"replace"}, "near": {"tolerance"}}  # else, by kind
 
 
 @dataclass(eq=False)
 class Change:
-    """One intended difference: an entry of changes.toml. used: the incidents in which it explained something."""
+    """One intended difference. incidents: those it must be seen in; empty for any. used: those it was seen in."""
 
     field: str
     kind: str
     reason: str
-    incidents: Sequence[str] = INCIDENTS
+    incidents: Sequence[str] = ()
     to: str = ""
     was: object = MISSING
     now: object = MISSING
     replace: Mapping[str, str] | None = None
     tolerance: float = 0.0
     used: set[str] = field(default_factory=set)
-    named: bool = False
+
+    def concerns(self, incident: str) -> bool:
+        """Tell whether it is about an incident."""
+        return not self.incidents or incident in self.incidents
 
     @property
     def pattern(self) -> re.Pattern[str]:
@@ -198,7 +195,7 @@ class Change:
 
     def explains(self, found: Difference) -> bool:
         """Tell whether this difference is the intended one."""
-        if found.incident not in self.incidents or not self.pattern.fullmatch(found.path):
+        if not self.concerns(found.incident) or not self.pattern.fullmatch(found.path):
             return False
         was, now = found.was, found.now
         return {
@@ -224,14 +221,19 @@ class Change:
 def read_changes(path: Path = CHANGES) -> list[Change]:
     """Read the table of intended differences; raises ValueError for an entry that is not whole."""
     changes = []
-    for entry in tomllib.loads(path.read_text(encoding="utf-8")).get("change", []):
-        given = set(entry) - {"field", "kind", "reason", "incidents"}
-        needed, allowed = KINDS[entry["kind"]] - {"was", "replace"}, KINDS[entry["kind"]]
-        if not entry["reason"].strip() or not needed <= given <= allowed:
-            raise ValueError(f"{path.name}, {entry['field']}: {entry['kind']} needs {sorted(needed)} and a reason")
-        if unknown := set(entry.get("incidents", ())) - set(INCIDENTS):
-            raise ValueError(f"{path.name}, {entry['field']}: there is no incident {sorted(unknown)}")
-        changes.append(Change(**entry, named="incidents" in entry))
+    for entry in tomllib.loads(path.read_text(encoding="utf-8"))["change"]:
+        where = {name: entry.pop(name) for name in ("reason", "incidents") if name in entry}
+        kind = entry.get("kind")
+        allowed = {"field", "kind"} | KINDS[kind] if kind else GROUPED
+        lacks = allowed - set(entry) - {"replace"} if kind else not entry
+        unknown = set(where.get("incidents", ())) - set(INCIDENTS)
+        if not where.get("reason") or unknown or lacks or set(entry) - allowed:
+            raise ValueError(f"{path.name}: this entry is not whole: {where | entry}")
+        if kind:
+            changes.append(Change(**entry, **where))
+        changes += [Change(name, kind, **where) for kind in ("removed", "added") for name in entry.get(kind, ())]
+        values = {} if kind else entry.get("now", {})
+        changes += [Change(name, "value", now=now, **where) for name, now in values.items()]
     return changes
 
 
@@ -244,7 +246,7 @@ def differences(incident: str, changes: Sequence[Change] = ()) -> list[Differenc
     """Return the differences that no entry explains, after what was renamed; entries note where they were used."""
     was, now = expected(incident), dict(flatten(derive(incident)))
     for change in changes:
-        if incident in change.incidents:
+        if change.concerns(incident):
             renamed = {path: new for path in was if (new := change.renames(path)) and path not in now and new in now}
             if renamed:
                 change.used.add(incident)
@@ -267,9 +269,9 @@ def differences(incident: str, changes: Sequence[Change] = ()) -> list[Differenc
 def stale(changes: Iterable[Change]) -> list[str]:
     """Return the entries that explained no difference, after all incidents were compared."""
     return [
-        f"{change.kind} {change.field}: it explains no difference{f' in {lacking}' if change.named else ''}; remove it"
+        f"{change.kind} {change.field}: it explains no difference in {lacking or 'any incident'}; remove it"
         for change in changes
-        if (lacking := sorted(set(change.incidents) - change.used)) and (change.named or not change.used)
+        if (lacking := sorted(set(change.incidents) - change.used)) or not change.used
     ]
 
 

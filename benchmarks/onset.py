@@ -1,8 +1,9 @@
 """How well incidents are found and dated in generated logs whose truth is known, beside three plain methods.
 
-Run: python benchmarks/onset.py [--logs 6] [--healthy 12] [--drills 60] [--seed N] [--workers 2] [--kinds WORD …]
+Run: python benchmarks/onset.py [--logs 6] [--drills 60] [--healthy 120] [--seed N] [--workers 2] [--kinds WORD …]
 
-Two generators that share no code: that of onset_logs.py, `--logs` logs of each of its kinds, and the drills' traffic.
+Two generators that share no code: that of onset_logs.py, `--logs` logs of each of its kinds, and the drills' traffic,
+`--drills` logs; and of each generator `--healthy` logs in which nothing happens.
 Columns: found (an incident that overlaps the true one), onset and recovery (the printed interval holds the truth, of
 those within the log and found), open (an edge beyond the log is said to be unknown, or to go on), width (median of the
 intervals, seconds), alone (as many incidents as there were). In brackets Wilson's 95 % interval. PELT, EWMA and a
@@ -141,7 +142,7 @@ def _spans(at: np.ndarray, bad: np.ndarray) -> list[tuple[float, float]]:
 def play(case: tuple[str, str, int]) -> list[dict[str, object]]:
     """Make one log and judge it."""
     group, kind, seed = case
-    if group == "drills":
+    if group.endswith("drills"):
         rng = np.random.default_rng(seed)
         end = datetime(2026, 11, 24, tzinfo=UTC) + timedelta(seconds=float(rng.uniform(0, 86_400)))
         rate = float(np.exp(rng.uniform(0, np.log(20))))
@@ -150,13 +151,13 @@ def play(case: tuple[str, str, int]) -> list[dict[str, object]]:
         edges = tuple(at.timestamp() if at else None for at in (made.onset, made.recovery))
         truth: Truth = [(edges[0], edges[1])] if made.onset else []
     else:
-        frame, log = make(HEALTHY if group == "healthy" else INCIDENTS, kind, seed)
+        frame, log = make(HEALTHY if group.startswith("quiet") else INCIDENTS, kind, seed)
         rollup = counted(frame)
         truth = [tuple(None if at is None else EPOCH + at for at in edge) for edge in log.truth]  # type: ignore[misc]
     if not truth:
         false = {name: bool(spans) for name, spans in alarms(rollup).items()}
         found = detect(rollup).episodes
-        return [{"group": "healthy", "kind": kind, "seed": seed, "kit": bool(found), "what": str(found)[:300]} | false]
+        return [{"group": group, "kind": kind, "seed": seed, "kit": bool(found), "what": str(found)[:300]} | false]
     return [{"group": group, "kind": kind, "seed": seed} | row for row in judge(rollup, truth)]
 
 
@@ -177,7 +178,7 @@ def short(values: "pd.Series[bool]") -> str:
 
 def report(rows: pd.DataFrame) -> None:
     """Print the tables, and what went wrong."""
-    for group, part in rows[rows["group"].ne("healthy")].groupby("group"):
+    for group, part in rows[rows["kit"].isna()].groupby("group"):
         print(f"\n{group}: {len(part)} incidents")
         print(f"{'':28}{'n':>4}{'found':>7}{'onset':>7}{'recov.':>7}{'open':>7}{'alone':>7}{'width':>9}")
         for kind, some in part.groupby("kind"):
@@ -192,16 +193,15 @@ def report(rows: pd.DataFrame) -> None:
         wrong = part[~part["found"].astype(bool) | part[["onset", "recovery", "open"]].eq(False).any(axis=1)]
         shown = wrong[["kind", "seed", "found", "onset", "recovery", "open", "off_onset", "off_recovery"]]
         print(shown.to_string(index=False) if len(wrong) else "")
-    quiet = rows[rows["group"].eq("healthy")]
-    if len(quiet):
-        print(f"\nfalse alarms in {len(quiet)} healthy logs")
+    for group, part in rows[rows["kit"].notna()].groupby("group"):
+        print(f"\nfalse alarms in {len(part)} {group}")
         for name in ("kit", *RIVALS):
-            print(f"{name:12}{rate(quiet[name])}")
-        print(quiet.loc[quiet["kit"].astype(bool), ["kind", "seed", "what"]].to_string(index=False))
+            print(f"{name:12}{rate(part[name])}")
+        print(part.loc[part["kit"].astype(bool), ["kind", "seed", "what"]].to_string(index=False))
 
 
-KNOWN = ("group", "kind", "seed", "found", "onset", "recovery", "open", "off_onset", "off_recovery", "width_onset")
 COLUMNS = ("found", "onset", "recovery", "open", "alone")
+KNOWN = ("group", "kind", "seed", "kit", *COLUMNS, "off_onset", "off_recovery", "width_onset")
 RIVALS = ("PELT", "EWMA", "burn rate")
 
 
@@ -209,18 +209,23 @@ def main() -> None:
     """Make the logs, judge them and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--logs", type=int, default=6, help="of each kind of incident")
-    parser.add_argument("--healthy", type=int, default=12, help="of each kind in which nothing happens")
-    parser.add_argument("--drills", type=int, default=60)
+    parser.add_argument("--drills", type=int, default=60, help="with an incident")
+    parser.add_argument("--healthy", type=int, default=120, help="of each generator, in which nothing happens")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**31))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kinds", nargs="*", help="only kinds with one of these words")
     options = parser.parse_args()
     seeds = np.random.default_rng(options.seed)
     print(f"seed {options.seed}")
-    drills = [name for name, scenario in SCENARIOS.items()]
-    kinds = [("second generator", kind) for kind in INCIDENTS for _ in range(options.logs)]
-    kinds += [("healthy", kind) for kind in HEALTHY for _ in range(options.healthy)]
-    kinds += [("drills", drills[number % len(drills)]) for number in range(options.drills)]
+    shown = [name for name, scenario in SCENARIOS.items() if scenario.effects]
+    quiet = [name for name, scenario in SCENARIOS.items() if not scenario.effects]
+    groups = (
+        ("second generator", list(INCIDENTS), options.logs * len(INCIDENTS)),
+        ("drills", shown, options.drills),
+        ("quiet logs of the second generator", list(HEALTHY), options.healthy),
+        ("quiet drills", quiet, options.healthy),
+    )
+    kinds = [(group, names[number % len(names)]) for group, names, count in groups for number in range(count)]
     cases = [(group, kind, int(seeds.integers(2**31))) for group, kind in kinds]
     cases = [case for case in cases if not options.kinds or any(word in case[1] for word in options.kinds)]
     with ProcessPoolExecutor(options.workers) as pool:

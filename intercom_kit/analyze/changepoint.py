@@ -40,7 +40,8 @@ RAMP_DOUBT = 4.0  # no ramp is quite like one of these, so what tells them apart
 IS_RAMP = 0.15  # prior probability of a ramp
 SHORT_S = 180  # a ramp no longer than this cannot be told from a step well
 IS_OPEN = 0.2  # prior probability that an edge near the end of the log lies beyond it
-PARTS = (np.arange(8) + 0.5) / 8  # of a bin that lie after a step within it
+CUTS = np.array([0, 0.01, 0.03, 0.1, 0.25, 0.5, 0.75, 0.9, 0.97, 0.99, 1.0])  # parts of a bin, finer at its bounds
+PARTS = (CUTS[1:] + CUTS[:-1]) / 2  # of a bin that may lie after a step within it
 ODDS = np.exp([-0.4, 0.0, 0.4])  # by which the level after a step may differ from the measured one
 
 
@@ -347,7 +348,7 @@ def _steps(n: Floats, k: Floats, base: float, expected: Floats) -> Floats:
     before = np.append(0.0, np.cumsum(_log(n, k, base)))
     after = np.append(np.cumsum(_log(n, k, expected)[::-1])[::-1], 0.0)
     mixed = base + PARTS[:, None] * (expected - base)
-    within = np.logaddexp.reduce(_log(n, k, mixed)) - np.log(len(PARTS))
+    within = np.logaddexp.reduce(_log(n, k, mixed) + np.log(np.diff(CUTS))[:, None])
     return np.append(after[0], before[:-1] + within + after[1:])
 
 

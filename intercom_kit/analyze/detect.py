@@ -24,6 +24,7 @@ from intercom_kit.analyze.changepoint import (
     phases,
     segments,
 )
+from intercom_kit.analyze.ratelimit import clock_error_s
 from intercom_kit.analyze.signals import (
     SLOWER,
     Counts,
@@ -182,17 +183,6 @@ def detection_gap(episode: Episode, events: Iterable[Event], vendor_notice: date
         for at in (alert, notice)
     ]
     return DetectionGap(first_alert=alert, vendor_notice=notice, to_alert_s=gaps[0], to_notice_s=gaps[1])
-
-
-def clock_error_s(windows: pd.DataFrame) -> float:
-    """How far our clock is ahead of the limiter's, seconds, by the windows that `ratelimit_reset` names; else 0."""
-    told = windows[windows["reset"].notna()]
-    if told["requests"].sum() < 100:
-        return 0.0
-    ahead = told["window_start"].dt.as_unit("s").astype("int64") + WINDOW_S - told["reset"].astype("int64")
-    near = ahead.abs() <= 60 * WINDOW_S
-    error = float(np.average(ahead[near], weights=told["requests"][near])) if near.any() else 0.0
-    return error if abs(error) >= 0.5 else 0.0
 
 
 def _too_thin(windows: pd.DataFrame) -> str | None:

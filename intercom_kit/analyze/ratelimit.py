@@ -7,7 +7,7 @@ rollup's `windows`, one row per window, app, method, route and status; see rollu
 import numpy as np
 import pandas as pd
 
-from intercom_kit.analyze.whatif import SECONDS, is_limited, repeats
+from intercom_kit.analyze.whatif import REPEATS, SECONDS, is_limited, repeats
 from intercom_kit.protocol import WINDOW_S
 
 PRESSURE = 0.8  # from this used share on, a window is under pressure
@@ -18,28 +18,48 @@ SAMPLINGS = (2, 3, 4, 5, 8, 10, 16, 20, 25, 32, 50, 64, 100, 128, 200, 256, 500,
 MIN_SAMPLED = 20  # windows, below which a log is not taken for a sample
 VARIES = 1.5  # times as much as chance alone would: what stays the same says nothing
 _WINDOW = pd.Timedelta(seconds=WINDOW_S)
-_ZERO, _FARTHEST = pd.Timedelta(0), pd.Timedelta(minutes=5)  # a reset farther away is no window's
+FARTHEST_S = 300  # a reset farther away is no window's
+FEW_CALLS = 100  # below which they do not tell how far two clocks differ
 
 
 def by_quota(windows: pd.DataFrame) -> pd.DataFrame:
-    """File calls under the limiter's window that `ratelimit_reset` names, and add `quota`; see `with_quota`.
+    """File calls under the limiter's window and second by `ratelimit_reset`, and add `quota`; see `with_quota`.
 
-    Where our clock and the limiter's differ, a window of ours holds calls of two of theirs; these lie at its border.
+    Where our clock and the limiter's differ, a window of ours holds calls of two of theirs.
     """
     named = pd.to_datetime(windows["reset"].astype("Int64"), unit="s", utc=True) - _WINDOW
-    ahead = windows["window_start"] - named
-    moved = named.notna() & ahead.ne(_ZERO) & ahead.abs().le(_FARTHEST) & (windows["reset"] % WINDOW_S).eq(0)
-    moved = moved.fillna(value=False).astype(bool)
-    if not moved.any():
+    ahead_s = (windows["window_start"] - named).dt.total_seconds()
+    filed = ahead_s.abs().le(FARTHEST_S) & (windows["reset"] % WINDOW_S).eq(0).fillna(value=False).astype(bool)
+    if not ahead_s[filed].any():
         return with_quota(windows)
-    border = np.where(ahead[moved] > _ZERO, SECONDS[-1], SECONDS[0])
-    filed = windows.assign(window_start=windows["window_start"].mask(moved, named))
-    for prefix in ("s", "r"):
-        names = [f"{prefix}{second}" for second in range(WINDOW_S)]
-        filed.loc[moved, names] = filed.loc[moved, names].sum(axis=1).to_numpy()[:, None] * (
-            border[:, None] == np.array(SECONDS)
-        )
-    return with_quota(filed)
+    error_s = clock_error_s(windows)
+    moved = windows.assign(
+        window_start=windows["window_start"].mask(filed, named),
+        first_at=windows["first_at"].mask(filed, windows["first_at"] - pd.Timedelta(seconds=error_s)),
+    )
+    second = np.arange(WINDOW_S) + 0.5 + ahead_s[filed].to_numpy()[:, None] - error_s
+    second = np.clip(np.floor(second).astype(int), 0, WINDOW_S - 1)
+    for names in (SECONDS, REPEATS):
+        counts = np.zeros(second.shape, np.int64)
+        np.add.at(counts, (np.arange(len(second))[:, None], second), windows.loc[filed, names].to_numpy())
+        moved.loc[filed, names] = counts
+    return with_quota(moved)
+
+
+def clock_error_s(windows: pd.DataFrame) -> float:
+    """How far our clock is ahead of the limiter's, seconds, by the windows that `ratelimit_reset` names; else 0.
+
+    Calls of a window that refused some are not spread evenly over it, so they count only where there are no others.
+    """
+    told = windows[windows["reset"].notna()]
+    calm = told[~told["reset"].isin(told.loc[told["status_code"].eq(429), "reset"])]
+    told = calm if calm["requests"].sum() >= FEW_CALLS else told
+    if told["requests"].sum() < FEW_CALLS:
+        return 0.0
+    ahead = told["window_start"].dt.as_unit("s").astype("int64") + WINDOW_S - told["reset"].astype("int64")
+    near = ahead.abs() <= FARTHEST_S
+    error = float(np.average(ahead[near], weights=told["requests"][near])) if near.any() else 0.0
+    return round(error, 3) if abs(error) >= 0.5 else 0.0
 
 
 def with_quota(windows: pd.DataFrame) -> pd.DataFrame:

@@ -128,16 +128,23 @@ def test_levels_are_cut_where_the_share_changes() -> None:
     assert len(levels(series(bad[:120], calls[:120]), Segment(0, 120), CALM)) == 1
 
 
-@pytest.mark.parametrize(("rate", "share"), [(2, 1.0), (5, 0.5), (40, 0.2), (400, 0.06)])
-def test_an_edge_holds_the_truth_and_is_narrow(rate: float, share: float) -> None:
-    """A step lies within its interval in at least 95 of 100 rows, and the interval is as narrow as the counts allow."""
+@pytest.mark.parametrize(
+    ("rate", "share", "late", "times"),
+    [(2, 1.0, 1.0, 1), (5, 0.5, 1.0, 1), (40, 0.2, 1.0, 1), (400, 0.06, 1.0, 1), (10, 0.9, 0.05, 60)],
+)
+def test_an_edge_holds_the_truth_and_is_narrow(rate: float, share: float, late: float, times: float) -> None:
+    """A step lies within its interval in at least 95 of 100 rows, and the interval is as narrow as the counts allow.
+
+    late: the part of a bin, from its start on, in which the step may lie; times: by which retries multiply the calls.
+    """
     rng = np.random.default_rng(11)
     held, widths = 0, []
     for _ in range(100):
-        truth = rng.uniform(200, 260)
+        truth = rng.integers(200, 260) + late * rng.random()
         part = np.clip(np.arange(1, 601) - truth, 0, 1)
-        calls = rng.poisson(rate, 600)
-        bad = rng.binomial(calls, LOWEST + (share - LOWEST) * part)
+        more = 1 + (times - 1) * part
+        calls = rng.poisson(rate * more)
+        bad = rng.binomial(calls, LOWEST + (share - LOWEST) * part * times / more)
         found = onset(series(bad, calls), CALM, [Segment(int(truth) + 2, 500, share)])
         assert found.after is not None
         held += found.after <= 10 * truth <= found.by

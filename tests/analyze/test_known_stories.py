@@ -5,9 +5,11 @@ Times are seconds from T, a full minute. Each log is made here, counted as any l
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import cache
 from heapq import heappop, heappush
 from pathlib import Path
+from time import process_time
 
 import numpy as np
 import pandas as pd
@@ -157,6 +159,7 @@ def test_a_partial_recovery_is_a_level_and_no_end(look: Look) -> None:
     assert re.search(r"It came in levels: (79|80|81) %, then 1\d %; the main change was", findings_of(seen).bottom_line)
 
 
+@cache
 def storm(limit: int = 100, seed: int = 5, wait_s: float = 0.6, tries: int = 12) -> tuple[pd.DataFrame, Floats]:
     """Calls of clients that try again too soon, under a limiter of ten-second windows, call by call; and the demand."""
     rng = np.random.default_rng(seed)
@@ -184,13 +187,17 @@ def told(calls: pd.DataFrame, limit: int = 100) -> dict[str, object]:
 
 
 def call_by_call(demand: Floats, limit: int, wait: Wait) -> tuple[int, int]:
-    """Replay calls one by one under a way of retrying; returns the 429s and the calls given up."""
-    queue = [(float(at), float(at), 0) for at in demand]
+    """Replay calls one by one under a way of retrying; returns the 429s and the calls given up.
+
+    Of calls that wake at once any may come first: chance decides which of them the limiter lets pass.
+    """
+    rng = np.random.default_rng(0)
+    queue = [(float(at), 0.0, float(at), 0) for at in demand]
     queue.sort()
     left: dict[int, int] = {}
     throttled = lost = 0
     while queue:
-        at, began, tried = heappop(queue)
+        at, _, began, tried = heappop(queue)
         window = int((T + at) // 10)
         room = left.setdefault(window, limit)
         left[window] = max(0, room - 1)
@@ -201,18 +208,18 @@ def call_by_call(demand: Floats, limit: int, wait: Wait) -> tuple[int, int]:
         if pause is None:
             lost += 1
         else:
-            heappush(queue, (at + pause, began, tried + 1))
+            heappush(queue, (round(at + pause, 3), rng.random(), began, tried + 1))
     return throttled, lost
 
 
 def test_the_what_if_agrees_with_a_simulation_call_by_call(look: Look) -> None:
     """Retries are linked across windows: demand, 429s and calls given up are within 3 % of those of single calls."""
-    calls, demand = storm()
-    seen = look(calls["at"].to_numpy(), calls["status"].tolist(), contact=calls["contact"], **told(calls))
+    calls, demand = storm(limit=60)
+    seen = look(calls["at"].to_numpy(), calls["status"].tolist(), contact=calls["contact"], **told(calls, limit=60))
     assert seen.no_what_if == ""
-    span = demand[(demand >= calls.loc[calls["status"].eq(429), "at"].min() // 10 * 10)]
-    meant = recorded(seen.arrivals)["meant"]
-    assert meant == pytest.approx((span <= calls.loc[calls["status"].eq(429), "at"].max()).sum(), rel=0.03)
+    refused = calls.loc[calls["status"].eq(429), "at"]
+    meant = ((demand >= refused.min() // 10 * 10) & (demand <= refused.max())).sum()
+    assert recorded(seen.arrivals)["meant"] == pytest.approx(meant, rel=0.03)
     waits = (1, 2, 4, 8, 16, 32)
     ways: dict[str, Wait] = {
         "none": lambda *_: None,
@@ -221,9 +228,8 @@ def test_the_what_if_agrees_with_a_simulation_call_by_call(look: Look) -> None:
     }
     outcome = seen.what_if.set_index("policy")
     for policy, wait in ways.items():
-        throttled, lost = call_by_call(demand, 100, wait)
-        assert outcome.loc[policy, "throttled"] == pytest.approx(throttled, rel=0.03)
-        assert meant - outcome.loc[policy, "lost"] == pytest.approx(meant - lost, rel=0.03)
+        simulated = call_by_call(demand, 60, wait)
+        assert outcome.loc[policy, ["throttled", "lost"]].tolist() == pytest.approx(simulated, rel=0.03)
 
 
 def test_only_what_serves_more_calls_in_time_is_recommended(look: Look) -> None:
@@ -265,6 +271,7 @@ def test_headers_are_filed_under_the_window_that_they_name(ahead_s: float, look:
     found = findings_of(seen).rate_limit
     assert found.unattributed_share == 0
     assert seen.exhausted["windows"].sum() == exact.exhausted["windows"].sum()
+    assert seen.exhausted["exhausted_s"].sum() == pytest.approx(exact.exhausted["exhausted_s"].sum(), rel=0.03)
     assert arrivals(by_quota(seen.rollup.windows))["repeats"].sum() == pytest.approx(exact.arrivals["repeats"].sum())
     assert what_if(seen.arrivals)["throttled"].iloc[0] == pytest.approx(exact.what_if["throttled"].iloc[0], rel=0.03)
     assert seen.detected.main is not None
@@ -302,9 +309,14 @@ def test_incidents_stay_several_across_minutes_of_health(look: Look) -> None:
         assert offset(episode.recovery.last_bad) <= end <= offset(episode.recovery.first_good)
 
 
-@pytest.mark.parametrize("at", [np.arange(366) * 86_400.0, np.append(steady(600, 1), 2.3e9)])
+@pytest.mark.parametrize("at", [np.arange(366) * 86_400.0, np.append(steady(600, 1), 2.3e9)], ids=["year", "2099"])
 def test_the_cost_follows_the_windows_that_exist(at: Floats, look: Look) -> None:
-    """A call a day for a year, and one row in 2099, are looked at in the time of their few windows."""
-    began = datetime.now(UTC)
-    assert look(at, [200] * len(at)).detected.episodes == ()
-    assert datetime.now(UTC) - began < timedelta(seconds=20)
+    """A call a day for a year, and one row in 2099, are looked at with the work of as many windows in a row."""
+
+    def cpu_s(times: Floats) -> float:
+        began = process_time()
+        assert look(times, [200] * len(times)).detected.episodes == ()
+        return process_time() - began
+
+    cpu_s(at[:10])  # imports
+    assert cpu_s(at) < 5 * cpu_s(10.0 * np.arange(len(at)))

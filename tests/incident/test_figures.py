@@ -1,18 +1,23 @@
 """What is stated of an incident: figures that say what they are about, and sources that differ shown as differing."""
 
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
-import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from intercom_kit.analyze.study import counted_span
+from intercom_kit.cli.app import app
 from intercom_kit.collect.facts import set_facts
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.drill.play import SimulatedIncident
 from intercom_kit.incident.incident import open_incident
 from intercom_kit.logs.rollup import load
 from intercom_kit.postmortem.document import open_postmortem
-from intercom_kit.settings import Settings
+from intercom_kit.settings import Settings, load_settings
+
+ARCHIVES = Path(__file__).parents[1] / "archives" / "0.1.0"
 
 
 def test_every_figure_says_what_it_means_and_what_it_is_about(settings: Settings) -> None:
@@ -74,21 +79,60 @@ def test_what_people_declare_is_labelled_and_a_contradiction_shown(settings: Set
     assert postmortem.messages["internal-update.txt"].startswith("[P1] INCIDENT")
 
 
-@pytest.mark.parametrize("facing", ["", "web"], ids=["unset", "web"])
-def test_users_are_those_whose_app_they_notice(settings: Settings, folder: IncidentFolder, facing: str) -> None:
-    """Unset, nobody counted them; set, they are the contacts with a failed call of these apps within the incident."""
-    seen = open_incident(settings.model_copy(update={"user_facing": facing}), "INC-1")
+def test_the_status_pages_other_times_are_at_the_top(tmp_path: Path) -> None:
+    """Where Intercom's page dates the incident, or its end, otherwise than log and checks do, the report says so."""
+    name = "INC-vendor-outage-unannounced"
+    shutil.copytree(ARCHIVES / name, tmp_path / name)
+    folder, settings = IncidentFolder(tmp_path, name), load_settings(dotenv=None, outputs=tmp_path)
+    notice = open_incident(settings, name).lifecycle.notice
+    assert notice
+    begun = notice.incident.since
+    assert begun
+    ended = notice.incident.model_copy(update={"status": "resolved", "resolved_at": begun + timedelta(minutes=1)})
+    (page,) = (check for check in folder.checks() if check.evidence_id == notice.cites[0])
+    folder.add_checks([page.model_copy(update={"resolved": (ended,)})])
+    top = open_postmortem(settings, name).markdown.partition("## Summary")[0]
+    assert f"Intercom's status page dates it from {begun:%Y-%m-%d %H:%M} UTC, and the request log (errors) from" in top
+    assert f"Intercom's status page calls it resolved at {ended.resolved_at:%Y-%m-%d %H:%M} UTC, and " in top
+
+
+def test_a_drills_checks_and_its_log_show_one_limit(settings: Settings) -> None:
+    """The limit that the checks' headers tell is that of the log: one workspace, one limit."""
+    seen = open_incident(settings, "INC-1")
+    assert seen.study
+    limits = {check.rate_limit.limit for check in seen.checks if check.rate_limit and check.rate_limit.limit}
+    assert limits == set(seen.study.headroom["limit"].dropna())
+
+
+@pytest.mark.parametrize(
+    ("facing", "hurt"),
+    [
+        ("", None),
+        ("sync", "app == 'sync'"),
+        ("/contacts/{id}", "route == '/contacts/{id}'"),
+        ("sync/contacts/{id}, bot", "app == 'bot' or (app == 'sync' and route == '/contacts/{id}')"),
+    ],
+    ids=["unset", "app", "route", "route of an app"],
+)
+def test_users_are_those_whose_calls_they_notice(
+    settings: Settings, folder: IncidentFolder, facing: str, hurt: str | None
+) -> None:
+    """Unset, nobody counted them; set, they are the contacts with a failed call of these apps and routes meanwhile."""
+    if facing:
+        args = [word for name in facing.split(", ") for word in ("--user-facing", name)]
+        env = {"INTERCOM_KIT_OUTPUTS": str(settings.outputs)}
+        made = CliRunner().invoke(app, ["analyze", "INC-1", "--no-report", *args], env=env)
+        assert made.exit_code == 0, made.output
+    seen = open_incident(settings, "INC-1")
     figure, course = seen.figures["users_unable_to_reach_support"], seen.lifecycle
     assert seen.figures["log_contacts"].label == "Contacts with a failed call, by app"
-    if not facing:
+    if not hurt:
         assert figure.value is None
         return
     assert course.onset
     assert course.recovery
     rows = load(Path(folder.evidence_path / "rollup")).affected
-    inside = rows["last_failed"].ge(pd.Timestamp(course.onset.by).floor("10s")) & rows["first_failed"].lt(
-        pd.Timestamp(course.recovery.by)
-    )
-    hurt = rows[inside & rows["kind"].eq("contact") & rows["app"].eq(facing)]
-    assert figure.value == hurt["hash"].nunique()
-    assert figure.scope.endswith("UTC; of web")
+    since, until = counted_span(course.onset.by, course.recovery.by)
+    inside = rows["last_failed"].ge(since) & rows["first_failed"].lt(until)
+    assert figure.value == rows[inside & rows["kind"].eq("contact")].query(hurt)["hash"].nunique() > 0
+    assert figure.scope.endswith(f"UTC; of {facing}")

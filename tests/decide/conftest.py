@@ -52,3 +52,10 @@ def decided(check: Callable[..., CheckRecord], settings: Settings) -> Callable[.
         return decide([each for each in checks.values() if each], chosen)
 
     return make
+
+
+def sentences(decision: Decision) -> str:
+    """Give all that a decision says: of the checks, and what to do."""
+    reasons = (*decision.evidence_for, *decision.evidence_against)
+    told = [decision.summary, decision.severity_reason, *decision.notes, *(reason.text for reason in reasons)]
+    return "\n".join([*told, *(step.answer for step in decision.path), *(action.title for action in decision.actions)])

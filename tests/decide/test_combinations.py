@@ -7,7 +7,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
@@ -15,9 +15,9 @@ from intercom_kit.collect.checks import run_checks
 from intercom_kit.decide import decide
 from intercom_kit.records import CheckName, CheckRecord, Decision, VendorIncident
 from intercom_kit.settings import Settings
+from tests.decide.conftest import AT, sentences
 from tests.servers import TOKEN, Behaviour, answer, misbehaving, reset
 
-AT = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 CALLS: tuple[CheckName, ...] = ("api", "search", "conversations")
 ROUTES = {"api": "GET /me", "search": "POST /contacts/search", "conversations": "GET /conversations"}
 ME = '{"type": "admin", "app": {"id_code": "abc", "region": "US"}}'
@@ -207,27 +207,14 @@ TRUE_IF: dict[str, Callable[[Run], bool]] = {
     "serves stale": lambda run: run["health"] is not None and run["health"].health_value == "stale",
     "the answer is not Intercom's": lambda run: any(c.answered_by in ("gateway", None) for c in failed(run)),
 }
-OURS = (
-    "token_invalid",
-    "token_lacks_permission",
-    "app_rate_limit",
-    "workspace_rate_limit",
-    "scope_missing",
-    "forbidden",
-)
+_REFUSALS = ("token_invalid", "token_lacks_permission", "scope_missing", "forbidden")
+OURS = {f"ours {cause}" for cause in ("app_rate_limit", "workspace_rate_limit", *_REFUSALS)}
+PARTS = {"api": "identity", "search": "search", "conversations": "conversations"}
 
 
 def _indicator(run: Run) -> str | None:
     page = run["status_page"]
     return page.indicator if page and page.indicator not in (None, "none") else None
-
-
-def sentences(decision: Decision) -> str:
-    """Give all that a decision says of the checks."""
-    told = [decision.summary, decision.severity_reason, *decision.notes]
-    told += [step.answer for step in decision.path]
-    told += [reason.text for reason in (*decision.evidence_for, *decision.evidence_against)]
-    return "\n".join(told)
 
 
 def combinations(answers: Mapping[str, Mapping[CheckName, CheckRecord | None]]) -> Iterator[tuple[str, Run]]:
@@ -262,18 +249,53 @@ def test_what_is_said_is_true_of_the_checks(decided: Decided, sentence: str) -> 
     assert [name for name, run in said if not TRUE_IF[sentence](run)][:3] == []
 
 
-def test_nothing_is_ours_while_intercoms_servers_fail_beside_a_doubtful_refusal(decided: Decided) -> None:
-    """A 5xx on one route: our limit, a plain 401 or a missing permission on another is named, and not blamed."""
-    wrong = [
-        name
-        for name, run, decision in decided
-        if status(run, 500, 504)
+NEVER: dict[str, Callable[[Run, Decision], bool]] = {
+    "our limit or a doubtful refusal is blamed while another route's servers fail": lambda run, decision: (
+        status(run, 500, 504)
         and not status(run, 403, 503)
-        and decision.verdict == "ours"
-        and decision.cause in OURS
-        and not any(c.error_code == "token_revoked" for c in failed(run))
-    ]
-    assert wrong[:3] == []
+        and f"{decision.verdict} {decision.cause}" in OURS
+        and not any(check.error_code == "token_revoked" for check in failed(run))
+    ),
+    "search alone is P3 with an incident of the API, and conversations were not seen to work": lambda run, decision: (
+        f"{decision.cause} {decision.severity}" == "search_degraded P3"
+        and not works(run, "conversations")
+        and page_lists(run, "incident")
+        and _indicator(run) == "critical"
+    ),
+    "P1, and a call works, not conversations alone, with a token that is not over": lambda run, decision: (
+        decision.severity == "P1"
+        and bool({check.name for check in calls(run, "ok")} - {"conversations"})
+        and not revoked(run)
+    ),
+    "another's fault where a revoked token is all that every call meets": lambda run, decision: (
+        {check.error_code for check in failed(run)} == {"token_revoked"}
+        and not calls(run, "ok")
+        and f"{decision.verdict} {decision.cause}" != "ours token_invalid"
+    ),
+    "healthy, and a call that our token may make failed": lambda run, decision: (
+        decision.verdict == "healthy" and bool(failed(run))
+    ),
+    "healthy, and nothing is said of conversations that our token may not read": lambda run, decision: (
+        decision.verdict == "healthy"
+        and bool(calls(run, "failed"))
+        and not any("conversations" in note for note in decision.notes)
+    ),
+    "healthy, and another part is named than those that were asked": lambda run, decision: (
+        decision.verdict == "healthy" and set(decision.asked) != {PARTS[check.name] for check in calls(run, "ok")}
+    ),
+    "healthy, and an incident of the API is not in the first line": lambda run, decision: (
+        decision.verdict == "healthy"
+        and page_lists(run, "incident")
+        and _indicator(run) == "critical"
+        and "Errors on the REST API" not in decision.summary
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", NEVER)
+def test_no_verdict_contradicts_the_checks(decided: Decided, wrong: str) -> None:
+    """Over all combinations, none of these decisions is made."""
+    assert [name for name, run, decision in decided if NEVER[wrong](run, decision)][:3] == []
 
 
 def test_each_kind_of_failure_is_named(decided: Decided) -> None:
@@ -287,74 +309,3 @@ def test_each_kind_of_failure_is_named(decided: Decided) -> None:
         if len(kinds) == len(failed(run)) > 1:
             wrong += [name for check in failed(run) if ROUTES[check.name] not in sentences(decision)]
     assert wrong[:3] == []
-
-
-def test_search_alone_is_p3_only_where_conversations_are_known_to_work(decided: Decided) -> None:
-    """With an incident of the API on the page, search is P3 only when conversations were tried and worked."""
-    wrong = [
-        name
-        for name, run, decision in decided
-        if decision.severity == "P3"
-        and decision.cause == "search_degraded"
-        and not works(run, "conversations")
-        and page_lists(run, "incident")
-        and _indicator(run) == "critical"
-    ]
-    assert wrong[:3] == []
-
-
-def test_p1_means_that_no_call_works(decided: Decided) -> None:
-    """P1: nothing works, nothing but conversations is answered by the API, or two calls say that the token is over."""
-    wrong = [
-        name
-        for name, run, decision in decided
-        if decision.severity == "P1"
-        and {check.name for check in calls(run, "ok")} - {"conversations"}
-        and not revoked(run)
-    ]
-    assert wrong[:3] == []
-
-
-def test_healthy_hides_no_failure(decided: Decided) -> None:
-    """A healthy verdict: each call that was tried works, but for a list that our token may not read, which is noted."""
-    for name, run, decision in decided:
-        if decision.verdict != "healthy":
-            continue
-        assert failed(run) == [], name
-        assert not calls(run, "failed") or any("conversations" in note for note in decision.notes), name
-        parts = {"api": "identity", "search": "search", "conversations": "conversations"}
-        assert set(decision.asked) == {parts[check.name] for check in calls(run, "ok")}, name
-        reported = page_lists(run, "incident") and _indicator(run) == "critical"
-        assert not reported or "Errors on the REST API" in decision.summary, name
-
-
-def test_all_answers_are_judged_as_they_are_alone(answers: dict[str, dict[CheckName, CheckRecord | None]]) -> None:
-    """The same answer on every route, with a quiet page: the verdict, the cause and the severity."""
-    settings = Settings(_env_file=None, region="us", token=TOKEN)
-    page = made("status_page", http_status=200)
-    found = {}
-    for name, records in answers.items():
-        decision = decide(
-            [page, *(check for check in records.values() if check and check.name != "status_page")], settings
-        )
-        found[name] = f"{decision.verdict} {decision.cause} {decision.severity}"
-    assert found == {
-        "well": "healthy none None",
-        "slow": "vendor_suspected vendor_slow P2",
-        "unasked": "undetermined unknown P2",
-        "refused": "undetermined network P1",
-        "401": "ours token_invalid P1",
-        "revoked": "ours token_invalid P1",
-        "scope": "ours scope_missing P1",
-        "forbidden": "ours forbidden P1",
-        "edge": "ours edge_blocked P1",
-        "gateway": "ours gateway P1",
-        "gateway 503": "undetermined gateway P1",
-        "own limit": "ours app_rate_limit P2",
-        "their limit": "ours workspace_rate_limit P2",
-        "overload": "vendor_suspected server_overload P2",
-        "500": "vendor_suspected vendor_errors P1",
-        "504": "vendor_suspected vendor_errors P1",
-        "reset": "vendor_suspected vendor_errors P1",
-        "404": "undetermined unknown P1",
-    }

@@ -11,7 +11,7 @@ from intercom_kit.decide.severity import respond_by
 from intercom_kit.decide.symptoms import CALLS
 from intercom_kit.records import CheckRecord, Decision, Phases, RateLimit, RawResponse, Severity, VendorIncident
 from intercom_kit.settings import Settings
-from tests.decide.conftest import AT
+from tests.decide.conftest import AT, sentences
 
 Make = Callable[..., Any]
 Fields = dict[str, Any]
@@ -39,13 +39,6 @@ def gist(decision: Decision) -> str:
     return f"{decision.verdict} {decision.cause} {decision.severity}"
 
 
-def sentences(decision: Decision) -> str:
-    """Give all that a decision says."""
-    reasons = (*decision.evidence_for, *decision.evidence_against)
-    told = [decision.summary, decision.severity_reason, *decision.notes, *(reason.text for reason in reasons)]
-    return "\n".join([*told, *(step.answer for step in decision.path), *(action.title for action in decision.actions)])
-
-
 REFUSED: list[tuple[Fields, str]] = [
     ({"http_status": 401, "error_code": "unauthorized", "error_message": "Access Token Invalid"}, "token_invalid"),
     ({"http_status": 401, "error_code": "token_revoked"}, "token_invalid"),
@@ -62,6 +55,8 @@ REFUSED: list[tuple[Fields, str]] = [
     ({"http_status": 403, "error_code": "forbidden", "error_message": ALLOWLIST}, "ip_not_allowed"),
     ({"http_status": 403, "error_type": "not_json", "responses": (EDGE_PAGE,)}, "edge_blocked"),
     ({"http_status": 400, "error_code": "intercom_version_invalid"}, "version_invalid"),
+    ({"http_status": 403, "error_code": "forbidden", "error_message": "Forbidden request"}, "forbidden"),
+    ({"http_status": 403, "error_type": "not_json", "answered_by": "gateway"}, "gateway"),
 ]
 
 
@@ -206,6 +201,13 @@ ALL_BUT: list[tuple[dict[str, Fields], str, str]] = [
     ({"health": {"health_value": "cached"}}, P4_STALE, "users may see data that is not fresh"),
     ({"health": {"outcome": "failed", "health_value": "fallback-cache"}}, P4_STALE, "our health endpoint: failed."),
     ({"health": {"health_value": "STALE"}}, P4_STALE, "our health endpoint: ok."),
+    (
+        {"health": {"health_value": "stale"}, "status_page": PAGE},
+        "vendor_acknowledged vendor_errors P4",
+        "our fallback",
+    ),
+    ({"search": {"rate_limit": limit(1)}}, WELL, "nearly used up: 1 of 167 requests are left"),
+    ({"search": {"rate_limit": limit(1)}}, WELL, "Lower our own request volume"),
     (dict.fromkeys(CALLS, NONE), "undetermined unknown P2", "the impact could not be seen"),
 ]
 

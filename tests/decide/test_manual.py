@@ -26,11 +26,9 @@ def test_the_page_in_docs_is_the_commands_output() -> None:
     assert PAGE.read_text(encoding="utf-8") == manual(Settings(_env_file=None), markdown=True)
 
 
-def test_the_page_has_the_levels_the_tree_and_every_cause() -> None:
-    """P1 to P4, each question's number, and a heading for each cause; every link leads to a heading of the page."""
+def test_every_cause_is_on_the_page_and_every_link_leads_somewhere() -> None:
+    """A heading for each cause; every link leads to a heading of the page."""
     page = PAGE.read_text(encoding="utf-8")
-    assert all(f"| P{level} |" in page for level in range(1, 5))
-    assert " 1  Is Intercom's API returning errors?" in page
     assert all(f"\n### `{cause}`: " in page for cause in CAUSES)
     headings = {line.lstrip("# ") for line in page.splitlines() if line.startswith("#")}
     linked = {line.partition("[")[2].partition("](#")[0] for line in page.splitlines() if "](#" in line}

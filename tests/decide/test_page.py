@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from intercom_kit.decide.symptoms import CALLS
-from intercom_kit.records import CheckRecord, Component, Decision, VendorIncident
-from tests.decide.conftest import AT
+from intercom_kit.records import CheckRecord, Component, VendorIncident
+from tests.decide.conftest import AT, sentences
 
 Make = Callable[..., Any]
 DOWN = VendorIncident(name="Elevated errors on the REST API", status="investigating", impact="critical")
@@ -70,20 +70,14 @@ def _failing(check: Make) -> dict[str, CheckRecord]:
     return {name: check(name, "failed", http_status=503) for name in CALLS}
 
 
-def _said(decision: Decision) -> str:
-    reasons = (*decision.evidence_for, *decision.evidence_against)
-    return "\n".join([decision.summary, *(reason.text for reason in reasons)])
-
-
 def test_an_incident_resolved_lately_stands_among_the_reasons(decided: Make, check: Make) -> None:
     """The page says that it is over, our calls still fail: that is said, and not that it reports nothing."""
     over = DOWN.model_copy(update={"status": "resolved", "resolved_at": AT - timedelta(minutes=2)})
     decision = decided(status_page=check("status_page", resolved=(over,)), **_failing(check))
     assert decision.verdict == "vendor_suspected"
-    assert "Intercom resolved “Elevated errors on the REST API” 2 minutes ago (09:28 UTC); we still see it." in _said(
-        decision
-    )
-    assert "reports no incident" not in _said(decision)
+    said = sentences(decision)
+    assert "Intercom resolved “Elevated errors on the REST API” 2 minutes ago (09:28 UTC); we still see it." in said
+    assert "reports no incident" not in said
 
 
 @pytest.mark.parametrize(("minutes", "says"), [(40, "(until 10:10 UTC)"), (-25, "should have ended at 09:05 UTC")])
@@ -93,18 +87,3 @@ def test_the_announced_end_of_a_maintenance_is_said(decided: Make, check: Make, 
     decision = decided(status_page=check("status_page", **reports(work)), **_failing(check))
     assert decision.cause == "maintenance"
     assert says in decision.summary
-
-
-def test_a_fallback_that_serves_stale_data_during_an_incident_does_its_job(decided: Make, check: Make) -> None:
-    """Calls work, the page reports the API and our service serves from its cache: no fault of ours."""
-    health = check("health", health_value="stale")
-    decision = decided(health=health, status_page=check("status_page", **reports(DOWN)))
-    assert (decision.verdict, decision.cause, decision.severity) == ("vendor_acknowledged", "vendor_errors", "P4")
-
-
-def test_a_quota_that_is_nearly_used_up_is_said_at_once(decided: Make, check: Make) -> None:
-    """Healthy, with the warning in the first line and the first action to lower the volume."""
-    decision = decided(search=check("search", rate_limit={"limit": 167, "remaining": 1}))
-    assert decision.verdict == "healthy"
-    assert "nearly used up: 1 of 167 requests are left" in decision.summary
-    assert decision.actions[0].title == "Lower our own request volume"

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,70 +59,53 @@ def _course(
     return lifecycle(decided, timeline_entries(events), facts, onset, recovery, healthy)
 
 
-def test_checks_give_onset_and_recovery_as_intervals() -> None:
-    """Trouble began after the last healthy run before it, and ended by the first healthy one after it."""
-    found = _course([_run(0), _run(10), _run(20, 500), _run(30, 500), _run(40)])
-    assert found.onset
-    assert found.recovery
-    assert (found.onset.after, found.onset.by) == (_at(10), _at(20))
-    assert (found.recovery.after, found.recovery.by) == (_at(30), _at(40))
+def _bounds(bound: Onset | None) -> tuple[float | None, float] | None:
+    """Give an interval in minutes."""
+    if bound is None:
+        return None
+    after = (bound.after - START).total_seconds() / 60 if bound.after else None
+    return after, (bound.by - START).total_seconds() / 60
 
 
-def test_an_alert_before_the_first_bad_check_is_the_onsets_upper_bound() -> None:
-    """Who was paged at 15 knows more than the check at 20."""
-    found = _course([_run(10), _run(20, 500)], _event(15, "alert"))
-    assert found.onset
-    assert (found.onset.after, found.onset.by, found.onset.signal) == (_at(10), _at(15), "the first alert")
+ALERT, RESOLUTION = _event(15, "alert"), _event(50, "resolution")
 
 
-def test_the_first_bad_check_alone_leaves_the_lower_bound_unknown() -> None:
-    """Nothing tells how long it had been so before anybody looked."""
-    found = _course([_run(20, 500)])
-    assert found.onset
-    assert found.onset.after is None
-
-
-def test_a_resolution_that_was_noted_ends_it_where_no_check_does() -> None:
-    """Without a healthy run the noted resolution is the upper bound; without that it goes on."""
-    found = _course([_run(0), _run(20, 500)], _event(50, "resolution"))
-    assert found.recovery
-    assert (found.recovery.after, found.recovery.by) == (_at(20), _at(50))
-    assert _course([_run(0), _run(20, 500)]).recovery is None
-
-
-def test_a_noted_end_is_moved_by_no_healthy_run_afterwards() -> None:
-    """Alert at 60, resolution at 150, a healthy triage in the evening: it lasted 90 minutes."""
-    found = _course([_run(700)], _event(60, "alert"), _event(150, "resolution"))
-    assert found.onset
-    assert found.recovery
-    assert (found.onset.by, found.recovery.by) == (_at(60), _at(150))
-    assert found.found_recovery
-    assert found.found_recovery.by == _at(700)
+@pytest.mark.parametrize(
+    ("runs", "events", "onset", "recovery"),
+    [
+        ([_run(0), _run(10), _run(20, 500), _run(30, 500), _run(40)], [], (10, 20), (30, 40)),
+        ([_run(10), _run(20, 500)], [ALERT], (10, 15), None),  # who was paged knows more than the check
+        ([_run(20, 500)], [], (None, 20), None),
+        ([_run(0), _run(20, 500)], [RESOLUTION], (0, 20), (20, 50)),
+        ([_run(700)], [_event(60, "alert"), _event(150, "resolution")], (None, 60), (60, 150)),  # moved by no later run
+    ],
+)
+def test_onset_and_recovery_are_intervals(
+    runs: list[list[CheckRecord]],
+    events: list[Event],
+    onset: tuple[float | None, float],
+    recovery: tuple[float | None, float] | None,
+) -> None:
+    """After the last healthy run, by the first alert or bad run; ended by the first healthy run or what was noted."""
+    found = _course(runs, *events)
+    assert (_bounds(found.onset), _bounds(found.recovery)) == (onset, recovery)
 
 
 def test_what_people_declare_wins_and_what_was_found_stands_beside_it() -> None:
     """Declared times are the onset and the recovery; those of the checks are kept."""
     runs = [_run(0), _run(20, 500), _run(40)]
     found = _course(runs, onset=Onset(by=_at(19)), started_at=_at(5), ended_at=_at(30))
-    assert found.onset
-    assert found.recovery
-    assert found.found_onset
-    assert found.found_recovery
-    assert (found.onset.by, found.recovery.by) == (_at(5), _at(30))
-    assert (found.found_onset.by, found.found_recovery.by) == (_at(19), _at(40))
+    assert (_bounds(found.onset), _bounds(found.recovery)) == ((5, 5), (30, 30))
+    assert (_bounds(found.found_onset), _bounds(found.found_recovery)) == ((None, 19), (20, 40))
 
 
 def test_an_alert_of_something_else_is_no_onset() -> None:
     """With healthy checks or a healthy log between it and the first trouble, an imported alert was of another one."""
     alert = _event(10, "alert").model_copy(update={"imported": True})
-    checked = _course([_run(15), _run(40, 500)], alert).onset
-    logged = _course([_run(40, 500)], alert, healthy=Span(start=_at(0), end=_at(35))).onset
-    assert checked
-    assert logged
-    assert (checked.by, logged.by) == (_at(40), _at(40))
-    noted = _course([_run(40, 500)], _event(10, "alert"), healthy=Span(start=_at(0), end=_at(35))).onset
-    assert noted
-    assert noted.by == _at(10)
+    well = Span(start=_at(0), end=_at(35))
+    assert _bounds(_course([_run(15), _run(40, 500)], alert).onset) == (15, 40)
+    assert _bounds(_course([_run(40, 500)], alert, healthy=well).onset) == (None, 40)
+    assert _bounds(_course([_run(40, 500)], _event(10, "alert"), healthy=well).onset) == (None, 10)
 
 
 def test_what_the_request_log_shows_wins() -> None:

@@ -100,13 +100,8 @@ def test_every_message_follows_the_state(state: State, ending: str) -> None:
         over = ending == "recovered" or state in ("resolved", "reviewed")
         known = verdict in ("ours", "vendor_acknowledged") and cause != "unknown"
         open_word = "IDENTIFIED" if known else "INVESTIGATING"
-        word = (
-            "RESOLVED"
-            if state in ("resolved", "reviewed")
-            else "MONITORING"
-            if over or state == "mitigated"
-            else open_word
-        )
+        open_or_over = "MONITORING" if over or state == "mitigated" else open_word
+        word = "RESOLVED" if state in ("resolved", "reviewed") else open_or_over
         assert ours["Status"].split(".")[0] == word
         assert ("since 2026-11-24 10:00 UTC" in ours["Status"]) == (ending == "recovered")
         assert ("still found trouble" in ours["Status"]) == (ending == "goes on" and word in ("MONITORING", "RESOLVED"))
@@ -189,12 +184,10 @@ def test_slack_gets_text_only(commander: str, impact: str, state: State) -> None
     assert section["text"].startswith("*Status:* ")
 
 
-@given(
-    st.lists(
-        st.sampled_from(["<!", "channel", ">", "@", "everyone", "<@", "U1", "|", "here", "\uff20", "<", " "]),
-        max_size=12,
-    )
-)
+PIECES = st.sampled_from(["<!", "channel", ">", "@", "everyone", "<@", "U1", "|", "here", "\uff20", "<", " "])
+
+
+@given(st.lists(PIECES, max_size=12))
 def test_nobody_is_called_by_a_message(pieces: list[str]) -> None:
     """However mentions are nested, none is left."""
     text = without_mentions("".join(pieces))
@@ -210,20 +203,12 @@ def test_mentions_in_what_people_wrote_are_neutralised_in_every_message() -> Non
     assert "Commander: @ada" in texts[INTERNAL]
 
 
-@pytest.mark.parametrize(
-    "written",
-    [
-        "Intercom is down.",
-        "Our provider had an outage.",
-        "Calls answered 503.",
-        "The token expired.",
-        "See INC-20261124-0930-vendor-errors.",
-        "Ask ada@example.com.",
-        "request b2i3mhcboc6pcbe33q80 failed",
-        "rate_limit_exceeded everywhere",
-        "P1 for all",
-    ],
-)
+UNFIT = ["Intercom is down.", "Our provider had an outage.", "Calls answered 503.", "The token expired.",
+         "See INC-20261124-0930-vendor-errors.", "Ask ada@example.com.", "request b2i3mhcboc6pcbe33q80 failed",
+         "rate_limit_exceeded everywhere", "P1 for all"]  # fmt: skip
+
+
+@pytest.mark.parametrize("written", UNFIT)
 def test_what_people_wrote_for_themselves_is_not_sent_to_customers(written: str) -> None:
     """An impact written for our own people is replaced by the standard words."""
     text = external_update(story(run(), customer_impact=written))

@@ -2,11 +2,10 @@
 
 import asyncio
 import json
+import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import pytest
 from hypothesis import given
@@ -16,7 +15,7 @@ from pydantic import SecretStr
 from intercom_kit.errors import SendError, SettingsError
 from intercom_kit.incident.slack import NEXT_STEPS, escape, send_update
 from intercom_kit.settings import load_settings
-from tests.servers import Misbehave
+from tests.servers import Misbehave, answer
 
 PATH = "/services/T0000/B0000/canary-in-the-url"
 TEXT = "[P1] INCIDENT: Intercom Integration"
@@ -27,63 +26,34 @@ OK: Answer = (200, "ok", {})
 
 @dataclass
 class Slack:
-    """A webhook, the answers it has still to give (the last one for ever), and the messages it got."""
+    """A webhook, the messages it got, and when."""
 
-    url: SecretStr = field(default_factory=lambda: SecretStr(""))
-    answers: list[Answer] = field(default_factory=list)
+    url: SecretStr
     messages: list[dict[str, object]] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
 
-    def judge(self, content_type: str, body: bytes) -> Answer:
-        """Answer as Slack does: what is not understood is refused, the rest gets the next planned answer."""
-        try:
-            message = json.loads(body)
-        except ValueError:
-            return 400, "invalid_payload", {}
-        if not content_type.startswith("application/json"):
-            return 400, "invalid_payload", {}
-        if not message.get("text"):
-            return 400, "no_text", {}
-        self.times.append(time.monotonic())
-        self.messages.append(message)
-        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-
 
 @pytest.fixture
-def slack() -> Iterator[Callable[..., Slack]]:
-    """Give a starter of webhooks that give these answers, one after another."""
-    servers = []
+def slack(misbehave: Misbehave) -> Callable[..., Slack]:
+    """Give a starter of webhooks that give these answers one after another, the last one for ever."""
 
     def start(*answers: Answer) -> Slack:
-        state = Slack(answers=list(answers))
+        left = list(answers)
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                known = self.path == PATH
-                content_type = self.headers["Content-Type"]
-                status, word, headers = state.judge(content_type, body) if known else (404, "no_service", {})
-                self.send_response(status)
-                for name, value in {"Content-Length": str(len(word)), **headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(word.encode())
+        def behave(connection: socket.socket, request: bytes) -> None:
+            head, _, body = request.partition(b"\r\n\r\n")
+            status, word, headers = 404, "no_service", dict[str, str]()
+            if head.startswith(f"POST {PATH} ".encode()):
+                assert b"application/json" in head
+                state.times.append(time.monotonic())
+                state.messages.append(json.loads(body))
+                status, word, headers = left.pop(0) if len(left) > 1 else left[0]
+            answer(word, f"{status} so", **headers)(connection, request)
 
-            def log_message(self, *args: object) -> None:
-                """Keep the tests' output clean."""
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        servers.append((server, thread))
-        state.url = SecretStr(f"http://127.0.0.1:{server.server_port}{PATH}")
+        state = Slack(SecretStr(misbehave(behave).url + PATH))
         return state
 
-    yield start
-    for server, thread in servers:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return start
 
 
 def test_an_update_arrives_once(slack: Callable[..., Slack]) -> None:
@@ -121,16 +91,9 @@ def test_a_limit_longer_than_our_patience_is_told(slack: Callable[..., Slack]) -
     assert len(channel.messages) == 1
 
 
-def test_a_limit_without_a_number_is_tried_again(slack: Callable[..., Slack]) -> None:
-    """A Retry-After that is no number of seconds falls back on our own backoff."""
-    channel = slack((429, "rate_limited", {"Retry-After": "soon"}), (500, "rollup_error", {}), OK)
-    send_update(channel.url, TEXT)
-    assert len(channel.messages) == 3
-
-
 def test_a_failing_slack_is_given_up_on(slack: Callable[..., Slack]) -> None:
-    """Slack fails every time: five attempts, then its word and where to look."""
-    channel = slack((500, "rollup_error", {}))
+    """Slack fails every time, or names no number of seconds: five attempts, then its word and where to look."""
+    channel = slack((429, "rate_limited", {"Retry-After": "soon"}), (500, "rollup_error", {}))
     with pytest.raises(SendError, match=r"500 rollup_error.*slack-status"):
         send_update(channel.url, TEXT)
     assert len(channel.messages) == 5
@@ -147,26 +110,19 @@ def test_a_refusal_is_told_with_its_next_step(slack: Callable[..., Slack], word:
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("strange", "message"),
     [
+        ((404, "no_service", {}), "404 no_service: the webhook was removed"),
         ((404, "<html>not a word</html>", {}), "Slack answered 404: check the webhook"),
         ((302, "", {"Location": "http://127.0.0.1:1/elsewhere"}), "redirects"),
         ((200, "x" * 3_000_000, {}), "did not confirm"),
         ((200, "<html>a proxy's page</html>", {}), "no webhook of Slack's"),
     ],
 )
-def test_a_strange_answer_is_told_without_the_url(slack: Callable[..., Slack], answer: Answer, message: str) -> None:
-    """A page, a redirect and an endless answer are told as what they are; the URL stays out of it."""
+def test_a_strange_answer_is_told_without_the_url(slack: Callable[..., Slack], strange: Answer, message: str) -> None:
+    """A page, a redirect, an endless answer and a removed webhook are told as what they are, without the URL."""
     with pytest.raises(SendError, match=message) as raised:
-        send_update(slack(answer).url, TEXT)
-    assert "canary" not in _whole_story(raised.value)
-
-
-def test_a_wrong_path_is_no_service(slack: Callable[..., Slack]) -> None:
-    """A webhook that was removed is told so."""
-    gone = SecretStr(slack(OK).url.get_secret_value() + "x")
-    with pytest.raises(SendError, match=r"404 no_service: the webhook was removed") as raised:
-        send_update(gone, TEXT)
+        send_update(slack(strange).url, TEXT)
     assert "canary" not in _whole_story(raised.value)
 
 

@@ -124,7 +124,7 @@ _SHOWN: "dict[str, Callable[[Any], View]]" = {
     "records.CheckRecord": lambda check: _checks((check,)),
     "records.Event": lambda event: _events((event,)),
     "records.Decision": _decision,
-    "records.IncidentFacts": _facts,
+    "declared.IncidentFacts": _facts,
     "incident.triage.Triage": _triage,
     "analyze.findings.Findings": _findings,
     "analyze.study.Study": _study,

@@ -102,7 +102,7 @@ def test_a_kernel_shows_records_without_being_told() -> None:
     """Importing anything of the report's room in IPython is enough."""
     code = (
         "from IPython.core.interactiveshell import InteractiveShell; shell = InteractiveShell.instance(); "
-        "import intercom_kit.display; from intercom_kit.records import IncidentFacts; "
+        "import intercom_kit.display; from intercom_kit.declared import IncidentFacts; "
         "print(shell.display_formatter.format(IncidentFacts(id='INC-1'))[0]['text/html'])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

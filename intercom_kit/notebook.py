@@ -24,7 +24,7 @@ from intercom_kit.display.tables import (
     verdict_card,
     written,
 )
-from intercom_kit.drill.scenario import Score, score
+from intercom_kit.drill.play import Lesson, work_moment
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.server import serve
 from intercom_kit.errors import ParameterError
@@ -103,24 +103,12 @@ def check_parameters(notebook: str, incident_id: object, **parameters: object) -
     return Given(settings, named, facts, f"parameters of {notebook}")
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """One drill: what happened in the story, what triage found, and how that compares with the truth."""
-
-    story: str
-    triage: Triage
-    score: Score
-
-
 def play(scenario: str = "rate-limited") -> Lesson:
     """Play a scenario and triage it; the token and the URLs of the environment are never used.
 
     The incident is written to outputs/drills. Raises ScenarioError for an unknown name.
     """
-    played = find_scenario(scenario)
-    with serve(played) as loopback:
-        triage = run_triage(loopback.drill_settings(load_settings().outputs), drill=played.name)
-        return Lesson(played.story, triage, score(triage.decision, loopback.truth()))
+    return work_moment(load_settings(), find_scenario(scenario))
 
 
 def score_table(lesson: Lesson) -> View:

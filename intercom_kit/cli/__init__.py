@@ -7,11 +7,11 @@ import os
 import signal
 import sys
 
-from intercom_kit.cli import archive, mitigate, record, report, verdict
+from intercom_kit.cli import archive, mitigate, practice, record, report, verdict
 from intercom_kit.cli.app import COULD_NOT, app, explain
 
-__all__ = ["archive", "main", "mitigate", "record", "report", "verdict"]
-_PANELS = ("In an incident", mitigate.PANEL, "Writing things down", "Afterwards", "Archive", "Practice and set-up")
+__all__ = ["main"]
+_PANELS = tuple(module.PANEL for module in (verdict, mitigate, record, report, archive, practice))
 
 
 def main() -> None:

@@ -11,8 +11,10 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -22,7 +24,10 @@ from typer.core import TyperGroup
 from intercom_kit import __version__
 from intercom_kit.errors import KitError
 from intercom_kit.redaction import Redactor, safe
-from intercom_kit.settings import load_settings
+from intercom_kit.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from intercom_kit.collect.incident_folder import IncidentFolder
 
 COULD_NOT = 2
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
@@ -40,7 +45,7 @@ class SafeConsole(Console):
 
 out = SafeConsole(highlight=False, emoji=False, markup=False)
 err = SafeConsole(stderr=True, highlight=False, emoji=False, markup=False)
-
+print_out, print_err = partial(out.print, soft_wrap=True), partial(err.print, soft_wrap=True)  # what is never wrapped
 
 EXTRAS = {
     "boto3": "aws",
@@ -87,7 +92,12 @@ def explain(error: BaseException) -> None:
     else:
         words = _unforeseen(error)
     with suppress(OSError):  # nobody can be told where standard error is closed
-        err.print(words, soft_wrap=True)
+        print_err(words)
+
+
+def print_json(text: str) -> None:
+    """Print what a program reads: without styles, and never wrapped."""
+    print(text, flush=True)  # noqa: T201
 
 
 def _unforeseen(error: BaseException) -> str:
@@ -157,9 +167,6 @@ def _root(
     pass
 
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of words.")]
-
-
 def complete_incident(incomplete: str) -> list[str]:
     """Return the incidents in outputs whose ids begin so, for the shell's completion."""
     from intercom_kit.collect.incident_folder import LATEST, incident_ids
@@ -178,17 +185,37 @@ def complete_scenario(incomplete: str) -> list[str]:
     return [name for name in SCENARIOS if name.startswith(incomplete)]
 
 
+def incident_option(words: str) -> Any:  # noqa: ANN401 - typer's own
+    """Return the option that names an incident; words: what for."""
+    return typer.Option("--incident", "-i", help=words, autocompletion=complete_incident)
+
+
 IncidentId = Annotated[
     str,
     typer.Argument(
         help="The incident's id, which is its folder's name in outputs/, or: latest.", autocompletion=complete_incident
     ),
 ]
+OneOrAll = Annotated[
+    str, typer.Argument(help="The incident's id; all incidents when left out.", autocompletion=complete_incident)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of words.")]
+Templates = Annotated[
+    Path | None, typer.Option(help="Folder of your own postmortem templates.", resolve_path=True, metavar="FOLDER")
+]
+Zone = Annotated[str, typer.Option("--timezone", help="Time zone of times that name none, such as UTC.")]
+
+
+def folder_of(settings: Settings, incident_id: str) -> "IncidentFolder":
+    """Return the folder of an incident, which need not be there yet."""
+    from intercom_kit.collect.incident_folder import IncidentFolder
+
+    return IncidentFolder(settings.outputs, incident_id)
 
 
 def waiting(incident_id: str) -> None:
     """Say that another command holds the incident's lock."""
-    err.print(f"Waiting for another command that works on {incident_id} …", soft_wrap=True)
+    print_err(f"Waiting for another command that works on {incident_id} …")
 
 
 @contextmanager

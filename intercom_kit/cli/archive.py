@@ -2,12 +2,12 @@
 
 import json
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from intercom_kit.cli.app import COULD_NOT, AsJson, IncidentId, app, complete_incident, err, out, progress, waiting
+from intercom_kit.cli import app as cli
+from intercom_kit.cli import report, verdict
 from intercom_kit.errors import InputError
 from intercom_kit.redaction import safe
 from intercom_kit.settings import load_settings
@@ -16,44 +16,42 @@ from intercom_kit.text import parse_duration
 if TYPE_CHECKING:
     from intercom_kit.collect.incident_folder import IncidentFolder
 
-OneOrAll = Annotated[
-    str, typer.Argument(help="The incident's id; all incidents when left out.", autocompletion=complete_incident)
-]
+PANEL = "Archive"
 
 
-@app.command(rich_help_panel="Archive")
+@cli.app.command(rich_help_panel=PANEL)
 def index() -> None:
     """Make outputs/index.html anew: all incidents, searchable, with MTTD and MTTR. Every report does so too."""
     from intercom_kit.archive.index import update_index
 
-    out.print(str(update_index(load_settings(), datetime.now(UTC).date())), soft_wrap=True)
+    cli.print_out(str(update_index(load_settings(), datetime.now(UTC).date())))
 
 
-@app.command("list", rich_help_panel="In an incident")
+@cli.app.command("list", rich_help_panel=verdict.PANEL)
 def list_(
     drills: Annotated[bool, typer.Option("--drills", help="List the drills too.")] = False,
-    as_json: AsJson = False,
+    as_json: cli.AsJson = False,
 ) -> None:
     """List the incidents, the newest first: id, state, severity, verdict, age."""
     from intercom_kit.archive.index import incidents_listed
 
     rows = incidents_listed(load_settings(), datetime.now(UTC), drills=drills)
     if as_json:
-        print(json.dumps([row._asdict() for row in rows], indent=2), flush=True)  # noqa: T201 - for a program
+        cli.print_json(json.dumps([row._asdict() for row in rows], indent=2))
         return
     width = max((len(row.id) for row in rows), default=0)
     for row in rows:
         line = f"{row.id:{width}}  {row.state:9}  {row.severity or '-':2}  {row.age:>9}  {row.verdict}"
-        out.print(safe(line), soft_wrap=True)
+        cli.print_out(safe(line))
     if not rows:
-        out.print("There is no incident yet. Start one with: intercom-kit triage")
+        cli.out.print("There is no incident yet. Start one with: intercom-kit triage")
 
 
-@app.command(rich_help_panel="Afterwards")
+@cli.app.command(rich_help_panel=report.PANEL)
 def actions(
-    incident_id: OneOrAll = "",
+    incident_id: cli.OneOrAll = "",
     as_csv: Annotated[bool, typer.Option("--csv", help="Print them as CSV, for a tracker.")] = False,
-    as_json: AsJson = False,
+    as_json: cli.AsJson = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print them as a Markdown table.")] = False,
 ) -> None:
     """List the action items that are not done, over all incidents: the earliest due first."""
@@ -63,37 +61,36 @@ def actions(
         raise InputError("Give one of --csv, --json and --markdown.")
     found = open_actions(load_settings(), datetime.now(UTC).date(), incident_id)
     text = written(found, "csv" if as_csv else "json" if as_json else "markdown" if markdown else "text")
-    out.print(text, end="", soft_wrap=True)
+    cli.print_out(text, end="")
 
 
-@app.command(rich_help_panel="Archive")
-def seal(incident_id: IncidentId) -> None:
+@cli.app.command(rich_help_panel=PANEL)
+def seal(incident_id: cli.IncidentId) -> None:
     """Render the executed notebooks that lie in an incident's folder, whoever ran them, and seal the folder."""
     from intercom_kit.archive.make import seal_incident
-    from intercom_kit.collect.incident_folder import IncidentFolder
 
     settings = load_settings()
-    folder = IncidentFolder(settings.outputs, incident_id)
-    head = seal_incident(folder, settings, on_wait=lambda: waiting(incident_id))
-    out.print(f"{incident_id} is sealed, head {head}", soft_wrap=True)
+    head = seal_incident(cli.folder_of(settings, incident_id), settings, on_wait=lambda: cli.waiting(incident_id))
+    cli.print_out(f"{incident_id} is sealed, head {head}")
 
 
-@app.command(rich_help_panel="Archive")
+@cli.app.command(rich_help_panel=PANEL)
 def verify(
-    incident_id: OneOrAll = "",
+    incident_id: cli.OneOrAll = "",
     head: Annotated[
         str | None, typer.Option(help="SHA-256 of a manifest, kept elsewhere, that this one must descend from.")
     ] = None,
     replay: Annotated[
         bool, typer.Option("--replay", help="Also make every report again from the evidence, and compare it.")
     ] = False,
-    templates: Annotated[str, typer.Option(help="With --replay: folder of your own postmortem templates.")] = "",
+    templates: cli.Templates = None,
 ) -> None:
     """Compare an archive with what was sealed: changed, missing, added and truncated files. Tamper-evident, not proof.
 
-    --replay needs no network and has none. Exit status: 0 all as it was sealed, 1 something differs, 2 it could not be
-    compared.
+    --replay needs no network and has none; --templates are those that it was made with. Exit status: 0 all as it was
+    sealed, 1 something differs, 2 it could not be compared.
     """
+    from intercom_kit.archive.replay import replay as made_again
     from intercom_kit.archive.seal import head_of, verify
 
     if head is not None and not (incident_id and head):
@@ -102,30 +99,20 @@ def verify(
     for folder in _folders(incident_id):
         found = [f"{one.kind.upper()} {one.path}: {one.words}" for one in verify(folder, head)]
         if replay:
-            found += _replayed(folder, templates)
+            with cli.progress("Making the reports again") as on_progress:
+                found += [f"DIFFERS {line}" for line in made_again(folder, str(templates or ""), on_progress)]
         differs = differs or bool(found)
         for words in found or [f"as it was sealed, head {head_of(folder)}"]:
-            out.print(safe(f"{folder.incident_id} {words}"), soft_wrap=True)
+            cli.print_out(safe(f"{folder.incident_id} {words}"))
     raise typer.Exit(int(differs))
 
 
-def _replayed(folder: "IncidentFolder", templates: str) -> list[str]:
-    from intercom_kit.archive.replay import replay
-
-    with progress("Making the reports again") as on_progress:
-        return [f"DIFFERS {line}" for line in replay(folder, _absolute(templates), on_progress)]
-
-
-def _absolute(templates: str) -> str:
-    return str(Path(templates).resolve()) if templates else ""
-
-
-@app.command(rich_help_panel="Archive")
+@cli.app.command(rich_help_panel=PANEL)
 def publish(
     targets: Annotated[
         list[str],
         typer.Argument(
-            help="ID URL: an incident, and where to copy it: file://, s3://, gs://, az://. With --all: URL."
+            help="ID URL: an incident, and where to copy it (file://, s3://, gs://, az://). With --all: URL"
         ),
     ],
     everything: Annotated[bool, typer.Option("--all", help="Copy every sealed incident.")] = False,
@@ -142,21 +129,19 @@ def publish(
     refused = 0
     for folder in _folders("" if everything else targets[0]):
         try:
-            with progress(f"Copying {folder.incident_id}") as told:
+            with cli.progress(f"Copying {folder.incident_id}") as told:
                 done = publish(folder, targets[-1], load_settings(), told)
         except PublishError as error:
             if not everything:
                 raise
             refused += 1
-            err.print(f"{folder.incident_id} is not copied: {error}", soft_wrap=True)
+            cli.print_err(f"{folder.incident_id} is not copied: {error}")
             continue
-        out.print(
-            f"{done.url}: {done.copied} files copied, {done.skipped} there already, head {done.head}", soft_wrap=True
-        )
-    raise typer.Exit(COULD_NOT if refused else 0)
+        cli.print_out(f"{done.url}: {done.copied} files copied, {done.skipped} there already, head {done.head}")
+    raise typer.Exit(cli.COULD_NOT if refused else 0)
 
 
-@app.command(rich_help_panel="Archive")
+@cli.app.command(rich_help_panel=PANEL)
 def purge(
     older_than: Annotated[str, typer.Option("--older-than", help="Age from which incidents go, such as 90d.")],
     keep_reports: Annotated[bool, typer.Option("--keep-reports", help="Remove the evidence only.")] = False,
@@ -168,40 +153,30 @@ def purge(
     days = age_in_days(older_than)
     what = "the evidence of incidents" if keep_reports else "incidents"
     if not yes and not typer.confirm(f"Remove {what} older than {days} days, for ever?", err=True):
-        raise typer.Exit(COULD_NOT)
+        raise typer.Exit(cli.COULD_NOT)
     done = purge(load_settings(), timedelta(days=days), keep_reports=keep_reports, clock=lambda: datetime.now(UTC))
     for one in done:
-        out.print(f"{one.incident_id} {one.done}", soft_wrap=True)
+        cli.print_out(f"{one.incident_id} {one.done}")
     if not done:
-        out.print("Nothing is that old.")
+        cli.out.print("Nothing is that old.")
 
 
 def _folders(incident_id: str) -> "list[IncidentFolder]":
-    from intercom_kit.collect.incident_folder import IncidentFolder, incident_ids
+    """The folder of one incident, or of all of them where none is named; raises KitError where there is none."""
+    from intercom_kit.collect.incident_folder import incident_ids
 
-    outputs = load_settings().outputs
+    settings = load_settings()
     if incident_id:
-        folder = IncidentFolder(outputs, incident_id)
+        folder = cli.folder_of(settings, incident_id)
         folder.require()
         return [folder]
-    folders = [IncidentFolder(outputs, name) for name in incident_ids(outputs)]
+    folders = [cli.folder_of(settings, name) for name in incident_ids(settings.outputs)]
     found = [folder for folder in folders if folder.facts_path.exists()]
     if not found:
-        raise InputError(f"There is no incident in {outputs}. Start one with: intercom-kit triage")
+        raise InputError(f"There is no incident in {settings.outputs}. Start one with: intercom-kit triage")
     return found
 
 
 def age_in_days(text: str) -> int:
     """Read an age such as 90d; raises InputError for anything else."""
     return int(parse_duration(f"{text}d" if text.isdecimal() else text) // 86400)
-
-
-@app.command(rich_help_panel="Practice and set-up")
-def notebooks(
-    copy: Annotated[Path | None, typer.Option("--copy", help="Copy them to this folder, such as notebooks.")] = None,
-) -> None:
-    """Print the folder of the kit's notebooks, for papermill, schedulers and Airflow; or copy them."""
-    from intercom_kit.archive.notebooks import copy_notebooks, notebooks_folder
-
-    for path in copy_notebooks(copy) if copy else [notebooks_folder()]:
-        out.print(str(path), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Commands that help to get out: token verify and rotate, warm, webhooks; and lab, to look closer."""
+"""Commands that help to get out: token verify and rotate, warm, webhooks."""
 
 import shlex
 import sys
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import SecretStr
 
-from intercom_kit.cli.app import COULD_NOT, AsJson, KitGroup, app, complete_incident, err, out, progress
+from intercom_kit.cli import app as cli
 from intercom_kit.cli.archive import age_in_days
 from intercom_kit.errors import InputError
 from intercom_kit.settings import Settings, load_settings
@@ -19,16 +19,11 @@ if TYPE_CHECKING:
 
 PANEL = "Getting out of it"
 token = typer.Typer(
-    cls=KitGroup, no_args_is_help=True, help="Verify a token, or rotate it step by step: the way out of a 401."
+    cls=cli.KitGroup, no_args_is_help=True, help="Verify a token, or rotate it step by step: the way out of a 401."
 )
-app.add_typer(token, name="token", rich_help_panel=PANEL)
+cli.app.add_typer(token, name="token", rich_help_panel=PANEL)
 
-Incident = Annotated[
-    str,
-    typer.Option(
-        "--incident", "-i", help="Note each step on this incident's timeline.", autocompletion=complete_incident
-    ),
-]
+Incident = Annotated[str, cli.incident_option("Note each step on this incident's timeline.")]
 New = Annotated[bool, typer.Option("--new", help="Verify a new token, read from a prompt or from standard input.")]
 
 
@@ -75,11 +70,11 @@ def rotate(
         on_step=_tell,
     )
     if not apply:
-        err.print("Nothing was changed. Add --apply to do it.")
+        cli.err.print("Nothing was changed. Add --apply to do it.")
     raise typer.Exit(int(any(step.outcome == "failed" for step in steps)))
 
 
-@app.command(rich_help_panel=PANEL)
+@cli.app.command(rich_help_panel=PANEL)
 def warm(
     contacts: Annotated[Path | None, typer.Option(help="File with one contact id a line.")] = None,
     share: Annotated[float, typer.Option(help="Share of the rate limit to use at the most.")] = 0.2,
@@ -99,42 +94,34 @@ def warm(
     fetched, 2 it ended early.
     """
     from intercom_kit.transports.store import PATIENCE_S, Cache
-    from intercom_kit.transports.warm import read_ids, warm
+    from intercom_kit.transports.warm import client_for, read_ids, warm
 
     settings = load_settings()
     if not (contacts or forget or older_than):
         raise InputError("Say what to do: --contacts FILE, --purge ID or --purge-older-than 90d.")
     cache = Cache(settings.cache, busy_s=PATIENCE_S)
     if forget:
-        out.print(f"{cache.forget(forget)} answers removed.")
+        cli.out.print(f"{cache.forget(forget)} answers removed.")
     if older_than:
-        out.print(f"{cache.purge(age_in_days(older_than) * 86400)} answers removed.")
+        cli.out.print(f"{cache.purge(age_in_days(older_than) * 86400)} answers removed.")
     if contacts:
-        import httpx
-
-        ids, headers = read_ids(contacts), {"Authorization": f"Bearer {settings.require_token()}"}
-        headers |= {"Intercom-Version": version} if version else {}
-        with (
-            progress("Warming the cache") as told,
-            httpx.Client(base_url=settings.base_url, headers=headers, timeout=settings.timeout_s) as client,
-        ):
-            done = warm(ids, cache, client, share=share, on_progress=told)
-        out.print(str(done), soft_wrap=True)
-        raise typer.Exit(COULD_NOT if done.stopped else int(bool(done.why)))
+        ids = read_ids(contacts)
+        asking = client_for(settings.base_url, settings.require_token(), version, settings.timeout_s)
+        with cli.progress("Warming the cache") as on_progress, asking as client:
+            done = warm(ids, cache, client, share=share, on_progress=on_progress)
+        cli.print_out(str(done))
+        raise typer.Exit(cli.COULD_NOT if done.stopped else int(bool(done.why)))
 
 
-@app.command(rich_help_panel=PANEL)
+@cli.app.command(rich_help_panel=PANEL)
 def webhooks(
     files: Annotated[list[str], typer.Argument(help="Delivery logs: files, folders or globs of CSV, NDJSON, Parquet.")],
-    incident: Annotated[
-        str,
-        typer.Option("--incident", "-i", help="Keep the deliveries in its evidence.", autocompletion=complete_incident),
-    ] = "",
+    incident: Annotated[str, cli.incident_option("Keep the deliveries in its evidence.")] = "",
     column: Annotated[
         list[str] | None, typer.Option(help="Where a column is found: received_at=log.time. Repeatable.")
     ] = None,
-    timezone: Annotated[str, typer.Option("--timezone", help="Time zone of times that name none, such as UTC.")] = "",
-    as_json: AsJson = False,
+    timezone: cli.Zone = "",
+    as_json: cli.AsJson = False,
 ) -> None:
     """See in a log of webhook deliveries how late they came, what came twice or not at all, and whose that is.
 
@@ -145,7 +132,7 @@ def webhooks(
     from intercom_kit.logs.deliveries import DELIVERY_COLUMNS, read_deliveries, save
 
     settings = load_settings()
-    with err.status("Reading the delivery log …"):
+    with cli.err.status("Reading the delivery log …"):
         deliveries = read_deliveries(
             files, columns=parse_columns(column or (), DELIVERY_COLUMNS), timezone=timezone or None
         )
@@ -153,31 +140,11 @@ def webhooks(
     if folder := _folder(settings, incident):
         save(deliveries, folder.evidence_path)
     if as_json:
-        print(found.model_dump_json(indent=2), flush=True)  # noqa: T201 - for a program
+        cli.print_json(found.model_dump_json(indent=2))
     else:
         for line in (*found.readings, *(f"File not read: {skipped}" for skipped in deliveries.skipped)):
-            out.print(line)
+            cli.out.print(line)
     raise typer.Exit(int(found.verdict != "healthy"))
-
-
-@app.command(rich_help_panel="Afterwards", context_settings={"allow_extra_args": True})
-def lab(
-    context: typer.Context,
-    incident_id: Annotated[
-        str, typer.Argument(help="An incident whose parameters are filled in.", autocompletion=complete_incident)
-    ] = "",
-    browser: Annotated[bool, typer.Option(help="Open a browser; else the address is printed.")] = True,
-) -> None:
-    """Open JupyterLab on copies of the notebooks, with an incident's parameters and outputs. Stop it with Ctrl-C.
-
-    Jupyter's own options follow --, as in: intercom-kit lab latest -- --port=9999
-    """
-    from intercom_kit.archive.lab import open_lab
-
-    options = context.args
-    if incident_id.startswith("-"):
-        incident_id, options = "", [incident_id, *options]
-    open_lab(load_settings(), incident_id, options, browser=browser, say=lambda words: err.print(words, soft_wrap=True))
 
 
 def _read_token() -> SecretStr:
@@ -188,19 +155,17 @@ def _read_token() -> SecretStr:
 
 
 def _folder(settings: Settings, incident: str) -> "IncidentFolder | None":
-    from intercom_kit.collect.incident_folder import IncidentFolder
-
     if not incident:
         return None
-    folder = IncidentFolder(settings.outputs, incident)
+    folder = cli.folder_of(settings, incident)
     folder.require()
     return folder
 
 
 def _tell(step: "TokenStep") -> None:
-    out.print(f"{step.name:10} {step.outcome:8} {step.observed}", soft_wrap=True)
+    cli.print_out(f"{step.name:10} {step.outcome:8} {step.observed}")
     if step.command:
-        out.print(step.command, soft_wrap=True)
+        cli.print_out(step.command)
 
 
 def _agree(step: "TokenStep") -> bool:

@@ -10,14 +10,17 @@ from typing import Annotated
 
 import typer
 
-from intercom_kit.cli.app import IncidentId, app, err, out
+from intercom_kit.cli import app as cli
 from intercom_kit.errors import InputError, SettingsError
 from intercom_kit.settings import load_settings
+from intercom_kit.text import parse_time
+
+PANEL = "Writing things down"
 
 
-@app.command(rich_help_panel="Writing things down")
+@cli.app.command(rich_help_panel=PANEL)
 def note(
-    incident_id: IncidentId,
+    incident_id: cli.IncidentId,
     text: Annotated[str, typer.Argument(help="What happened, in a sentence. Evidence ids in it (ev:…) are cited.")],
     kind: Annotated[
         str, typer.Option(help="alert, triage, mitigation, resolution, comms, vendor or note.", metavar="KIND")
@@ -28,47 +31,40 @@ def note(
     by: Annotated[str, typer.Option(help="Who says so. Default: you.")] = "",
 ) -> None:
     """Append a line to the incident's timeline."""
-    from intercom_kit.collect.incident_folder import IncidentFolder
     from intercom_kit.collect.notes import add_note
 
     settings = load_settings()
-    folder = IncidentFolder(settings.outputs, incident_id)
+    folder = cli.folder_of(settings, incident_id)
     event = add_note(folder, text, kind, at, by, redactor=settings.redactor)
-    out.print(f"{event.at:%Y-%m-%d %H:%M:%S} UTC {event.kind}: {event.text} [{event.evidence_id}]", soft_wrap=True)
+    cli.print_out(f"{event.at:%Y-%m-%d %H:%M:%S} UTC {event.kind}: {event.text} [{event.evidence_id}]")
 
 
-@app.command("import-events", rich_help_panel="Writing things down")
+@cli.app.command("import-events", rich_help_panel=PANEL)
 def import_events(
-    incident_id: IncidentId,
+    incident_id: cli.IncidentId,
     file: Annotated[Path, typer.Argument(help="A Slack export (zip, or a channel's JSON), CSV or NDJSON.")],
     zone: Annotated[str, typer.Option(help="Time zone of times that name none, such as Europe/Berlin.")] = "",
     since: Annotated[str, typer.Option(help="Only events from then on.")] = "",
     until: Annotated[str, typer.Option(help="Only events before then.")] = "",
 ) -> None:
     """Append the events of a file to the incident's timeline. Events that are there already are not added twice."""
-    from intercom_kit.collect.incident_folder import IncidentFolder
     from intercom_kit.collect.notes import import_events
 
     settings = load_settings()
-    result = import_events(
-        IncidentFolder(settings.outputs, incident_id),
-        file,
-        zone=zone,
-        since=_time(since),
-        until=_time(until),
-        redactor=settings.redactor,
-    )
-    out.print(
+    folder, now = cli.folder_of(settings, incident_id), datetime.now(UTC)
+    first, last = (parse_time(text, now) if text else None for text in (since, until))
+    result = import_events(folder, file, zone=zone, since=first, until=last, redactor=settings.redactor)
+    cli.out.print(
         f"{result.added} events added, {result.known} known already, {result.outside} outside of the span, "
         f"{result.rejected} not readable."
     )
     for reason in result.reasons:
-        err.print(reason, soft_wrap=True)
+        cli.print_err(reason)
 
 
-@app.command("set", rich_help_panel="Writing things down")
+@cli.app.command("set", rich_help_panel=PANEL)
 def set_(
-    incident_id: IncidentId,
+    incident_id: cli.IncidentId,
     assignments: Annotated[
         list[str],
         typer.Argument(
@@ -79,16 +75,15 @@ def set_(
 ) -> None:
     """Write what only people know into incident.json: title, commander, summary, root_cause, action items and more."""
     from intercom_kit.collect.facts import set_facts
-    from intercom_kit.collect.incident_folder import IncidentFolder
 
     settings = load_settings()
-    facts = set_facts(IncidentFolder(settings.outputs, incident_id), assignments, settings.redactor)
-    out.print(facts.model_dump_json(indent=2, exclude_defaults=True), soft_wrap=True)
+    facts = set_facts(cli.folder_of(settings, incident_id), assignments, settings.redactor)
+    cli.print_out(facts.model_dump_json(indent=2, exclude_defaults=True))
 
 
-@app.command(rich_help_panel="Writing things down")
+@cli.app.command(rich_help_panel=PANEL)
 def edit(
-    incident_id: IncidentId,
+    incident_id: cli.IncidentId,
     form: Annotated[bool, typer.Option("--form", help="Only write the form, and print its path.")] = False,
     read: Annotated[bool, typer.Option("--read", help="Only read back the form that was written before.")] = False,
 ) -> None:
@@ -102,7 +97,7 @@ def edit(
     if not read:
         path = write_form(settings, incident_id)
         if form:
-            out.print(str(path), soft_wrap=True)
+            cli.print_out(str(path))
             return
         _edit(path)
     while True:
@@ -111,12 +106,12 @@ def edit(
         except InputError as error:
             if read or not sys.stdin.isatty():
                 raise
-            err.print(str(error), soft_wrap=True)
+            cli.print_err(str(error))
             if not typer.confirm("Edit it again?", default=True, err=True):
                 raise
             _edit(path)
         else:
-            out.print(f"Changed: {', '.join(changed)}." if changed else "Nothing was changed.", soft_wrap=True)
+            cli.print_out(f"Changed: {', '.join(changed)}." if changed else "Nothing was changed.")
             return
 
 
@@ -131,9 +126,9 @@ def _edit(path: Path) -> None:
         raise InputError(f"The editor ended with {ended.returncode}. The form stays: {path}")
 
 
-@app.command(rich_help_panel="Writing things down")
+@cli.app.command(rich_help_panel=PANEL)
 def impact(
-    incident_id: IncidentId,
+    incident_id: cli.IncidentId,
     conversations: Annotated[int | None, typer.Option(help="Conversations affected, where you counted them.")] = None,
     users: Annotated[int | None, typer.Option(help="Users unable to reach support, where you counted them.")] = None,
     source: Annotated[str, typer.Option(help="Where these numbers were counted: a query, a dashboard.")] = "",
@@ -143,22 +138,21 @@ def impact(
     With --conversations or --users it asks nobody, and notes what you counted and where.
     """
     from intercom_kit.collect.impact import state_impact
-    from intercom_kit.collect.incident_folder import IncidentFolder
     from intercom_kit.postmortem.document import count_impact
 
     settings = load_settings()
     if conversations is not None or users is not None:
-        folder = IncidentFolder(settings.outputs, incident_id)
+        folder = cli.folder_of(settings, incident_id)
         event = state_impact(folder, source, conversations=conversations, users=users, redactor=settings.redactor)
     else:
-        with err.status("Counting conversations from onset to recovery …"):
+        with cli.err.status("Counting conversations from onset to recovery …"):
             event = count_impact(settings, incident_id)
-    out.print(f"{event.text} [{event.evidence_id}]", soft_wrap=True)
+    cli.print_out(f"{event.text} [{event.evidence_id}]")
 
 
-@app.command(rich_help_panel="Writing things down")
+@cli.app.command(rich_help_panel=PANEL)
 def update(
-    incident_id: IncidentId,
+    incident_id: cli.IncidentId,
     send: Annotated[
         bool, typer.Option("--send", help="Post it to INTERCOM_SLACK_WEBHOOK_URL. Else only show.")
     ] = False,
@@ -170,13 +164,7 @@ def update(
     if send and settings.slack_webhook_url is None:
         raise SettingsError("INTERCOM_SLACK_WEBHOOK_URL is not set. Export the incoming webhook of your channel.")
     updated = update_messages(settings, incident_id, datetime.now(UTC), send=send)
-    out.print(updated.internal or "There is nothing to tell: no trouble was seen.", soft_wrap=True)
+    cli.print_out(updated.internal or "There is nothing to tell: no trouble was seen.")
     for path in updated.written:
-        err.print(f"Written: {path}", soft_wrap=True)
-    err.print("Sent." if updated.sent else "Not sent. Add --send to post it to Slack.")
-
-
-def _time(text: str) -> datetime | None:
-    from intercom_kit.text import parse_time
-
-    return parse_time(text, datetime.now(UTC)) if text else None
+        cli.print_err(f"Written: {path}")
+    cli.err.print("Sent." if updated.sent else "Not sent. Add --send to post it to Slack.")

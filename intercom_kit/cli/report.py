@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from intercom_kit.archive.notebooks import ANALYSIS, TRIAGE
-from intercom_kit.cli.app import COULD_NOT, AsJson, IncidentId, app, err, out, progress, waiting
+from intercom_kit.cli import app as cli
 from intercom_kit.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from intercom_kit.archive.manifest import Run
-    from intercom_kit.collect.incident_folder import IncidentFolder
     from intercom_kit.logs.read import Options
+
+PANEL = "Afterwards"
 
 Requests = Annotated[
     list[str] | None,
@@ -28,7 +28,6 @@ Column = Annotated[
     list[str] | None,
     typer.Option(help="Where a column is found: status_code=http.status, duration_ms=latency_s*1000. Repeatable."),
 ]
-Zone = Annotated[str, typer.Option("--timezone", help="Time zone of times that name none, such as UTC.")]
 Host = Annotated[
     list[str] | None, typer.Option(help="Where the log names servers: only calls to this host count. Repeatable.")
 ]
@@ -50,12 +49,12 @@ Facing = Annotated[
 NoReport = Annotated[bool, typer.Option("--no-report", help="Print the findings and run no notebook.")]
 
 
-@app.command(rich_help_panel="Afterwards")
+@cli.app.command(rich_help_panel=PANEL)
 def analyze(
-    incident_id: IncidentId,
+    incident_id: cli.IncidentId,
     requests: Requests = None,
     column: Column = None,
-    timezone: Zone = "",
+    timezone: cli.Zone = "",
     host: Host = None,
     where: Where = "",
     accept_partial: Partial = False,
@@ -65,7 +64,7 @@ def analyze(
     engine: Engine = "",
     table: Table = "",
     user_facing: Facing = None,
-    as_json: AsJson = False,
+    as_json: cli.AsJson = False,
     no_report: NoReport = False,
 ) -> None:
     """See in a request log when it began, how bad it was, who used the quota, and what would have helped.
@@ -78,28 +77,28 @@ def analyze(
     settings = load_settings()
     asked = _options(column, timezone, host)
     options = replace(asked, where=where, accept_partial=accept_partial, sampled=sampled, engine=engine, table=table)
-    with err.status("Reading the request log …"):
+    with cli.err.status("Reading the request log …"):
         study = open_study(settings, incident_id, requests or (), since=since, until=until, options=options)
         found = findings_of(study)
     _declare(settings, incident_id, user_facing)
     if as_json:
-        print(found.model_dump_json(indent=2, by_alias=True), flush=True)  # noqa: T201 - for a program: unstyled and never wrapped
+        cli.print_json(found.model_dump_json(indent=2, by_alias=True))
     else:
         for line in filter(None, (found.rows.warning, *found.readings, *found.rows.words)):
-            out.print(line)
+            cli.out.print(line)
     complete = no_report or make(settings, incident_id, {ANALYSIS: {"since": since, "until": until}})
-    raise typer.Exit(0 if complete else COULD_NOT)
+    raise typer.Exit(0 if complete else cli.COULD_NOT)
 
 
-@app.command(rich_help_panel="Afterwards")
+@cli.app.command(rich_help_panel=PANEL)
 def report(
-    incident_id: IncidentId,
+    incident_id: cli.IncidentId,
     requests: Requests = None,
     column: Column = None,
-    timezone: Zone = "",
+    timezone: cli.Zone = "",
     host: Host = None,
     user_facing: Facing = None,
-    templates: Annotated[str, typer.Option(help="Folder of your own postmortem templates.")] = "",
+    templates: cli.Templates = None,
 ) -> None:
     """Make the incident's archive: triage, analysis and postmortem as notebooks, HTML and Markdown.
 
@@ -109,17 +108,17 @@ def report(
     if requests:
         from intercom_kit.incident.log import open_study
 
-        with err.status("Reading the request log …"):
+        with cli.err.status("Reading the request log …"):
             open_study(settings, incident_id, requests, options=_options(column, timezone, host))
     _declare(settings, incident_id, user_facing)
-    raise typer.Exit(0 if make_all(settings, incident_id, templates) else COULD_NOT)
+    raise typer.Exit(0 if make_all(settings, incident_id, templates) else cli.COULD_NOT)
 
 
-@app.command(rich_help_panel="Afterwards")
+@cli.app.command(rich_help_panel=PANEL)
 def lint(
-    incident_id: IncidentId,
-    as_json: AsJson = False,
-    templates: Annotated[str, typer.Option(help="Folder of your own postmortem templates.")] = "",
+    incident_id: cli.IncidentId,
+    as_json: cli.AsJson = False,
+    templates: cli.Templates = None,
 ) -> None:
     """Check the postmortem against its rules, each with its place and how to fix it.
 
@@ -128,14 +127,14 @@ def lint(
     from intercom_kit.postmortem.document import lint
     from intercom_kit.postmortem.lint import to_json
 
-    problems = lint(load_settings(), incident_id, templates)
+    problems = lint(load_settings(), incident_id, str(templates or ""))
     errors = sum(problem.level == "error" for problem in problems)
     if as_json:
-        print(to_json(incident_id, problems), flush=True)  # noqa: T201 - for a program
+        cli.print_json(to_json(incident_id, problems))
     else:
         for problem in problems:
-            out.print(f"{problem.level.upper():7} {problem}", soft_wrap=True)
-        out.print(f"{errors} errors, {len(problems) - errors} warnings." if problems else "No open rule.")
+            cli.print_out(f"{problem.level.upper():7} {problem}")
+        cli.out.print(f"{errors} errors, {len(problems) - errors} warnings." if problems else "No open rule.")
     raise typer.Exit(int(errors > 0))
 
 
@@ -143,43 +142,35 @@ def _declare(settings: Settings, incident_id: str, user_facing: list[str] | None
     """Keep which apps and routes users notice, for every view of the incident from now on."""
     if user_facing:
         from intercom_kit.collect.facts import declare
-        from intercom_kit.collect.incident_folder import IncidentFolder
         from intercom_kit.text import split
 
         named = tuple(settings.redactor.text(name, 200) for given in user_facing for name in split(given))
-        declare(IncidentFolder(settings.outputs, incident_id), {"user_facing": named}, "--user-facing")
+        declare(cli.folder_of(settings, incident_id), {"user_facing": named}, "--user-facing")
 
 
-def make_all(settings: Settings, incident_id: str, templates: str = "") -> bool:
+def make_all(settings: Settings, incident_id: str, templates: Path | None = None) -> bool:
     """Make all reports that an incident's evidence is enough for. Return whether all are complete."""
-    from intercom_kit.collect.incident_folder import IncidentFolder
-
-    folder = IncidentFolder(settings.outputs, incident_id)
+    folder = cli.folder_of(settings, incident_id)
     folder.facts()
     _preload(analysis=True)
     from intercom_kit.archive.make import reports_of
 
-    templates = str(Path(templates).resolve()) if templates else ""
-    return make(settings, incident_id, reports_of(folder, settings, templates))
+    return make(settings, incident_id, reports_of(folder, settings, str(templates or "")))
 
 
 def make(settings: Settings, incident_id: str, notebooks: Mapping[str, Mapping[str, object]]) -> bool:
     """Run notebooks on an incident with a progress bar, say where the reports are and whether all are complete."""
-    from intercom_kit.collect.incident_folder import IncidentFolder
-
-    folder = IncidentFolder(settings.outputs, incident_id)
+    folder = cli.folder_of(settings, incident_id)
     _preload(analysis=notebooks.keys() != {TRIAGE})
     from intercom_kit.archive.make import make_reports
 
-    with progress("Making the reports") as told:
-        runs = make_reports(
-            folder,
-            notebooks,
-            settings,
-            on_progress=told,
-            on_wait=lambda: waiting(incident_id),
-        )
-    return _told(folder, runs)
+    with cli.progress("Making the reports") as on_progress:
+        runs = make_reports(folder, notebooks, settings, on_progress, on_wait=lambda: cli.waiting(incident_id))
+    for run in runs:
+        cli.print_err(f"Report: {folder.path / f'{run.notebook}.html'}")
+        if not run.complete:
+            cli.print_err(f"INCOMPLETE: {run.detail}")
+    return all(run.complete for run in runs)
 
 
 def _preload(*, analysis: bool) -> None:
@@ -187,14 +178,6 @@ def _preload(*, analysis: bool) -> None:
     from intercom_kit.archive.launch import preload
 
     preload(analysis=analysis)
-
-
-def _told(folder: "IncidentFolder", runs: "tuple[Run, ...]") -> bool:
-    for run in runs:
-        err.print(f"Report: {folder.path / f'{run.notebook}.html'}", soft_wrap=True)
-        if not run.complete:
-            err.print(f"INCOMPLETE: {run.detail}", soft_wrap=True)
-    return all(run.complete for run in runs)
 
 
 def _options(column: list[str] | None, timezone: str, host: list[str] | None) -> "Options":

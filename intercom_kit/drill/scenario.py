@@ -4,10 +4,15 @@ And how a decision compares with the truth.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from intercom_kit.records import Cause, Decision, Severity, Verdict
 from intercom_kit.settings import Region
+
+At = TypeVar("At", float, NDArray[np.float64])  # one time, or many at once
 
 FOREVER = float("inf")
 MINUTE = 60.0
@@ -56,23 +61,22 @@ class Effect:
         """Whether a call that meets this effect gets no good answer."""
         return self.status is not None or self.hang or self.refuse
 
-    def active(self, at_s: float) -> bool:
+    def active(self, at_s: At) -> Any:  # noqa: ANN401 - a bool for one time, flags for many
         """Whether the effect is on at this time."""
-        return self.start_s <= at_s < self.end_s
+        return (at_s >= self.start_s) & (at_s < self.end_s)
 
-    def strength(self, at_s: float) -> float:
-        """How far the ramp has come, 0 to 1; 0 while the effect is off."""
-        if not self.active(at_s):
-            return 0.0
-        return min(1.0, (at_s - self.start_s) / self.ramp_s) if self.ramp_s else 1.0
-
-    def share_at(self, at_s: float) -> float:
+    def share_at(self, at_s: At) -> At:
         """The part of the calls that meets this effect at this time, 0 to 1."""
-        return self.share * (self.strength(at_s) if self.fails else float(self.active(at_s)))
+        share: At = self.active(at_s) * self.share * (self._strength(at_s) if self.fails else 1.0)
+        return share
 
-    def delay_at(self, at_s: float) -> float:
+    def delay_at(self, at_s: At) -> At:
         """The delay before the answer at this time, milliseconds."""
-        return self.delay_ms * (1.0 if self.fails else self.strength(at_s))
+        delay_ms: At = self.active(at_s) * self.delay_ms * (1.0 if self.fails else self._strength(at_s))
+        return delay_ms
+
+    def _strength(self, at_s: At) -> Any:  # noqa: ANN401 - as At
+        return np.clip((at_s - self.start_s) / self.ramp_s, 0, 1) if self.ramp_s else 1.0
 
 
 @dataclass(frozen=True)
@@ -161,14 +165,14 @@ class Scenario:
         starts, ends = ([getattr(effect, name) for effect in self.effects] for name in ("start_s", "end_s"))
         return min(starts, default=0.0), max(ends, default=0.0)
 
-    def load_at(self, at_s: float) -> tuple[float, float]:
+    def load_at(self, at_s: At) -> tuple[At, At]:
         """Demand of our app and of the workspace's other apps at this time, as multiples of their quotas."""
-        own, workspace = self.own_load, self.workspace_load
+        loads: list[Any] = [at_s * 0 + self.own_load, at_s * 0 + self.workspace_load]
         for effect in self.effects:
-            if effect.active(at_s):
-                own = own if effect.own_load is None else effect.own_load
-                workspace = workspace if effect.workspace_load is None else effect.workspace_load
-        return own, workspace
+            for number, load in enumerate((effect.own_load, effect.workspace_load)):
+                if load is not None:
+                    loads[number] = np.where(effect.active(at_s), load, loads[number])
+        return loads[0], loads[1]
 
     def answers(self, route: str) -> tuple[Effect, ...]:
         """The effects that can answer a call of this route, in order."""
@@ -221,6 +225,11 @@ class Score:
     def agrees(self) -> bool:
         """Whether all of it was found."""
         return all(row.agrees for row in self.rows)
+
+    def __str__(self) -> str:
+        """Return a line for each field: what was found, and whether that is the truth."""
+        words = ("agrees" if row.agrees else f"DIFFERS: the truth is {row.truth}" for row in self.rows)
+        return "\n".join(f"  {row.field:9} {row.found:20} {said}" for row, said in zip(self.rows, words, strict=True))
 
 
 def score(decision: Decision, truth: Truth) -> Score:

@@ -23,6 +23,7 @@ ai_agent_participated
 """
 
 Test = Callable[[Json], bool]
+Compare = Callable[[Any, Any], bool]
 
 
 class ApiError(Exception):
@@ -62,12 +63,8 @@ def page(found: list[Json], per_page: object, starting_after: object) -> Json:
         raise _invalid(f"per_page must be between 1 and {MAX_PER_PAGE}")
     start = _after(found, starting_after) if starting_after else 0
     cut = found[start : start + size]
-    pages: Json = {
-        "type": "pages",
-        "page": start // size + 1,
-        "per_page": size,
-        "total_pages": -(-len(found) // size),
-    }
+    pages: Json = {"type": "pages", "page": start // size + 1, "per_page": size}
+    pages["total_pages"] = -(-len(found) // size)
     if start + size < len(found):
         pages["next"] = {"per_page": size, "starting_after": urlsafe_b64encode(cut[-1]["id"].encode()).decode()}
     return {"found": cut, "total_count": len(found), "pages": pages}
@@ -78,22 +75,20 @@ def _after(found: list[Json], cursor: object) -> int:
         identifier = urlsafe_b64decode(str(cursor)).decode()
         return next(index for index, one in enumerate(found) if one["id"] == identifier) + 1
     except (ValueError, StopIteration):  # no base64, no text, or an id that is not there
-        raise ApiError(
-            400,
-            "client_error",
-            "Invalid starting_after param. Please try again using a starting_after value from a paginated response",
-        ) from None
+        message = (
+            "Invalid starting_after param. Please try again using a starting_after value from a paginated response"
+        )
+        raise ApiError(400, "client_error", message) from None
 
 
 def _sorted(found: list[Json], sort: Json) -> list[Json]:
     order = sort.get("order", "descending")
     if order not in ("ascending", "descending"):
-        raise ApiError(
-            400, "invalid_sort_order", f"Invalid sort order '{order}'. Must be one of: ascending, descending"
-        )
+        message = f"Invalid sort order '{order}'. Must be one of: ascending, descending"
+        raise ApiError(400, "invalid_sort_order", message)
     field = _field(sort.get("field", "created_at"))
-    by_field = sorted(found, key=lambda one: one["id"], reverse=order == "descending")
-    return sorted(by_field, key=lambda one: _rank(_values(one, field)[0]), reverse=order == "descending")
+    ranked = sorted(found, key=lambda one: (_rank(_values(one, field)[0]), one["id"]))
+    return ranked if order == "ascending" else ranked[::-1]
 
 
 def _rank(value: object) -> tuple[int, float, str]:
@@ -112,41 +107,27 @@ def _compile(query: object, whole_days: bool, level: int) -> Test:
     parts = query.get("value")
     if not isinstance(parts, list) or not 1 <= len(parts) <= MAX_FILTERS:
         raise _invalid(f"a group holds between 1 and {MAX_FILTERS} filters")
-    tests = [_compile(part, whole_days, level + 1) for part in parts]
-    if query["operator"] == "AND":
-        return lambda one: all(test(one) for test in tests)
-    return lambda one: any(test(one) for test in tests)
+    tests, together = [_compile(part, whole_days, level + 1) for part in parts], {"AND": all, "OR": any}
+    return lambda one: together[query["operator"]](test(one) for test in tests)
 
 
 def _filter(query: Json, whole_days: bool) -> Test:
-    field, sign, value = _field(query.get("field")), query.get("operator"), query.get("value")
-    if field in _DATES:
-        return _date_filter(field, str(sign), _integer(value, field), whole_days)
-    compare = _COMPARE.get(str(sign))
-    if compare is None:
-        raise _invalid(f"{sign} is not a valid operator")
-    return lambda one: compare(_values(one, field), value)
-
-
-def _date_filter(field: str, sign: str, value: int, whole_days: bool) -> Test:
-    days = {">": operator.gt, "<": operator.lt, "=": operator.eq}
-    seconds = {">": operator.ge, "<": operator.le, "=": operator.eq, "!=": operator.ne}
-    compare = (days if whole_days else seconds).get(sign)
-    if compare is None:
+    field, sign, value = _field(query.get("field")), str(query.get("operator")), query.get("value")
+    known = _COMPARE if field not in _DATES else _DAYS if whole_days else _SECONDS
+    if sign not in known:
         raise _invalid(f"{sign} is not a valid operator for {field}")
-    unit = _DAY_S if whole_days else 1
-    return lambda one: one.get(field) is not None and bool(compare(one[field] // unit, value // unit))
-
-
-def _texts(value: object) -> list[str]:
-    return [_text(item) for item in (value if isinstance(value, list) else [value])]
+    compare = known[sign]
+    if field not in _DATES:
+        return lambda one: compare(_values(one, field), value)
+    unit, at = _DAY_S if whole_days else 1, _integer(value, field)
+    return lambda one: one.get(field) is not None and bool(compare(one[field] // unit, at // unit))
 
 
 def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _any_text(matches: Callable[[str, str], bool]) -> Callable[[list[Any], object], bool]:
+def _any_text(matches: Callable[[str, str], bool]) -> Compare:
     return lambda have, want: any(matches(_text(value), _text(want)) for value in have if value is not None)
 
 
@@ -155,10 +136,13 @@ def _equal(have: list[Any], want: object) -> bool:
 
 
 def _one_of(have: list[Any], want: object) -> bool:
-    return any(_text(value) in _texts(want) for value in have)
+    wanted = [_text(item) for item in (want if isinstance(want, list) else [want])]
+    return any(_text(value) in wanted for value in have)
 
 
-_COMPARE: dict[str, Callable[[list[Any], object], bool]] = {
+_DAYS: dict[str, Compare] = {">": operator.gt, "<": operator.lt, "=": operator.eq}
+_SECONDS: dict[str, Compare] = {">": operator.ge, "<": operator.le, "=": operator.eq, "!=": operator.ne}
+_COMPARE: dict[str, Compare] = {
     "=": _equal,
     "!=": lambda have, want: not _equal(have, want),
     "IN": _one_of,

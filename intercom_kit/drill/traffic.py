@@ -33,7 +33,6 @@ from intercom_kit.drill.workload import (
     arrivals,
     wander,
     work_ms,
-    workspace_load,
 )
 from intercom_kit.errors import ScenarioError
 from intercom_kit.protocol import REQUEST_COLUMNS, WINDOW_S
@@ -222,11 +221,11 @@ class _Play:
             if effect.is_load:
                 continue
             here = np.array([not effect.routes or known.route in effect.routes for known in ROUTES])
-            share = np.where(here[calls["route"]], _share_at(effect, seen), 0.0)
+            share = np.where(here[calls["route"]], effect.share_at(seen), 0.0)
             met = (draw >= 0) & (draw < share)
             draw -= share
             calls.loc[met, "met"] = True
-            calls.loc[met, "duration"] += _delay_at(effect, seen[met])
+            calls.loc[met, "duration"] += effect.delay_at(seen[met])
             if effect.fails:
                 self.fail(calls, effect, met)
 
@@ -265,7 +264,7 @@ class _Play:
         return queue
 
     def load_at(self, unix: Floats) -> Floats:
-        return workspace_load(self.scenario, unix - self.span.zero)
+        return self.scenario.load_at(unix - self.span.zero)[1]
 
     def retry(self, refused: Calls) -> Calls:
         """The next attempts of refused calls that their apps do not give up."""
@@ -312,21 +311,6 @@ class _Play:
 
 def _sorted(parts: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).sort_values("at", kind="stable", ignore_index=True)
-
-
-def _share_at(effect: Effect, at: Floats) -> Floats:
-    """Effect.share_at for many times."""
-    share = effect.share * _strength(effect, at) if effect.fails else np.full(len(at), effect.share)
-    return np.where((at >= effect.start_s) & (at < effect.end_s), share, 0.0)
-
-
-def _delay_at(effect: Effect, at: Floats) -> Floats:
-    """Effect.delay_at for many times while the effect is on, milliseconds."""
-    return effect.delay_ms * (np.ones(len(at)) if effect.fails else _strength(effect, at))
-
-
-def _strength(effect: Effect, at: Floats) -> Floats:
-    return np.clip((at - effect.start_s) / effect.ramp_s, 0, 1) if effect.ramp_s else np.ones(len(at))
 
 
 def _named(codes: "NDArray[np.integer] | pd.Series[int]", names: list[str]) -> "pd.Categorical[str]":

@@ -4,7 +4,9 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from hashlib import sha1
+from typing import NamedTuple
 from uuid import uuid4
 
 from starlette.applications import Starlette
@@ -32,6 +34,19 @@ _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 Handler = Callable[[Request], Awaitable[Json]]
 
 
+class _Kind(NamedTuple):
+    """How objects of a kind are listed: the type of the list, the key of its members, and what search.search takes."""
+
+    type: str
+    members: str
+    per_page: int
+    whole_days: bool
+
+
+_CONTACTS = _Kind("list", "data", 50, whole_days=True)
+_CONVERSATIONS = _Kind("conversation.list", "conversations", 20, whole_days=False)
+
+
 class _Hang(Response):
     """No answer at all, until the client gives up."""
 
@@ -51,11 +66,11 @@ class Api:
         """The ASGI app."""
         operations: tuple[tuple[str, str, Handler], ...] = (
             ("GET", "/me", self._me),
-            ("GET", "/contacts", self._contacts),
-            ("POST", "/contacts/search", self._contacts_search),
+            ("GET", "/contacts", partial(self._list, _CONTACTS)),
+            ("POST", "/contacts/search", partial(self._search, _CONTACTS)),
             ("GET", "/contacts/{id}", self._contact),
-            ("GET", "/conversations", self._conversations),
-            ("POST", "/conversations/search", self._conversations_search),
+            ("GET", "/conversations", partial(self._list, _CONVERSATIONS)),
+            ("POST", "/conversations/search", partial(self._search, _CONVERSATIONS)),
             ("GET", "/conversations/{id}", self._conversation),
         )
         known = [
@@ -114,18 +129,17 @@ class Api:
         app = _authenticate(request)
         if effect and effect.status and not effect.headers:
             raise _fault(effect)
-        grant = self._take(app)
+        own, others = self._loopback.scenario.load_at(self._loopback.at)
+        grant = self._loopback.limiter.take(app, self._loopback.clock(), own if app == _OWN_APP else 0.0, others)
         grants.append(grant)
         if grant.exceeded:
             raise ApiError(429, "rate_limit_exceeded", f"Exceeded rate limit of {grant.exceeded} in 10_seconds")
         if effect and effect.status:
             raise _fault(effect)
-        _check_version(request)
+        if request.headers.get("Intercom-Version", API_VERSIONS[-1]) not in API_VERSIONS:
+            message = "Requested resource is not available in current API version."
+            raise ApiError(400, "intercom_version_invalid", message)
         return await handler(request)
-
-    def _take(self, app: str) -> Grant:
-        own, others = self._loopback.scenario.load_at(self._loopback.at)
-        return self._loopback.limiter.take(app, self._loopback.clock(), own if app == _OWN_APP else 0.0, others)
 
     async def _me(self, _: Request) -> Json:
         return objects.admin(self._loopback.scenario.region)
@@ -133,36 +147,31 @@ class Api:
     async def _contact(self, request: Request) -> Json:
         identifier = request.path_params["id"]
         if identifier in objects.MERGED:
-            raise ApiError(
-                410,
-                "contact_merged",
-                "This contact has been merged. See the 'Link' header for the canonical contact.",
-                {"Link": f'</contacts/{objects.MERGED[identifier]}>; rel="canonical"'},
-            )
+            message = "This contact has been merged. See the 'Link' header for the canonical contact."
+            link = {"Link": f'</contacts/{objects.MERGED[identifier]}>; rel="canonical"'}
+            raise ApiError(410, "contact_merged", message, link)
         found = objects.find(objects.contacts(), identifier)
         if found is None:
             raise ApiError(404, "not_found", "User Not Found")
         return found
 
-    async def _contacts(self, request: Request) -> Json:
+    def _known(self, kind: _Kind) -> list[Json]:
+        return objects.contacts() if kind is _CONTACTS else objects.conversations(self._loopback.clock())
+
+    async def _list(self, kind: _Kind, request: Request) -> Json:
         params = request.query_params
-        result = search.page(objects.contacts()[::-1], params.get("per_page", 50), params.get("starting_after"))
-        return {"type": "list", "data": result.pop("found"), **result}
+        found = search.page(
+            self._known(kind)[::-1], params.get("per_page", kind.per_page), params.get("starting_after")
+        )
+        return {"type": kind.type, kind.members: found.pop("found"), **found}
 
-    async def _contacts_search(self, request: Request) -> Json:
-        result = search.search(objects.contacts(), await _body(request), per_page=50, whole_days=True)
-        return {"type": "list", "data": result.pop("found"), **result}
-
-    async def _conversations(self, request: Request) -> Json:
-        known = objects.conversations(self._loopback.clock())[::-1]
-        params = request.query_params
-        result = search.page(known, params.get("per_page", 20), params.get("starting_after"))
-        return {"type": "conversation.list", "conversations": result.pop("found"), **result}
-
-    async def _conversations_search(self, request: Request) -> Json:
-        known = objects.conversations(self._loopback.clock())
-        result = search.search(known, await _body(request), per_page=20, whole_days=False)
-        return {"type": "conversation.list", "conversations": result.pop("found"), **result}
+    async def _search(self, kind: _Kind, request: Request) -> Json:
+        try:
+            body = json.loads(await request.body())
+        except (ValueError, RecursionError):
+            raise ApiError(400, "bad_request", "The body is not JSON") from None
+        found = search.search(self._known(kind), body, per_page=kind.per_page, whole_days=kind.whole_days)
+        return {"type": kind.type, kind.members: found.pop("found"), **found}
 
     async def _conversation(self, request: Request) -> Json:
         found = objects.find(objects.conversations(self._loopback.clock()), request.path_params["id"])
@@ -193,18 +202,6 @@ def _authenticate(request: Request) -> str:
     if token not in APPS:
         raise ApiError(401, "unauthorized", "Access Token Invalid")
     return APPS[token]
-
-
-def _check_version(request: Request) -> None:
-    if request.headers.get("Intercom-Version", API_VERSIONS[-1]) not in API_VERSIONS:
-        raise ApiError(400, "intercom_version_invalid", "Requested resource is not available in current API version.")
-
-
-async def _body(request: Request) -> object:
-    try:
-        return json.loads(await request.body())
-    except (ValueError, RecursionError):
-        raise ApiError(400, "bad_request", "The body is not JSON") from None
 
 
 def _fault(effect: Effect) -> ApiError:

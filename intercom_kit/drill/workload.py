@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from intercom_kit.drill.scenario import Effect, Scenario
+from intercom_kit.drill.scenario import Effect
 from intercom_kit.protocol import WINDOW_S
 
 Floats = NDArray[np.float64]
@@ -130,15 +130,6 @@ def _runaway(effects: tuple[Effect, ...], quota: int, starts: Floats, wanted: Fl
             level = np.where(since < WINDOW_S, load, work) * quota
             wanted = np.maximum(wanted, level * np.clip(overlap / WINDOW_S, 0, 1))
     return wanted
-
-
-def workspace_load(scenario: Scenario, at: Floats) -> Floats:
-    """The demand of the workspace's other apps at these scenario times, as a multiple of its quota."""
-    load = np.full(len(at), scenario.workspace_load)
-    for effect in scenario.effects:
-        if effect.workspace_load is not None:
-            load[(at >= effect.start_s) & (at < effect.end_s)] = effect.workspace_load
-    return load
 
 
 def rhythm(number: int, unix: Floats) -> Floats:

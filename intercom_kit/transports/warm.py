@@ -1,6 +1,6 @@
 """Fill the fallback's cache before it is needed: an outage that finds it empty has nothing to serve.
 
-    client = httpx.Client(base_url="https://api.intercom.io", headers={"Authorization": f"Bearer {token}"}, timeout=5)
+    client = client_for("https://api.intercom.io", token)
     warm(read_ids(Path("ids.txt")), Cache("fallback.sqlite"), client, share=0.2)
 
 Asks for each contact (or conversation) once, at a steady rate that is a share of the rate limit, and steps aside when
@@ -86,6 +86,12 @@ def read_ids(path: Path) -> list[str]:
         if name and not _ID.fullmatch(name):
             raise InputError(f"{path}, line {number}: {name[:80]!r} is not an id. Give Intercom's own ids, one a line.")
     return list(dict.fromkeys(name for name in ids.values() if name))
+
+
+def client_for(base_url: str, token: str, version: str = "", timeout_s: float = 5.0) -> httpx.Client:
+    """Return a client to warm with; version: the Intercom-Version that the app sends, none unless given."""
+    headers = {"Authorization": f"Bearer {token}"} | ({"Intercom-Version": version} if version else {})
+    return httpx.Client(base_url=base_url, headers=headers, timeout=timeout_s)
 
 
 def warm(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from intercom_kit.drill.play import CALLS_BEFORE_S, FallbackComparison, compare_fallback
+from intercom_kit.drill.fallback import CALLS_BEFORE_S, FallbackComparison, compare_fallback
 from intercom_kit.drill.scenarios import find_scenario
 
 

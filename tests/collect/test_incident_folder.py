@@ -185,7 +185,8 @@ from datetime import UTC, datetime
 from intercom_kit.collect.files import write_atomic
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import KitError
-from intercom_kit.records import Event, IncidentFacts
+from intercom_kit.declared import IncidentFacts
+from intercom_kit.records import Event
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 folder = IncidentFolder(Path(sys.argv[1]), "INC-1")
 resource.setrlimit(resource.RLIMIT_FSIZE, (300, resource.RLIM_INFINITY))

@@ -25,7 +25,7 @@ REQUEST_COLUMNS: dict[str, str] = {
     "conversation": "VARCHAR",  # salted hash
 }
 WINDOW_S = 10  # Intercom deals its quota out in windows of ten seconds, aligned to the epoch
-LOOPBACK = ("127.0.0.1", "::1", "localhost")  # never asked through a proxy
+LOOPBACK = ("127.0.0.1", "::1", "localhost")  # never through a proxy
 NORMAL_4XX = (400, 404, 409, 410, 422)  # part of the caller's normal business: nothing failed at Intercom
 
 # Every fixed segment of the paths of Intercom's API, 2.16 and older (its specification and its official SDK).

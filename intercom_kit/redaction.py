@@ -104,7 +104,7 @@ class Redactor:
     def _spans(self, text: str) -> Iterator[tuple[int, int]]:
         """Yield where secrets are in a text in small letters; in time that grows with the text alone.
 
-        Pieces are looked for only around the places where a core of one stands.
+        Pieces are looked for only around the places where a core of one is.
         """
         for secret in self._whole:
             start = text.find(secret)

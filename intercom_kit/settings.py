@@ -107,7 +107,7 @@ Folder = Annotated[Path, AfterValidator(_home)]
 
 
 class Settings(BaseModel):
-    """Everything the kit can be told. Secrets never show in a repr, an error or a report.
+    """Everything that can be configured. Secrets never show in a repr, an error or a report.
 
     The vendor's addresses (API hosts of the three regions, status page) are here and nowhere else.
     """
@@ -133,13 +133,13 @@ class Settings(BaseModel):
     status_aliases: Annotated[str, AfterValidator(_bases)] = Field(
         "https://status.intercom.com https://www.intercomstatus.com",
         alias="INTERCOM_STATUS_ALIASES",
-        description="other addresses that redirect to the status page; asked when it gives no answer",
+        description="other addresses that redirect to the status page; tried when it gives no answer",
     )
     health_url: Url | None = Field(
         None, alias="INTERCOM_HEALTH_URL", description="your own service's health endpoint (JSON)"
     )
     health_path: Plain = Field(
-        "services.intercom.status", alias="INTERCOM_HEALTH_PATH", description="where in that JSON the state stands"
+        "services.intercom.status", alias="INTERCOM_HEALTH_PATH", description="where in that JSON the state is"
     )
     slack_webhook_url: Annotated[SecretStr, AfterValidator(_webhook)] | None = Field(
         None, alias="INTERCOM_SLACK_WEBHOOK_URL", description="incoming webhook for the internal update"
@@ -187,7 +187,7 @@ class Settings(BaseModel):
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the API that is asked is on this machine: a drill's, and not the real one."""
+        """Whether the API is on this machine: a drill's, and not the real one."""
         return urlsplit(self.base_url).hostname in LOOPBACK
 
     @property
@@ -227,7 +227,7 @@ class Settings(BaseModel):
         return Redactor(*self.secrets())
 
     def environment(self, *, with_secrets: bool = False) -> dict[str, str]:
-        """Return the environment that gives a child process these settings, without any secret unless asked for."""
+        """Return the environment that gives a child process these settings, without any secret unless with_secrets."""
         values = {_alias(name): getattr(self, name) for name in type(self).model_fields}
         clear = {k: v.get_secret_value() for k, v in values.items() if isinstance(v, SecretStr) and with_secrets}
         return {k: str(v) for k, v in values.items() if v is not None and not isinstance(v, SecretStr)} | clear
@@ -299,9 +299,9 @@ def _read_dotenv(path: Path | None) -> dict[str, str]:
 def _refuse_foreign_host(by_file: Mapping[str, str], by_environment: Mapping[str, str], path: Path | None) -> None:
     """Raise SettingsError where whoever wrote the file would get a token that is not in it."""
     addresses = {"INTERCOM_BASE_URL", *(f"INTERCOM_{region.upper()}_URL" for region in get_args(Region))}
-    usual = {Settings.model_fields[f"{region}_url"].default for region in get_args(Region)}
+    official = {Settings.model_fields[f"{region}_url"].default for region in get_args(Region)}
     for name in sorted(addresses & by_file.keys() - by_environment.keys()):
-        if "INTERCOM_ACCESS_TOKEN" in by_environment and by_file[name].rstrip("/") not in usual:
+        if "INTERCOM_ACCESS_TOKEN" in by_environment and by_file[name].rstrip("/") not in official:
             raise SettingsError(
                 f"{name} is refused: {path} says where the API is, but the token comes from the environment, and would "
                 f"be sent there. Export {name} too if it is right, or write the token into the same file."

@@ -245,7 +245,7 @@ def test_warming_is_bounded_by_what_it_is_told(kit: Kit, play: Play, tmp_path: P
     environment = play("healthy").environment | {"INTERCOM_KIT_CACHE": str(tmp_path / "cache.sqlite")}
     known = contact_id(5)
     (tmp_path / "ids.txt").write_text(f"{known}\n# a comment\n")
-    assert "1 kept" in kit("warm", "--contacts", "ids.txt", env=environment).stdout
+    assert "1 stored" in kit("warm", "--contacts", "ids.txt", env=environment).stdout
     assert "1 fresh" in kit("warm", "--contacts", "ids.txt", env=environment).stdout
     assert "1 answers removed" in kit("warm", "--purge", known, env=environment).stdout
     assert kit("warm", env=environment).returncode == 2

@@ -1,1 +1,1 @@
-"""Everything that touches the world; nothing else in the kit does network I/O."""
+"""What talks to Intercom, to its status page and to our service, and what writes evidence."""

@@ -29,7 +29,7 @@ HEALTHY = frozenset(
         *("operational", "pass", "passed", "passing", "ready", "running", "success", "true", "up"),
     ]
 )
-REPEATS = 4  # further calls of the cheap GETs where one sample may be luck
+REPEATS = 4  # further calls of the cheap GETs where one sample may mislead
 REPEATS_IF_ALL_FAIL = 2
 SPACING_S = 0.1
 NO_TOKEN = "no token"  # noqa: S105 - why a check was skipped
@@ -84,7 +84,7 @@ def run_checks(settings: Settings, *, clock: Clock = utc_now) -> tuple[CheckReco
 
 
 async def _check_calls(run: CheckRun, beside: Sequence[asyncio.Future[CheckRecord]]) -> list[CheckRecord]:
-    """Make the calls of the API; where they disagree, or may have been lucky, repeat the cheap ones."""
+    """Make the calls of the API; where they disagree, or may mislead, repeat the cheap ones."""
     if run.settings.token is None:
         said = "INTERCOM_ACCESS_TOKEN is not set. Export it to have Intercom's API checked."
         return [run.not_asked(name, said, skipped=NO_TOKEN) for name in CALLS]

@@ -181,7 +181,7 @@ class _Hop:
         return httpx.URL(self.url).host
 
     async def send(self, method: str, headers: Mapping[str, str], content: bytes, deadline: float) -> None:
-        """Send the request and read the answer; a failure is kept, not raised."""
+        """Send the request and read the answer; a failure ends in `error`, and is not raised."""
         try:
             with _unlogged():
                 async with asyncio.timeout_at(deadline):
@@ -189,7 +189,7 @@ class _Hop:
         except TimeoutError:
             self.error = "timeout", _WAITED[self._stage or "connect"].format(host=self.host, peer=self._peer)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol):
-            self.error = "protocol", "the address is not one that can be asked"
+            self.error = "protocol", "the address is not one that a request can be sent to"
         except (httpx.HTTPError, OSError) as error:  # httpx lets an alert after the TLS handshake through as it is
             self.error = self.error or self._explain(error)
         finally:

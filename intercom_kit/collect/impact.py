@@ -145,7 +145,7 @@ def _read(answer: Answer) -> tuple[list[object], str | None]:
     if answer.status != 200 or error_type:
         trouble = answer.detail or f"it answered {answer.status}"
         what = HELP.get(answer.status or 0, "Try again when it answers.")
-        raise EvidenceError(f"Intercom could not be asked for conversations: {trouble}. {what}")
+        raise EvidenceError(f"Intercom gave no conversations: {trouble}. {what}")
     found = _inner(page, "conversations")
     if not isinstance(found, list):
         raise EvidenceError("Intercom's answer holds no page of conversations. Check INTERCOM_BASE_URL.")

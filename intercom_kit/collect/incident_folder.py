@@ -1,7 +1,7 @@
 """An incident's folder: evidence that is only ever added to, and the facts that people give.
 
 A kill at any moment loses at most the line being written; several processes may add at once. Incidents lie in outputs,
-drills apart from them in outputs/drills.
+drills in outputs/drills.
 """
 
 import difflib

@@ -127,15 +127,15 @@ def _event(at: datetime, kind: str, text: str, by: str, redactor: Redactor) -> E
     """Return an event of scrubbed text; raises InputError for an empty text or an unknown kind."""
     if kind not in NOTED_KINDS:
         raise InputError(f"{kind[:40]!r} is no kind of event. Use one of: {', '.join(NOTED_KINDS)}.")
-    kept = redactor.text(text, NOTE_LIMIT)
-    if not kept:
+    clean = redactor.text(text, NOTE_LIMIT)
+    if not clean:
         raise InputError("The text is empty. Say what happened, in a sentence.")
     return Event(
         at=at,
         kind=kind,
-        text=kept,
+        text=clean,
         by=redactor.text(by, 80) or "unnamed",
-        cites=tuple(dict.fromkeys(_CITED.findall(kept))),
+        cites=tuple(dict.fromkeys(_CITED.findall(clean))),
     )
 
 

@@ -80,9 +80,9 @@ def read_native(page: object, incidents: object, region: str, clean: Clean, now:
     reader.add(_list(_get(summary, "scheduled_maintenances")), "maintenance")
     affected = _list(_get(summary, "affected_components"))
     components = None if affected is None else tuple(_components(affected, names, {}, clean, region))
-    told = ongoing is not None or listed is not None
+    is_read = ongoing is not None or listed is not None
     indicator = None if components is None else _worst(components, reader.open.values())
-    return Form(indicator, reader.open if reader.open or told else None, components, reader.resolved)
+    return Form(indicator, reader.open if reader.open or is_read else None, components, reader.resolved)
 
 
 def read_widget(body: object, clean: Clean, now: datetime) -> Form:

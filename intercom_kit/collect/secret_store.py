@@ -127,9 +127,7 @@ class SecretManager:
             raise SecretError(f"AWS refused the secret {self.secret_id}: {code}. {step}.") from None
         except BotoCoreError as error:
             reason = Redactor().text(str(error)).rstrip(".")
-            raise SecretError(
-                f"AWS could not be asked: {reason}. Check AWS_REGION, AWS_PROFILE and the network."
-            ) from None
+            raise SecretError(f"AWS gave no answer: {reason}. Check AWS_REGION, AWS_PROFILE and the network.") from None
 
 
 def same(text: str, secret: SecretStr) -> bool:

@@ -1,4 +1,4 @@
-"""The vendor's status page: asked in all its forms at once, and what they mean together for our region.
+"""The vendor's status page: requested in all its forms at once, and what they mean together for our region.
 
 The page lags behind the fault, and an unreadable one never means "no incidents".
 """
@@ -114,7 +114,7 @@ def _document(run: CheckRun, answer: Answer, path: str) -> _Document:
 def combine(compatible: Form, native: Form, widget: Form, region: str) -> Reading:
     """Say what the forms mean for one region.
 
-    Trouble told by any is trouble, except what the forms without regions have more than a regional form that answered.
+    Trouble in any is trouble, except what the forms without regions have more than a regional form that answered.
     All is well only where the incidents and either an indicator or the region's form were read.
     """
     regional = native.incidents is not None

@@ -190,8 +190,8 @@ async def _look(settings: Settings, token: SecretStr) -> _Look:
     if me.outcome != "ok":
         asks = me.http_status == 401 and me.answered_by != "gateway"
         return _Look(me, elsewhere=await _elsewhere(run) if asks else "")
-    told = await asyncio.gather(*(_probe(run, *probe[1:]) for probe in PROBES))
-    return _Look(me, reads=dict(zip((name for name, *_ in PROBES), told, strict=True)))
+    reads = await asyncio.gather(*(_probe(run, *probe[1:]) for probe in PROBES))
+    return _Look(me, reads=dict(zip((name for name, *_ in PROBES), reads, strict=True)))
 
 
 async def _elsewhere(run: CheckRun) -> str:
@@ -245,15 +245,15 @@ def _workspace_of(folder: IncidentFolder | None) -> str | None:
 def _compare_scopes(steps: _Steps, seen: _Look, before: _Look | None) -> None:
     """Tell what the token may read; the API tells no scope but by refusing."""
     named = {word: [name for name, said in seen.reads.items() if said == word] for word in READS}
-    told = "; ".join(f"{word}: {', '.join(names)}" for word, names in named.items() if names)
+    reads = "; ".join(f"{word}: {', '.join(names)}" for word, names in named.items() if names)
     lost = [name for name in named["refused"] if before and before.reads.get(name) == "allowed"]
     if lost:
         fix = "Add the scope in the Developer Hub, and regenerate the token"
         steps.add("scopes", "failed", f"The old token may {' and '.join(lost)}, the new one may not. {fix}.")
     elif named["refused"] or named["unclear"]:
-        steps.add("scopes", "unknown", f"Reads, {told}. Does the app need what is refused?")
+        steps.add("scopes", "unknown", f"Reads, {reads}. Does the app need what is refused?")
     else:
-        steps.add("scopes", "ok", f"Reads, {told}. Scopes for writing cannot be told without writing.")
+        steps.add("scopes", "ok", f"Reads, {reads}. Scopes for writing cannot be told without writing.")
 
 
 def _store(steps: _Steps, manager: SecretManager, settings: Settings, new: SecretStr, agree: Agree) -> bool:
@@ -306,7 +306,11 @@ def _await_health(steps: _Steps, settings: Settings, patience_s: float) -> None:
         steps.add("health", "unknown" if patience_s else "planned", text)
         return
     if not patience_s:
-        steps.add("health", "planned", f"Our service is asked until it says that {settings.health_path} is healthy.")
+        steps.add(
+            "health",
+            "planned",
+            f"Our service's health is requested until it says that {settings.health_path} is healthy.",
+        )
         return
     outcome, observed = in_background(lambda: _healthy(settings, patience_s)).result()
     steps.add("health", outcome, observed)

@@ -10,7 +10,7 @@ answer, the stored one is served with status 200, marked in the body (`"_stale":
 in the headers (X-Intercom-Kit-Stale: the age in whole seconds; X-Intercom-Kit-Failure: why). Everything else passes as
 it came: 401 and 403 above all, since a fallback would hide that we lost our access; 404 and 410 remove the entry.
 Writes are never stored or repeated; one that succeeds removes what it changed. Of an answer only the body is stored,
-and only where it is what was asked for: an error, another object or a login page with status 200 is not.
+and only where it is what was requested: an error, another object or a login page with status 200 is not.
 
 Teams that do not use the SDK need no other client:
 `httpx.Client(transport=FallbackTransport(cache), base_url="https://api.intercom.io", headers={"Authorization": …})`.
@@ -55,7 +55,7 @@ ROUTES = frozenset(
     }
 )
 STALE_HEADER, FAILURE_HEADER = "X-Intercom-Kit-Stale", "X-Intercom-Kit-Failure"
-OPEN = "open circuit"  # nothing was asked
+OPEN = "open circuit"  # no call was made
 PAUSE_S = 5.0  # without the cache, after it was found locked
 _SAY_EVERY_S = 60.0
 _READABLE = re.compile(r"GET (?:/(?:[a-z_]+|\{id\}))+|POST (?:/[a-z_]+)+/search")
@@ -69,7 +69,7 @@ _log = logging.getLogger(__name__)
 class FallbackTransport(Transport):
     """Serves stored answers in an httpx.Client or AsyncClient when Intercom fails.
 
-    cache: what is stored, or the path of its file; in memory unless given; an AsyncClient's is asked in a thread.
+    cache: what is stored, or the path of its file; in memory unless given; an AsyncClient's is read in a thread.
     transport: makes the calls; unless given, one as httpx makes it, through the environment's proxies. max_age_s: the
     oldest answer that is served, seconds. routes: what is stored, such as `GET /companies/{id}`; reads only. breaker:
     when not to wait for Intercom any more. counts: calls of these routes that were `answered`, served `stale`
@@ -125,7 +125,7 @@ class FallbackTransport(Transport):
 
 
 class Read(NamedTuple):
-    """A call whose answer is stored. key: who asked what, hashed; circuit: what fails together; name: of the object."""
+    """A call whose answer is stored. key: hash of who requested what; circuit: what fails together; name: the object."""
 
     route: str
     key: bytes
@@ -179,7 +179,7 @@ class StaleCache:
             self._remove_what_was_left()
             entry = self._cache.get(call.key, self._max_age_s)
         if entry is None:
-            if failure != OPEN:  # else it is asked after all
+            if failure != OPEN:  # else the call is made after all
                 self._count("failed")
             return None
         self._count("stale", *(["short_circuited"] if failure == OPEN else []))
@@ -263,19 +263,19 @@ class StaleCache:
 
 
 def key_of(request: httpx.Request) -> bytes:
-    """Return who asked what, hashed: host, token, API version, and the call with its query and body.
+    """Return who requested what, hashed: host, token, API version, and the call with its query and body.
 
     So a workspace never sees another's answers, nor a program those in the shape of another version.
     """
     url, headers = request.url, request.headers
-    asked = _parsed(request.content) or request.content.hex() if request.method == "POST" else ""
+    body = _parsed(request.content) or request.content.hex() if request.method == "POST" else ""
     who = (url.scheme, url.netloc.decode(), headers.get("authorization", ""), headers.get("intercom-version", ""))
-    what = (request.method, path_of(request), sorted(url.params.multi_items()), asked)
+    what = (request.method, path_of(request), sorted(url.params.multi_items()), body)
     return hashlib.sha256(json.dumps([who, what], sort_keys=True).encode()).digest()
 
 
 def _answers(call: Read, body: dict[str, object]) -> bool:
-    """Tell whether a body is what the call asked for: no error, no other object, no page of something else."""
+    """Tell whether a body is what the call requested: no error, no other object, no page of something else."""
     kind, collection = body.get("type"), call.route.split("/")[1]
     if not isinstance(kind, str) or is_error_body(body):
         return False

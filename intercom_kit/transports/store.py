@@ -28,7 +28,7 @@ PATIENCE_S = 1.0  # how long a person waits who has something removed
 _OURS = 0x696B6331  # SQLite's application_id: a file of somebody else's is not touched
 _SCHEMA = (
     """CREATE TABLE answers (
-        key BLOB PRIMARY KEY,      -- hash of who asked what, see fallback.py
+        key BLOB PRIMARY KEY,      -- hash of who requested what, see fallback.py
         about TEXT NOT NULL,       -- the object's id; empty for a search
         body TEXT NOT NULL,        -- JSON
         stored_at REAL NOT NULL,   -- Unix seconds
@@ -96,7 +96,7 @@ class Cache:
             self._connection.close()
 
     def __len__(self) -> int:
-        """How many answers are kept."""
+        """How many answers there are."""
         with self._open() as connection:
             return int(connection.execute("SELECT entries FROM total").fetchone()[0])
 
@@ -205,7 +205,7 @@ class Cache:
 
     @contextmanager
     def _waiting(self, connection: sqlite3.Connection, wait_s: float) -> Iterator[None]:
-        """Wait this long for another process, and not as long as usual."""
+        """Wait this long for another process, instead of busy_s."""
         connection.execute(f"PRAGMA busy_timeout = {int(wait_s * 1000)}")
         try:
             yield

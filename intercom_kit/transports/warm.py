@@ -51,11 +51,11 @@ Kind = Literal["contacts", "conversations"]
 class Warmed:
     """What came of a warming, in ids.
 
-    kept: asked for and stored; fresh: skipped; missing: Intercom has none; failed: no good answer; left: not reached.
+    stored: fetched; fresh: skipped; missing: Intercom has none; failed: no good answer; left: not reached.
     why: how many could not be fetched for which reason. stopped: why it ended early; empty when it did not.
     """
 
-    kept: int = 0
+    stored: int = 0
     fresh: int = 0
     missing: int = 0
     failed: int = 0
@@ -65,7 +65,7 @@ class Warmed:
 
     def __str__(self) -> str:
         """Say it in a line or two."""
-        names = ("kept", "fresh", "missing", "failed", "left")
+        names = ("stored", "fresh", "missing", "failed", "left")
         counts = ", ".join(f"{getattr(self, name):,} {name}" for name in names)
         reasons = "; ".join(f"{number:,} × {reason}" for reason, number in self.why.items())
         lost = f" {count(self.missing + self.failed, 'id')} could not be fetched: {reasons}." if self.why else ""
@@ -164,7 +164,7 @@ class _Warming:
     @property
     def room(self) -> int:
         """How many calls may be under way: the first one goes alone, as it tells the limit."""
-        return WORKERS if self._pace.told else 1
+        return WORKERS if self._pace.knows_limit else 1
 
     def is_over(self) -> bool:
         """Tell whether to stop early: the token is refused, Intercom fails, or the time is up."""
@@ -173,7 +173,7 @@ class _Warming:
         return bool(self.stopped)
 
     def one(self, name: str) -> tuple[str, str]:
-        """Return what came of an id (kept, fresh, missing, failed; empty: not asked any more) and why it was lost."""
+        """Return what came of an id (stored, fresh, missing, failed; empty where stopped before) and why it was lost."""
         request = self._client.build_request(
             "GET", f"/{self._kind}/{name}", headers={"Accept-Encoding": "gzip, deflate"}
         )
@@ -214,7 +214,7 @@ class _Warming:
     def _settle(self, call: Read, status: int | None, body: bytes | None, problem: str) -> tuple[str, str]:
         if status == 200 and self._stale.store(call, body):
             self._failures = 0
-            return "kept", ""
+            return "stored", ""
         if status in (404, 410):
             self._cache.drop(call.key)
             return "missing", f"{status}, {_MISSING}"
@@ -233,7 +233,7 @@ class _Pace:
     """When the next call may be sent: evenly, at a share of the limit that the headers tell."""
 
     def __init__(self, share: float, stop: threading.Event) -> None:
-        self.told = False
+        self.knows_limit = False
         self._share, self._stop = share, stop
         self._limit = LOWEST_LIMIT
         self._next = self._hold = 0.0
@@ -253,7 +253,7 @@ class _Pace:
         quota = rate_limit(response.headers)
         limit, remaining, reset = quota or (None, None, None)
         with self._lock:
-            self.told, self._limit = True, limit or self._limit
+            self.knows_limit, self._limit = True, limit or self._limit
             full = remaining is not None and remaining < self._limit * RESERVE
             if full or response.status_code == 429:
                 latest = time.time() + WINDOW_S

@@ -58,9 +58,9 @@ def test_a_warm_cache_carries_the_sdk_through_an_outage(play: Play, tmp_path: Pa
     loopback = play("vendor-outage", at_s=-300)
     conversation = str(objects.conversations(time.time())[-1]["id"])
     with client_of(loopback.api_url, objects.CANARY_TOKEN) as client:
-        assert warm(IDS[:20], Cache(tmp_path / "cache.sqlite"), client, share=1) == Warmed(kept=20)
-        kept = warm([conversation], Cache(tmp_path / "cache.sqlite"), client, kind="conversations", share=1)
-    assert kept == Warmed(kept=1)
+        assert warm(IDS[:20], Cache(tmp_path / "cache.sqlite"), client, share=1) == Warmed(stored=20)
+        warmed = warm([conversation], Cache(tmp_path / "cache.sqlite"), client, kind="conversations", share=1)
+    assert warmed == Warmed(stored=1)
     loopback.onset -= 600
     with httpx.Client(transport=FallbackTransport(tmp_path / "cache.sqlite")) as http:
         client = Intercom(token=objects.CANARY_TOKEN, base_url=loopback.api_url, httpx_client=http)
@@ -72,7 +72,7 @@ def test_the_rate_stays_below_its_share(misbehave: Misbehave) -> None:
     """With 2,000 requests a window and a share of 0.1, sixty calls take no less than three seconds."""
     server = misbehave(contacts())
     start = time.time()
-    assert warm_from(server, IDS, Cache(), share=0.1).kept == 60
+    assert warm_from(server, IDS, Cache(), share=0.1).stored == 60
     assert time.time() - start >= 58 / 20 - 0.2
 
 
@@ -86,7 +86,7 @@ def test_several_calls_are_under_way_at_once(misbehave: Misbehave) -> None:
         first.clear()
         quick(connection, request)
 
-    assert warm_from(misbehave(slow), IDS[:16], Cache(), share=1).kept == 16
+    assert warm_from(misbehave(slow), IDS[:16], Cache(), share=1).stored == 16
 
 
 @pytest.mark.parametrize("status", ["200 OK", "429 Too Many Requests"])
@@ -105,7 +105,7 @@ def test_a_full_window_is_left_to_the_app(misbehave: Misbehave, status: str) -> 
         else:
             good(connection, request)
 
-    assert warm_from(misbehave(behave), IDS[:20], Cache(), share=0.1) == Warmed(kept=20)
+    assert warm_from(misbehave(behave), IDS[:20], Cache(), share=0.1) == Warmed(stored=20)
     assert not [at for at in seen[5:] if at < ends]  # one more may have been on its way
     assert len(seen) == (20 if status == "200 OK" else 21)
 
@@ -114,14 +114,14 @@ def test_a_second_run_goes_on_where_the_first_stopped(misbehave: Misbehave) -> N
     """What is fresh is not asked for again; what has aged, or was not reached, is."""
     now = [1_800_000_000.0]
     cache, server, done = Cache(clock=lambda: now[0]), misbehave(contacts()), list[tuple[int, int]]()
-    assert warm_from(server, IDS[:10], cache, share=1).kept == 10
+    assert warm_from(server, IDS[:10], cache, share=1).stored == 10
     second = warm_from(server, IDS[:15], cache, share=1, on_progress=lambda *seen: done.append(seen))
-    assert second == Warmed(kept=5, fresh=10)
+    assert second == Warmed(stored=5, fresh=10)
     assert len(server.requests) == 15
     assert done[-1] == (15, 15)
     assert [ready for ready, _ in done] == sorted(ready for ready, _ in done)
     now[0] += 1800
-    assert warm_from(server, IDS[:15], cache, share=1) == Warmed(kept=15)
+    assert warm_from(server, IDS[:15], cache, share=1) == Warmed(stored=15)
 
 
 def test_what_is_gone_is_counted_and_removed(misbehave: Misbehave) -> None:
@@ -133,7 +133,7 @@ def test_what_is_gone_is_counted_and_removed(misbehave: Misbehave) -> None:
         (good if next(numbers) <= 2 else gone)(connection, request)
 
     server, cache = misbehave(behave), Cache(clock=lambda: now[0])
-    assert warm_from(server, IDS[:2], cache, share=1) == Warmed(kept=2)
+    assert warm_from(server, IDS[:2], cache, share=1) == Warmed(stored=2)
     now[0] += 3000
     assert warm_from(server, IDS[1:4], cache, share=1) == Warmed(missing=3, why={"404, Intercom has none": 3})
     assert len(cache) == 1
@@ -144,7 +144,7 @@ def test_a_refused_token_stops_it_at_once(misbehave: Misbehave, status: str, wor
     """A token that is refused is tried on no more ids than were under way, of thousands."""
     server = misbehave(answer('{"type":"error.list","errors":[{"code":"unauthorized"}]}', status))
     warmed = warm_from(server, IDS, Cache(), share=1)
-    assert warmed.kept == 0
+    assert warmed.stored == 0
     assert 1 <= warmed.failed <= WORKERS
     assert warmed.failed + warmed.left == len(IDS)
     assert status[:3] in warmed.stopped
@@ -161,9 +161,9 @@ def test_an_outage_stops_it_after_some_tries(misbehave: Misbehave) -> None:
 
     server, cache = misbehave(behave), Cache()
     warmed = warm_from(server, IDS, cache, share=1)
-    assert warmed.kept == len(cache) == 5
+    assert warmed.stored == len(cache) == 5
     assert GIVE_UP <= warmed.failed <= GIVE_UP + 8
-    assert warmed.left == 60 - warmed.kept - warmed.failed
+    assert warmed.left == 60 - warmed.stored - warmed.failed
     assert "Run it again later" in warmed.stopped
 
 
@@ -192,7 +192,7 @@ def test_an_interrupt_loses_nothing(misbehave: Misbehave, tmp_path: Path, number
     assert process.returncode in (-number, 1)
     kept = len(Cache(path))
     assert 6 <= kept < 60
-    assert warm_from(server, IDS, Cache(path), share=1) == Warmed(kept=60 - kept, fresh=kept)
+    assert warm_from(server, IDS, Cache(path), share=1) == Warmed(stored=60 - kept, fresh=kept)
 
 
 def test_ids_are_read_from_a_file(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_it_ends_at_its_deadline(misbehave: Misbehave) -> None:
     """At the deadline it stops, whatever is under way, and says how to go on."""
     result = warm_from(misbehave(contacts()), IDS, share=0.01, deadline_s=1)
     assert "The deadline of 1 s is over" in result.stopped
-    assert result.kept + result.left == len(IDS)
+    assert result.stored + result.left == len(IDS)
     assert result.left > 0
 
 

@@ -112,16 +112,9 @@ def test_a_reflected_token_is_no_request_id() -> None:
     lower = "0a1b2c3d4e5f6a7b8c9d"
     assert Redactor().identifier(lower) == lower
     assert Redactor(f"tok{lower}tok").identifier(lower) is None
+    assert lower not in repr(Redactor(lower))
     assert Redactor().identifier(TOKEN) is None
     assert Redactor("hunter2", "in").text("in it: Hunter2") == "in it: [token]"
-
-
-@pytest.mark.parametrize("unit", ["a@", '"', '"a', "&#64;", "%25", "\\u0040", "+1 ", "token ", "<title"])
-def test_scrubbing_takes_time_in_proportion(unit: str) -> None:
-    """No text from outside holds the checks up."""
-    start = time.perf_counter()
-    redactor.text(unit * 50_000, 50_000)
-    assert time.perf_counter() - start < 5
 
 
 @given(noise, st.integers(0, len(TOKEN) - PIECE), st.integers(PIECE, 40), noise)
@@ -132,9 +125,11 @@ def test_a_piece_is_found_wherever_it_stands(before: str, start: int, length: in
     assert piece not in redactor.without_secrets(before + piece + after)
 
 
-def test_a_large_answer_is_searched_in_a_moment() -> None:
+def test_no_text_from_outside_takes_long() -> None:
     """Two megabytes cost little processor time, whatever they hold (10 s would be a hundred times what they take)."""
     start = time.process_time()
+    for unit in ("a@", '"', '"a', "&#64;", "%25", "\\u0040", "+1 ", "token ", "<title"):
+        redactor.text(unit * 50_000, 50_000)
     for text in ("services are down " * 110_000, TOKEN[:11] * 180_000):
         redactor.without_secrets(text)
     assert time.process_time() - start < 10
@@ -195,8 +190,3 @@ def test_headers_pass_by_name() -> None:
         "x-ratelimit-limit": "83",
         "x-request-id": "b2i3mhcboc6pcbe33q80",
     }
-
-
-def test_its_own_repr_holds_no_token() -> None:
-    """The redactor knows the token, and does not show it."""
-    assert TOKEN not in repr(redactor)

@@ -214,26 +214,19 @@ def test_a_wrong_value_is_refused_by_name_with_the_fix(
 
 
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:1", "http://[::1]:80", "http://localhost/x", "https://eu.example.test"]
-)
-def test_https_anywhere_and_http_on_loopback(url: str) -> None:
-    """A token never crosses a network in the clear, and a drill needs no certificate."""
-    assert load_settings(None, base_url_override=url).base_url == url
-
-
-@pytest.mark.parametrize(
-    "url",
+    ("url", "is_good"),
     [
-        "http://127.0.0.1.evil.test",
-        "http://localhost.evil.test",
-        "http://127.0.0.1@evil.test",
-        "http://evil.test#@127.0.0.1",
+        *((url, True) for url in ("http://127.0.0.1:1", "http://[::1]:80", "http://localhost/x", "https://a.example")),
+        *((f"http://{host}", False) for host in ("127.0.0.1.evil.test", "127.0.0.1@evil.test", "evil.test#@127.0.0.1")),
     ],
 )
-def test_what_only_looks_like_loopback_is_refused(url: str) -> None:
-    """Plain http to another host stays refused however it is spelled."""
-    with pytest.raises(SettingsError):
-        load_settings(None, base_url_override=url)
+def test_https_anywhere_and_http_on_loopback(url: str, is_good: bool) -> None:
+    """A token never crosses a network in the clear, however the host is spelled, and a drill needs no certificate."""
+    if is_good:
+        assert load_settings(None, base_url_override=url).base_url == url
+    else:
+        with pytest.raises(SettingsError):
+            load_settings(None, base_url_override=url)
 
 
 def test_secrets_show_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:

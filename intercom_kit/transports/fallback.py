@@ -125,7 +125,7 @@ class FallbackTransport(Transport):
 
 
 class Read(NamedTuple):
-    """A call whose answer is stored. key: hash of who requested what; circuit: what fails together; name: the object."""
+    """One whose answer is stored. key: hash of who requested what; circuit: what fails together; name: its object."""
 
     route: str
     key: bytes

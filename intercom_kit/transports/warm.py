@@ -173,7 +173,7 @@ class _Warming:
         return bool(self.stopped)
 
     def one(self, name: str) -> tuple[str, str]:
-        """Return what came of an id (stored, fresh, missing, failed; empty where stopped before) and why it was lost."""
+        """Tell what came of an id (stored, fresh, missing, failed; empty where stopped before), and why it was lost."""
         request = self._client.build_request(
             "GET", f"/{self._kind}/{name}", headers={"Accept-Encoding": "gzip, deflate"}
         )

@@ -121,7 +121,7 @@ def test_a_broken_line_elsewhere_is_an_error_that_names_it(broken: bytes, folder
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(texts=st.lists(st.text(max_size=30), min_size=1, max_size=4), cut=st.integers(0, 400))
 def test_a_file_cut_anywhere_keeps_every_whole_line(texts: list[str], cut: int, tmp_path: Path) -> None:
-    """Cut the file after any byte: the lines before come back, later ones can be added, at most one line is torn."""
+    """Cut the file after any byte: the lines before come back, later ones can be added, at most one line is lost."""
     texts = [text.encode("utf-8", "replace").decode() for text in texts]
     incident = IncidentFolder(tmp_path / f"{time.monotonic_ns()}", "INC-1")
     incident.create()
@@ -136,9 +136,9 @@ def test_a_file_cut_anywhere_keeps_every_whole_line(texts: list[str], cut: int, 
     assert len(read) - whole in (0, 1)
     incident.add_event(_event("after"))
     assert [event.text for event in incident.events()] == [*read, "after"]
-    torn = incident.evidence_path / "events.torn"
+    aside = incident.evidence_path / "events.torn"
     rest = kept.rpartition(b"\n")[2] if len(read) == whole else b""
-    assert (torn.read_bytes() if torn.exists() else b"") == (rest and rest + b"\n")
+    assert (aside.read_bytes() if aside.exists() else b"") == (rest and rest + b"\n")
     incident.add_checks([_check("one"), _check("two")])
     assert [check.evidence_id for check in incident.checks()] == [_check("one").evidence_id, _check("two").evidence_id]
 
@@ -270,28 +270,24 @@ def test_a_wrong_fact_is_told_by_line_and_field(text: str, line: str, says: str,
     assert folder.facts_path.read_text() == text
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"id": "INC-1",\n"title": }', "[" * 100_000, "\x00", "null"])
-def test_facts_that_are_not_json_are_told_and_kept(text: str, folder: IncidentFolder) -> None:
-    """A file that people broke while editing is never overwritten."""
-    folder.facts_path.write_text(text)
-    with pytest.raises(IncidentError, match="not overwritten"):
-        folder.facts()
-    with pytest.raises(IncidentError, match="not overwritten"):
-        folder.write_facts(IncidentFacts(id="INC-1"))
-    assert folder.facts_path.read_text() == text
-
-
-def test_missing_facts_name_the_command_that_makes_them(folder: IncidentFolder) -> None:
-    """Without incident.json the message says how to start."""
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        *((text, "not overwritten") for text in (b"", b"{", b'{"id": "INC-1",\n"title": }', b"[" * 100_000, b"null")),
+        (b'{"id": "INC-1", "title": "\xe4"}', r"incident\.json cannot be read"),
+    ],
+    ids=range(6),
+)
+def test_facts_that_are_not_json_are_refused_and_left(content: bytes, says: str, folder: IncidentFolder) -> None:
+    """A file that people broke while editing is never overwritten; without one the message says how to start."""
     with pytest.raises(IncidentError, match="intercom-kit triage --incident INC-1"):
         folder.facts()
-
-
-def test_facts_in_another_encoding_are_told(folder: IncidentFolder) -> None:
-    """An editor's Latin-1 is an error with the file's name, not a traceback."""
-    folder.facts_path.write_bytes(b'{"id": "INC-1", "title": "\xe4"}')
-    with pytest.raises(IncidentError, match=r"incident\.json cannot be read"):
+    folder.facts_path.write_bytes(content)
+    with pytest.raises(IncidentError, match=says):
         folder.facts()
+    with pytest.raises(IncidentError, match=says):
+        folder.write_facts(IncidentFacts(id="INC-1"))
+    assert folder.facts_path.read_bytes() == content
 
 
 def test_new_ids_name_the_time_and_the_cause(tmp_path: Path) -> None:

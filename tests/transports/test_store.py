@@ -6,7 +6,6 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import threading
 from collections import OrderedDict
 from pathlib import Path
 
@@ -171,29 +170,6 @@ def test_a_forked_worker_begins_anew(path: Path, in_memory: bool) -> None:
     cache.put(b"after", "{}")
     assert cache.get(b"before", FOREVER)
     assert (cache.get(b"child", FOREVER) is None) == in_memory
-
-
-def test_threads_share_a_cache(path: Path) -> None:
-    """Eight threads that write, read and remove at once meet no error, and the bound holds."""
-    cache, errors = Cache(path, max_entries=50), list[Exception]()
-
-    def work(mine: int) -> None:
-        try:
-            for number in range(100):
-                cache.put(b"%d" % (number * 8 + mine), "{}", str(number))
-                cache.get(b"%d" % (number * 8), FOREVER)
-                if number % 10 == 0:
-                    cache.drop_object(str(number))
-        except CacheError as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=work, args=(mine,)) for mine in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
-    assert 0 < len(cache) <= 50
 
 
 def test_a_person_can_be_forgotten(path: Path) -> None:

@@ -8,7 +8,7 @@ import html
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import cast
 from urllib.parse import quote, urlsplit
 
@@ -92,9 +92,11 @@ class Redactor:
 
     def without_secrets(self, text: str) -> str:
         """Return a text of any length with `[token]` in place of every known secret and every piece of one."""
-        spans = list(self._spans(_lower(text))) if self._whole else []
-        for start, end in reversed(list(_merged(spans))):
-            text = f"{text[:start]}[token]{text[end:]}"
+        hidden = bytearray(len(text) if self._whole else 0)
+        for start, end in self._spans(_lower(text)) if self._whole else ():
+            hidden[start:end] = b"x" * (end - start)
+        for span in reversed(list(re.finditer(b"x+", hidden))):
+            text = f"{text[: span.start()]}[token]{text[span.end() :]}"
         return text
 
     def holds_secret(self, text: str) -> bool:
@@ -238,20 +240,6 @@ def _pieces_of(secret: str) -> Iterator[str]:
     }
     for form in map(_lower, forms):
         yield from (form[start : start + PIECE] for start in range(len(form) - PIECE + 1))
-
-
-def _merged(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Join spans that overlap or touch."""
-    last: tuple[int, int] | None = None
-    for start, end in sorted(spans):
-        if last and start <= last[1]:
-            last = last[0], max(last[1], end)
-            continue
-        if last:
-            yield last
-        last = start, end
-    if last:
-        yield last
 
 
 class _Visible(dict[int, str]):

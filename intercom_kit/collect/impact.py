@@ -61,9 +61,7 @@ def count_conversations(settings: Settings, since: datetime, until: datetime, *,
     return in_background(lambda: _count(settings, since, until, sleep)).result()
 
 
-def add_count(
-    folder: IncidentFolder, count: Count, since: datetime, until: datetime, at: datetime | None = None
-) -> Event:
+def add_count(folder: IncidentFolder, count: Count, since: datetime, until: datetime) -> Event:
     """Append a count to the incident's evidence and return the event."""
     folder.require()
     text = (
@@ -72,7 +70,7 @@ def add_count(
     )
     numbers = {"conversations_created": count.conversations, "contacts_in_them": count.contacts}
     query = f"POST /conversations/search {count.query}"
-    event = Event(at=at or utc_now(), kind="note", text=text, numbers=numbers, query=query)
+    event = Event(at=utc_now(), kind="note", text=text, numbers=numbers, query=query)
     folder.add_event(event)
     return event
 
@@ -83,8 +81,6 @@ def state_impact(
     *,
     conversations: int | None = None,
     users: int | None = None,
-    by: str = "",
-    at: datetime | None = None,
     redactor: Redactor | None = None,
 ) -> Event:
     """Append what a person counted otherwise: conversations affected, users unable to reach support, and from where.
@@ -95,14 +91,12 @@ def state_impact(
     folder.require()
     given = {"conversations_affected": conversations, "users_unable_to_reach_support": users}
     numbers = {name: number for name, number in given.items() if number is not None}
-    clean = redactor or Redactor()
-    said = clean.text(source, NOTE_LIMIT)
-    if not numbers or not said or min(numbers.values()) < 0:
+    query = (redactor or Redactor()).text(source, NOTE_LIMIT)
+    if not numbers or not query or min(numbers.values()) < 0:
         raise InputError("Give a number of conversations or users, 0 or more, and the source that it was counted from.")
-    who = clean.text(by, 80)
     words = " and ".join(f"{number} {name.replace('_', ' ')}" for name, number in numbers.items())
-    text = f"Counted by {who or 'a person'}: {words}"
-    event = Event(at=at or utc_now(), kind="note", text=text, by=who or "unnamed", numbers=numbers, query=said)
+    text = f"Counted by a person: {words}"
+    event = Event(at=utc_now(), kind="note", text=text, by="unnamed", numbers=numbers, query=query)
     folder.add_event(event)
     return event
 

@@ -62,12 +62,12 @@ def test_a_refusal_or_an_empty_span_says_so(play: Play) -> None:
 
 def test_a_count_made_by_a_person_is_evidence_with_its_source(folder: IncidentFolder) -> None:
     """A number that a person gives is kept with where it came from; one without a source is refused."""
-    state_impact(folder, "support inbox, tag outage-1124", conversations=120, users=40, by="mia")
+    state_impact(folder, "support inbox, tag outage-1124", conversations=120, users=40)
     (event,) = folder.events()
     assert event.numbers == {"conversations_affected": 120, "users_unable_to_reach_support": 40}
     assert json.loads(event.line())["query"] == "support inbox, tag outage-1124"
     secret = "tok-" + "canary-9Z8y7X6w5V4u"
-    event = state_impact(folder, f"query with {secret}", users=1, by=secret, redactor=Redactor(secret))
+    event = state_impact(folder, f"query with {secret}", users=1, redactor=Redactor(secret))
     assert "canary" not in event.line().decode()
     with pytest.raises(InputError, match="source"):
         state_impact(folder, "", users=3)

@@ -280,7 +280,7 @@ def test_conversations_are_counted_by_intercom_where_asked(bare: Settings, play:
 
 def test_a_count_by_a_person_goes_before_the_logs_upper_bound(folder: IncidentFolder, reopen: Reopen) -> None:
     """What somebody counted is told with who, and cites the event that holds its source."""
-    event = state_impact(folder, "support inbox, tag INC-1", users=42, by="mia")
+    event = state_impact(folder, "support inbox, tag INC-1", users=42)
     figure = reopen().case.figures["users_unable_to_reach_support"]
     assert (figure.value, figure.sources, figure.query) == (42, (event.evidence_id,), "support inbox, tag INC-1")
 

@@ -155,6 +155,7 @@ def test_a_counted_impact_needs_its_source(kit: Kit, folder: IncidentFolder) -> 
     assert folder.events()[-1].numbers == {"users_unable_to_reach_support": 7}
 
 
+@pytest.mark.slow
 def test_verify_and_replay_find_what_was_changed_after_sealing(kit: Kit, folder: IncidentFolder) -> None:
     """A sealed archive verifies and replays; a changed file, and a head it does not descend from, exit with 1."""
     assert kit("verify", "INC-1").returncode == 1
@@ -176,6 +177,7 @@ def test_verify_and_replay_find_what_was_changed_after_sealing(kit: Kit, folder:
     assert refused.returncode == 2
 
 
+@pytest.mark.slow
 def test_publish_copies_a_sealed_incident(kit: Kit, folder: IncidentFolder, tmp_path: Path) -> None:
     """`publish` copies every file of a sealed incident, and a second time copies none."""
     kit("report", "INC-1")

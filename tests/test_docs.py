@@ -34,19 +34,6 @@ COMMANDS = list(
 )
 SERVES = {"watch": "api=ok", "simulate slow-api": "export ", "lab": "is running at"}  # until Ctrl-C, once they say this
 ELSEWHERE = ("pyspark", "s3://")  # tried with a real Spark and a real S3 server in their own rooms
-SLOW = (
-    "papermill",
-    "intercom-kit report",
-    "intercom-kit triage",
-    "intercom-kit drill vendor",
-    "--requests",
-    "--replay",
-)
-
-
-def marked(command: str) -> object:
-    """Return the command as a parameter, marked where it takes long."""
-    return pytest.param(command, marks=[pytest.mark.slow] if any(word in command for word in SLOW) else [])
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +91,8 @@ def test_the_pages_are_found_to_have_commands() -> None:
     assert len(COMMANDS) > 15
 
 
-@pytest.mark.parametrize("command", [marked(c) for c in COMMANDS if not any(word in c for word in ELSEWHERE)])
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [c for c in COMMANDS if not any(word in c for word in ELSEWHERE)])
 def test_a_command_of_the_pages_runs(workplace: tuple[Path, dict[str, str]], command: str) -> None:
     """A command as it stands in README or docs does its work: it ends with 0 or 1, and not with a complaint."""
     folder, environment = workplace

@@ -62,6 +62,7 @@ def found_in(detection: Detection) -> Episode:
     return detection.episodes[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHOWN)
 def test_every_drill_is_dated(name: str, count: Count) -> None:
     """The intervals of onset and recovery hold the truth in every drill."""

@@ -157,6 +157,7 @@ def test_a_change_comes_with_its_size_and_an_interval_that_holds_it() -> None:
     assert (found["low"] > 0).all()
 
 
+@pytest.mark.slow
 def test_no_change_is_rarely_taken_for_one() -> None:
     """When both sides are alike, a 95 % interval holds zero in at least nine of ten comparisons."""
     missed = 0

@@ -111,6 +111,7 @@ def test_the_verdict_is_right_at_every_size(kind: str) -> None:
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_healthy_logs_raise_no_alarm() -> None:
     """Over 60 healthy logs of all rates, with nights in which hardly anything comes, at most two are suspected."""
     rng = np.random.default_rng()

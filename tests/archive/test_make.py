@@ -180,6 +180,7 @@ def start(settings: Settings, script: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
+@pytest.mark.slow
 def test_a_second_run_waits_and_says_so(settings: Settings, folder: IncidentFolder, tmp_path: Path) -> None:
     """Two runs on the same incident come one after the other; the second says that it waits."""
     with ExitStack() as lock:
@@ -223,6 +224,7 @@ print(*(run.outcome for run in make_reports(folder, reports_of(folder, settings)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_all_notebooks(played: tuple[object, Settings], tmp_path: Path, number: signal.Signals) -> None:
     """What ran until then is rendered and sealed, marked INCOMPLETE; complete reports of before are not replaced."""
@@ -244,6 +246,7 @@ def test_a_signal_stops_all_notebooks(played: tuple[object, Settings], tmp_path:
     assert verify(folder) == []
 
 
+@pytest.mark.slow
 def test_nothing_outlives_a_report_that_is_killed(played: tuple[object, Settings], tmp_path: Path) -> None:
     """The server, the notebooks' processes and what they started end with the command."""
     shutil.copytree(played[1].outputs, tmp_path / "outputs")
@@ -291,6 +294,7 @@ def test_what_is_no_executed_notebook_is_not_sealed(settings: Settings, folder: 
     assert "did not run" in (folder.path / "01-triage.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_process_itself_does_not_look_at_the_log(played: tuple[object, Settings], tmp_path: Path) -> None:
     """`report`, its seal and the index included, imports neither pandas nor matplotlib: its workers do."""
     shutil.copytree(played[1].outputs, tmp_path / "outputs")

@@ -45,6 +45,7 @@ def test_outputs_are_found_from_the_projects_root(tmp_path: Path, monkeypatch: p
         assert load_settings(dotenv=None).outputs.resolve() == tmp_path / outputs
 
 
+@pytest.mark.slow
 def test_a_kernel_in_the_notebooks_folder_writes_to_the_projects_outputs(tmp_path: Path) -> None:
     """`jupyter nbconvert --execute`, whose kernel runs in the notebook's folder, leaves nothing there."""
     copy_notebooks(tmp_path / "notebooks")

@@ -217,6 +217,7 @@ print(run.line().decode())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_is_told_and_what_ran_is_saved(
     make: Make, tmp_path: Path, number: signal.Signals, forked: bool
@@ -299,6 +300,7 @@ def started(tmp_path: Path, source: Path, forked: bool) -> "subprocess.Popen[str
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_a_process_ends_with_the_one_that_started_it(make: Make, tmp_path: Path, forked: bool) -> None:
     """Where the command is killed, nothing that it started goes on, in the middle of a cell neither."""
     source = make(

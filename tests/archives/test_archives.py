@@ -90,6 +90,7 @@ def test_archives_of_0_1_0_verify(outputs: Path, kit: Kit) -> None:
     assert kit("verify", contract.INCIDENTS[0]).returncode == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("incident", ["INC-token-revoked", "INC-server-overloaded"])
 def test_archives_of_0_1_0_report(outputs: Path, kit: Kit, incident: str) -> None:
     """The notebooks run on an old archive, with a request log and without, and the seal has the old one before it."""

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from intercom_kit.analyze.study import whole_rollup
 from intercom_kit.collect.incident_folder import IncidentFolder
 from tests.conftest import PATIENCE_S
@@ -30,6 +32,7 @@ open_study(load_settings(None, outputs=outputs), "INC-1", [place / "log.ndjson"]
 """
 
 
+@pytest.mark.slow
 def test_eight_processes_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     """Facts, notes, one file of events and one log, eight times at once: each is there exactly once."""
     rows = "".join(f"2026-11-24T09:{n // 60:02}:{n % 60:02}Z,event {n}\n" for n in range(300))

@@ -48,6 +48,7 @@ def test_one_bad_date_breaks_nothing_else(name: str, year: str, tmp_path: Path) 
     assert done["INC-bad"].startswith("kept: its record cannot be read")
 
 
+@pytest.mark.slow
 def test_every_command_says_what_is_wrong(tmp_path: Path, kit: Kit) -> None:
     """On the command line it is one sentence with the file and the line, and status 2."""
     folder = incident(tmp_path / "outputs", "INC-1")

@@ -82,6 +82,7 @@ def test_it_keeps_a_log_in_the_evidence_and_is_shown_from_there(tmp_path: Path) 
     }
 
 
+@pytest.mark.slow
 def test_its_cost_does_not_grow_with_the_log(tmp_path: Path) -> None:
     """Ten times the calls leave frames of nearly the same size to look at, and pictures of the same size."""
     studies: list[Study] = []
@@ -139,6 +140,7 @@ def test_bottom_line_first_then_a_question_a_chart_and_its_reading() -> None:
         assert re.search(r"^### .*\?$", heading, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_deliveries_are_drawn_where_the_evidence_holds_them(tmp_path: Path) -> None:
     """With a log of webhook deliveries in the evidence both of its charts are drawn; without one it says so."""
     write_log(generate(find_scenario("healthy"), hours=1, rate=3, seed=1, end=END).frame, tmp_path / "log.parquet")

@@ -54,6 +54,7 @@ def _words(output: NotebookNode) -> str:
     return str(output.get("text") or data.get("text/html") or data.get("text/plain", ""))
 
 
+@pytest.mark.slow
 def test_on_a_fresh_machine_it_plays_a_drill_and_says_so(tmp_path: Path) -> None:
     """With no incident and no token, plain papermill simulates an incident and shows its postmortem, a draft."""
     notebook = papermill(tmp_path, tmp_path / "outputs")
@@ -84,6 +85,7 @@ def test_it_shows_an_incident_from_its_evidence_and_writes_it(settings: Settings
     assert {problem.by for problem in lint(settings, "INC-1")} == {"person"}
 
 
+@pytest.mark.slow
 def test_its_headings_are_in_order(settings: Settings, tmp_path: Path) -> None:
     """Sections stand under the notebook's own title: second level, then third, never skipped."""
     cells = shown(papermill(tmp_path, settings.outputs, "incident_id=INC-1"))
@@ -92,6 +94,7 @@ def test_its_headings_are_in_order(settings: Settings, tmp_path: Path) -> None:
     assert all(2 <= after <= before + 1 for before, after in itertools.pairwise(levels))
 
 
+@pytest.mark.slow
 def test_the_command_makes_the_same_report(settings: Settings) -> None:
     """Run and rendered by the kit, the report is complete, small, and fetches nothing."""
     from intercom_kit.collect.incident_folder import IncidentFolder
@@ -105,6 +108,7 @@ def test_the_command_makes_the_same_report(settings: Settings) -> None:
     assert all(re.search(r'alt="[^"]{20,}"', image) for image in re.findall(r"<img [^>]*>", html))
 
 
+@pytest.mark.slow
 def test_a_teams_templates_are_a_parameter(settings: Settings, tmp_path: Path) -> None:
     """A folder of templates beside the notebook is used."""
     (tmp_path / "templates").mkdir()

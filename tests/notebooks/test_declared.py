@@ -129,6 +129,7 @@ def test_each_parameter_is_checked_by_its_name(given: dict[str, object], says: s
         check_parameters("03-postmortem", incident_id, **dict(zip(names, others, strict=True)))
 
 
+@pytest.mark.slow
 def test_an_incident_that_is_not_there_is_no_drill(papermill: Papermill, tmp_path: Path) -> None:
     """An id alone, mistyped, is told with the one that is meant; no incident is made of it."""
     papermill("03-postmortem", **GIVEN)

@@ -180,6 +180,7 @@ def test_the_manifest_id_is_what_its_command_prints(reopen: Reopen) -> None:
     assert _shell(command[0], postmortem).split()[0] in postmortem.markdown
 
 
+@pytest.mark.slow
 def test_equal_evidence_gives_equal_bytes_in_any_process(settings: Settings) -> None:
     """Another process, hash seed and time zone make the same Markdown, pictures and HTML."""
     code = (
@@ -308,6 +309,7 @@ def test_a_draft_says_so_and_lists_its_open_rules(bare: Settings, folder: Incide
     assert "intercom-kit lint INC-1" in listed
 
 
+@pytest.mark.slow
 def test_pictures_stand_beside_the_document(reopen: Reopen) -> None:
     """Every image of postmortem.md is a file beside it, an SVG without a script, readable by its owner only."""
     path = reopen().write()
@@ -359,6 +361,7 @@ def test_a_template_that_cannot_be_filled_is_told_with_its_line(
     assert why in str(told.value)
 
 
+@pytest.mark.slow
 def test_an_endless_template_is_ended(bare: Settings, tmp_path: Path) -> None:
     """Loops in loops, which print nothing, are ended, and told with their line."""
     loops = "".join(f"{{% for {name} in 'x' * 9999 %}}" for name in "abcd") + "{% endfor %}" * 4
@@ -395,6 +398,7 @@ def test_the_first_lines_name_the_cause_before_anybody_wrote(bare: Settings, fol
     assert "What happened: " in first
 
 
+@pytest.mark.slow
 def test_it_is_half_as_long_as_it_was(reopen: Reopen) -> None:
     """A drill's postmortem had 4,094 words in 0.1.0; half are enough, and a few for what people wrote into this one."""
     assert len(reopen().markdown.split()) <= 2150

@@ -194,6 +194,7 @@ def test_half_a_character_breaks_nothing(vendor: Vendor, tmp_path: Path) -> None
     assert stale.json()["name"] == "Zo\ud83d"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wait_for", ["whole", "stream"])
 def test_large_and_packed_answers_take_no_memory(vendor: Vendor, wait_for: str) -> None:
     """An answer beyond the bound is passed on as it comes; one that grows when unpacked is not unpacked here."""

@@ -166,9 +166,9 @@ class Log:
     settings: Settings
     incident_id: str
 
-    def show(self, draw: "Callable[[Study], T]") -> "T | View":
-        """Return what draws the log, or that there is none to draw."""
-        return message(f"Unknown: {NO_LOG}.") if self.study is None else draw(self.study)
+    def show(self, draw: "Callable[..., T]", *options: object) -> "T | View":
+        """Return what draws the log, with its options, or that there is none to draw."""
+        return message(f"Unknown: {NO_LOG}.") if self.study is None else draw(self.study, *options)
 
     @property
     def answer(self) -> View:

@@ -307,9 +307,8 @@ def heat_map(seen: Study) -> str:
     line = f"Eight calls of ten took {milliseconds(low)} to {milliseconds(high)}."
     if slow.sum() == 0:
         return f"{line} None took over ten times that."
-    return (
-        f"{line} {int(slow.sum()):,} took over {milliseconds(10 * high)}, most of them around {moment(slow.idxmax())}."
-    )
+    most = f"{slow.max():,} of them in {duration(pd.Timedelta(seen.freq).total_seconds())} from {moment(slow.idxmax())}"
+    return f"{line} {int(slow.sum()):,} took over {milliseconds(10 * high)}, {most}."
 
 
 def errors(seen: Study) -> str:
@@ -330,3 +329,20 @@ def errors(seen: Study) -> str:
 def burn_rate(seen: Study) -> str:
     """Say when a month's error budget would be gone."""
     return latency.burn_words(seen.burn)
+
+
+def slow_calls(seen: Study, slow_ms: float = latency.SLOW_MS) -> str:
+    """Say which share of calls was slow, in the incident where one was found, and whether the objective allows it."""
+    frame = seen.slow_over_time(slow_ms, "1min")
+    if seen.incident:
+        since, until = seen.incident
+        frame = frame[frame["time"].between(since.floor("min"), until, inclusive="left")]
+    calls, slow = int(frame["requests"].sum()), int(frame["failed"].sum())
+    if not calls:
+        return "Unknown how many calls were slow: there are no durations."
+    goal = f"latency objective ({100 * latency.FAST_SLO:g} % of calls within {duration(slow_ms / 1000)})"
+    part = slow / calls
+    if part <= 1 - latency.FAST_SLO:
+        return f"{share(part)} took longer: within the {goal}."
+    times = part / (1 - latency.FAST_SLO)
+    return f"{slow:,} of {calls:,} calls ({share(part)}) were slow: {times:.2g} times what the {goal} allows."

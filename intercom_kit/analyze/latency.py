@@ -33,6 +33,7 @@ GAMMA = 1.02  # as in rollup.sql: bucket b holds GAMMA^b <= duration_ms < GAMMA^
 RELATIVE_ERROR = math.sqrt(GAMMA) - 1  # 0.00995
 _ROUNDING = 1e-12  # a share that is reached but for the last bit of a division counts as reached
 SLO = 0.999
+FAST_SLO, SLOW_MS = 0.99, 2000.0  # the latency objective: this share of calls takes at most so long
 PERIOD_H = 720.0  # a month of 30 days
 PAGE_FAST, PAGE_SLOW, TICKET = 14.4, 6.0, 1.0
 MIN_REQUESTS = 100  # below, one failure more or less moves a share by over a percent
@@ -345,8 +346,20 @@ def burn_over_time(
 ) -> pd.DataFrame:
     """Return by bins of freq: time, requests, failed, rate (burn rate; NaN with fewer than min_requests)."""
     failed = windows["requests"].where(is_failed(windows["status_code"]), 0)
-    table = windows[["requests"]].assign(failed=failed, time=windows["window_start"].dt.floor(freq))
-    frame = table.groupby("time", as_index=False).sum()
+    table = windows[["requests"]].assign(failed=failed, time=windows["window_start"])
+    return _rates(table, freq, slo, min_requests)
+
+
+def slow_over_time(latency: pd.DataFrame, freq: str, slow_ms: float = SLOW_MS) -> pd.DataFrame:
+    """Return the same of the latency objective, by a rollup's latency: `failed` are calls of over slow_ms."""
+    known = latency.dropna(subset="bucket")
+    slow = known["requests"].where(representative_ms(known["bucket"]) > slow_ms, 0)
+    table = known[["requests"]].assign(failed=slow, time=known["minute"])
+    return _rates(table, freq, FAST_SLO, MIN_REQUESTS)
+
+
+def _rates(table: pd.DataFrame, freq: str, slo: float, min_requests: int) -> pd.DataFrame:
+    frame = table.assign(time=table["time"].dt.floor(freq)).groupby("time", as_index=False).sum()
     rate = frame["failed"] / frame["requests"] / (1 - slo)
     return frame.assign(rate=rate.where(frame["requests"] >= min_requests))
 

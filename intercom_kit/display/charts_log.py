@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
 from intercom_kit.analyze import captions
-from intercom_kit.analyze.latency import PAGE_FAST, PAGE_SLOW, TICKET
+from intercom_kit.analyze.latency import FAST_SLO, PAGE_FAST, PAGE_SLOW, SLOW_MS, TICKET
 from intercom_kit.analyze.ratelimit import UNATTRIBUTED
 from intercom_kit.analyze.study import Study
 from intercom_kit.display.charts import (
@@ -242,25 +242,36 @@ def _draw_status_page(axes: Axes, told: Span, seen: Study) -> str:
     return f"; a bar marks the status page's incident, {start:%H:%M} to {end:%H:%M}"
 
 
-def burn(seen: Study) -> Chart:
-    """Return how fast the error budget burnt over time, with the rates from which one is alerted."""
-    title = f"Burn rate of the error budget (objective {100 * seen.slo:g} %)"
+def burn(seen: Study, slow_ms: float = SLOW_MS) -> Chart:
+    """Return how fast the error budget and the latency objective burnt, with the rates from which one is alerted.
+
+    slow_ms: a call that took longer counts against the latency objective.
+    """
+    title = "Burn rate: calls that failed, and calls that were slow"
     figure, axes = _time_axes(title, seen)
-    frame = seen.burn_over_time
-    floor = 0.1
-    axes.plot(frame["time"], frame["rate"].clip(lower=floor), color=BLUE, linewidth=1.4, drawstyle="steps-post")
+    least, slow = 0.1, f"over {duration(slow_ms / 1000)} (objective {100 * FAST_SLO:g} %)"
+    lines = {
+        f"failed (objective {100 * seen.slo:g} %)": (seen.burn_over_time, BLUE, "-"),
+        slow: (seen.slow_over_time(slow_ms), ORANGE, "--"),
+    }
+    peaks = {}
+    for label, (frame, colour, dash) in lines.items():
+        rate = frame["rate"]
+        axes.plot(frame["time"], rate.clip(lower=least), dash, color=colour, linewidth=1.4, drawstyle="steps-post",
+                  label=label)  # fmt: skip
+        peaks[label] = float(rate.max()) if rate.notna().any() else least
     axes.set_yscale("log")
-    peak = float(frame["rate"].max()) if frame["rate"].notna().any() else floor
-    axes.set_ylim(floor, max(40.0, peak * 2))
+    axes.set_ylim(least, max(40.0, *(peak * 2 for peak in peaks.values())))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_locator(NullLocator())
     for rate, words in ((TICKET, "1: lasts the month"), (PAGE_SLOW, "6: gone in 5 days"), (PAGE_FAST, "14.4: 2 days")):
-        axes.axhline(rate, color=VERMILION, linewidth=0.8, linestyle="--")
+        axes.axhline(rate, color=VERMILION, linewidth=0.8, linestyle=":")
         axes.annotate(words, (1.005, rate), xycoords=("axes fraction", "data"), fontsize=8, va="center", color=INK)
     axes.set_ylabel("times faster than allowed", fontsize=9, color=INK)
     _finish(figure, axes)
-    alt = f"Line chart, {_x(seen)}, y: burn rate on a logarithmic axis, at most {peak:,.1f}; lines at 1, 6 and 14.4."
-    return Chart(figure, title, captions.burn_rate(seen), alt)
+    most = ", ".join(f"{label} at most {peak:,.1f}" for label, peak in peaks.items())
+    alt = f"Line chart, {_x(seen)}, y: burn rate on a logarithmic axis; {most}; lines at 1, 6 and 14.4."
+    return Chart(figure, title, f"{captions.burn_rate(seen)} {captions.slow_calls(seen, slow_ms)}", alt)
 
 
 def _time_axes(title: str, seen: Study, height_in: float = 2.8) -> tuple[Figure, Axes]:

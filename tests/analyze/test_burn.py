@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from intercom_kit.analyze.latency import Burn, burn, burn_over_time, burn_words, wilson
+from intercom_kit.analyze.latency import Burn, burn, burn_over_time, burn_words, slow_over_time, wilson
 
 START = pd.Timestamp("2026-11-24 09:00", tz="UTC")
 
@@ -80,3 +80,11 @@ def test_an_objective_that_is_no_share_is_refused() -> None:
     """99.9 is a percentage: the message shows the form."""
     with pytest.raises(ValueError, match=r"such as 0\.999"):
         burn(windows(1, 1000), slo=99.9)
+
+
+def test_slow_calls_burn_the_latency_objective() -> None:
+    """One call of ten over two seconds is ten times what 99 % allows; calls without a duration do not count."""
+    rows = [(69.5, 900), (389.5, 90), (500, 10), (None, 50)]  # buckets of about 4 ms, 2.2 s, 20 s, and none
+    frame = pd.DataFrame(rows, columns=["bucket", "requests"]).assign(minute=START)
+    assert slow_over_time(frame, "5min")[["requests", "failed"]].to_numpy().tolist() == [[1000, 100]]
+    assert slow_over_time(frame, "5min")["rate"].iloc[0] == pytest.approx(10)

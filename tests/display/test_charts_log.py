@@ -28,7 +28,7 @@ READING_OF: dict[str, Callable[[Study], str]] = {
     "percentiles": captions.percentiles,
     "heat_map": captions.heat_map,
     "errors": captions.errors,
-    "burn": captions.burn_rate,
+    "burn": lambda seen: f"{captions.burn_rate(seen)} {captions.slow_calls(seen)}",
 }
 OVER_TIME = sorted(set(READING_OF) - {"what_if"})
 
@@ -144,6 +144,19 @@ def test_the_heat_map_is_a_raster_of_one_pixel_a_cell(seen: Study) -> None:
     image = chart.figure.axes[0].get_images()[0].get_array()
     assert image is not None
     assert image.shape == seen.heat_map.shape
+
+
+def test_the_heat_maps_caption_counts_the_slowest_bin(seen: Study) -> None:
+    """How many calls it names for the worst bin are those of one bin, and not more than all slow ones."""
+    slow = seen.heat_map[seen.heat_map.index >= 10 * _ninetieth(seen.heat_map)].sum()
+    assert f" {int(slow.sum()):,} took over " in draw("heat_map", seen).caption
+    assert f", {slow.max():,} of them in " in draw("heat_map", seen).caption
+
+
+def _ninetieth(table: pd.DataFrame) -> float:
+    """The lower edge of the row in which the ninetieth of a hundred calls lies."""
+    running = table.sum(axis=1).cumsum() / table.to_numpy().sum()
+    return float(table.index[int((running < 0.9).sum())])
 
 
 def test_many_apps_are_drawn_together(seen: Study) -> None:

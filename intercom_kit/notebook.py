@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from intercom_kit.collect.facts import DECLARED, declare, declared
 from intercom_kit.collect.incident_folder import DRILLS, IncidentFolder
 from intercom_kit.declared import IncidentFacts
+from intercom_kit.display.displays import person_asks
 from intercom_kit.display.tables import (
     View,
     answer_card,
@@ -297,20 +298,22 @@ def open_postmortem(given: Given, templates: str = "", scenario: str = "rate-lim
     return postmortem.open_postmortem(settings, played.folder.incident_id, templates)
 
 
-def open_form(incident_id: str) -> View:
-    """Write the form of `intercom-kit edit`, and say where it is: open it in JupyterLab, fill it and save it."""
-    from intercom_kit.postmortem.form import write_form
+def fill_form(incident_id: str, *, person: bool | None = None) -> View:
+    """Write the form of `intercom-kit edit` beside the notebook, or read it back where somebody has filled it.
 
-    path = write_form(load_settings(), incident_id)
-    return message(f"Fill and save {path}, then run: save_form({path.parents[1].name!r})")
+    person: whether somebody is there to fill it; None: see displays.person_asks. Without, the command is named.
+    Raises InputError with a line for everything in the form that cannot be read.
+    """
+    from intercom_kit.postmortem.form import FORM, read_form, write_form
 
-
-def save_form(incident_id: str) -> View:
-    """Read the filled form back into incident.json; raises InputError with a line for what cannot be read."""
-    from intercom_kit.postmortem.form import read_form
-
-    changed = read_form(load_settings(), incident_id)
-    return message(f"Changed: {', '.join(changed)}." if changed else "Nothing was changed.")
+    settings = load_settings()
+    folder = IncidentFolder(settings.outputs, incident_id)
+    if not (person_asks() if person is None else person):
+        return message(f"intercom-kit edit {folder.incident_id}")
+    changed = read_form(settings, incident_id) if (folder.path / FORM).is_file() else ()
+    if changed:
+        return message(f"Changed: {', '.join(changed)}. Run the notebook again to see it.")
+    return message(f"Fill and save {write_form(settings, incident_id)}, then run this cell again.")
 
 
 def _say(words: str) -> None:

@@ -13,6 +13,10 @@ from intercom_kit.errors import InputError
 FIRST = datetime(2011, 1, 1, tzinfo=UTC)  # the year in which Intercom was founded: nothing was observed before
 AHEAD = timedelta(hours=1)  # a clock time further ahead than this means the day before
 
+DURATION = re.compile(
+    r"(?<![\w.:])(\d+(?:[.,]\d+)?)[\s-]*(days?|d|hours?|hrs?|h|minutes?|mins?|min|m|seconds?|secs?|s)\b", re.IGNORECASE
+)
+_UNIT_S = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _LENGTH = re.compile(
     r"(?:([0-9]{1,9})\s*d)?\s*(?:([0-9]{1,9})\s*h)?\s*(?:([0-9]{1,9})\s*m(?:in)?)?\s*(?:([0-9]{1,9})\s*s?)?"
 )
@@ -145,6 +149,20 @@ def _length_s(text: str) -> float | None:
         return None
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+def durations(text: str) -> list[float]:
+    """Return the durations in a text, in seconds; parts that follow each other, as in `1 hour 38 minutes`, are one."""
+    found: list[float] = []
+    end = -1
+    for match in DURATION.finditer(text):
+        seconds = float(match[1].replace(",", ".")) * _UNIT_S[match[2][0].lower()]
+        if end >= 0 and re.fullmatch(r"[\s,]*(?:and\s+)?", text[end : match.start()]):
+            found[-1] += seconds
+        else:
+            found.append(seconds)
+        end = match.end()
+    return found
 
 
 def duration(seconds: float, *, long: bool = False) -> str:

@@ -77,12 +77,13 @@ def block(text: object, language: str = "") -> Md:
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Md:
     """Return a table; cells that are not Markdown yet are escaped, empty ones show a dash."""
-    lines = [headers, ["---"] * len(headers), *([_cell(cell) for cell in row] for row in rows)]
+    lines = [headers, ["---"] * len(headers), *([cell(value) for value in row] for row in rows)]
     return Md("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
-def _cell(value: object) -> str:
-    return _PIPE.sub(r"\\|", md(value)) or "–"
+def cell(value: object) -> Md:
+    """Return a value for a table's cell, its upright lines escaped; a dash where it is empty."""
+    return Md(_PIPE.sub(r"\\|", md(value)) or "–")
 
 
 @dataclass

@@ -4,7 +4,6 @@ Everything comes from the rollup's arrivals, so a redraw costs the same for any 
 slider (papermill, a report) the chart of all ways of retrying is shown in its place.
 """
 
-import sys
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from intercom_kit.analyze.captions import POLICY_WORDS
 from intercom_kit.analyze.study import Study
 from intercom_kit.display.charts import BLUE, GREY, INK, VERMILION, Chart, kept_points, new_axes, utc_axis
 from intercom_kit.display.charts_log import what_if
+from intercom_kit.display.displays import person_asks
 from intercom_kit.protocol import WINDOW_S
 
 if TYPE_CHECKING:
@@ -70,19 +70,12 @@ class Panel:
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
-        if self.seen.what_if.empty or not _somebody_asks():
+        if self.seen.what_if.empty or not person_asks():
             display(what_if(self.seen))
             return
         name = uuid4().hex
         display(self.controls(name))
         display(self.draw(BUCKET, self.usual_rate), display_id=name)
-
-
-def _somebody_asks() -> bool:
-    """Whether a front end with a person before it runs this cell: it says which cell it is, and papermill does not."""
-    ipython = sys.modules.get("IPython")
-    kernel = getattr(ipython and ipython.get_ipython(), "kernel", None)
-    return kernel is not None and "cellId" in kernel.get_parent("shell").get("metadata", {})
 
 
 def _chart(wanted: pd.DataFrame, replayed: pd.DataFrame, outcome: Any, rate: float) -> Chart:  # noqa: ANN401 - a row

@@ -85,7 +85,10 @@ def _cause(decision: Decision | None) -> str:
 def _tiles(seen: Incident) -> Iterator[Tile]:
     figures, course, decision = seen.figures, seen.lifecycle, decision_of(seen)
     reason = decision.severity_reason if decision and not seen.facts.severity else ""
-    yield Tile("Severity", short(figures["severity"]), reason or figures["severity"].unknown, "severity")
+    healthy = decision is not None and decision.verdict == "healthy" and figures["severity"].value is None
+    yield Tile(
+        "Severity", "none" if healthy else short(figures["severity"]), reason or figures["severity"].unknown, "severity"
+    )
     if course.onset is None:
         return
     began, ended = course.onset.by, course.recovery.by if course.recovery else None

@@ -1,7 +1,8 @@
 """The postmortem's templates, filled with plain data: dictionaries, lists, text and numbers, and nothing else.
 
 A team's own templates run in a process of their own, sandboxed and with a time limit (`python -m` this module): one
-that is broken, endless or deeply nested is an error with its line. What templates may call is listed in FUNCTIONS.
+that is broken, endless or deeply nested is an error with its line. What templates may call: FUNCTIONS,
+and cell, table, code and block of display.markdown.
 """
 
 import json
@@ -19,7 +20,7 @@ from jinja2 import ChoiceLoader, FileSystemLoader, StrictUndefined, TemplateSynt
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from intercom_kit.display.markdown import Md, block, code, md, table
+from intercom_kit.display.markdown import Md, block, cell, code, md, table
 from intercom_kit.errors import InputError
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -30,17 +31,16 @@ SECTIONS = (
 LIMIT_S, WAIT_S = 10, 30  # for a template to end, and for its process
 MEMORY = 1 << 30  # bytes
 MOST = 2_000_000  # characters of a document
-_PIPE = re.compile(r"(?<!\\)\|")
 _FENCE = re.compile(r"^(`{3,}).*?^\1$", re.MULTILINE | re.DOTALL)
 Plain = Mapping[str, Any]
 
 
 def fill(data: Plain, own: Path | None = None) -> str:
-    """Return the document. data: see document.plain. own: a team's folder, whose files go before the kit's.
+    """Return the document. data: see plain.plain. own: a team's folder, whose files go before the kit's.
 
     Raises InputError with file and line for a template that cannot be filled, or that lacks a section.
     """
-    text = _apart(data, own) if own else Filler(data).fill()
+    text = _fill_sandboxed(data, own) if own else Filler(data).fill()
     _require_sections(text, own)
     return text
 
@@ -52,6 +52,7 @@ class Filler:
         self.data = data
         self.folders = [folder for folder in (own, TEMPLATES) if folder]
         self.numbers: dict[tuple[str, ...], int] = {}
+        self.defined: dict[str, int] = {}  # the note that says what a definition is, where several figures share it
         self.named = {figure["id"]: name for name, figure in data["figures"].items()}
 
     def fill(self) -> str:
@@ -64,7 +65,8 @@ class Filler:
             lstrip_blocks=True,
             autoescape=False,
         )
-        environment.globals = {name: getattr(self, name) for name in FUNCTIONS}
+        own = {name: getattr(self, name) for name in FUNCTIONS}
+        environment.globals = own | {"cell": cell, "table": table, "code": code, "block": block}
         try:
             return _tidy("".join(_limited(environment.get_template(MAIN).generate(dict(self.data)))))
         except Exception as error:  # whatever a template can do wrong  # noqa: BLE001
@@ -94,10 +96,8 @@ class Filler:
         return answer_markdown(self.data["answer"])
 
     def picture(self, name: str) -> Md:
-        """Return a picture with its alternative text, and its caption with a footnote."""
-        picture = self.data["pictures"][name]
-        caption = f"{md(picture['caption'])} {self.cite(picture['cites'])}" if picture["caption"] else ""
-        return Md(f"![{md(picture['alt'])}]({name})\n\n{caption}".strip())
+        """Return a picture with its alternative text; tiles, rows and figures say what it shows."""
+        return Md(f"![{md(self.data['pictures'][name])}]({name})")
 
     def missing(self, hint: str = "") -> Md:
         """Return that something is not written yet, and what the evidence suggests for it."""
@@ -107,28 +107,14 @@ class Filler:
         """Return a text of several paragraphs, each escaped."""
         return Md("\n\n".join(md(part) for part in re.split(r"\n\s*\n", text) if part.strip()))
 
-    def cell(self, text: object) -> Md:
-        """Return a text for a table's cell, its upright lines escaped."""
-        return Md(_PIPE.sub(r"\\|", md(text)))
-
-    def table(self, headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Md:
-        """Return a table; cells that are not Markdown yet are escaped."""
-        return table(headers, rows)
-
-    def code(self, text: object) -> Md:
-        """Return a text as a span of code."""
-        return code(text)
-
-    def block(self, text: object, language: str = "") -> Md:
-        """Return a text as a fenced block of code."""
-        return block(text, language)
-
     def _note(self, key: tuple[str, ...]) -> str:
         """Say what a claim rests on: of a figure what it means and how it was found, of evidence where it lies."""
         if len(key) == 1 and (figure := self.data["figures"].get(key[0])):
             query = code(figure["query"]) if figure["is_command"] else md(figure["query"])
             scope = "" if figure["scope"] in self.data["usual_scopes"] else f" Of {md(figure['scope'])}."
-            told = f"{md(figure['label'])}: {md(figure['definition'])}{scope} {query}".strip() + f" ({figure['id']})"
+            first = self.defined.setdefault(figure["definition"], self._number(key))
+            meaning = md(figure["definition"]) if first == self._number(key) else f"as in note {first}."
+            told = f"{md(figure['label'])}: {meaning}{scope} {query}".strip() + f" ({figure['id']})"
             return "; ".join([told, *self._places(figure["sources"])])
         return "; ".join(self._places(key, key))
 
@@ -162,9 +148,7 @@ class Filler:
         return f"{told} Compare it with the kit's ({TEMPLATES.name}/)."
 
 
-FUNCTIONS = (
-    "opening", "show", "cite", "notes", "picture", "missing", "paragraphs", "cell", "table", "code", "block"
-)  # fmt: skip
+FUNCTIONS = ("opening", "show", "cite", "notes", "picture", "missing", "paragraphs")
 
 
 def answer_markdown(answer: Plain) -> Md:
@@ -214,7 +198,7 @@ def _deepest(environment: ImmutableSandboxedEnvironment, name: str) -> int:
     return 1 - max(depths, default=(0, 0))[1]
 
 
-def _apart(data: Plain, own: Path) -> str:
+def _fill_sandboxed(data: Plain, own: Path) -> str:
     """Fill a team's templates in another process, which can neither stay nor take all memory."""
     command = [sys.executable, "-m", __name__, str(own.resolve())]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("INTERCOM_")}

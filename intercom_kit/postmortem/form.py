@@ -16,9 +16,8 @@ from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.declared import IncidentFacts
 from intercom_kit.errors import InputError
 from intercom_kit.incident.incident import Incident, open_incident
-from intercom_kit.postmortem.document import suggested_summary
 from intercom_kit.postmortem.lint import check
-from intercom_kit.postmortem.suggestions import suggestions
+from intercom_kit.postmortem.suggestions import suggested_summary, suggestions
 from intercom_kit.records import Record
 from intercom_kit.redaction import safe
 from intercom_kit.settings import Settings

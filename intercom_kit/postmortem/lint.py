@@ -17,6 +17,7 @@ from intercom_kit.incident.incident import Incident
 from intercom_kit.incident.lifecycle import TimelineEntry
 from intercom_kit.incident.messages import unfit_for_customers
 from intercom_kit.records import Record
+from intercom_kit.text import DURATION, durations
 
 REQUIRED = {
     "title": "'title=…'",
@@ -57,11 +58,7 @@ _SENTENCE_END = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\betc)(?<!\bapprox)(?<!\b
 _QUANTITY = re.compile(
     r"(?<![\w.:-])\d[\d,.]*(?:\s*%|\s+\w+)|\b(?:all|every|no|none|half|a third|a quarter)\b(?: of)? \w+", re.IGNORECASE
 )
-_DURATION = re.compile(
-    r"(?<![\w.:])(\d+(?:[.,]\d+)?)[\s-]*(days?|d|hours?|hrs?|h|minutes?|mins?|min|m|seconds?|secs?|s)\b", re.IGNORECASE
-)
-_NO_QUANTITY = re.compile(rf"{_DURATION.pattern}|\bP[1-4]\b|\b\d+:\d+\b|\b\d{{4}}-\d{{2}}-\d{{2}}\b", re.IGNORECASE)
-_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_NO_QUANTITY = re.compile(rf"{DURATION.pattern}|\bP[1-4]\b|\b\d+:\d+\b|\b\d{{4}}-\d{{2}}-\d{{2}}\b", re.IGNORECASE)
 _PARTS = {
     "what happened": re.compile(r"what happened|problem|interrupt|unavailable|delay", re.IGNORECASE),
     "the impact": re.compile(r"impact|notice|may |could not|unable", re.IGNORECASE),
@@ -79,19 +76,24 @@ class Problem(Record):
     fix: str
     by: Literal["person"] = "person"
 
-    @property
-    def order(self) -> tuple[bool, int, str, str]:
-        """Errors first, then by the rule's number."""
-        return self.level != "error", int(self.code[1:]), self.place, self.message
-
     def __str__(self) -> str:
         return f"{self.code} {self.place}: {self.message} {self.fix}"
 
 
 def check(case: Incident) -> tuple[Problem, ...]:
-    """Return the open rules of an incident, errors first."""
-    found = [_problem(case.facts.id, code, *told) for code, rule in RULES for told in rule(case)]
-    return tuple(sorted(dict.fromkeys(found), key=lambda problem: problem.order))
+    """Return the open rules of an incident, errors first, then by the rule's number."""
+    found = [
+        Problem(
+            code=code,
+            level="error" if code[0] == "E" else "warning",
+            place=place,
+            message=message,
+            fix=re.sub(r"\bID\b", case.facts.id, fix),
+        )
+        for code, rule in RULES
+        for place, message, fix in rule(case)
+    ]
+    return tuple(sorted(dict.fromkeys(found), key=lambda one: (one.level, int(one.code[1:]), one.place, one.message)))
 
 
 def to_json(incident_id: str, problems: tuple[Problem, ...]) -> str:
@@ -102,11 +104,6 @@ def to_json(incident_id: str, problems: tuple[Problem, ...]) -> str:
 
 
 Told = tuple[str, str, str]  # place, message, and how to close it; ID in it stands for the incident's id
-
-
-def _problem(incident_id: str, code: str, place: str, message: str, fix: str) -> Problem:
-    level: Literal["error", "warning"] = "error" if code[0] == "E" else "warning"
-    return Problem(code=code, level=level, place=place, message=message, fix=re.sub(r"\bID\b", incident_id, fix))
 
 
 def _prose(facts: IncidentFacts) -> Iterator[tuple[str, str]]:
@@ -164,20 +161,6 @@ def _agrees(case: Incident) -> Iterator[Told]:
                 yield field, message, f"intercom-kit set ID '{field}=…'"
 
 
-def durations(text: str) -> list[float]:
-    """Return the durations in a text, in seconds; parts that follow each other, as in `1 hour 38 minutes`, are one."""
-    found: list[float] = []
-    end = -1
-    for match in _DURATION.finditer(text):
-        seconds = float(match[1].replace(",", ".")) * _SECONDS[match[2][0].lower()]
-        if end >= 0 and re.fullmatch(r"[\s,]*(?:and\s+)?", text[end : match.start()]):
-            found[-1] += seconds
-        else:
-            found.append(seconds)
-        end = match.end()
-    return found
-
-
 def _counts(case: Incident) -> Iterator[Told]:
     """E2: a count by a person is not larger than the log's upper bound."""
     bounds = {"conversations_affected": "log_conversations", "users_unable_to_reach_support": "log_contacts"}
@@ -233,17 +216,14 @@ def _factors(case: Incident) -> Iterator[Told]:
         message = f"There is {count} contributing factor; incidents have several."
         yield "contributing_factors", message, "intercom-kit set ID 'factor+=…', or 'single_factor_reason=…'"
     names = {facts.commander, facts.author, *(item.owner for item in facts.action_items)} - {""}
-    person = re.compile("|".join(rf"(?<!\w)(?:@{n}|{n.capitalize()})(?!\w)" for n in map(_bare, names)) or "(?!)")
+    bare = [re.escape(name.removeprefix("@").lower()) for name in names]
+    person = re.compile("|".join(rf"(?<!\w)(?:@{name}|{name.capitalize()})(?!\w)" for name in bare) or "(?!)")
     causes = [("root_cause", facts.root_cause)]
     causes += [(f"contributing_factors.{n}", text) for n, text in enumerate(facts.contributing_factors, 1)]
     for place, text in causes:
         if _PEOPLE.search(text) or person.search(text):
             fix = "Say what made it possible or likely: the system, the tool, the missing check."
             yield place, "It names a person, or human error, as the cause.", fix
-
-
-def _bare(name: str) -> str:
-    return re.escape(name.removeprefix("@").lower())
 
 
 def _blame(case: Incident) -> Iterator[Told]:
@@ -271,7 +251,7 @@ def _texts(case: Incident) -> Iterator[tuple[str, str]]:
 def _actions(case: Incident) -> Iterator[Told]:
     """E10: one owner, a due date in time, and a condition that tells when it is done."""
     end = case.lifecycle.recovery.by.date() if case.lifecycle.recovery else None
-    severity = str(case.figures["severity"].value)
+    days = DUE_DAYS.get(severity := str(case.figures["severity"].value))
     for number, item in enumerate(case.facts.action_items, 1):
         place, fix = f"action_items.{number}", f"intercom-kit set ID 'action.{number}.{{}}=…'"
         owner = item.owner.strip().removeprefix("@")
@@ -279,7 +259,6 @@ def _actions(case: Incident) -> Iterator[Told]:
             yield place, "It has no owner, or more than one: name one person.", fix.format("owner")
         if not item.done_when.strip():
             yield place, "Nothing tells when it is done.", fix.format("done")
-        days = DUE_DAYS.get(severity)
         if item.due is None:
             yield place, "It has no due date.", fix.format("due")
         elif end and days and item.due > end + timedelta(days=days) and not item.done:
@@ -318,8 +297,7 @@ def _message(path: Path) -> Iterator[Told]:
     text, place = path.read_text(encoding="utf-8", errors="replace"), f"messages/{path.name}"
     lacking = [part for part, pattern in _PARTS.items() if not pattern.search(text)]
     if lacking and "No message to customers is needed" not in text:
-        fix = "Say what happened, what customers noticed and what was done."
-        yield place, f"It does not say {', '.join(lacking)}.", fix
+        yield place, f"It does not say {', '.join(lacking)}.", "Say what happened, what was noticed, what was done."
     if words := unfit_for_customers(re.sub(r"^DRILL:.*$", "", text, flags=re.MULTILINE)):
         fix = "Say it in customers' words: no systems, ids, tokens or names of those we rely on."
         yield place, f"It holds what customers should not read: {', '.join(words[:5])}.", fix

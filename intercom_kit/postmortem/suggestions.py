@@ -6,13 +6,12 @@ To add one, add a row to SUGGESTIONS.
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from intercom_kit.declared import ActionItem
+from intercom_kit.incident.answer import decision_of, short, worst_share
+from intercom_kit.incident.incident import Incident
 from intercom_kit.records import Cause
-
-if TYPE_CHECKING:
-    from intercom_kit.incident.incident import Incident
+from intercom_kit.text import count
 
 LATE_S = 300  # an alert later than this after the onset came late; so did a vendor's notice
 OTHERS_SHARE = 0.25  # of the used quota that is not ours, from which it is worth asking whose it is
@@ -44,11 +43,11 @@ class _Rule:
     text: str
     done_when: str
     kind: str
-    because: Callable[["Incident"], str]
+    because: Callable[[Incident], str]
     figures: tuple[str, ...] = ()
 
 
-def suggestions(case: "Incident") -> tuple[Suggestion, ...]:
+def suggestions(case: Incident) -> tuple[Suggestion, ...]:
     """Return what the evidence of a case suggests to do, without what an action item says already."""
     taken = {item.text.casefold().rstrip(".") for item in case.facts.action_items}
     found = [(rule, rule.because(case)) for rule in SUGGESTIONS if rule.text.casefold() not in taken]
@@ -63,27 +62,40 @@ def suggestions(case: "Incident") -> tuple[Suggestion, ...]:
     )
 
 
-def _hasty(case: "Incident") -> str:
+def suggested_summary(case: Incident) -> str:
+    """Return a summary of one sentence that the evidence gives, for a person to put into words."""
+    decision = decision_of(case)
+    if case.lifecycle.onset is None and decision and decision.verdict == "healthy":
+        return decision.summary
+    duration, severity = case.figures["duration"], case.figures["severity"].value or "severity unknown"
+    lasted = f"For {short(duration)}" if duration.value is not None else "Until now"
+    failed, touched = worst_share(case), case.figures["conversations_affected"].value
+    happened = f"{short(failed)} of calls to Intercom failed" if failed.value else "calls to Intercom were affected"
+    hurt = f", in at most {count(touched, 'conversation')}" if isinstance(touched, int) else ""
+    return f"{lasted}, {happened} ({severity}){hurt}."
+
+
+def _hasty(case: Incident) -> str:
     share = case.figures["hasty_share"]
     if not isinstance(share.value, float) or share.value <= HASTY_SHARE:
         return ""
     return f"{share.shown}: so many throttled calls came again within a second, and no backoff was seen"
 
 
-def _throttled(case: "Incident") -> str:
+def _throttled(case: Incident) -> str:
     worst = case.lifecycle.worst
     limited = worst is not None and worst.decision.cause in ("app_rate_limit", "workspace_rate_limit")
     return "calls were answered with 429" if limited else ""
 
 
-def _alerted_late(case: "Incident") -> str:
+def _alerted_late(case: Incident) -> str:
     gap = case.figures["detection_gap"]
     if gap.value is None:
         return "no alert was noted" if case.lifecycle.onset and not case.lifecycle.alert else ""
     return f"the first alert came {gap.shown} after the onset" if float(gap.value) > LATE_S else ""
 
 
-def _noticed_late(case: "Incident") -> str:
+def _noticed_late(case: Incident) -> str:
     lag, worst = case.figures["notice_lag"], case.lifecycle.worst
     if lag.value is not None and float(lag.value) > LATE_S:
         return f"Intercom's status page acknowledged it {lag.shown} after the onset"
@@ -91,7 +103,7 @@ def _noticed_late(case: "Incident") -> str:
     return "Intercom's status page did not acknowledge it while it was looked at" if vendors and not lag.value else ""
 
 
-def _no_fallback(case: "Incident") -> str:
+def _no_fallback(case: Incident) -> str:
     worst = case.lifecycle.worst
     if worst is None or worst.decision.cause not in (*VENDOR, "app_rate_limit", "workspace_rate_limit"):
         return ""
@@ -99,7 +111,7 @@ def _no_fallback(case: "Incident") -> str:
     return "" if stale else "our service was never seen to serve stale data while calls failed"
 
 
-def _others(case: "Incident") -> str:
+def _others(case: Incident) -> str:
     share = case.figures["unattributed_share"].value
     if isinstance(share, float) and share >= OTHERS_SHARE:
         return f"{share:.0%} of the quota in windows under pressure was used by none of our own calls"
@@ -109,18 +121,18 @@ def _others(case: "Incident") -> str:
     return ""
 
 
-def _access(case: "Incident") -> str:
+def _access(case: Incident) -> str:
     worst = case.lifecycle.worst
     refused = worst is not None and worst.decision.cause in ACCESS
     return f"calls were refused ({worst.decision.cause})" if refused and worst else ""
 
 
-def _gaps(case: "Incident") -> str:
+def _gaps(case: Incident) -> str:
     gaps = [event for event in case.entries if event.kind == "gap"]
     return f"the record of the checks has gaps ({len(gaps)})" if gaps else ""
 
 
-def _no_log(case: "Incident") -> str:
+def _no_log(case: Incident) -> str:
     return "no request log was at hand, so what failed cannot be counted" if case.study is None else ""
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from intercom_kit.declared import ActionItem
 from intercom_kit.drill.play import play_incident
 from intercom_kit.incident.incident import open_incident
-from intercom_kit.notebook import open_form, save_form
+from intercom_kit.notebook import fill_form
 from intercom_kit.postmortem.form import FORM, read_form, write_form
 from intercom_kit.settings import load_settings
 
@@ -16,11 +16,12 @@ def test_a_notebook_opens_and_saves_the_form(tmp_path: Path) -> None:
     settings = load_settings(dotenv=None, outputs=tmp_path / "outputs")
     made = play_incident(settings, "token-revoked", "INC-1", with_log=False).folder
     before = made.facts()
-    assert "save_form('INC-1')" in repr(open_form("INC-1"))
+    assert repr(fill_form("INC-1")) == "intercom-kit edit INC-1"  # nobody is there to fill it
+    assert "run this cell again" in repr(fill_form("INC-1", person=True))
     form = made.path / FORM
     luck = "# lucky\n- Somebody was awake\n  and looked\n- \\# a sign\n"
     form.write_text(form.read_text().replace("# lucky\n", luck))
-    assert "Changed: lucky." in repr(save_form("INC-1"))
+    assert "Changed: lucky." in repr(fill_form("INC-1", person=True))
     assert made.facts() == before.model_copy(update={"lucky": ("Somebody was awake and looked", "# a sign")})
 
 

@@ -94,9 +94,12 @@ def utc_axis(axes: Axes) -> None:
     axes.set_xlabel("time (UTC)", fontsize=9, color=INK)
 
 
-def legend(axes: Axes, columns: int = 4) -> None:
-    """Put a frameless legend under the axes, where it hides no data."""
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=columns, frameon=False, fontsize=9)
+def legend_below(figure: Figure, axes: Axes, columns: int = 6, size: int = 9) -> None:
+    """Put a frameless legend under the picture, where it hides no data; each label once."""
+    handles, labels = axes.get_legend_handles_labels()
+    if once := dict(zip(labels, handles, strict=True)):
+        figure.legend(once.values(), once.keys(), loc="outside lower center", ncols=columns, frameon=False,
+                      fontsize=size)  # fmt: skip
 
 
 def kept_points(values: Sequence[float] | NDArray[np.float64], points: int = MAX_POINTS) -> NDArray[np.intp]:
@@ -150,7 +153,7 @@ def phases_chart(checks: Sequence[CheckRecord], slow_s: float = 2.0, timeout_s: 
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.grid(visible=False, axis="y")
     axes.grid(visible=True, axis="x", color="#E4E4E4", linewidth=0.7)
-    _legend_once(figure, axes)
+    legend_below(figure, axes, columns=4)
     bars = "; ".join(f"{CHECK_LABELS[check.name]} {check.duration_ms:,.0f} ms, {check.outcome}" for check in asked)
     alt = f"Stacked bar chart, one bar per check, time in milliseconds. {bars or 'No check was asked'}."
     return Chart(figure, title, _phases_reading(asked, slow_s), alt)
@@ -168,13 +171,6 @@ def _phase_bar(axes: Axes, row: int, check: CheckRecord, gap: float) -> None:
     reason = str(check.error_type or answered or "")
     words = ", ".join(filter(None, [f"{check.duration_ms:,.0f} ms", reason, check.outcome * (check.outcome != "ok")]))
     axes.text(start + gap, row, words, va="center", fontsize=9, color=INK)
-
-
-def _legend_once(figure: Figure, axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    once = dict(zip(labels, handles, strict=True))
-    if once:
-        figure.legend(once.values(), once.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
 
 
 def _phases_reading(asked: Sequence[CheckRecord], slow_s: float) -> str:

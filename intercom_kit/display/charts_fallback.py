@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from intercom_kit.display.charts import BLUE, GREEN, GREY, INK, ORANGE, VERMILION, Chart, quiet
+from intercom_kit.display.charts import BLUE, GREEN, GREY, INK, ORANGE, VERMILION, Chart, legend_below, quiet
 
 BINS = 40
 LOOKS = (
@@ -38,8 +38,7 @@ def fallback_chart(calls: pd.DataFrame, fault_s: tuple[float, float], caption: s
     for axes in (shares, ages):
         for at_s in fault_s:
             axes.axvline(at_s / 60, color=GREY, linewidth=1, linestyle=":")
-    handles, labels = shares.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    legend_below(figure, shares, columns=4)
     return Chart(figure, title, caption, _alt(calls, stale, fault_s))
 
 

@@ -30,6 +30,7 @@ from intercom_kit.display.charts import (
     VERMILION,
     Chart,
     kept_points,
+    legend_below,
     new_axes,
     quiet,
     utc_axis,
@@ -59,11 +60,12 @@ def headroom(seen: Study) -> Chart:
         _line(axes, frame[frame["quota"].eq(quota)], colour, dash, str(quota))
     axes.axhline(1, color=INK, linewidth=0.8)
     hit = frame.loc[frame["throttled"] > 0, "window_start"].dt.floor(seen.freq).drop_duplicates()
-    _rug(axes, hit, 1.04, 1.12, "429s")
+    if len(hit):
+        axes.plot(hit, [1.08] * len(hit), "|", color=VERMILION, markersize=7, label="429s")
     axes.set_ylim(0, 1.16)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_ylabel("used share of a window", fontsize=9, color=INK)
-    _finish(figure, axes)
+    legend_below(figure, axes)
     most = ", ".join(f"{quota} at most {peak:.0%}" for quota, peak in peaks.dropna().items())
     alt = f"Line chart, {_x(seen)}, y: used share of each app's quota; {most or 'unknown, no headers'}; {_hits(hit)}."
     return Chart(figure, title, captions.headroom(seen), alt)
@@ -90,7 +92,7 @@ def used_by_app(seen: Study) -> Chart:
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_ylabel("share of what was used", fontsize=9, color=INK)
-    _finish(figure, axes)
+    legend_below(figure, axes)
     ranges = ", ".join(f"{app} {frame[app].min():.0%} to {frame[app].max():.0%}" for app in frame)
     alt = f"Stacked area chart, {_x(seen)}, y: share of the used requests; {ranges if len(frame) else 'unknown'}."
     return Chart(figure, title, captions.used_by_app(seen), alt)
@@ -117,9 +119,9 @@ def retries(seen: Study) -> Chart:
     _stack(axes, parts, seen.freq, [(SKY, ""), (VERMILION, "//")], ["first calls", "repeats"])
     axes.plot(frame["time"], frame["throttled"], color=INK, linewidth=1.2, drawstyle="steps-post", label="429s")
     axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter(_thousands())
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.set_ylabel(f"calls in {_width(seen)}", fontsize=9, color=INK)
-    _finish(figure, axes)
+    legend_below(figure, axes)
     alt = (
         f"Stacked area chart, {_x(seen)}, y: calls in {_width(seen)}; at most {both.max():,.0f} calls, of them "
         f"{frame['repeats'].max():,.0f} repeats and {frame['throttled'].max():,.0f} 429s."
@@ -163,14 +165,11 @@ def percentiles(seen: Study) -> Chart:
     if low > 0:  # NaN when no duration is known
         axes.set_ylim(low, high)
         _ms_axis(axes, low, high)
-    _finish(figure, axes)
-    ranges = [f"{name} {_range(frame[f'{name}_ms'])}" for name in ("p50", "p95", "p99")] if low > 0 else ["unknown"]
-    alt = f"Line chart, {_x(seen)}, y: duration on a logarithmic axis; {', '.join(ranges)}."
+    legend_below(figure, axes)
+    columns = [(name, frame[f"{name}_ms"]) for name in ("p50", "p95", "p99")] if low > 0 else []
+    ranges = ", ".join(f"{name} {milliseconds(ms.min())} to {milliseconds(ms.max())}" for name, ms in columns)
+    alt = f"Line chart, {_x(seen)}, y: duration on a logarithmic axis; {ranges or 'unknown'}."
     return Chart(figure, title, captions.percentiles(seen), alt)
-
-
-def _range(values: "pd.Series[float]") -> str:
-    return f"{milliseconds(values.min())} to {milliseconds(values.max())}"
 
 
 def heat_map(seen: Study) -> Chart:
@@ -196,12 +195,12 @@ def heat_map(seen: Study) -> Chart:
         bar = figure.colorbar(image, ax=axes, pad=0.01, shrink=0.9)
         bar.set_label(f"calls in {_width(seen)}", fontsize=9, color=INK)
         bar.ax.tick_params(labelsize=8)
-        bar.ax.yaxis.set_major_formatter(_thousands())
+        bar.ax.yaxis.set_major_formatter("{x:,.0f}")
         bar.ax.yaxis.set_minor_locator(NullLocator())
         ticks = [tick for tick in MS_TICKS if edges[0] <= np.log10(tick) <= top]
         ticks = ticks if len(ticks) < 8 else [tick for tick in ticks if str(tick)[0] == "1"]
         axes.set_yticks([float(np.log10(tick)) for tick in ticks], [milliseconds(tick) for tick in ticks])
-    _finish(figure, axes)
+    legend_below(figure, axes)
     where = "no durations"
     if len(table):
         row, column = np.unravel_index(table.to_numpy().argmax(), table.shape)
@@ -225,7 +224,7 @@ def errors(seen: Study, status_page: Span | None = None) -> Chart:
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0 if peak > 0.05 else 1))
     axes.set_ylabel("share of calls", fontsize=9, color=INK)
     told = _draw_status_page(axes, status_page, seen) if status_page else ""
-    _finish(figure, axes)
+    legend_below(figure, axes)
     classes = ", ".join(f"{CLASS_WORDS[name]} at most {frame[name].max():.2%}" for name in names)
     alt = f"Stacked area chart, {_x(seen)}, y: share of calls that failed; {classes or 'none failed'}{told}."
     return Chart(figure, title, captions.errors(seen), alt)
@@ -256,10 +255,10 @@ def burn(seen: Study, slow_ms: float = SLOW_MS) -> Chart:
     }
     peaks = {}
     for label, (frame, colour, dash) in lines.items():
-        rate = frame["rate"]
-        axes.plot(frame["time"], rate.clip(lower=least), dash, color=colour, linewidth=1.4, drawstyle="steps-post",
+        rates = frame["rate"]
+        axes.plot(frame["time"], rates.clip(lower=least), dash, color=colour, linewidth=1.4, drawstyle="steps-post",
                   label=label)  # fmt: skip
-        peaks[label] = float(rate.max()) if rate.notna().any() else least
+        peaks[label] = float(rates.max()) if rates.notna().any() else least
     axes.set_yscale("log")
     axes.set_ylim(least, max(40.0, *(peak * 2 for peak in peaks.values())))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -268,7 +267,7 @@ def burn(seen: Study, slow_ms: float = SLOW_MS) -> Chart:
         axes.axhline(rate, color=VERMILION, linewidth=0.8, linestyle=":")
         axes.annotate(words, (1.005, rate), xycoords=("axes fraction", "data"), fontsize=8, va="center", color=INK)
     axes.set_ylabel("times faster than allowed", fontsize=9, color=INK)
-    _finish(figure, axes)
+    legend_below(figure, axes)
     most = ", ".join(f"{label} at most {peak:,.1f}" for label, peak in peaks.items())
     alt = f"Line chart, {_x(seen)}, y: burn rate on a logarithmic axis; {most}; lines at 1, 6 and 14.4."
     return Chart(figure, title, f"{captions.burn_rate(seen)} {captions.slow_calls(seen, slow_ms)}", alt)
@@ -315,14 +314,6 @@ def _stack(axes: Axes, frame: pd.DataFrame, freq: str, looks: Sequence[tuple[str
         axes.stairs(top, edges, fill=True, label=label, facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0)
 
 
-def _rug(axes: Axes, times: pd.Series, low: float, high: float, label: str) -> None:
-    """Draw a short upright line at each time, all of them as one path."""
-    if len(times):
-        x = np.repeat([_num(at) for at in times], 3)
-        y = np.tile([low, high, np.nan], len(times))
-        axes.plot(x, y, color=VERMILION, linewidth=1.2, label=label)
-
-
 def _nothing(title: str, reading: str) -> Chart:
     figure, axes = new_axes(title, height_in=1.0)
     axes.set_axis_off()
@@ -348,17 +339,6 @@ def _ms_axis(axes: Axes, low: float, high: float) -> None:
     axes.yaxis.set_major_locator(FixedLocator(ticks if len(ticks) < 9 else ticks[::3]))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: milliseconds(value)))
-
-
-def _thousands() -> FuncFormatter:
-    return FuncFormatter(lambda value, _: f"{value:,.0f}")
-
-
-def _finish(figure: Figure, axes: Axes) -> None:
-    """Put the legend under the picture, where it hides no data."""
-    handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False, fontsize=9)
 
 
 def _x(seen: Study) -> str:

@@ -1,8 +1,9 @@
 """The timeline as a picture: phases, checks, exhausted quota, the status page and events on one axis in UTC."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.dates import date2num
@@ -18,6 +19,7 @@ from intercom_kit.display.charts import (
     SKY,
     VERMILION,
     Chart,
+    legend_below,
     new_axes,
     utc_axis,
 )
@@ -58,112 +60,98 @@ def timeline_chart(course: Course, figures: Mapping[str, Figure]) -> Chart:
         axes.set_axis_off()
         axes.text(0.5, 0.5, "nothing is known yet", transform=axes.transAxes, ha="center", color=GREY)
         return Chart(figure, TITLE, "The timeline is empty.", "An empty timeline.")
-    lanes = _Lanes(axes, course, span)
-    lanes.draw()
+    bars, marks, rows = _bars(course, span[1]), _marks(course, span), _inside(course, span)
+    lanes = [lane for lane in LANES if bars.get(lane) or marks.get(lane)]
+    for number, lane in enumerate(lanes):
+        for bar in bars.get(lane, ()):
+            _draw_bar(axes, number, bar, span)
+        for mark in marks.get(lane, ()):
+            axes.plot(
+                [_x(at) for at in mark.times], [number + mark.raised] * len(mark.times), mark.marker,
+                color=mark.colour, markersize=mark.size, label=mark.label,
+            )  # fmt: skip
+    for at, words in event_labels(rows, span):
+        axes.text(at, len(lanes) - 0.95, words, ha="center", va="top", fontsize=7, color=INK)
     axes.set_xlim(_x(span[0]), _x(span[1]))
-    axes.set_ylim(len(lanes.names) - 0.4, -0.6)
-    axes.set_yticks(range(len(lanes.names)), lanes.names)
+    axes.set_ylim(len(lanes) - 0.4, -0.6)
+    axes.set_yticks(range(len(lanes)), lanes)
     axes.tick_params(axis="y", length=0)
     utc_axis(axes)
-    figure.set_figheight(1.0 + 0.42 * len(lanes.names))
-    handles, labels = axes.get_legend_handles_labels()
-    once = dict(zip(labels, handles, strict=True))
-    figure.legend(once.values(), once.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    left_out = len(course.rows) - len(_inside(course, span))
+    figure.set_figheight(1.0 + 0.42 * len(lanes))
+    legend_below(figure, axes, columns=4, size=8)
+    left_out = len(course.rows) - len(rows)
     beyond = f" Not drawn, as too far off: {left_out} of {len(course.rows)} events." if left_out else ""
-    return Chart(figure, TITLE, _reading(course, figures) + beyond, _alt(course, lanes.names, span) + beyond)
+    return Chart(figure, TITLE, _reading(course, figures) + beyond, _alt(course, lanes, span) + beyond)
 
 
-class _Lanes:
-    """Draws the lanes from top to bottom, those with something in them."""
+class _Bar(NamedTuple):
+    start: datetime
+    end: datetime
+    colour: str
+    label: str
+    hatch: str = ""
 
-    def __init__(self, axes: Axes, course: Course, span: tuple[datetime, datetime]) -> None:
-        self.axes, self.course, self.span = axes, course, span
-        self.names: list[str] = []
 
-    def draw(self) -> None:
-        for name in LANES:
-            getattr(self, f"_{name.lower().replace(' ', '_')}")(len(self.names), name)
+class _Mark(NamedTuple):
+    times: Sequence[datetime]
+    marker: str
+    colour: str
+    size: int
+    label: str | None = None
+    raised: float = 0.0  # of a lane's height, negative is up
 
-    def _bar(self, lane: int, start: datetime, end: datetime, colour: str, label: str, hatch: str = "") -> None:
-        """Draw a bar inside the span, and never one too short to be seen."""
-        first, last = map(_x, self.span)
-        left, right = (min(max(_x(moment), first), last) for moment in (start, end))
-        least = (last - first) * LEAST
-        middle, width = (left + right) / 2, max(right - left, least)
-        edge = "white" if width > 4 * least else colour
-        self.axes.barh(lane, width, left=middle - width / 2, height=0.5, color=colour, hatch=hatch, edgecolor=edge,
-                       linewidth=0.5, label=label)  # fmt: skip
 
-    def _holds(self, at: datetime) -> bool:
-        return self.span[0] <= at <= self.span[1]
+def _bars(course: Course, last: datetime) -> dict[str, list[_Bar]]:
+    """Return the bars of each lane; what goes on ends at `last`."""
+    onset, recovery, notices = course.onset, course.recovery, course.notices
+    bars: dict[str, list[_Bar]] = {
+        "Quota": [_Bar(one.start, one.end, ORANGE, "quota exhausted", "xxx") for one in course.exhausted],
+        "Status page": [_Bar(notices[0], course.page_until or notices[-1], PURPLE, "on the status page", "..")]
+        if notices
+        else [],
+    }
+    if onset is None:
+        return bars
+    unsure = [(edge.after, edge.by) for edge in (onset, recovery) if edge and edge.after]
+    end = (recovery.after or recovery.by) if recovery else last
+    bars["Incident"] = [
+        _Bar(onset.by, max(end, onset.by), VERMILION, "degraded"),
+        *(_Bar(after, by, GREY, "between last good and first bad", "////") for after, by in unsure if after),
+    ]
+    steps = [(onset.by, "not noticed", "#D9D9D9", ""), (course.noticed, "worked on", BLUE, ""),
+             (course.mitigated, "mitigated", SKY, "\\\\")]  # fmt: skip
+    known = [(at, label, colour, hatch) for at, label, colour, hatch in steps if at]
+    ends = [*(at for at, *_ in known[1:]), recovery.by if recovery else last]
+    phases = zip(known, ends, strict=True)
+    bars["Response"] = [_Bar(at, end, *look) for (at, *look), end in phases if end > at]
+    return bars
 
-    def _incident(self, lane: int, name: str) -> None:
-        onset, recovery = self.course.onset, self.course.recovery
-        if not onset:
-            return
-        self.names.append(name)
-        if onset.after:
-            self._bar(lane, onset.after, onset.by, GREY, "between last good and first bad", "////")
-        end = (recovery.after or recovery.by) if recovery else self.span[1]
-        self._bar(lane, onset.by, max(end, onset.by), VERMILION, "degraded")
-        if recovery and recovery.after:
-            self._bar(lane, recovery.after, recovery.by, GREY, "between last good and first bad", "////")
 
-    def _response(self, lane: int, name: str) -> None:
-        course = self.course
-        if not course.onset:
-            return
-        steps = [
-            (course.onset.by, "not noticed", "#D9D9D9", ""),
-            (course.noticed, "worked on", BLUE, ""),
-            (course.mitigated, "mitigated", SKY, "\\\\"),
-            (course.recovery.by if course.recovery else None, "", "", ""),
-        ]
-        known = [(at, label, colour, hatch) for at, label, colour, hatch in steps if at]
-        self.names.append(name)
-        for (start, label, colour, hatch), end in zip(
-            known, [at for at, *_ in known[1:]] + [self.span[1]], strict=True
-        ):
-            if label and end > start:
-                self._bar(lane, start, end, colour, label, hatch)
+def _marks(course: Course, span: tuple[datetime, datetime]) -> dict[str, list[_Mark]]:
+    """Return the marks of each lane that lie in the span."""
 
-    def _checks(self, lane: int, name: str) -> None:
-        runs = self.course.runs
-        if not runs:
-            return
-        self.names.append(name)
-        for severity, (marker, colour) in MARKS.items():
-            here = [_x(run.at) for run in runs if run.decision.severity == severity and self._holds(run.at)]
-            if here:
-                self.axes.plot(
-                    here, [lane] * len(here), marker, color=colour, markersize=6, label=severity or "healthy"
-                )
+    def inside(times: Iterable[datetime]) -> list[datetime]:
+        return [at for at in times if span[0] <= at <= span[1]]
 
-    def _quota(self, lane: int, name: str) -> None:
-        if not self.course.exhausted:
-            return
-        self.names.append(name)
-        for span in self.course.exhausted:
-            self._bar(lane, span.start, span.end, ORANGE, "quota exhausted", "xxx")
+    found = {"Status page": [_Mark(inside(course.notices), "|", INK, 12)],
+             "Events": [_Mark(inside(row.at for row in course.rows), "v", INK, 4, raised=-0.18)],
+             "Checks": [
+                 _Mark(inside(run.at for run in course.runs if run.decision.severity == severity), marker, colour, 6,
+                       severity or "healthy")
+                 for severity, (marker, colour) in MARKS.items()
+             ]}  # fmt: skip
+    return {lane: [mark for mark in marks if mark.times] for lane, marks in found.items()}
 
-    def _status_page(self, lane: int, name: str) -> None:
-        notices = self.course.notices
-        if not notices:
-            return
-        self.names.append(name)
-        self._bar(lane, notices[0], self.course.page_until or notices[-1], PURPLE, "on the status page", "..")
-        here = [_x(at) for at in notices if self._holds(at)]
-        self.axes.plot(here, [lane] * len(here), "|", color=INK, markersize=12)
 
-    def _events(self, lane: int, name: str) -> None:
-        rows = _inside(self.course, self.span)
-        if not rows:
-            return
-        self.names.append(name)
-        self.axes.plot([_x(row.at) for _, row in rows], [lane - 0.18] * len(rows), "v", color=INK, markersize=4)
-        for at, words in event_labels(rows, self.span):
-            self.axes.text(at, lane + 0.05, words, ha="center", va="top", fontsize=7, color=INK)
+def _draw_bar(axes: Axes, lane: int, bar: _Bar, span: tuple[datetime, datetime]) -> None:
+    """Draw a bar inside the span, and never one too short to be seen."""
+    first, last = map(_x, span)
+    left, right = (min(max(_x(moment), first), last) for moment in (bar.start, bar.end))
+    least = (last - first) * LEAST
+    middle, width = (left + right) / 2, max(right - left, least)
+    edge = "white" if width > 4 * least else bar.colour
+    axes.barh(lane, width, left=middle - width / 2, height=0.5, color=bar.colour, hatch=bar.hatch, edgecolor=edge,
+              linewidth=0.5, label=bar.label)  # fmt: skip
 
 
 def _inside(course: Course, span: tuple[datetime, datetime]) -> list[tuple[int, Row]]:

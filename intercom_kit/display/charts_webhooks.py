@@ -3,7 +3,6 @@
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.dates import date2num
-from matplotlib.figure import Figure
 
 from intercom_kit.analyze.webhooks import SLOW_S, WebhookStudy
 from intercom_kit.display.charts import (
@@ -14,11 +13,11 @@ from intercom_kit.display.charts import (
     ORANGE,
     VERMILION,
     Chart,
-    legend,
+    legend_below,
     new_axes,
-    quiet,
     utc_axis,
 )
+from intercom_kit.text import count
 
 LINES = (("p50_s", "p50", GREEN, "-"), ("p95_s", "p95", BLUE, "--"), ("p99_s", "p99", ORANGE, ":"))
 TICKS = ((1, "1 s"), (10, "10 s"), (60, "1 min"), (600, "10 min"), (3600, "1 h"), (36_000, "10 h"))
@@ -35,7 +34,7 @@ def lag_chart(seen: WebhookStudy) -> Chart:
     top = max(float(seen.lags["p99_s"].max()), 2 * SLOW_S) * 2
     _lag_axis(axes, top)
     utc_axis(axes)
-    legend(axes)
+    legend_below(figure, axes)
     found = seen.findings
     alt = (
         f"Line chart of webhook lag (p50, p95, p99; logarithmic, seconds) over time in UTC, {len(seen.lags)} points. "
@@ -47,9 +46,7 @@ def lag_chart(seen: WebhookStudy) -> Chart:
 def received_chart(seen: WebhookStudy) -> Chart:
     """Return how many deliveries were received over time, duplicates apart, with silences marked."""
     title = "Webhooks received"
-    figure = Figure(figsize=(6.6, 2.6), layout="constrained", facecolor="white")
-    axes = figure.add_subplot()
-    quiet(axes, title)
+    figure, axes = new_axes(title, height_in=2.6)
     received = seen.received
     edges = date2num(pd.concat([received["at"], received["at"].tail(1) + pd.Timedelta(seconds=seen.width_s)]))  # type: ignore[no-untyped-call]  # matplotlib.dates is not annotated
     once = received["deliveries"] - received["duplicates"]
@@ -61,12 +58,8 @@ def received_chart(seen: WebhookStudy) -> Chart:
     axes.set_ylabel(f"in {seen.width_s // 60} min", fontsize=9, color=INK)
     axes.set_ylim(bottom=0)
     utc_axis(axes)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    silent = (
-        f"{len(seen.silences)} silence{'s' if len(seen.silences) != 1 else ''} marked"
-        if len(seen.silences)
-        else "no silence"
-    )
+    legend_below(figure, axes)
+    silent = f"{count(len(seen.silences), 'silence')} marked" if len(seen.silences) else "no silence"
     alt = (
         f"Bar chart of webhooks received in {seen.width_s // 60} min each, over time in UTC: at most "
         f"{received['deliveries'].max():,}, at least {received['deliveries'].min():,}; {silent}."

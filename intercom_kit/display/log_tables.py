@@ -22,6 +22,11 @@ def findings_card(found: Findings) -> View:
     return View(card.format(first, rest), "\n".join((first, *lines)))
 
 
+def study_card(seen: Study) -> View:
+    """Return the same of a study."""
+    return findings_card(findings_of(seen))
+
+
 def log_card(seen: Study) -> View:
     """Return what a log shows in at most five lines; what stands below the charts is not said here."""
     found = findings_of(seen)

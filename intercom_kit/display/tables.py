@@ -6,7 +6,7 @@ Text from the world goes in through `Markup.format`, which escapes it; nothing h
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 
@@ -100,35 +100,47 @@ def answer_card(answer: Answer) -> View:
 
 def verdict_card(decision: Decision, facts: IncidentFacts | None = None) -> View:
     """Return the bottom line: severity, sentence, verdict, cause and deadline; facts tell whether it is a drill."""
-    label = severity_label(decision.severity)
     drill = f"DRILL {facts.drill}: this is no real incident. " if facts and facts.drill else ""
-    deadline = deadline_words(decision, decision.at)
-    reason = decision.severity_reason
-    reason = f"{reason[0].upper()}{reason[1:]}." if reason else ""
-    badges = (verdict_badge(decision.verdict), cause_badge(decision.cause))
-    notes = Markup("").join(Markup("<p>{}.</p>").format(note) for note in decision.notes)
-    html = Markup(
-        '<div class="ik-card ik-{}"><p class="ik-line"><strong class="ik-badge">{}</strong> <strong>{}</strong></p>'
-        "{}<p><strong>{}</strong>; cause: <strong>{}</strong>; {}.</p><p>{}{}</p></div>"
-    ).format(label.lower(), label, decision.summary, notes, *badges, deadline, drill, reason)
-    text = "\n".join([f"{label} {decision.summary}", *decision.notes, " · ".join([*badges, deadline]), drill])
-    return View(html, text.rstrip())
+    badges = (verdict_badge(decision.verdict), cause_badge(decision.cause), deadline_words(decision, decision.at))
+    lines = [*map(_sentence, decision.notes), " · ".join(badges), f"{drill}{_sentence(decision.severity_reason)}"]
+    return _card(severity_label(decision.severity), decision.summary, lines)
+
+
+def decision_view(decision: Decision) -> View:
+    """Return a verdict with its evidence and the runbook's actions."""
+    return stacked(verdict_card(decision), reasons_table(decision), actions_list(decision.actions))
+
+
+def triage_view(triage: Any) -> View:  # noqa: ANN401 - a Triage, which lies above
+    """Return a triage's verdict, checks and actions."""
+    card = verdict_card(triage.decision, triage.facts)
+    return stacked(card, checks_table(triage.checks), actions_list(triage.decision.actions))
 
 
 def run_card(run: Run, others: Sequence[Run]) -> View:
     """Return what one run of checks found, with its time and deadline, and what the other runs found."""
-    decision, label = run.decision, severity_label(run.decision.severity)
-    found = f"{run.at:%Y-%m-%d %H:%M:%S} UTC: {_found(run)}"
-    reason = f"{decision.severity_reason[:1].upper()}{decision.severity_reason[1:]}"
-    told = [*decision.notes, *filter(None, [reason]), deadline_words(decision, decision.at)]
-    beside = [f"{each.at:%H:%M} {severity_label(each.decision.severity)}, {_found(each)}" for each in others]
-    rest = [f"{line[:1].upper()}{line[1:]}." for line in told]
-    rest += [f"Other runs: {'; '.join(beside)}."] if beside else []
+    decision = run.decision
+    lines = [*decision.notes, decision.severity_reason, deadline_words(decision, decision.at)]
+    if others:
+        found = [f"{each.at:%H:%M} {severity_label(each.decision.severity)}, {_found(each)}" for each in others]
+        lines.append(f"Other runs: {'; '.join(found)}")
+    return _card(
+        severity_label(decision.severity), f"{run.at:%Y-%m-%d %H:%M:%S} UTC: {_found(run)}", map(_sentence, lines)
+    )
+
+
+def _card(label: str, first: str, lines: Iterable[str]) -> View:
+    """Return a severity with a line beside it, and others below; empty ones are left out."""
+    rest = [line for line in lines if line]
     html = Markup(
         '<div class="ik-card ik-{}"><p class="ik-line"><strong class="ik-badge">{}</strong> <strong>{}</strong></p>{}'
         "</div>"
-    ).format(label.lower(), label, found, Markup("").join(Markup("<p>{}</p>").format(line) for line in rest))
-    return View(html, "\n".join([f"{label} {found}", *rest]))
+    ).format(label.lower(), label, first, Markup("").join(Markup("<p>{}</p>").format(line) for line in rest))
+    return View(html, "\n".join([f"{label} {first}", *rest]))
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:].rstrip('.')}." if words else ""
 
 
 def _found(run: Run) -> str:
@@ -137,8 +149,9 @@ def _found(run: Run) -> str:
     return f"{verdict_badge(decision.verdict)}{cause}"
 
 
-def checks_table(checks: Sequence[CheckRecord]) -> View:
-    """Return the checks of one run, one row each."""
+def checks_table(checks: CheckRecord | Sequence[CheckRecord]) -> View:
+    """Return the checks of one run, one row each, or one check."""
+    checks = [checks] if isinstance(checks, CheckRecord) else checks
     rows = [
         (
             CHECK_LABELS[check.name],
@@ -161,8 +174,9 @@ def _emphasis(check: CheckRecord) -> str:
     return Markup("<strong>{}</strong>").format(word) if "red" in style else word
 
 
-def events_table(events: Sequence[Event]) -> View:
-    """Return events of the timeline, one row each."""
+def events_table(events: Event | Sequence[Event]) -> View:
+    """Return events of the timeline, one row each, or one event."""
+    events = [events] if isinstance(events, Event) else events
     rows = [
         (f"{event.at:%Y-%m-%d %H:%M:%S}", event.kind, event.text, event.by, _cites(event.cites)) for event in events
     ]

@@ -121,8 +121,7 @@ def test_areas_differ_by_more_than_colour(name: str, seen: Study) -> None:
 def test_headroom_marks_where_calls_were_refused(seen: Study) -> None:
     """The marks of 429s lie between onset and recovery, give or take a bin."""
     marks = next(line for line in draw("headroom", seen).figure.axes[0].get_lines() if line.get_label() == "429s")
-    days = np.asarray(marks.get_xdata(), dtype=float)
-    at = pd.to_datetime(days, unit="D", utc=True)
+    at = pd.DatetimeIndex(np.asarray(marks.get_xdata()))
     onset = seen.detected.main
     assert onset is not None
     assert onset.first_good is not None

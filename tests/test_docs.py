@@ -81,6 +81,15 @@ def test_links_between_the_pages_lead_somewhere() -> None:
             assert (path.parent / target).is_file(), f"{path.name}: {target}"
 
 
+def test_places_that_the_readme_names_are_there() -> None:
+    """Who adds something finds each module, table and package that the layers' tables name."""
+    layers = TEXTS["README.md"].partition("## Layers")[2]
+    named = set(re.findall(r"`([\w/-]+(?:\.py|\.toml|/))`", layers))
+    assert len(named) > 20
+    missing = [name for name in named if not any((base / name).exists() for base in (ROOT, ROOT / "intercom_kit"))]
+    assert missing == []
+
+
 def test_the_readme_is_short() -> None:
     """What does not help a reader to start stands in docs/."""
     assert len(TEXTS["README.md"].splitlines()) <= 160

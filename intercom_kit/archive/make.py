@@ -6,7 +6,6 @@ import shutil
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -144,46 +143,34 @@ def _summarize(folder: IncidentFolder, settings: Settings, *, forked: bool) -> S
 def _placed(folder: IncidentFolder, run: Run) -> Run:
     """Put an executed notebook in its place, unless it did not end and a complete one stands there."""
     made, target = folder.path / _MAKING / f"{run.notebook}.ipynb", folder.path / f"{run.notebook}.ipynb"
-    if not run.complete and target.exists() and read_executed(target).run.complete:
+    if not run.complete and target.exists() and read_executed(target)[1].complete:
         return run.model_copy(update={"detail": f"{run.detail} The complete report of before stays."})
     made.replace(target)
     return run
 
 
-@dataclass(frozen=True)
-class Executed:
-    """An executed notebook with the record of its run and its parameters, whoever ran it."""
+def read_executed(path: Path) -> tuple[NotebookNode, Run]:
+    """Return an executed notebook and how it ran; one that the kit did not run is judged by its cells.
 
-    notebook: NotebookNode
-    run: Run
-    parameters: Parameters
-
-
-def read_executed(path: Path) -> Executed:
-    """Read an executed notebook; one that the kit did not run is judged by its cells. Raises NotebookError."""
+    Raises NotebookError for what is none.
+    """
     try:
         notebook = nbformat.read(path, as_version=4)
-        told = notebook.metadata.get("papermill", {})
-        run = _recorded(notebook) or _judged(path, notebook, told)
-        return Executed(notebook, run, dict(told.get("parameters", {})))
+        record = notebook.metadata.get("intercom_kit", {}).get("run")
+        return notebook, Run.model_validate(record) if record else _judged(path, notebook)
     except (ValueError, AttributeError, TypeError) as error:  # all that nbformat and pydantic raise
         raise NotebookError(f"{path} is no executed notebook: {str(error)[:200]}. Run it again.") from None
 
 
-def _recorded(notebook: NotebookNode) -> Run | None:
-    record = notebook.metadata.get("intercom_kit", {}).get("run")
-    return Run.model_validate(record) if record else None
-
-
-def _judged(path: Path, notebook: NotebookNode, told: Mapping[str, str]) -> Run:
+def _judged(path: Path, notebook: NotebookNode) -> Run:
     """Return the record of a run by plain papermill or Jupyter."""
     cells = [cell for cell in notebook.cells if ERROR_MARKER_TAG not in cell.metadata.get("tags", ())]
     code = [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
-    saved = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    saved, times = datetime.fromtimestamp(path.stat().st_mtime, UTC), notebook.metadata.get("papermill", {})
     return Run(
         notebook=path.stem,
-        started_at=told.get("start_time") or saved,
-        ended_at=told.get("end_time") or saved,
+        started_at=times.get("start_time") or saved,
+        ended_at=times.get("end_time") or saved,
         cells_run=sum(bool(cell.execution_count) for cell in code),
         cells_total=len(code),
         **judge(cells)._asdict(),
@@ -215,23 +202,25 @@ def seal_reports(
     Raises NotebookError where one holds a secret of the settings, or is none.
     """
     executed = render_reports(folder, settings)
-    runs = [one.run for one in executed.values()]
-    parameters = {name: one.parameters for name, one in executed.items()}
+    parameters = {
+        name: dict(notebook.metadata.get("papermill", {}).get("parameters", {}))
+        for name, (notebook, _) in executed.items()
+    }
+    runs = [run for _, run in executed.values()]
     return seal(folder, runs, parameters, clock=clock, summary=summary, settings=public(settings))
 
 
-def render_reports(folder: IncidentFolder, settings: Settings) -> dict[str, Executed]:
-    """Render the reports of all executed notebooks in a folder; return these by name.
+def render_reports(folder: IncidentFolder, settings: Settings) -> dict[str, tuple[NotebookNode, Run]]:
+    """Render the reports of all executed notebooks in a folder; return these by name, each with how it ran.
 
     All are rendered together: their headers and links show what is there now.
     """
     executed = {name: read_executed(path) for name in REPORTS if (path := folder.path / f"{name}.ipynb").is_file()}
-    for name, one in executed.items():
-        text = nbformat.writes(one.notebook)
-        if settings.redactor.holds_secret(text):
+    header = header_of(folder, without_secrets(settings))
+    for name, (notebook, run) in executed.items():
+        if settings.redactor.holds_secret(nbformat.writes(notebook)):
             raise NotebookError(f"{name}.ipynb holds a secret of the settings. Delete it, and run it again without.")
-        header = header_of(folder, without_secrets(settings))
-        render_html(one.notebook, folder.path / f"{name}.html", header=header, run=one.run, siblings=executed.keys())
+        render_html(notebook, folder.path / f"{name}.html", header=header, run=run, siblings=executed.keys())
     return executed
 
 

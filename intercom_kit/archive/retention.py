@@ -112,7 +112,7 @@ class Published(Record):
 def publish(
     folder: IncidentFolder, url: str, settings: Settings, on_progress: Callable[[int, int], None] = lambda *_: None
 ) -> Published:
-    """Copy a sealed incident to `<url>/<incident id>`; a file that stands there with the same content is left alone.
+    """Copy a sealed incident to `<url>/<incident id>`; a file that is there with the same content is left alone.
 
     The manifest goes last, so that a copy that was cut short is not taken for a whole one. Every file is read back and
     compared with the manifest. on_progress(done, total) counts files.
@@ -121,13 +121,14 @@ def publish(
     """
     parts = urlsplit(url)
     place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else url  # no credentials
-    there = (Path(parts.path).resolve(), Path(parts.path, folder.incident_id).resolve())
-    if parts.scheme in ("", "file", "local") and any(one.is_relative_to(folder.path.resolve()) for one in there):
+    is_local = parts.scheme in ("", "file", "local")
+    targets = (Path(parts.path).resolve(), Path(parts.path, folder.incident_id).resolve())
+    if is_local and any(target.is_relative_to(folder.path.resolve()) for target in targets):
         raise PublishError(f"{place} lies in the incident itself. Publish to another place.")
     with locked(folder.path / ".lock"):
         contents = _contents(folder, settings)
         try:
-            copied = _copy_all(folder, url, contents, on_progress)
+            copied = _copy_all(folder, url, contents, on_progress, {"auto_mkdir": True} if is_local else {})
         except PublishError:
             raise
         except Exception as error:  # each file system has errors of its own
@@ -135,32 +136,6 @@ def publish(
             raise PublishError(f"{place} cannot be written: {said}. What was copied stays; publish again.") from error
     skipped = len(contents) - copied
     return Published(url=f"{place}/{folder.incident_id}", copied=copied, skipped=skipped, head=head_of(folder) or "")
-
-
-def _copy_all(
-    folder: IncidentFolder, url: str, contents: Mapping[str, str], on_progress: Callable[[int, int], None]
-) -> int:
-    """Copy the files whose hashes are given, and return how many were not there already."""
-    try:
-        import fsspec
-    except ImportError:
-        raise PublishError("Publishing needs fsspec. Run: pip install 'intercom-kit[publish]'") from None
-    local = urlsplit(url).scheme in ("", "file", "local")
-    system, root = fsspec.core.url_to_fs(url, **({"auto_mkdir": True} if local else {}))
-    target = f"{root.rstrip('/')}/{folder.incident_id}"
-    if system.exists(f"{target}/{MANIFEST}"):
-        _refuse_stranger(folder, _sha256(system.cat_file(f"{target}/{MANIFEST}")))
-    copied = 0
-    for number, (path, wanted) in enumerate(contents.items(), 1):
-        there = f"{target}/{path}"
-        if not system.exists(there) or _sha256(system.cat_file(there)) != wanted:
-            system.pipe_file(there, (folder.path / path).read_bytes())
-            system.invalidate_cache()
-            if _sha256(system.cat_file(there)) != wanted:
-                raise PublishError(f"{path} does not read back as it was sealed. Publish again, or to another place.")
-            copied += 1
-        on_progress(number, len(contents))
-    return copied
 
 
 def _contents(folder: IncidentFolder, settings: Settings) -> dict[str, str]:
@@ -184,13 +159,39 @@ def _contents(folder: IncidentFolder, settings: Settings) -> dict[str, str]:
     return contents
 
 
-def _refuse_stranger(folder: IncidentFolder, head: str) -> None:
-    """Refuse to write over an archive that this one does not descend from."""
-    if any(finding.kind == "head" for finding in verify(folder, head)):
+def _copy_all(
+    folder: IncidentFolder,
+    url: str,
+    contents: Mapping[str, str],
+    on_progress: Callable[[int, int], None],
+    options: Mapping[str, bool],
+) -> int:
+    """Copy the files whose hashes are given, and return how many were not there already."""
+    try:
+        import fsspec
+    except ImportError:
+        raise PublishError("Publishing needs fsspec. Run: pip install 'intercom-kit[publish]'") from None
+    system, root = fsspec.core.url_to_fs(url, **options)
+
+    def hash_of(path: str) -> str | None:
+        there = f"{root.rstrip('/')}/{folder.incident_id}/{path}"
+        return _sha256(system.cat_file(there)) if system.exists(there) else None
+
+    head, copied = hash_of(MANIFEST), 0
+    if head and any(finding.kind == "head" for finding in verify(folder, head)):
         raise PublishError(
             f"There is an archive of {folder.incident_id} already that is not an earlier state of this one. "
             "Compare them, or publish to another place."
         )
+    for number, (path, wanted) in enumerate(contents.items(), 1):
+        if hash_of(path) != wanted:
+            system.pipe_file(f"{root.rstrip('/')}/{folder.incident_id}/{path}", (folder.path / path).read_bytes())
+            system.invalidate_cache()
+            if hash_of(path) != wanted:
+                raise PublishError(f"{path} does not read back as it was sealed. Publish again, or to another place.")
+            copied += 1
+        on_progress(number, len(contents))
+    return copied
 
 
 def _sha256(content: bytes) -> str:

@@ -36,7 +36,6 @@ from intercom_kit.errors import EvidenceError
 UNFINISHED = "unfinished.json"  # there while reports are being made
 LAB = "lab"  # the folder of working copies: people go on changing them, so they are not sealed
 LIBRARIES = ("duckdb", "httpx", "ipython", "matplotlib", "nbconvert", "pandas", "papermill")
-_CHUNK = 1 << 20
 
 
 @contextmanager
@@ -79,7 +78,8 @@ def seal(
     refuse_links(folder)
     before, bytes_before = read_manifest_file(folder.path / MANIFEST)
     number = before.number + 1 if before else 1
-    found = _unlike(folder.path, before, before, *_before(folder.path, before)) if before else ()
+    earlier = [one for _, one, _ in _chain(folder.path, before) if one] if before else []
+    found = _unlike(folder.path, before, before, *earlier) if before else ()
     manifest = Manifest(
         layout=LAYOUT,
         incident_id=folder.incident_id,
@@ -87,7 +87,7 @@ def seal(
         sealed_at=clock(),
         kit=__version__,
         python=platform.python_version(),
-        libraries=versions(),
+        libraries={name: version(name) for name in LIBRARIES},
         runs=tuple({run.notebook: run for run in (*(before.runs if before else ()), *runs)}.values()),
         parameters={**(before.parameters if before else {}), **{k: dict(v) for k, v in (parameters or {}).items()}},
         settings=dict(settings or (before.settings if before else {})),
@@ -97,24 +97,15 @@ def seal(
         purged={**(before.purged if before else {}), **dict.fromkeys(purge, number)},
         previous=_sha256(bytes_before) if before else None,
     )
-    if before and manifest.model_copy(update=_stamps(before)) == before:
-        return _sha256(bytes_before)
     if before:
-        earlier = folder.path / EARLIER
-        earlier.mkdir(mode=0o700, exist_ok=True)
-        write_atomic(earlier / f"{before.number:04}.json", bytes_before)
+        stamps = {name: getattr(before, name) for name in ("layout", "number", "sealed_at", "previous")}
+        if manifest.model_copy(update=stamps) == before:
+            return _sha256(bytes_before)
+        (folder.path / EARLIER).mkdir(mode=0o700, exist_ok=True)
+        write_atomic(folder.path / EARLIER / f"{before.number:04}.json", bytes_before)
     content = manifest.model_dump_json(indent=1, exclude_defaults=True).encode() + b"\n"
     write_atomic(folder.path / MANIFEST, content)
     return _sha256(content)
-
-
-def _stamps(manifest: Manifest) -> dict[str, object]:
-    return {name: getattr(manifest, name) for name in ("layout", "number", "sealed_at", "previous")}
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the libraries that views depend on, by name."""
-    return {name: version(name) for name in LIBRARIES}
 
 
 def verify(folder: IncidentFolder, head: str | None = None) -> list[Finding]:
@@ -131,15 +122,21 @@ def verify(folder: IncidentFolder, head: str | None = None) -> list[Finding]:
         return [Finding(kind="unsealed", path=MANIFEST, words=words)]
     chain = list(_chain(folder.path, manifest))
     hashes = {_sha256(content), *(sha for sha, earlier, _ in chain if earlier)}
-    return [
-        *_unfinished(folder.path),
-        *_renamed(folder, manifest),
-        *_compare(folder.path, manifest),
-        *(found for _, _, found in chain if found),
-        *manifest.differences,
-        *_unlike(folder.path, manifest, *_before(folder.path, manifest)),
-        *_descends(head, hashes),
-    ]
+    found = []
+    if (folder.path / UNFINISHED).exists():
+        words = "Reports were being made when the run was cut short (or one is at work now): what differs may be its"
+        found.append(Finding(kind="unfinished", path=UNFINISHED, words=f"{words} doing. Make them again."))
+    if manifest.incident_id != folder.incident_id:
+        words = f"It is of {manifest.incident_id[:80]}: the folder was renamed, or copied."
+        found.append(Finding(kind="renamed", path=MANIFEST, words=words))
+    found += _compare(folder.path, manifest)
+    found += (broken for _, _, broken in chain if broken)
+    found += manifest.differences
+    found += _unlike(folder.path, manifest, *(earlier for _, earlier, _ in chain if earlier))
+    if head is not None and head.lower() not in hashes:
+        words = f"This archive does not descend from the head {head[:80]!r}."
+        found.append(Finding(kind="head", path=MANIFEST, words=words))
+    return found
 
 
 def head_of(folder: IncidentFolder) -> str | None:
@@ -155,12 +152,6 @@ def refuse_links(folder: IncidentFolder) -> None:
             raise EvidenceError(f"{folder.path} holds a file named {path.name!r}. Rename it.")
         if odd := oddity(path):
             raise EvidenceError(odd)
-
-
-def _renamed(folder: IncidentFolder, manifest: Manifest) -> Iterator[Finding]:
-    if manifest.incident_id != folder.incident_id:
-        words = f"It is of {manifest.incident_id[:80]}: the folder was renamed, or copied."
-        yield Finding(kind="renamed", path=MANIFEST, words=words)
 
 
 def _compare(folder: Path, manifest: Manifest) -> Iterator[Finding]:
@@ -210,10 +201,6 @@ def _unlike(folder: Path, newest: Manifest, *manifests: Manifest) -> Iterator[Fi
                 yield Finding(kind="changed" if there else "missing", path=sealed.path, words=words)
 
 
-def _before(folder: Path, manifest: Manifest) -> list[Manifest]:
-    return [earlier for _, earlier, _ in _chain(folder, manifest) if earlier]
-
-
 def _chain(folder: Path, manifest: Manifest) -> Iterator[tuple[str, Manifest | None, Finding | None]]:
     """Yield (hash, manifest, finding) of every earlier manifest, newest first; it ends at the first that is wrong."""
     newer = manifest
@@ -237,17 +224,6 @@ def _chain(folder: Path, manifest: Manifest) -> Iterator[tuple[str, Manifest | N
         newer = earlier
 
 
-def _descends(head: str | None, hashes: set[str]) -> Iterator[Finding]:
-    if head is not None and head.lower() not in hashes:
-        yield Finding(kind="head", path=MANIFEST, words=f"This archive does not descend from the head {head[:80]!r}.")
-
-
-def _unfinished(folder: Path) -> Iterator[Finding]:
-    if (folder / UNFINISHED).exists():
-        words = "Reports were being made when the run was cut short (or one is at work now): what differs may be its"
-        yield Finding(kind="unfinished", path=UNFINISHED, words=f"{words} doing. Make them again.")
-
-
 def _walk(folder: Path) -> Iterator[Path]:
     """Yield every file and link in an incident's folder, hidden ones too, without following a link; not `lab/`."""
     for top, folders, files in os.walk(folder):
@@ -267,14 +243,9 @@ def _files(folder: Path) -> list[str]:
 
 
 def _sealed(folder: Path, path: str) -> SealedFile:
-    digest, size, lines = hashlib.sha256(), 0, 0
-    with (folder / path).open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-            lines += chunk.count(b"\n")
-    sealed = SealedFile(path=path, sha256=digest.hexdigest(), size=size)
-    return sealed.model_copy(update={"lines": lines}) if sealed.is_appended else sealed
+    content = (folder / path).read_bytes()
+    sealed = SealedFile(path=path, sha256=_sha256(content), size=len(content))
+    return sealed.model_copy(update={"lines": content.count(b"\n")}) if sealed.is_appended else sealed
 
 
 def _as_sealed(folder: Path, sealed: SealedFile) -> bool:
@@ -282,13 +253,9 @@ def _as_sealed(folder: Path, sealed: SealedFile) -> bool:
     path = folder / sealed.path
     if path.is_symlink() or not path.is_file():
         return False
-    digest, left = hashlib.sha256(), sealed.size
-    with path.open("rb") as file:
-        while left and (chunk := file.read(min(_CHUNK, left))):
-            digest.update(chunk)
-            left -= len(chunk)
-        ended = sealed.is_appended or not file.read(1)
-    return ended and not left and digest.hexdigest() == sealed.sha256
+    content = path.read_bytes()
+    is_longer = len(content) > sealed.size and not sealed.is_appended
+    return not is_longer and _sha256(content[: sealed.size]) == sealed.sha256
 
 
 def _sha256(content: bytes) -> str:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -36,39 +35,31 @@ from intercom_kit.settings import Settings, load_settings
 from tests.conftest import PATIENCE_S
 
 CANARY = "tok-canary-" + "archive"
-SCRIPT = """
-import sys
-from pathlib import Path
-from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.archive.make import make_reports
-from intercom_kit.settings import load_settings
-
-if __name__ == "__main__":
-    settings = load_settings(outputs=Path(sys.argv[1]))
-    print("ready", flush=True)
-    waits = lambda: print("waits", flush=True)
-    runs = make_reports(IncidentFolder(settings.outputs, "INC-1"), {"01-triage": {}}, settings, on_wait=waits)
-    print(runs[0].outcome)
-"""
-
-STARTER = """
+IMPORTS = """
 import os, signal, sys
 from pathlib import Path
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.archive.make import make_reports, reports_of
 from intercom_kit.settings import load_settings
 
+settings = load_settings(dotenv=None, outputs=Path(sys.argv[1]))
+folder = IncidentFolder(settings.outputs, "INC-1")
+told = lambda *step: print(*step, flush=True)
+"""
+WAITING = f"""{IMPORTS}
+told("ready")
+print(make_reports(folder, {{"01-triage": {{}}}}, settings, on_wait=lambda: told("waits"))[0].outcome)
+"""
+ALL = f"{IMPORTS}print(*(run.outcome for run in make_reports(folder, reports_of(folder, settings), settings, told)))"
+STARTER = f"""{IMPORTS}
 for line in sys.stdin:
-    path = Path(line.strip())
     pid = os.fork()
     if pid == 0:
-        settings = load_settings(outputs=path.parent)
-        folder = IncidentFolder(path.parent, path.name)
         runs = make_reports(folder, reports_of(folder, settings), settings)
         sys.exit(0 if all(run.complete for run in runs) else 1)
-    print(pid, flush=True)
+    told(pid)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    print({0: "complete", -signal.SIGKILL: "killed"}.get(status, status), flush=True)
+    told({{0: "complete", -signal.SIGKILL: "killed"}}.get(status, status))
 """
 
 
@@ -108,23 +99,21 @@ def test_a_report_is_run_rendered_sealed_and_listed(settings: Settings, folder: 
     assert "DRILL rate-limited" in (folder.path / "01-triage.html").read_text()
 
 
-def test_the_same_evidence_gives_the_same_report(settings: Settings, folder: IncidentFolder) -> None:
-    """Two runs on one incident write the same bytes of HTML."""
+def test_a_report_is_private_the_same_and_without_a_secret(settings: Settings, folder: IncidentFolder) -> None:
+    """Two runs write the same HTML, in files of 0600 and folders of 0700, and neither token nor webhook."""
     triage(folder, settings)
     first = (folder.path / "01-triage.html").read_bytes()
-    triage(folder, settings)
-    assert (folder.path / "01-triage.html").read_bytes() == first
-
-
-def test_nothing_that_is_written_is_for_others(settings: Settings, folder: IncidentFolder) -> None:
-    """Every file is 0600 and every folder 0700, whatever the umask."""
     before = os.umask(0)
     try:
         triage(folder, settings)
     finally:
         os.umask(before)
+    assert (folder.path / "01-triage.html").read_bytes() == first
     paths = [folder.path, *folder.path.rglob("*"), settings.outputs / "index.html", settings.outputs / ".index.json"]
     assert {(path.is_dir(), path.stat().st_mode & 0o777) for path in paths} == {(True, 0o700), (False, 0o600)}
+    for path in settings.outputs.rglob("*"):
+        for secret in (settings.require_token(), CANARY):
+            assert path.is_dir() or secret.encode() not in path.read_bytes(), path
 
 
 def test_secrets_do_not_reach_the_worker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,27 +126,17 @@ def test_secrets_do_not_reach_the_worker(settings: Settings, monkeypatch: pytest
     assert not any(CANARY in value for value in environment.values())
 
 
-def test_no_secret_is_in_the_archive(settings: Settings, folder: IncidentFolder) -> None:
-    """Neither the token nor the webhook is in any file of the outputs."""
-    triage(folder, settings)
-    for path in settings.outputs.rglob("*"):
-        for secret in (settings.require_token(), CANARY):
-            assert path.is_dir() or secret.encode() not in path.read_bytes(), path
-
-
-def test_a_wrong_parameter_leaves_no_trace(settings: Settings, folder: IncidentFolder) -> None:
-    """What is refused before it runs leaves neither a notebook nor the mark of a run."""
-    with pytest.raises(ParameterError):
-        triage(folder, settings, no_such=1)
+@pytest.mark.parametrize(
+    ("notebooks", "error"),
+    [({TRIAGE: {"no_such": 1}}, ParameterError), ({TRIAGE: {}, "09-nothing": {}}, NotebookError)],
+)
+def test_what_is_refused_leaves_no_trace(
+    settings: Settings, folder: IncidentFolder, notebooks: dict[str, dict[str, object]], error: type[Exception]
+) -> None:
+    """A wrong parameter and an unknown notebook leave neither a notebook nor the mark of a run."""
+    with pytest.raises(error):
+        make_reports(folder, notebooks, settings)
     assert {path.name for path in folder.path.iterdir()} == {".evidence.lock", "evidence", "incident.json"}
-
-
-def test_an_unknown_notebook_is_refused(settings: Settings, folder: IncidentFolder) -> None:
-    """A notebook that the kit does not have is named."""
-    with pytest.raises(NotebookError, match="no notebook named '09-nothing'"):
-        make_reports(folder, {"01-triage": {}, "09-nothing": {}}, settings)
-    assert not (folder.path / "01-triage.ipynb").exists()
-    assert notebook_source("01-triage").is_file()
 
 
 def test_a_broken_notebook_still_gives_a_sealed_report(settings: Settings, folder: IncidentFolder) -> None:
@@ -172,20 +151,13 @@ def test_a_broken_notebook_still_gives_a_sealed_report(settings: Settings, folde
     assert "checks.jsonl, line 1" in (settings.outputs / "index.html").read_text()
 
 
-def start(settings: Settings, script: Path) -> "subprocess.Popen[str]":
-    """Start a run in a process of its own."""
-    script.write_text(SCRIPT)
-    environment = os.environ | settings.environment()
-    command = [sys.executable, str(script), str(settings.outputs)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-
-
 @pytest.mark.slow
-def test_a_second_run_waits_and_says_so(settings: Settings, folder: IncidentFolder, tmp_path: Path) -> None:
+def test_a_second_run_waits_and_says_so(settings: Settings, folder: IncidentFolder) -> None:
     """Two runs on the same incident come one after the other; the second says that it waits."""
+    command = [sys.executable, "-c", WAITING, str(settings.outputs)]
     with ExitStack() as lock:
         lock.enter_context(locked(folder.path / ".lock"))
-        process = start(settings, tmp_path / "script.py")
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
         assert process.stdout.readline() == "waits\n"
@@ -208,20 +180,6 @@ def test_an_incomplete_run_leaves_the_complete_report(settings: Settings, folder
     assert manifest
     assert manifest.runs[0].complete
     assert not (folder.path / ".making").exists()
-
-
-ALL = """
-import sys
-from pathlib import Path
-from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.archive.make import make_reports, reports_of
-from intercom_kit.settings import load_settings
-
-settings = load_settings(dotenv=None, outputs=Path(sys.argv[1]))
-folder = IncidentFolder(settings.outputs, "INC-1")
-told = lambda *step: print(*step, flush=True)
-print(*(run.outcome for run in make_reports(folder, reports_of(folder, settings), settings, told)))
-"""
 
 
 @pytest.mark.slow
@@ -332,33 +290,25 @@ def test_reports_are_those_that_the_evidence_is_enough_for(played: tuple[object,
         reports_of(other, settings)
 
 
-@pytest.fixture
-def starter(tmp_path: Path) -> "Iterator[subprocess.Popen[str]]":
-    """A process that has imported what a report needs, and for each line it reads makes all reports in a fork."""
-    script = tmp_path / "starter.py"
-    script.write_text(STARTER)
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, str(script)], text=True, **pipes) as process:
-        assert process.stdin
-        yield process
-        process.stdin.close()
-        process.wait(PATIENCE_S)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_killed_at_any_moment_the_archive_is_explained_and_completed(
-    played: tuple[object, Settings], tmp_path: Path, starter: "subprocess.Popen[str]"
+    played: tuple[object, Settings], tmp_path: Path
 ) -> None:
     """After each of 50 kills of `report` the evidence is whole and verify explains the rest; one more run completes."""
     shutil.copytree(played[1].outputs, tmp_path / "outputs")
     folder = IncidentFolder(tmp_path / "outputs", "INC-1")
     evidence = {path: path.read_bytes() for path in folder.evidence_path.rglob("*") if path.is_file()}
 
+    command = [sys.executable, "-c", STARTER, str(tmp_path / "outputs")]
+    starter = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
     def report(kill_after_s: float) -> str:
         assert starter.stdin
         assert starter.stdout
-        starter.stdin.write(f"{folder.path}\n")
+        starter.stdin.write("again\n")
         starter.stdin.flush()
         pid = int(starter.stdout.readline())
         timer = threading.Timer(kill_after_s, os.kill, (pid, signal.SIGKILL))
@@ -383,3 +333,4 @@ def test_killed_at_any_moment_the_archive_is_explained_and_completed(
     assert {"unfinished", "killed\n"} <= seen
     assert report(kill_after_s=PATIENCE_S) == "complete\n"
     assert verify(folder) == []
+    starter.communicate(timeout=PATIENCE_S)

@@ -88,7 +88,7 @@ def gone(pid: int) -> bool:
 
 
 def test_a_notebook_runs_to_its_end(make: Make, run: Callable[..., tuple[Run, str]], tmp_path: Path) -> None:
-    """A complete run is told so, takes the parameters as they are, and counts every code cell."""
+    """It takes the parameters as they are, counts every code cell, and is saved for its owner, without a path."""
     seen: list[tuple[int, int]] = []
     source = make("print(name, count, share, dry, since, routes, old)", "", "import os; print(sorted(os.environ))")
     values = {"name": '00123 "x" \\', "count": 3, "share": 1, "dry": False, "since": "a", "routes": ["/me"], "old": "b"}
@@ -104,19 +104,11 @@ def test_a_notebook_runs_to_its_end(make: Make, run: Callable[..., tuple[Run, st
     assert printed(saved).startswith("00123 \"x\" \\ 3 1 False a ['/me'] b\n")
     assert "INTERCOM" not in printed(saved)
     assert record.started_at < record.ended_at
-
-
-def test_what_is_saved_is_private_and_names_no_path(
-    make: Make, run: Callable[..., tuple[Run, str]], tmp_path: Path
-) -> None:
-    """The notebook is readable by its owner only, and its metadata holds no path of the machine."""
-    _, saved = run(make("1 + 1"), {"name": "x"})
     assert stat.S_IMODE((tmp_path / "out.ipynb").stat().st_mode) == 0o600
-    assert str(tmp_path) not in saved
-    assert sys.prefix not in saved
-    metadata = json.loads(saved)["metadata"]
-    assert metadata["papermill"]["parameters"] == {"name": "x"}
-    assert metadata["intercom_kit"]["run"]["outcome"] == "complete"
+    metadata = json.dumps(json.loads(saved)["metadata"])
+    assert '"parameters": {"name": "00123' in metadata
+    assert '"outcome": "complete"' in metadata
+    assert not any(path in metadata for path in (str(tmp_path), sys.prefix))
 
 
 def test_a_failed_cell_is_told_with_its_place_and_error(make: Make, run: Callable[..., tuple[Run, str]]) -> None:
@@ -131,22 +123,19 @@ def test_a_failed_cell_is_told_with_its_place_and_error(make: Make, run: Callabl
 
 
 @pytest.mark.parametrize(
-    "ending", ["import os; os._exit(0)", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
+    ("ending", "why"),
+    [
+        ("import os; os._exit(0)", "exit status 0"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"),
+        ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
+    ],
 )
-def test_a_dead_kernel_is_no_success(make: Make, run: Callable[..., tuple[Run, str]], ending: str) -> None:
-    """A kernel that is killed or leaves in the middle is told as dead, with the cell it died in."""
+def test_a_dead_process_is_no_success(make: Make, run: Callable[..., tuple[Run, str]], ending: str, why: str) -> None:
+    """A process that is killed, crashes or leaves in the middle is reported as dead, with the cell it died in."""
     record, saved = run(make("print('before')", ending, "print('after')"))
-    assert record.outcome == "kernel_died"
-    assert record.cell == 4
-    assert ("SIGKILL" in record.detail) == ("SIGKILL" in ending)
+    assert (record.outcome, record.cell) == ("kernel_died", 4)
+    assert why in record.detail
     assert printed(saved) == "before\n"
-
-
-def test_a_crash_is_told(make: Make, run: Callable[..., tuple[Run, str]]) -> None:
-    """The signal of a crash in native code is named."""
-    record, _ = run(make("import ctypes; ctypes.string_at(0)"))
-    assert record.outcome == "kernel_died"
-    assert "SIGSEGV" in record.detail
 
 
 @pytest.mark.parametrize(
@@ -272,17 +261,11 @@ def test_wrong_parameters_are_refused_before_anything_runs(
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("cell", ["import os", "x: str = os.getcwd()", "x, y = 1, 2", "x: SomeType = 1", "x = f()"])
+@pytest.mark.parametrize("cell", ["import os", "x: str = os.getcwd()", "x, y = 1, 2", "x: SomeType = 1", "x = f()", ""])
 def test_a_parameters_cell_holds_nothing_but_literals(make: Make, tmp_path: Path, cell: str) -> None:
-    """A cell whose types cannot be known is refused rather than guessed at."""
-    with pytest.raises(ParameterError):
+    """A cell whose types cannot be known is refused rather than guessed at; where it is empty, nothing is accepted."""
+    with pytest.raises(ParameterError, match="only assignments of literals" if cell else "It has: none"):
         run_notebook(make("1", parameters=cell), tmp_path / "out.ipynb", {"x": "1"})
-
-
-def test_a_notebook_without_parameters_takes_none(make: Make, tmp_path: Path) -> None:
-    """Where nothing is declared, nothing is accepted."""
-    with pytest.raises(ParameterError, match="It has: none"):
-        run_notebook(make("1", parameters=""), tmp_path / "out.ipynb", {"x": "1"})
 
 
 def test_a_secret_that_a_cell_prints_is_blotted_out(make: Make, run: Callable[..., tuple[Run, str]]) -> None:

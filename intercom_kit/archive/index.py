@@ -9,10 +9,11 @@ import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import date, datetime
 from pathlib import Path
 from statistics import mean
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
@@ -66,6 +67,19 @@ class PastIncident(Record):
         """Return id, day and title."""
         return f"{self.id}, {f'{self.began:%Y-%m-%d}' if self.began else 'on an unknown day'}: {self.title}"
 
+    def listed(self, now: datetime) -> dict[str, str | None]:
+        """Return it as `list` shows it: id, state (`broken`: cannot be read), severity, verdict, age."""
+        verdict, cause = self.summary.verdict, self.summary.cause
+        badges = [verdict_badge(verdict)] if verdict else []
+        badges += [cause_badge(cause)] if cause not in (None, "none", "unknown") else []
+        return {
+            "id": self.id,
+            "state": "broken" if self.problem else self.state,
+            "severity": self.summary.severity,
+            "verdict": self.problem or " · ".join(badges) or "not triaged",
+            "age": duration(max((now - self.began).total_seconds(), 0)) if self.began else "unknown",
+        }
+
     def unfinished(self) -> tuple[ActionItem, ...]:
         """Return the action items that are not done."""
         return tuple(item for item in self.items if not item.done)
@@ -95,32 +109,7 @@ def update_index(settings: Settings, today: date) -> Path:
 def read_rows(settings: Settings) -> list[PastIncident]:
     """Return the line of every incident, the newest first, without writing anything."""
     rows = [_row(settings, place) for folder in ("", DRILLS) for place in _places(settings.outputs, folder)]
-    return sorted(rows, key=_newest_first)
-
-
-class Listed(NamedTuple):
-    """An incident as `list` shows it. state: `broken` where its record cannot be read. age: since it began."""
-
-    id: str
-    state: str
-    severity: str | None
-    verdict: str
-    age: str
-
-
-def incidents_listed(settings: Settings, now: datetime, *, drills: bool = False) -> list[Listed]:
-    """Return what there is to list, the newest first; drills only where they are asked for."""
-    rows = [row for row in read_rows(settings) if drills or not row.drill]
-    return [_listed(row, now) for row in rows]
-
-
-def _listed(row: PastIncident, now: datetime) -> Listed:
-    age = duration(max((now - row.began).total_seconds(), 0)) if row.began else "unknown"
-    verdict, cause = row.summary.verdict, row.summary.cause
-    badges = [verdict_badge(verdict)] if verdict else []
-    badges += [cause_badge(cause)] if cause not in (None, "none", "unknown") else []
-    words = row.problem or " · ".join(badges) or "not triaged"
-    return Listed(row.id, "broken" if row.problem else row.state, row.summary.severity, words, age)
+    return sorted(rows, key=lambda row: (-row.began.timestamp() if row.began else 0.0, row.id))
 
 
 def _places(outputs: Path, folder: str) -> list[str]:
@@ -131,10 +120,6 @@ def _places(outputs: Path, folder: str) -> list[str]:
         inside = [entry for entry in entries if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")]
     names = [entry.name for entry in inside if os.path.lexists(f"{entry.path}/incident.json")]
     return [f"{folder}/{name}" if folder else name for name in names]
-
-
-def _newest_first(row: PastIncident) -> tuple[float, str]:
-    return (-row.began.timestamp() if row.began else 0.0, row.id)
 
 
 def same_before(
@@ -150,16 +135,14 @@ def same_before(
         rows = _Rows.validate_json((settings.outputs / ROWS).read_bytes()) if wanted else ()
     except (FileNotFoundError, ValidationError):  # of another version: the next report writes it again
         return []
-    like = [row for row in rows if row.summary.fingerprint == wanted and row.id != incident_id and not row.drill]
-    return [fresh for row in like if (fresh := _as_it_is_now(settings, row))]
-
-
-def _as_it_is_now(settings: Settings, row: PastIncident) -> PastIncident | None:
-    try:
-        facts = IncidentFolder(settings.outputs, row.id).facts()
-    except KitError:
-        return None  # it is gone, or the index will say what is wrong with it
-    return row.model_copy(update={"title": facts.title, "state": facts.state, "items": facts.action_items})
+    like = []
+    for row in rows:
+        if row.summary.fingerprint == wanted and row.id != incident_id and not row.drill:
+            with suppress(KitError):  # it is gone, or the index will say what is wrong with it
+                facts = IncidentFolder(settings.outputs, row.id).facts()
+                now = {"title": facts.title, "state": facts.state, "items": facts.action_items}
+                like.append(row.model_copy(update=now))
+    return like
 
 
 def _row(settings: Settings, place: str) -> PastIncident:

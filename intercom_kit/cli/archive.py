@@ -33,16 +33,16 @@ def list_(
     as_json: cli.AsJson = False,
 ) -> None:
     """List the incidents, the newest first: id, state, severity, verdict, age."""
-    from intercom_kit.archive.index import incidents_listed
+    from intercom_kit.archive.index import read_rows
 
-    rows = incidents_listed(load_settings(), datetime.now(UTC), drills=drills)
+    rows = [row.listed(datetime.now(UTC)) for row in read_rows(load_settings()) if drills or not row.drill]
     if as_json:
-        cli.print_json(json.dumps([row._asdict() for row in rows], indent=2))
+        print(json.dumps(rows, indent=2), flush=True)  # noqa: T201 - for a program
         return
-    width = max((len(row.id) for row in rows), default=0)
+    width = max((len(row["id"] or "") for row in rows), default=0)
     for row in rows:
-        line = f"{row.id:{width}}  {row.state:9}  {row.severity or '-':2}  {row.age:>9}  {row.verdict}"
-        cli.print_out(safe(line))
+        line = f"{row['id']:{width}}  {row['state']:9}  {row['severity'] or '-':2}  {row['age']:>9}  {row['verdict']}"
+        out.print(safe(line), soft_wrap=True)
     if not rows:
         cli.out.print("There is no incident yet. Start one with: intercom-kit triage")
 

@@ -118,12 +118,11 @@ def _bars(course: Course, last: datetime) -> dict[str, list[_Bar]]:
         _Bar(onset.by, max(end, onset.by), VERMILION, "degraded"),
         *(_Bar(after, by, GREY, "between last good and first bad", "////") for after, by in unsure if after),
     ]
-    steps = [(onset.by, "not noticed", "#D9D9D9", ""), (course.noticed, "worked on", BLUE, ""),
-             (course.mitigated, "mitigated", SKY, "\\\\")]  # fmt: skip
-    known = [(at, label, colour, hatch) for at, label, colour, hatch in steps if at]
-    ends = [*(at for at, *_ in known[1:]), recovery.by if recovery else last]
-    phases = zip(known, ends, strict=True)
-    bars["Response"] = [_Bar(at, end, *look) for (at, *look), end in phases if end > at]
+    steps = [(onset.by, ("#D9D9D9", "not noticed", "")), (course.noticed, (BLUE, "worked on", "")),
+             (course.mitigated, (SKY, "mitigated", "\\\\"))]  # fmt: skip
+    known = [(at, look) for at, look in steps if at]
+    ends = [*(at for at, _ in known[1:]), recovery.by if recovery else last]
+    bars["Response"] = [_Bar(at, end, *look) for (at, look), end in zip(known, ends, strict=True) if end > at]
     return bars
 
 

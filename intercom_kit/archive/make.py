@@ -26,6 +26,7 @@ from intercom_kit.archive.seal import UNFINISHED, locked, refuse_links, seal
 from intercom_kit.archive.worker import call
 from intercom_kit.collect.files import write_atomic
 from intercom_kit.collect.incident_folder import IncidentFolder, rollup_in
+from intercom_kit.decide.words import cause_badge, verdict_badge
 from intercom_kit.errors import EvidenceError, KitError, NotebookError
 from intercom_kit.incident.incident import as_declared, open_incident
 from intercom_kit.records import Record, UtcTime
@@ -236,14 +237,17 @@ def header_of(folder: IncidentFolder, settings: Settings) -> Header:
         return Header(folder.incident_id, warnings=("RECORD CANNOT BE READ",))
     shown = seen.worst or (runs[-1] if runs else None)
     decision = as_declared(shown.decision, facts, seen.checked) if shown else None
+    severity, stamps = facts.severity, [str(facts.state)]
+    if decision:
+        severity = decision.severity
+        causes = [] if decision.cause == "none" else [cause_badge(decision.cause)]
+        stamps[:0] = [verdict_badge(decision.verdict), *causes]
     return Header(
         folder.incident_id,
         title=facts.title,
-        verdict=decision.verdict if decision else "",
-        cause=decision.cause if decision else "",
-        severity=decision.severity if decision else facts.severity,
+        label=severity or ("ok" if decision and decision.verdict == "healthy" else ""),
+        stamps=tuple(stamps),
         declared=facts.severity is not None,
-        state=facts.state,
         drill=facts.drill,
     )
 

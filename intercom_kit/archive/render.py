@@ -21,7 +21,6 @@ from intercom_kit.archive.manifest import Run
 from intercom_kit.archive.notebooks import ANALYSIS, POSTMORTEM, TRIAGE
 from intercom_kit.collect.files import write_atomic
 from intercom_kit.collect.incident_folder import DRILLS
-from intercom_kit.decide.words import CAUSES, VERDICTS
 from intercom_kit.display.markdown import Page, to_html
 
 TEMPLATES = Path(__file__).parent / "template"
@@ -44,22 +43,18 @@ _IMAGE = re.compile(r"data:image/(?:svg\+xml|png|jpeg);base64,[A-Za-z0-9+/=]*$")
 
 @dataclass(frozen=True)
 class Header:
-    """What stands above a report. Words from design.md's vocabulary; empty where there is nothing to say."""
+    """What stands above a report. label: P1 to P4, or `ok`; stamps: verdict, cause and state in words; empty for none.
+
+    declared: whether people gave the severity. drill: the scenario's name when this is no real incident.
+    """
 
     incident_id: str
     title: str = ""
-    verdict: str = ""
-    cause: str = ""
-    severity: str | None = None
+    label: str = ""
+    stamps: tuple[str, ...] = ()
     declared: bool = False
-    state: str = ""
-    drill: str | None = None  # the scenario's name when this is no real incident
+    drill: str | None = None
     warnings: tuple[str, ...] = ()
-
-    @property
-    def label(self) -> str:
-        """P1 to P4, `ok` for a healthy verdict, or nothing."""
-        return self.severity or ("ok" if self.verdict == "healthy" else "")
 
 
 def render_html(
@@ -84,7 +79,6 @@ def render_html(
         "links": _links(html_path, siblings, header),
         "title": f"{header.incident_id}: {title}",
         "header": header,
-        "stamps": _stamps(header),
         "warnings": _warnings(notebook, header, run),
         "stop": run.detail if run and not run.complete else "",
         "contents": [entry for entry in contents if entry[0] in (2, 3)],
@@ -92,12 +86,6 @@ def render_html(
     }
     body, _ = _exporter().from_notebook_node(notebook, resources={"page": page})
     write_atomic(html_path, body.encode())
-
-
-def _stamps(header: Header) -> list[str]:
-    cause = "" if header.cause == "none" else CAUSES[header.cause].badge if header.cause in CAUSES else header.cause
-    verdict = VERDICTS[header.verdict].badge if header.verdict in VERDICTS else header.verdict
-    return [word for word in (verdict, cause, header.state) if word]
 
 
 def _links(html_path: Path, siblings: Collection[str], header: Header) -> list[tuple[str, str]]:
@@ -230,17 +218,10 @@ class _Inspector(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         self.refused |= not self.open or self.open.pop() != tag
 
-    def handle_comment(self, data: str) -> None:  # noqa: ARG002 - these have no place, whatever they hold
+    def handle_comment(self, _data: str) -> None:
         self.refused = True
 
-    def handle_decl(self, decl: str) -> None:
-        self.handle_comment(decl)
-
-    def handle_pi(self, data: str) -> None:
-        self.handle_comment(data)
-
-    def unknown_decl(self, data: str) -> None:
-        self.handle_comment(data)
+    handle_decl = handle_pi = unknown_decl = handle_comment  # type: ignore[assignment]  # these have no place either
 
 
 def _allowed(name: str, value: str) -> bool:

@@ -3,7 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from difflib import unified_diff
 from itertools import islice
 from pathlib import Path
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from intercom_kit.archive.launch import preload
 from intercom_kit.archive.make import render_reports, run_all, worker_environment
-from intercom_kit.archive.manifest import Manifest, read_manifest
+from intercom_kit.archive.manifest import read_manifest
 from intercom_kit.archive.notebooks import POSTMORTEM, REPORTS
 from intercom_kit.archive.retention import TEMPORARY
 from intercom_kit.archive.runner import Plan, Progress
@@ -43,11 +43,18 @@ def replay(folder: IncidentFolder, templates: str = "", on_progress: Progress | 
                 command = f"intercom-kit report {folder.incident_id}"
                 raise EvidenceError(f"{folder.incident_id} has no sealed reports. Make them with: {command}")
             shutil.copytree(folder.path, again.path, ignore=shutil.ignore_patterns(".*", "lab", "manifests"))
-        before = {path: path.read_bytes() for path in sorted(again.path.rglob("*")) if _is_view(path, manifest)}
+        names = {run.notebook for run in ran}
+        before = {path: path.read_bytes() for path in sorted(again.path.rglob("*")) if _is_view(path, names)}
         for path in before:
             path.unlink()
-        _cut(again.path, manifest)
-        settings = _settings(manifest, made)
+        for sealed in manifest.files:  # what was added to the evidence since goes
+            if sealed.is_appended and (again.path / sealed.path).is_file():
+                content = (again.path / sealed.path).read_bytes()
+                (again.path / sealed.path).write_bytes(content[: sealed.size])
+        try:
+            settings = Settings.model_validate({**manifest.settings, "INTERCOM_KIT_OUTPUTS": made})
+        except ValidationError:
+            raise EvidenceError("The manifest holds settings that cannot be used. Restore it from a copy.") from None
         given = {run.notebook: dict(manifest.parameters.get(run.notebook, {})) for run in ran}
         for parameters in given.values():
             if "templates" in parameters:
@@ -57,27 +64,10 @@ def replay(folder: IncidentFolder, templates: str = "", on_progress: Progress | 
         return [line for path, content in before.items() for line in _compared(path, content)]
 
 
-def _is_view(path: Path, manifest: Manifest) -> bool:
-    """Whether a file was made by a notebook that is run again."""
-    ran = {run.notebook for run in manifest.runs if run.notebook in REPORTS}
-    written = path.name.startswith("postmortem") or (path.parent.name == "messages" and POSTMORTEM in ran)
-    return path.is_file() and (path.stem in ran or written)
-
-
-def _settings(manifest: Manifest, outputs: str) -> Settings:
-    """Return the settings that the reports were made with, and none of the environment's."""
-    try:
-        return Settings.model_validate({**manifest.settings, "INTERCOM_KIT_OUTPUTS": outputs})
-    except ValidationError:
-        raise EvidenceError("The manifest holds settings that cannot be used. Restore it from a copy.") from None
-
-
-def _cut(folder: Path, manifest: Manifest) -> None:
-    """Take away what was added to the evidence since it was sealed."""
-    for sealed in manifest.files:
-        if sealed.is_appended and (folder / sealed.path).is_file():
-            content = (folder / sealed.path).read_bytes()
-            (folder / sealed.path).write_bytes(content[: sealed.size])
+def _is_view(path: Path, names: Collection[str]) -> bool:
+    """Whether a file was made by one of these notebooks, which are run again."""
+    written = path.name.startswith("postmortem") or (path.parent.name == "messages" and POSTMORTEM in names)
+    return path.is_file() and (path.stem in names or written)
 
 
 def _compared(path: Path, before: bytes) -> Iterator[str]:

@@ -69,7 +69,7 @@ def broken_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source.metadata["kernelspec"] = {"name": "python3", "display_name": "Python", "language": "python"}
     nbformat.write(source, folder / "source.ipynb")
     run = run_notebook(folder / "source.ipynb", folder / "out.ipynb", {"a": 2})
-    header = Header("INC-2", "Something", "undetermined", "unknown", "P1", "open", warnings=("DRAFT",))
+    header = Header("INC-2", "Something", "P1", ("undetermined", "open"), warnings=("DRAFT",))
     render_html(nbformat.read(folder / "out.ipynb", as_version=4), folder / "out.html", header=header, run=run)
     return folder / "out.html"
 

@@ -269,7 +269,7 @@ def test_the_process_itself_does_not_look_at_the_log(played: tuple[object, Setti
 def test_a_header_tells_of_the_worst_run(played: tuple[object, Settings]) -> None:
     """Every report is headed by the incident's worst run, though it ended well."""
     header = header_of(IncidentFolder(played[1].outputs, "INC-1"), played[1])
-    assert (header.verdict, header.severity) == ("ours", "P2")
+    assert (header.label, header.stamps[:2]) == ("P2", ("it is us", "our rate limit used up"))
 
 
 def test_reports_are_those_that_the_evidence_is_enough_for(played: tuple[object, Settings], tmp_path: Path) -> None:

@@ -20,14 +20,8 @@ from intercom_kit.records import RateLimit
 
 EVIL = "<script>alert(1)</script>"
 Executed = Callable[..., Path]
-HEADER = Header(
-    "INC-20261124-1405-app-rate-limit",
-    title="Intercom: app rate limit",
-    verdict="ours",
-    cause="app_rate_limit",
-    severity="P2",
-    state="open",
-)
+NAME = "INC-20261124-1405-app-rate-limit"
+HEADER = Header(NAME, "Intercom: app rate limit", "P2", ("it is us", "our rate limit used up", "open"))
 
 
 def shown(html: str, text: str = "") -> nbformat.NotebookNode:
@@ -142,7 +136,7 @@ def test_the_head_says_what_this_is(executed: Executed) -> None:
 
 def test_a_drill_is_stamped_and_what_the_header_says_is_text(executed: Executed) -> None:
     """Nobody takes a drill for an incident; a title that somebody gave cannot become markup."""
-    drill = Header("INC-1", EVIL, verdict="healthy", state=EVIL, drill=f"flapping{EVIL}", warnings=("DRAFT", EVIL))
+    drill = Header("INC-1", EVIL, "ok", (EVIL,), drill=f"flapping{EVIL}", warnings=("DRAFT", EVIL))
     page, html = render(executed(prose("# T")), drill)
     assert f"DRILL flapping{EVIL}: no real incident" in page.text
     assert "DRAFT" in page.text

@@ -36,7 +36,7 @@ def moved(panel: Panel, policy: str, moves: int) -> tuple[list[float], list[floa
     walls, works = [], []
     for move in range(moves):
         wall, work = time.perf_counter(), time.process_time()
-        panel.draw(policy, 1 + move % (2 * panel.usual_rate))._repr_html_()
+        panel.draw(policy, 1 + move % (2 * panel.start_rate))._repr_html_()
         walls.append(1000 * (time.perf_counter() - wall))
         works.append(1000 * (time.process_time() - work))
     return walls, works

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 CHOSEN = "what is shown"
-TIMES = ("window_start", "minute", "started_at", "at", "timestamp")  # the column of a frame that tells when
+TIMES = ("window_start", "minute", "started_at", "at", "timestamp")  # the column of a frame of the time
 
 _OPEN = ExitStack()  # raw logs are open until the kernel ends
 atexit.register(_OPEN.close)
@@ -36,7 +36,7 @@ atexit.register(_OPEN.close)
 
 @dataclass(frozen=True, eq=False)
 class Explorer:
-    """One incident, to be looked into. requests: its raw request log, where one is given: read here, and not kept."""
+    """One incident, to be looked into. requests: its raw request log, where one is given: read here, and not stored."""
 
     incident: Incident
     requests: str = ""

@@ -98,7 +98,7 @@ def check_parameters(notebook: str, incident_id: object, **parameters: object) -
     facts = declared(parameters, settings.redactor, datetime.now(UTC))
     named = str(incident_id).strip()
     if facts and not named and (settings.token is None or notebook != "01-triage"):
-        raise ParameterError(f"Parameter {min(facts)!r} tells of an incident. Name it: -r incident_id INC-…")
+        raise ParameterError(f"Parameter {min(facts)!r} is about an incident. Name it: -r incident_id INC-…")
     if named:
         named = IncidentFolder(settings.outputs, named).incident_id
     return Given(settings, named, facts, f"parameters of {notebook}")
@@ -119,19 +119,19 @@ def score_table(lesson: Lesson) -> View:
 
 
 def open_triage(given: Given, run: str = "", scenario: str = "rate-limited") -> Triage:
-    """Show an incident's evidence, else ask Intercom; a drill is played where no incident is named and no token set.
+    """Show an incident's evidence, else check Intercom; a drill is played where no incident is named and no token set.
 
     Raises IncidentError, EvidenceError or ScenarioError; a failing check is a result, never an error.
     """
     settings, facts = given.settings, given.facts
     if given.incident_id and has_evidence(settings.outputs, given.incident_id):
         given.store()
-        _say(f"Shown from the evidence of {given.incident_id}; nothing was asked again.")
+        _say(f"Shown from the evidence of {given.incident_id}; nothing was checked again.")
         return load_triage(settings, given.incident_id, run)
     if given.incident_id or settings.token is not None:
         triage = run_triage(settings, given.incident_id, facts=facts, origin=given.origin)
         left = [check.observed for check in triage.checks if check.skipped]
-        _say(f"Asked {settings.base_url} just now." if not left else f"The API could not be asked. {left[0]}")
+        _say(f"Checked {settings.base_url} just now." if not left else f"The API could not be asked. {left[0]}")
         return triage
     played = find_scenario(scenario)
     loopback = _PLAYING.enter_context(serve(played))
@@ -184,9 +184,9 @@ class Log:
 
     @property
     def bottom_line(self) -> View:
-        """What the log shows, as far as the page does not open with it; without a log, what the checks tell."""
+        """What the log shows, as far as the page does not open with it; without a log, what the checks show."""
         if self.study is None:
-            said = message(f"Only the checks can tell: {NO_LOG}.")
+            said = message(f"Only the checks can show it: {NO_LOG}.")
             if not has_evidence(self.settings.outputs, self.incident_id):
                 return said
             triage = load_triage(self.settings, self.incident_id)
@@ -196,7 +196,7 @@ class Log:
         return log_card(self.study)
 
     def errors(self, study: "Study") -> "Chart":
-        """Return the errors over time, with the time in which the status page told of an incident."""
+        """Return the errors over time, with the time in which the status page showed an incident."""
         from intercom_kit.display.charts_log import errors
 
         page = open_incident(self.settings, self.incident_id).lifecycle.on_page if self.incident_id else None

@@ -1,7 +1,7 @@
 """The index of all incidents: `outputs/index.html`, read without a script; sorting and search need a small one.
 
 An incident's line comes from its facts and from the summary that was sealed with it. Nothing heavy is imported before
-the page is made, so that a triage can tell of incidents like its own.
+the page is made, so that a triage can name incidents like its own.
 """
 
 import base64
@@ -128,7 +128,7 @@ def same_before(
     """Return past incidents with the same fingerprint (cause, route, status), no drills, the newest first.
 
     It knows those that were in the index when that was last made, which is after every report; what people wrote into
-    them since is read anew.
+    them since is read again.
     """
     wanted = fingerprint_of(decision, checks)
     try:

@@ -60,7 +60,7 @@ class Lab:
 def prepare_lab(settings: Settings, incident_id: str = "") -> Lab:
     """Copy the notebooks to `lab/` in the incident's folder, or in outputs where no incident is named.
 
-    A copy that nobody edited is made anew if the kit's notebook or the parameters are others by now; else it stays,
+    A copy that nobody edited is made again if the kit's notebook or the parameters are others by now; else it stays,
     with its outputs. Copies that have none show those of the incident's reports. Raises IncidentError for an incident
     that is not there, EvidenceError or ParameterError where the manifest holds parameters that cannot be used.
     """
@@ -92,8 +92,8 @@ def open_lab(
 ) -> NoReturn:
     """Turn this process into a JupyterLab on copies of the notebooks; Ctrl-C ends it without a question.
 
-    options: Jupyter's own, such as --port=9999. browser: open one; otherwise the address is printed. say: told what was
-    done, a sentence a call. Kernels get the settings, secrets too, by environment. Raises NotebookError without
+    options: Jupyter's own, such as --port=9999. browser: open one; otherwise the address is printed. say: called with
+    each thing that was done. Kernels get the settings, secrets too, by environment. Raises NotebookError without
     JupyterLab, and what prepare_lab raises.
     """
     if find_spec("jupyterlab") is None:

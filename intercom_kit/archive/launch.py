@@ -1,4 +1,4 @@
-"""Starts worker processes: by forks of a server that has imported all they need, or, where that is unsafe, anew.
+"""Starts worker processes: by forks of a server that has imported all they need, or, where that is unsafe, by spawning.
 
 Nothing heavy is imported here, so that the server can be started before all else.
 """

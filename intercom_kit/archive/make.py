@@ -142,7 +142,7 @@ def _summarize(folder: IncidentFolder, settings: Settings, *, forked: bool) -> S
 
 
 def _placed(folder: IncidentFolder, run: Run) -> Run:
-    """Put an executed notebook in its place, unless it did not end and a complete one stands there."""
+    """Put an executed notebook in its place, unless it did not end and a complete one is there."""
     made, target = folder.path / _MAKING / f"{run.notebook}.ipynb", folder.path / f"{run.notebook}.ipynb"
     if not run.complete and target.exists() and read_executed(target)[1].complete:
         return run.model_copy(update={"detail": f"{run.detail} The complete report of before stays."})
@@ -226,9 +226,9 @@ def render_reports(folder: IncidentFolder, settings: Settings) -> dict[str, tupl
 
 
 def header_of(folder: IncidentFolder, settings: Settings) -> Header:
-    """Return what stands above every report of an incident: of its worst run of checks, else of the latest.
+    """Return the header of every report of an incident: of its worst run of checks, else of the latest.
 
-    Where the record cannot be read, it says no more than that: the report itself has to tell what is wrong with it.
+    Where the record cannot be read, it says no more than that: the report itself has to say what is wrong with it.
     """
     try:
         seen = open_incident(settings, folder.incident_id)

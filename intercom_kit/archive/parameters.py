@@ -1,7 +1,7 @@
 """Parameters of a notebook, checked before anything runs.
 
 papermill warns about an unknown name and injects it as code all the same, and checks no type: a name such as
-`x=1;import os` would be executed. Here a name must stand in the notebook's `parameters` cell, letter by letter, and the
+`x=1;import os` would be executed. Here a name must be in the notebook's `parameters` cell, letter by letter, and the
 value must be of the type that is written there.
 """
 
@@ -20,7 +20,7 @@ _PLAIN = {"str": str, "int": int, "float": float, "bool": bool}
 def check_parameters(notebook: NotebookNode, parameters: Mapping[str, object], secrets: Collection[str] = ()) -> None:
     """Raise ParameterError unless every parameter is declared, of its declared type, and holds none of the secrets.
 
-    Types are compared strictly: the text "5" is no int, True is no int, and an int may stand where a float is declared.
+    Types are compared strictly: the text "5" is no int, True is no int, an int is taken for a declared float.
     """
     known = declared(notebook)
     for name, value in parameters.items():

@@ -43,7 +43,7 @@ _IMAGE = re.compile(r"data:image/(?:svg\+xml|png|jpeg);base64,[A-Za-z0-9+/=]*$")
 
 @dataclass(frozen=True)
 class Header:
-    """What stands above a report. label: P1 to P4, or `ok`; stamps: verdict, cause and state in words; empty for none.
+    """The head of a report. label: P1 to P4, or `ok`; stamps: verdict, cause and state in words; empty for none.
 
     declared: whether people gave the severity. drill: the scenario's name when this is no real incident.
     """
@@ -68,7 +68,7 @@ def render_html(
     """Write the report of an executed notebook, also of one that broke: then it is stamped INCOMPLETE and says why.
 
     run: how the notebook ran; None when that is not known. siblings: names without suffix of the reports that will
-    stand beside this one; links to other notebooks lose their link. Written atomically, readable by its owner only.
+    be beside this one; links to other notebooks lose their link. Written atomically, readable by its owner only.
     """
     if answer := _take_answer(notebook):
         notebook = _preamble_last(notebook)
@@ -109,7 +109,7 @@ def _take_answer(notebook: NotebookNode) -> str:
 
 
 def _warnings(notebook: NotebookNode, header: Header, run: Run | None) -> list[str]:
-    """Return what a reader is warned of: also what a view of the notebook asked for by its `stamp`, such as DRAFT."""
+    """Return what a reader is warned of: also what a view of the notebook requests by its `stamp`, such as DRAFT."""
     drill = [f"DRILL {header.drill}: no real incident"] if header.drill else []
     outputs = (output for cell in notebook.cells for output in cell.get("outputs", ()))
     shown = [output.get("metadata", {}).get("text/html", {}).get("stamp") for output in outputs]

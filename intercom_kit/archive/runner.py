@@ -39,7 +39,7 @@ Progress = Callable[[int, int], None]
 PYTHON = "python3"  # the one kernel whose notebooks run here
 _LAST_S = 5  # for a process that closed its pipe to end
 
-logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it has to say stands in the Run
+logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it has to say is in the Run
 
 
 class Stopper:

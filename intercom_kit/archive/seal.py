@@ -187,7 +187,7 @@ def _difference(folder: Path, sealed: SealedFile, found: SealedFile) -> Finding:
 
 def _unlike(folder: Path, newest: Manifest, *manifests: Manifest) -> Iterator[Finding]:
     """Yield where evidence is not as these manifests sealed it, unless the newest records that already."""
-    told = {(finding.path, finding.words) for finding in newest.differences}
+    recorded = {(finding.path, finding.words) for finding in newest.differences}
     for manifest in manifests:
         for sealed in manifest.files:
             replaced = manifest.layout < LAYOUT and manifest is not newest and not sealed.is_appended  # by 0.1.0
@@ -197,7 +197,7 @@ def _unlike(folder: Path, newest: Manifest, *manifests: Manifest) -> Iterator[Fi
             there = (folder / sealed.path).is_file()
             words = f"It is not as it was sealed at {manifest.sealed_at:%F %T}, though evidence is only added to."
             words = words if there else f"It was sealed at {manifest.sealed_at:%F %T}, and no purge is recorded."
-            if (sealed.path, words) not in told:
+            if (sealed.path, words) not in recorded:
                 yield Finding(kind="changed" if there else "missing", path=sealed.path, words=words)
 
 

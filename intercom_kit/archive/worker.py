@@ -191,7 +191,7 @@ _LOOKING_UP = ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyad
 
 
 class OfflineError(ConnectionError):
-    """Something asked for the network while a view is made from the evidence alone."""
+    """Something used the network while a view is made from the evidence alone."""
 
     def __init__(self, what: object) -> None:
         super().__init__(f"The network is off: {what!r} was asked for. A view is made from the evidence alone.")

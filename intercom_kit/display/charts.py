@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from intercom_kit.records import CHECK_LABELS, CheckRecord, RateLimit
 
-# Okabe and Ito's palette: told apart with every common kind of colour blindness.
+# Okabe and Ito's palette: distinguishable with every common kind of colour blindness.
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, GREY, INK = "#CC79A7", "#56B4E9", "#F0E442", "#767676", "#222222"
 PALETTE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW, GREY)
 
-MAX_POINTS = 600  # of a line: more than the eye can tell apart at this width, and the file grows with each
+MAX_POINTS = 600  # of a line: more than the eye can separate at this width, and the file grows with each
 _SVG: dict[Any, Any] = {
     "svg.hashsalt": "intercom-kit",  # otherwise ids are random, and the same evidence gives other bytes
     "svg.fonttype": "none",  # text stays text: a third of the size of outlines, and it can be selected
@@ -39,7 +39,7 @@ _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 class Chart:
     """A picture that carries its own words, shown by a notebook as a `<figure>` without a script.
 
-    title: what is shown. caption: the reading, computed from the data. alt: chart type, axes and extremes.
+    title: what is shown. caption: what it shows in words, computed from the data. alt: chart type, axes and extremes.
     """
 
     figure: Figure
@@ -137,16 +137,16 @@ def phases_chart(checks: Sequence[CheckRecord], slow_s: float = 2.0, timeout_s: 
     The lines at which a call counts as slow, or is given up, are drawn where the longest bar comes near them.
     """
     title = "Where the time of each check went"
-    asked = [check for check in checks if check.configured]
-    longest = max((check.duration_ms for check in asked), default=1.0)
-    figure, axes = new_axes(title, height_in=1.3 + 0.36 * max(len(asked), 1))
-    for row, check in enumerate(asked):
+    configured = [check for check in checks if check.configured]
+    longest = max((check.duration_ms for check in configured), default=1.0)
+    figure, axes = new_axes(title, height_in=1.3 + 0.36 * max(len(configured), 1))
+    for row, check in enumerate(configured):
         _phase_bar(axes, row, check, gap=longest / 100)
     near = [(name, limit_s * 1000) for name, limit_s in (("slow", slow_s), ("timeout", timeout_s))
             if limit_s * 1000 <= longest * 2]  # fmt: skip
     for (name, limit_ms), style in zip(near, ("--", "-"), strict=False):
         axes.axvline(limit_ms, color=VERMILION, linestyle=style, linewidth=1.2, label=f"{name} ({limit_ms:,.0f} ms)")
-    axes.set_yticks(range(len(asked)), [CHECK_LABELS[check.name] for check in asked])
+    axes.set_yticks(range(len(configured)), [CHECK_LABELS[check.name] for check in configured])
     axes.invert_yaxis()
     axes.set_xlim(0, max(longest, *(limit_ms for _, limit_ms in near), 0) * 1.25)
     axes.set_xlabel("milliseconds", fontsize=9, color=INK)
@@ -154,9 +154,9 @@ def phases_chart(checks: Sequence[CheckRecord], slow_s: float = 2.0, timeout_s: 
     axes.grid(visible=False, axis="y")
     axes.grid(visible=True, axis="x", color="#E4E4E4", linewidth=0.7)
     legend_below(figure, axes, columns=4)
-    bars = "; ".join(f"{CHECK_LABELS[check.name]} {check.duration_ms:,.0f} ms, {check.outcome}" for check in asked)
-    alt = f"Stacked bar chart, one bar per check, time in milliseconds. {bars or 'No check was asked'}."
-    return Chart(figure, title, _phases_reading(asked, slow_s), alt)
+    bars = "; ".join(f"{CHECK_LABELS[check.name]} {check.duration_ms:,.0f} ms, {check.outcome}" for check in configured)
+    alt = f"Stacked bar chart, one bar per check, time in milliseconds. {bars or 'No check was run'}."
+    return Chart(figure, title, _phases_caption(configured, slow_s), alt)
 
 
 def _phase_bar(axes: Axes, row: int, check: CheckRecord, gap: float) -> None:
@@ -173,15 +173,15 @@ def _phase_bar(axes: Axes, row: int, check: CheckRecord, gap: float) -> None:
     axes.text(start + gap, row, words, va="center", fontsize=9, color=INK)
 
 
-def _phases_reading(asked: Sequence[CheckRecord], slow_s: float) -> str:
-    if not asked:
-        return "No check was asked."
-    longest = max(asked, key=lambda check: check.duration_ms)
+def _phases_caption(configured: Sequence[CheckRecord], slow_s: float) -> str:
+    if not configured:
+        return "No check was run."
+    longest = max(configured, key=lambda check: check.duration_ms)
     spent = {f"on {label}": getattr(longest.phases, field) or 0.0 for field, label, _ in PHASES}
     rest = "waiting in vain" if longest.error_type == "timeout" else "on the rest"
     spent[rest] = longest.duration_ms - sum(spent.values())
     phase, phase_ms = max(spent.items(), key=lambda item: item[1])
-    slow = [CHECK_LABELS[check.name] for check in asked if check.duration_ms > slow_s * 1000]
+    slow = [CHECK_LABELS[check.name] for check in configured if check.duration_ms > slow_s * 1000]
     verdict = f"Over {slow_s:g} s: {', '.join(slow)}." if slow else f"None took more than {slow_s:g} s."
     name = CHECK_LABELS[longest.name]
     return f"{name} took longest: {longest.duration_ms:,.0f} ms, {phase_ms:,.0f} ms of it {phase}. {verdict}"
@@ -206,11 +206,11 @@ def headroom_chart(limit: RateLimit | None) -> Chart:
     axes.set_xlim(0, max(limit.limit, used, 1))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     figure.legend(loc="outside right center", frameon=False, fontsize=9)
-    caption = _headroom_reading(limit.limit, limit.remaining, limit)
+    caption = _headroom_caption(limit.limit, limit.remaining, limit)
     return Chart(figure, title, caption, f"Bar chart of one bar, in requests: {used:,} used, {limit.remaining:,} left.")
 
 
-def _headroom_reading(size: int, remaining: int, limit: RateLimit) -> str:
+def _headroom_caption(size: int, remaining: int, limit: RateLimit) -> str:
     share = f" ({limit.used_share:.0%})" if limit.used_share is not None else ""
     until = f", until {limit.reset_at:%H:%M:%S} UTC" if limit.reset_at else ""
     if remaining <= 0:

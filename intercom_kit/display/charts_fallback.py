@@ -61,9 +61,9 @@ def _draw_shares(axes: Axes, calls: pd.DataFrame, binned: "pd.Series[int]", edge
 def _alt(calls: pd.DataFrame, stale: pd.DataFrame, fault_s: tuple[float, float]) -> str:
     during = calls[calls["at_s"].between(*fault_s, inclusive="left")]
     shares = during["with_fallback"].value_counts(normalize=True)
-    told = ", ".join(f"{label} {shares.get(name, 0.0):.0%}" for name, label, _, _ in LOOKS)
+    parts = ", ".join(f"{label} {shares.get(name, 0.0):.0%}" for name, label, _, _ in LOOKS)
     oldest = f" Below, the age of each stale answer, at most {stale['age_s'].max() / 60:.0f} min." if len(stale) else ""
     return (
-        f"Stacked bars of shares of calls over minutes since the fault began; during the fault: {told}; a line shows "
+        f"Stacked bars of shares of calls over minutes since the fault began; during the fault: {parts}; a line shows "
         f"that without the fallback {1 - during['without'].eq('failed').mean():.0%} were answered.{oldest}"
     )

@@ -1,6 +1,6 @@
 """The charts of a request log: rate limit, latency, errors and burn over time. To add one, add a function here.
 
-Each shows one frame of a `Study` and its reading; nothing is computed but where a mark goes.
+Each shows one frame of a `Study` and its caption; nothing is computed but where a mark goes.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ from intercom_kit.display.charts import (
 from intercom_kit.records import Span
 from intercom_kit.text import duration, milliseconds
 
-TOP = 6  # apps that are told apart in a picture; the others are drawn together
+TOP = 6  # apps that are drawn on their own; the others are drawn together
 Dash = str | tuple[int, tuple[int, ...]]
 DASHES: tuple[Dash, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3)), "-")
 HATCHES = ("", "//", "\\\\", "||", "--", "++", "xx")  # colour is not alone; dots would make the file ten times larger
@@ -212,7 +212,7 @@ def heat_map(seen: Study) -> Chart:
 def errors(seen: Study, status_page: Span | None = None) -> Chart:
     """Return the share of calls that failed over time, stacked by status class.
 
-    status_page: from when to when the status page told of an incident, as far as it was read.
+    status_page: from when to when the status page showed an incident, as far as it was read.
     """
     title = "Share of calls that failed, by class"
     figure, axes = _time_axes(title, seen)
@@ -223,16 +223,16 @@ def errors(seen: Study, status_page: Span | None = None) -> Chart:
     axes.set_ylim(0, max(0.01, min(1.0, peak * 1.15)))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0 if peak > 0.05 else 1))
     axes.set_ylabel("share of calls", fontsize=9, color=INK)
-    told = _draw_status_page(axes, status_page, seen) if status_page else ""
+    marked = _draw_status_page(axes, status_page, seen) if status_page else ""
     legend_below(figure, axes)
     classes = ", ".join(f"{CLASS_WORDS[name]} at most {frame[name].max():.2%}" for name in names)
-    alt = f"Stacked area chart, {_x(seen)}, y: share of calls that failed; {classes or 'none failed'}{told}."
+    alt = f"Stacked area chart, {_x(seen)}, y: share of calls that failed; {classes or 'none failed'}{marked}."
     return Chart(figure, title, captions.errors(seen), alt)
 
 
-def _draw_status_page(axes: Axes, told: Span, seen: Study) -> str:
-    """Draw a bar under the top of the axes while the status page told of an incident; say so in words."""
-    start, end = max(told.start, seen.span[0]), min(told.end, seen.span[1])
+def _draw_status_page(axes: Axes, shown: Span, seen: Study) -> str:
+    """Draw a bar under the top of the axes while the status page showed an incident; say so in words."""
+    start, end = max(shown.start, seen.span[0]), min(shown.end, seen.span[1])
     if start >= end:
         return ""
     top = axes.get_ylim()[1]
@@ -314,11 +314,11 @@ def _stack(axes: Axes, frame: pd.DataFrame, freq: str, looks: Sequence[tuple[str
         axes.stairs(top, edges, fill=True, label=label, facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0)
 
 
-def _nothing(title: str, reading: str) -> Chart:
+def _nothing(title: str, caption: str) -> Chart:
     figure, axes = new_axes(title, height_in=1.0)
     axes.set_axis_off()
     axes.text(0, 0.5, "nothing to show", transform=axes.transAxes, va="center", fontsize=9, color=INK)
-    return Chart(figure, title, reading, f"An empty chart: {reading}")
+    return Chart(figure, title, caption, f"An empty chart: {caption}")
 
 
 def _bars(axes: Axes, values: pd.Series, name: str, colour: str, form: str) -> None:

@@ -29,7 +29,7 @@ TITLE = "The course of the incident"
 LANES = ("Incident", "Response", "Checks", "Quota", "Status page", "Events")
 GLYPH = 0.0115  # of the width: a figure of a label
 LEAST = 0.004  # of the width: a bar that is shorter is drawn so wide, to be seen
-ASIDE = 0.5  # of the incident's length: what lies further off than this is told in words, and not drawn
+ASIDE = 0.5  # of the incident's length: what lies further off than this is counted in words, and not drawn
 MARKS = {None: ("o", GREEN), "P1": ("X", VERMILION), "P2": ("s", ORANGE), "P3": ("D", PURPLE), "P4": ("v", SKY)}
 
 
@@ -45,7 +45,7 @@ class Course:
     runs: Sequence[Run] = ()
     exhausted: Sequence[Span] = ()
     notices: Sequence[datetime] = ()
-    page_until: datetime | None = None  # when the status page was last seen to tell of it
+    page_until: datetime | None = None  # when the status page was last seen to show it
 
 
 def timeline_chart(course: Course, figures: Mapping[str, Figure]) -> Chart:
@@ -81,7 +81,7 @@ def timeline_chart(course: Course, figures: Mapping[str, Figure]) -> Chart:
     legend_below(figure, axes, columns=4, size=8)
     left_out = len(course.rows) - len(rows)
     beyond = f" Not drawn, as too far off: {left_out} of {len(course.rows)} events." if left_out else ""
-    return Chart(figure, TITLE, _reading(course, figures) + beyond, _alt(course, lanes, span) + beyond)
+    return Chart(figure, TITLE, _caption(course, figures) + beyond, _alt(course, lanes, span) + beyond)
 
 
 class _Bar(NamedTuple):
@@ -197,7 +197,7 @@ def _x(moment: datetime) -> float:
     return float(date2num(moment))  # type: ignore[no-untyped-call]  # matplotlib.dates is not annotated
 
 
-def _reading(course: Course, figures: Mapping[str, Figure]) -> str:
+def _caption(course: Course, figures: Mapping[str, Figure]) -> str:
     """Say in words what the picture shows."""
     if course.onset is None:
         return "No onset is known."

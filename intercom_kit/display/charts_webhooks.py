@@ -44,7 +44,7 @@ def lag_chart(seen: WebhookStudy) -> Chart:
 
 
 def received_chart(seen: WebhookStudy) -> Chart:
-    """Return how many deliveries were received over time, duplicates apart, with silences marked."""
+    """Return how many deliveries were received over time, duplicates separately, with silences marked."""
     title = "Webhooks received"
     figure, axes = new_axes(title, height_in=2.6)
     received = seen.received
@@ -64,7 +64,7 @@ def received_chart(seen: WebhookStudy) -> Chart:
         f"Bar chart of webhooks received in {seen.width_s // 60} min each, over time in UTC: at most "
         f"{received['deliveries'].max():,}, at least {received['deliveries'].min():,}; {silent}."
     )
-    return Chart(figure, title, _received_reading(seen), alt)
+    return Chart(figure, title, _received_caption(seen), alt)
 
 
 def _lag_axis(axes: Axes, top: float) -> None:
@@ -75,11 +75,11 @@ def _lag_axis(axes: Axes, top: float) -> None:
     axes.set_ylabel("lag", fontsize=9, color=INK)
 
 
-def _received_reading(seen: WebhookStudy) -> str:
+def _received_caption(seen: WebhookStudy) -> str:
     found = seen.findings
-    told = f"{found.deliveries:,} deliveries, {found.duplicate_share:.1%} of them repeated."
+    counts = f"{found.deliveries:,} deliveries, {found.duplicate_share:.1%} of them repeated."
     if not found.silences:
-        return f"{told} Nothing was missing for longer than chance explains."
+        return f"{counts} Nothing was missing for longer than chance explains."
     longest = max(found.silences, key=lambda silence: silence.to - silence.from_)
     minutes = (longest.to - longest.from_).total_seconds() / 60
-    return f"{told} The longest silence lasted {minutes:,.0f} min; {longest.late:,} of its events came later."
+    return f"{counts} The longest silence lasted {minutes:,.0f} min; {longest.late:,} of its events came later."

@@ -1,6 +1,6 @@
 """What a notebook shows of records and views: what a cell returns can be read as it is, in light and dark.
 
-IPython is told here alone, so that a record knows nothing of notebooks and a view nothing of JupyterLab's colours.
+Formatters are registered here alone: a record knows nothing of notebooks, a view nothing of JupyterLab's colours.
 The style goes with each output, as pandas' does; reports drop it for their own. There is no script.
 """
 
@@ -18,11 +18,11 @@ _KIT = __name__.partition(".")[0]
 
 
 def register() -> None:
-    """Tell the IPython that runs this, if one does, how to show what the kit returns."""
+    """Make the IPython that runs this, if one does, show what the kit returns."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     if shell is not None:
-        tell(shell.display_formatter.formatters)
+        register_views(shell.display_formatter.formatters)
 
 
 def person_asks() -> bool:
@@ -32,8 +32,8 @@ def person_asks() -> bool:
     return kernel is not None and "cellId" in kernel.get_parent("shell").get("metadata", {})
 
 
-def tell(formatters: "Mapping[str, BaseFormatter]") -> None:
-    """Tell formatters, by MIME type, how to show records and views; nothing is imported before one is shown."""
+def register_views(formatters: "Mapping[str, BaseFormatter]") -> None:
+    """Register with formatters, by MIME type, how to show records and views; each is imported when one is shown."""
     html, plain = formatters["text/html"], formatters["text/plain"]
     for name in (*_VIEWS, *_OWN_HTML):
         module, _, kind = f"{_KIT}.{name}".rpartition(".")

@@ -14,7 +14,7 @@ METRIC_WORDS = {"error_share": "share of calls that failed", "p50_ms": "p50", "p
 
 
 def findings_card(found: Findings) -> View:
-    """Return the bottom line, then the other readings."""
+    """Return the bottom line, then the other captions."""
     lines = (*found.readings[1:], *found.rows.words)
     rest = Markup("").join(Markup("<li>{}</li>").format(line) for line in lines)
     first = " ".join(filter(None, (found.rows.warning, found.bottom_line)))
@@ -28,7 +28,7 @@ def study_card(seen: Study) -> View:
 
 
 def log_card(seen: Study) -> View:
-    """Return what a log shows in at most five lines; what stands below the charts is not said here."""
+    """Return what a log shows in at most five lines; what the charts' captions say is left out."""
     found = findings_of(seen)
     lines = [*captions.others(seen), *captions.detection_gap(seen), *found.rows.words][:MOST_LINES]
     rest = Markup("").join(Markup("<li>{}</li>").format(line) for line in lines)
@@ -73,7 +73,7 @@ def _band(metric: str, low: float, high: float) -> str:
     if pd.isna(low):
         return "unknown: fewer than five minutes on a side"
     if low <= 0 <= high:
-        return f"none that can be told: {_value(metric, -low)} lower to {_value(metric, high)} higher"
+        return f"none that can be measured: {_value(metric, -low)} lower to {_value(metric, high)} higher"
     near, far = sorted((abs(low), abs(high)))
     return f"{_value(metric, near)} to {_value(metric, far)} {'higher' if low > 0 else 'lower'}"
 

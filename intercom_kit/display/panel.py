@@ -32,7 +32,7 @@ class Panel:
     seen: Study
 
     @cached_property
-    def usual_rate(self) -> int:
+    def start_rate(self) -> int:
         """The token bucket's rate to begin with, calls a second: the study's, or what its limit suggests."""
         limit = self.seen.arrivals["limit"].max() / WINDOW_S
         return max(1, round(self.seen.bucket_rate or limit * whatif.BUCKET_SHARE))
@@ -48,7 +48,7 @@ class Panel:
         return _chart(self.wanted, replayed, outcome.iloc[0], rate)
 
     def controls(self, name: str) -> "Widget":
-        """Return the controls; each change draws the output of that display id anew."""
+        """Return the controls; each change draws the output of that display id again."""
         import ipywidgets
         from IPython.display import update_display
 
@@ -56,7 +56,7 @@ class Panel:
         policies = [(words, policy) for policy, words in POLICY_WORDS.items()]
         policy = ipywidgets.Dropdown(options=policies, value=BUCKET, description="Way of retrying", **wide)
         rate = ipywidgets.IntSlider(
-            self.usual_rate, 1, 3 * self.usual_rate, description="Limit, calls a second", **wide
+            self.start_rate, 1, 3 * self.start_rate, description="Limit, calls a second", **wide
         )
 
         def redraw(_change: Any) -> None:  # noqa: ANN401 - traitlets'
@@ -75,7 +75,7 @@ class Panel:
             return
         name = uuid4().hex
         display(self.controls(name))
-        display(self.draw(BUCKET, self.usual_rate), display_id=name)
+        display(self.draw(BUCKET, self.start_rate), display_id=name)
 
 
 def _chart(wanted: pd.DataFrame, replayed: pd.DataFrame, outcome: Any, rate: float) -> Chart:  # noqa: ANN401 - a row
@@ -100,10 +100,10 @@ def _chart(wanted: pd.DataFrame, replayed: pd.DataFrame, outcome: Any, rate: flo
     span = f"x: time from {times.iloc[0]:%Y-%m-%d %H:%M} to {times.iloc[-1]:%Y-%m-%d %H:%M} UTC"
     most = f"wanted {wanted['sent'].max():,.0f}, sent {replayed['sent'].max():,.0f}"
     alt = f"Line chart, {span}, y: calls in a window; at most {most}, 429s {replayed['throttled'].max():,.0f}."
-    return Chart(figure, title, _reading(words, outcome), alt)
+    return Chart(figure, title, _caption(words, outcome), alt)
 
 
-def _reading(words: str, outcome: Any) -> str:  # noqa: ANN401 - a row
+def _caption(words: str, outcome: Any) -> str:  # noqa: ANN401 - a row
     recorded = outcome["throttled"] + outcome["avoided"]
     met = f"{outcome['throttled']:,}" if outcome["throttled"] else "no"
     lost = f"{outcome['lost']:,} calls given up after {whatif.GIVE_UP_S} s" if outcome["lost"] else "no call given up"

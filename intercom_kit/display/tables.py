@@ -1,6 +1,6 @@
 """What a notebook shows of records: small pieces of safe HTML, each with a plain-text form.
 
-Text from the world goes in through `Markup.format`, which escapes it; nothing here builds HTML by hand.
+Text from outside goes in through `Markup.format`, which escapes it; nothing here builds HTML by hand.
 """
 
 from collections.abc import Iterable, Sequence
@@ -48,7 +48,7 @@ class Tile(NamedTuple):
 class Answer(NamedTuple):
     """What a page opens with: one sentence and four to six tiles. severity: P1 to P4; None when there is none.
 
-    differ: where the sources tell of different things, a sentence each.
+    differ: where the sources differ, a sentence each.
     """
 
     sentence: str
@@ -99,7 +99,7 @@ def answer_card(answer: Answer) -> View:
 
 
 def verdict_card(decision: Decision, facts: IncidentFacts | None = None) -> View:
-    """Return the bottom line: severity, sentence, verdict, cause and deadline; facts tell whether it is a drill."""
+    """Return the bottom line: severity, sentence, verdict, cause and deadline; facts say whether it is a drill."""
     drill = f"DRILL {facts.drill}: this is no real incident. " if facts and facts.drill else ""
     badges = (verdict_badge(decision.verdict), cause_badge(decision.cause), deadline_words(decision, decision.at))
     lines = [*map(_sentence, decision.notes), " · ".join(badges), f"{drill}{_sentence(decision.severity_reason)}"]

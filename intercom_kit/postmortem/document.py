@@ -85,7 +85,7 @@ class Postmortem:
         return self.markdown
 
     def _repr_html_(self) -> str:
-        """Return it below its answer as a card; the title stands above the page."""
+        """Return it below its answer as a card; the title is above the page."""
         text = self.markdown.replace(answer_markdown(self.plain["answer"]), "", 1).partition("\n")[2]
         return f"{answer_card(answer_of(self.case)._replace(differ=())).html}{to_html(text, Page(self.charts))}"
 

@@ -70,7 +70,7 @@ class Filler:
         try:
             return _tidy("".join(_limited(environment.get_template(MAIN).generate(dict(self.data)))))
         except Exception as error:  # whatever a template can do wrong  # noqa: BLE001
-            raise InputError(self._told(error, environment)) from None
+            raise InputError(self._explain(error, environment)) from None
 
     def show(self, figure: Plain) -> Md:
         """Return a figure as it is printed, with its footnote; `unknown: why` where it has no value."""
@@ -114,8 +114,8 @@ class Filler:
             scope = "" if figure["scope"] in self.data["usual_scopes"] else f" Of {md(figure['scope'])}."
             first = self.defined.setdefault(figure["definition"], self._number(key))
             meaning = md(figure["definition"]) if first == self._number(key) else f"as in note {first}."
-            told = f"{md(figure['label'])}: {meaning}{scope} {query}".strip() + f" ({figure['id']})"
-            return "; ".join([told, *self._places(figure["sources"])])
+            said = f"{md(figure['label'])}: {meaning}{scope} {query}".strip() + f" ({figure['id']})"
+            return "; ".join([said, *self._places(figure["sources"])])
         return "; ".join(self._places(key, key))
 
     def _places(self, names: Iterable[str], key: tuple[str, ...] = ()) -> Iterator[str]:
@@ -139,13 +139,13 @@ class Filler:
     def _number(self, key: tuple[str, ...]) -> int:
         return self.numbers.setdefault(key, len(self.numbers) + 1)
 
-    def _told(self, error: Exception, environment: ImmutableSandboxedEnvironment) -> str:
+    def _explain(self, error: Exception, environment: ImmutableSandboxedEnvironment) -> str:
         name, line = _where(error, self.folders, environment)
         why = str(error).partition(" (")[0][:200] or type(error).__name__
         why = "it does not end" if isinstance(error, TimeoutError) else why
         why = "it is nested too deeply" if isinstance(error, (RecursionError, MemoryError)) else why
-        told = f"The template {name}, line {line}, cannot be filled: {why}."
-        return f"{told} Compare it with the kit's ({TEMPLATES.name}/)."
+        words = f"The template {name}, line {line}, cannot be filled: {why}."
+        return f"{words} Compare it with the kit's ({TEMPLATES.name}/)."
 
 
 FUNCTIONS = ("opening", "show", "cite", "notes", "picture", "missing", "paragraphs")
@@ -237,7 +237,7 @@ def _require_sections(text: str, own: Path | None) -> None:
     line = next((n for n, each in enumerate(lines, 1) if each.strip() == f"## {lacking[0]}"), len(lines))
     raise InputError(
         f"The template {MAIN}, line {line}: the section {', '.join(lacking)} is missing or empty. "
-        f"Keep its heading, such as “## {lacking[0]}”, and what stands under it in the kit's."
+        f"Keep its heading, such as “## {lacking[0]}”, and what is under it in the kit's."
     )
 
 
@@ -271,7 +271,7 @@ def main(folder: str) -> None:
         answer = {"text": Filler(json.load(sys.stdin), Path(folder)).fill()}
     except InputError as error:
         answer = {"error": str(error)}
-    print(json.dumps(answer))  # noqa: T201 - to the process that asked
+    print(json.dumps(answer))  # noqa: T201 - to the parent process
 
 
 if __name__ == "__main__":

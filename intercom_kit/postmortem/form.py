@@ -1,7 +1,7 @@
 """The form that people fill: every field that only people know, in one Markdown file, with what the evidence suggests.
 
 It is written into the incident's folder, edited by whatever edits text, and read back all or none: what cannot be read
-is told with its line, and the file stays as it is. What others set meanwhile, and the form does not change, stays.
+is reported with its line, and the file stays as it is. What others set meanwhile, and the form does not change, stays.
 """
 
 import json
@@ -24,8 +24,8 @@ from intercom_kit.settings import Settings
 
 FORM, BASE = "lab/form.md", "lab/.form.json"  # lab/ is not sealed
 FORM_LIMIT = 2**20  # bytes
-HEAD = """<!-- {id}: write below each heading what only people know, and save. A text stands in one paragraph or -->
-<!-- more, a list as lines that begin with "- ". What stands in signs like these is a hint, and is not read. -->
+HEAD = """<!-- {id}: write below each heading what only people know, and save. A text is one paragraph or -->
+<!-- more, a list as lines that begin with "- ". What is in signs like these is a hint, and is not read. -->
 <!-- An empty field is cleared. A line of text that begins with # or with such a sign gets a \\ before it. -->
 """
 HINTS = {
@@ -45,7 +45,7 @@ _HEADING = re.compile(r"#+\s*([a-z_]+)\s*")
 
 @dataclass(frozen=True)
 class Field:
-    """A field as it stands in the form. line: of its heading, counted from 1; values: each with its own line."""
+    """A field of the form. line: of its heading, counted from 1; values: each with its own line."""
 
     line: int
     values: tuple[tuple[int, str], ...]
@@ -125,11 +125,11 @@ def parse_form(text: str) -> tuple[dict[str, Field], list[tuple[int, str]]]:
                 found[name] = Field(start, tuple(_values(name, body, wrong)))
             name, start, body = heading[1] if heading else "", number, []
             if line != "# " and (name not in FIELDS or name in found):
-                wrong.append((number, f"{line[:60]!r} is no field, or stands twice. Fields: {', '.join(FIELDS)}"))
+                wrong.append((number, f"{line[:60]!r} is no field, or is there twice. Fields: {', '.join(FIELDS)}"))
                 name = ""
         elif not re.fullmatch(r"\s*<!--.*-->\s*", line):
             if line.strip() and not name:
-                wrong.append((number, "This text stands under no field, and would be lost."))
+                wrong.append((number, "This text is under no field, and would be lost."))
             body.append((number, line))
     return found, wrong
 

@@ -103,11 +103,11 @@ def to_json(incident_id: str, problems: tuple[Problem, ...]) -> str:
     return json.dumps({"incident_id": incident_id, "errors": errors, "draft": errors > 0, "problems": kept}, indent=2)
 
 
-Told = tuple[str, str, str]  # place, message, and how to close it; ID in it stands for the incident's id
+Open = tuple[str, str, str]  # place, message, and how to close it; ID in it is the incident's id
 
 
 def _prose(facts: IncidentFacts) -> Iterator[tuple[str, str]]:
-    """Yield every text that people wrote, with the field it stands in, items of lists counted from 1."""
+    """Yield every text that people wrote, with its field, items of lists counted from 1."""
     for name in ("title", "summary", "root_cause", "customer_impact", "single_factor_reason", "vendor_part"):
         if text := getattr(facts, name).strip():
             yield name, text
@@ -119,8 +119,8 @@ def _prose(facts: IncidentFacts) -> Iterator[tuple[str, str]]:
         yield f"action_items.{number}.done", item.done_when
 
 
-def _filled(case: Incident) -> Iterator[Told]:
-    """E1: what only people can tell is there, and no placeholder stands for it."""
+def _filled(case: Incident) -> Iterator[Open]:
+    """E1: what only people know is there, and no placeholder."""
     for field, assignment in REQUIRED.items():
         if not getattr(case.facts, field):
             yield field, "It is not filled.", f"intercom-kit set ID {assignment}"
@@ -130,7 +130,7 @@ def _filled(case: Incident) -> Iterator[Told]:
             yield place, f"It holds a placeholder: {text[:60]!r}.", fix
 
 
-def _summary(case: Incident) -> Iterator[Told]:
+def _summary(case: Incident) -> Iterator[Open]:
     """E2: at most two sentences that name severity and impact in numbers."""
     text, severity, fix = case.facts.summary.strip(), case.figures["severity"].value, _SUMMARIZE
     if not text:
@@ -144,7 +144,7 @@ def _summary(case: Incident) -> Iterator[Told]:
         yield "summary", "It does not give the impact in numbers.", fix
 
 
-def _agrees(case: Incident) -> Iterator[Told]:
+def _agrees(case: Incident) -> Iterator[Open]:
     """E2: duration and severity that people state are those of the evidence."""
     duration, severity = case.figures["duration"], case.figures["severity"].value
     stated = durations(case.facts.summary)
@@ -161,7 +161,7 @@ def _agrees(case: Incident) -> Iterator[Told]:
                 yield field, message, f"intercom-kit set ID '{field}=…'"
 
 
-def _counts(case: Incident) -> Iterator[Told]:
+def _counts(case: Incident) -> Iterator[Open]:
     """E2: a count by a person is not larger than the log's upper bound."""
     bounds = {"conversations_affected": "log_conversations", "users_unable_to_reach_support": "log_contacts"}
     for name, log in bounds.items():
@@ -171,27 +171,27 @@ def _counts(case: Incident) -> Iterator[Told]:
             yield counted.label, message, "Count again: intercom-kit impact ID, with the source."
 
 
-def _moments(case: Incident) -> Iterator[Told]:
+def _moments(case: Incident) -> Iterator[Open]:
     """E4: the timeline starts before the onset, and holds each of the moments that a postmortem needs."""
-    course, note = case.lifecycle, 'intercom-kit note ID "…" --kind {} --at TIME'
-    if course.onset is None:
+    seen, note = case.lifecycle, 'intercom-kit note ID "…" --kind {} --at TIME'
+    if seen.onset is None:
         yield "Timeline", "It has no onset.", "Run: intercom-kit analyze ID --requests PATH"
         return
-    if not any(row.at < course.onset.by for row in case.rows):
+    if not any(row.at < seen.onset.by for row in case.rows):
         message = "It starts with the onset: what was so before it?"
         yield "Timeline", message, f"Give a request log, or: {note.format('note')}"
     needed = {
-        "first alert": (course.alert, "alert"),
-        "start of triage": (course.triage, "triage"),
-        "mitigation": (course.mitigation, "mitigation"),
-        "resolution": (course.resolution, "resolution"),
+        "first alert": (seen.alert, "alert"),
+        "start of triage": (seen.triage, "triage"),
+        "mitigation": (seen.mitigation, "mitigation"),
+        "resolution": (seen.resolution, "resolution"),
     }
     for name, (event, kind) in needed.items():
         if event is None:
             yield "Timeline", f"It has no {name}.", note.format(kind)
 
 
-def _notes(case: Incident) -> Iterator[Told]:
+def _notes(case: Incident) -> Iterator[Open]:
     """E4: a note lies near what was recorded, and a correction is of an event that is there."""
     for entry in case.entries:
         if case.span and not case.span.start - BEFORE <= entry.at <= case.span.end + AFTER:
@@ -208,7 +208,7 @@ def _place(entry: TimelineEntry) -> str:
     return f"Timeline, {entry.at:%H:%M:%S}"
 
 
-def _factors(case: Incident) -> Iterator[Told]:
+def _factors(case: Incident) -> Iterator[Open]:
     """E7: two contributing factors or a reason for one; no person and no `human error` among the causes."""
     facts = case.facts
     if len(facts.contributing_factors) < 2 and not facts.single_factor_reason.strip():
@@ -226,14 +226,14 @@ def _factors(case: Incident) -> Iterator[Told]:
             yield place, "It names a person, or human error, as the cause.", fix
 
 
-def _blame(case: Incident) -> Iterator[Told]:
+def _blame(case: Incident) -> Iterator[Open]:
     """W8: no blame and no hindsight."""
     for place, text in _texts(case):
         if match := _BLAME.search(text):
             yield place, f"{match[0]!r} blames, or judges by hindsight.", "Say what was known, and what was done."
 
 
-def _outage(case: Incident) -> Iterator[Told]:
+def _outage(case: Incident) -> Iterator[Open]:
     """W9: no `outage` where calls still worked, by the worst minute of the log, else by the severity."""
     share = case.figures["worst_minute_share"].value
     if share >= OUTAGE_SHARE if isinstance(share, float) else case.figures["severity"].value == "P1":
@@ -248,8 +248,8 @@ def _texts(case: Incident) -> Iterator[tuple[str, str]]:
     yield from ((_place(entry), entry.text) for entry in case.entries if entry.by != "kit")
 
 
-def _actions(case: Incident) -> Iterator[Told]:
-    """E10: one owner, a due date in time, and a condition that tells when it is done."""
+def _actions(case: Incident) -> Iterator[Open]:
+    """E10: one owner, a due date in time, and a condition by which it is done."""
     end = case.lifecycle.recovery.by.date() if case.lifecycle.recovery else None
     days = DUE_DAYS.get(severity := str(case.figures["severity"].value))
     for number, item in enumerate(case.facts.action_items, 1):
@@ -265,7 +265,7 @@ def _actions(case: Incident) -> Iterator[Told]:
             yield place, f"It is due on {item.due}, over {days} days after a {severity}.", fix.format("due")
 
 
-def _coverage(case: Incident) -> Iterator[Told]:
+def _coverage(case: Incident) -> Iterator[Open]:
     """W11: actions of every kind, or a word why one is not needed."""
     facts = case.facts
     kinds = get_args(ActionItem.model_fields["kind"].annotation)
@@ -276,16 +276,16 @@ def _coverage(case: Incident) -> Iterator[Told]:
         yield "action_items", f"None is of the kind {kind}.", fix
 
 
-def _fixes(case: Incident) -> Iterator[Told]:
-    """W12: the timeline tells what happened, not what will be done."""
+def _fixes(case: Incident) -> Iterator[Open]:
+    """W12: the timeline says what happened, not what will be done."""
     for entry in case.entries:
         if match := _FIX.search(entry.text):
             fix = "Make it an action item (intercom-kit set ID 'action+=…'), and correct the event's text."
             yield _place(entry), f"{match[0]!r} tells a fix; the timeline tells what happened.", fix
 
 
-def _customers(case: Incident) -> Iterator[Told]:
-    """E13: what customers are told has three parts, and nothing of our inside."""
+def _customers(case: Incident) -> Iterator[Open]:
+    """E13: the message to customers has three parts, and nothing of our inside."""
     if words := unfit_for_customers(case.facts.customer_impact):
         message = f"Customers are not told it, as it holds what they should not read: {', '.join(words[:5])}."
         yield "customer_impact", message, "intercom-kit set ID 'customer_impact=…', in customers' words."
@@ -293,7 +293,7 @@ def _customers(case: Incident) -> Iterator[Told]:
         yield from _message(path)
 
 
-def _message(path: Path) -> Iterator[Told]:
+def _message(path: Path) -> Iterator[Open]:
     text, place = path.read_text(encoding="utf-8", errors="replace"), f"messages/{path.name}"
     lacking = [part for part, pattern in _PARTS.items() if not pattern.search(text)]
     if lacking and "No message to customers is needed" not in text:
@@ -303,7 +303,7 @@ def _message(path: Path) -> Iterator[Told]:
         yield place, f"It holds what customers should not read: {', '.join(words[:5])}.", fix
 
 
-def _review(case: Incident) -> Iterator[Told]:
+def _review(case: Incident) -> Iterator[Open]:
     """W14: a review soon after the end."""
     severity, recovery, day = str(case.figures["severity"].value), case.lifecycle.recovery, case.facts.review_date
     if severity not in REVIEW or recovery is None:
@@ -323,14 +323,14 @@ def _after(day: date, days: int, *, business: bool) -> date:
     return day
 
 
-def _questions(case: Incident) -> Iterator[Told]:
+def _questions(case: Incident) -> Iterator[Open]:
     """W15: open questions and surprises are written down."""
     for field in ("open_questions", "surprises"):
         if not getattr(case.facts, field):
             yield field, "None is recorded.", f"intercom-kit set ID '{field}+=…', or '{field}+=None: why'"
 
 
-RULES: tuple[tuple[str, Callable[[Incident], Iterator[Told]]], ...] = (
+RULES: tuple[tuple[str, Callable[[Incident], Iterator[Open]]], ...] = (
     ("E1", _filled), ("E2", _summary), ("E2", _agrees), ("E2", _counts), ("E4", _moments), ("E4", _notes),
     ("E7", _factors), ("W8", _blame), ("W9", _outage), ("E10", _actions), ("W11", _coverage), ("W12", _fixes),
     ("E13", _customers), ("W14", _review), ("W15", _questions),

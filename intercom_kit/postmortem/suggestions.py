@@ -33,7 +33,7 @@ class Suggestion:
 
     @property
     def command(self) -> str:
-        """What takes it, but for the owner and the date; `ID` stands for the incident's id."""
+        """What takes it, but for the owner and the date; `ID` is the incident's id."""
         parts = f"{self.item.text} | owner=NAME | due=DATE | done={self.item.done_when} | kind={self.item.kind}"
         return f"intercom-kit set ID {shlex.quote(f'action+={parts}')}"
 

@@ -126,83 +126,50 @@ def open_page(browser: Browser, report: Path, width: int = 1280, **options: obje
 
 
 def test_a_report_fetches_nothing(browser: Browser, report: Path) -> None:
-    """Not one request leaves the page, and the browser has nothing to complain about."""
+    """Not one request leaves the page, the browser complains of nothing, headings come in order."""
     page, others = open_page(browser, report)
     page.mouse.wheel(0, 20_000)
     page.wait_for_timeout(300)
     assert [url for url in others if not url.startswith("data:")] == []
     assert [message.text for message in page.console_messages()] == []
     assert page.page_errors() == []
+    tags = page.eval_on_selector_all("h1,h2,h3,h4,h5,h6", "all => all.map(h => h.tagName)")
+    levels = [int(tag[1]) for tag in tags]
+    assert (levels[0], levels.count(1)) == (1, 1)
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
     page.context.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("device", WIDTHS)
 def test_everybody_can_read_a_report(browser: Browser, report: Path, scheme: str, device: str) -> None:
-    """axe-core finds no violation, in light and dark, wide and narrow, folded parts opened."""
+    """axe-core finds no violation, in light and dark, wide and narrow, all unfolded; no page is too wide."""
     page, _ = open_page(browser, report, WIDTHS[device], color_scheme=scheme, bypass_csp=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS[device]  # wide tables have their own box
     page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
     results = Axe().run(page)
     assert results.violations_count == 0, results.generate_report()
     page.context.close()
 
 
-@pytest.mark.parametrize("device", WIDTHS)
-def test_a_report_fits_its_screen(browser: Browser, report: Path, device: str) -> None:
-    """Wide tables scroll in their own box; the page itself never scrolls sideways."""
-    page, _ = open_page(browser, report, WIDTHS[device])
-    wide = page.evaluate("document.documentElement.scrollWidth")
-    assert wide <= WIDTHS[device]
-    page.context.close()
-
-
-def test_headings_are_in_order(browser: Browser, report: Path) -> None:
-    """One first-level heading comes first, and no level is skipped."""
-    page, _ = open_page(browser, report)
-    levels = [
-        int(page_tag[1])
-        for page_tag in page.eval_on_selector_all("h1,h2,h3,h4,h5,h6", "all => all.map(h => h.tagName)")
-    ]
-    assert levels[0] == 1
-    assert levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
-    page.context.close()
-
-
-def test_charts_are_drawn(browser: Browser, made_report: Path) -> None:
-    """Every picture was decoded, and has alternative text."""
+def test_a_report_is_whole(browser: Browser, made_report: Path) -> None:
+    """Pictures are drawn and have alternative text, links lead somewhere, the head says how bad it was, in 1 MB."""
     page, _ = open_page(browser, made_report)
     pictures = page.eval_on_selector_all(
         "img", "all => all.map(i => [i.complete && i.naturalWidth > 0, i.alt.length > 20])"
     )
     assert len(pictures) == {"01-triage": 2, "02-rate-limit-and-latency": 8, "03-postmortem": 3}[made_report.stem]
-    assert all(drawn and told for drawn, told in pictures)
-    page.context.close()
-
-
-def test_links_lead_somewhere(browser: Browser, made_report: Path) -> None:
-    """Every link within the page has its target, and every link to another file of the archive finds it."""
-    page, _ = open_page(browser, made_report)
+    assert all(drawn and described for drawn, described in pictures)
     for link in set(page.eval_on_selector_all("a[href]", "all => all.map(a => a.getAttribute('href'))")):
         path, _, anchor = link.partition("#")
         if anchor and not path:
             assert page.locator(f"[id='{anchor}']").count() == 1, link
         elif not path.startswith("https://"):
             assert (made_report.parent / path).is_file(), link
-    page.context.close()
-
-
-def test_a_report_is_small(made_report: Path) -> None:
-    """Pictures and all, a report has at most one megabyte."""
-    assert made_report.stat().st_size <= 1_000_000
-
-
-def test_a_report_says_how_bad_it_was(browser: Browser, made_report: Path) -> None:
-    """Above each report of an incident that is over stands the worst that was found in it, and a draft says so."""
-    page, _ = open_page(browser, made_report)
     stamps = page.locator(".ik-stamps li").all_inner_texts()
     assert stamps[:4] == ["P2", "it is us", "our rate limit used up", "resolved"]
     assert ("DRAFT" in stamps) == (made_report.stem == "03-postmortem")
+    assert made_report.stat().st_size <= 1_000_000
     page.context.close()
 
 

@@ -111,7 +111,7 @@ def test_the_reading_names_the_longest_check_and_where_it_waited() -> None:
 
 def test_no_checks_still_give_a_chart() -> None:
     """With nothing asked the chart says so."""
-    assert phases_chart(()).caption == "No check was asked."
+    assert phases_chart(()).caption == "No check was run."
     assert phases_chart((check("health", 0, "unknown", configured=False),)).svg
 
 

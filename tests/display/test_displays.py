@@ -12,7 +12,7 @@ from intercom_kit.analyze.findings import findings_of
 from intercom_kit.analyze.study import Study
 from intercom_kit.archive.render import safe_html
 from intercom_kit.declared import IncidentFacts
-from intercom_kit.display.displays import tell
+from intercom_kit.display.displays import register_views
 from intercom_kit.incident.triage import Triage, run_triage
 from intercom_kit.notebook import check_parameters, open_log
 from intercom_kit.records import Event
@@ -25,7 +25,7 @@ Show = Callable[[object], dict[str, str]]
 def show() -> Show:
     """Return a function that gives what IPython would show of an object, by MIME type."""
     formatter = DisplayFormatter()
-    tell(formatter.formatters)
+    register_views(formatter.formatters)
     return lambda value: formatter.format(value)[0]
 
 

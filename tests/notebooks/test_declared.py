@@ -117,7 +117,7 @@ def test_a_wrong_parameter_stops_the_run(papermill: Papermill, tmp_path: Path) -
         ({"request_ids": "id!"}, "'request_ids': 'id!' is no request id"),
         ({"incident_id": 2042}, "'incident_id' must be text"),
         ({"templates": True}, "'templates' must be text"),
-        ({"incident_id": "", "title": "x"}, "'title' tells of an incident. Name it"),
+        ({"incident_id": "", "title": "x"}, "'title' is about an incident. Name it"),
     ],
     ids=["number", "severity", "observation", "order", "request id", "id", "another", "no incident"],
 )

@@ -1,6 +1,6 @@
 """The answer that every page of an incident opens with: one sentence, and the figures that say how bad it was."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from intercom_kit.decide.words import cause_badge, verdict_badge
@@ -12,6 +12,7 @@ from intercom_kit.text import duration, milliseconds, share
 if TYPE_CHECKING:
     from intercom_kit.analyze.findings import Findings
 
+SLOW = ("vendor_slow", "search_degraded")  # causes whose measure is the latency
 OVER = ("resolved", "reviewed")
 
 
@@ -60,12 +61,28 @@ def worst_share(seen: Incident) -> Figure:
     return max(known, key=lambda figure: float(figure.value or 0), default=shares[0])
 
 
+def latencies(seen: Incident) -> tuple[str, str] | None:
+    """Return p95 before and during an incident whose cause is slowness; None for others, and where it is unknown."""
+    decision, p95 = decision_of(seen), seen.figures["p95_ms"]
+    if decision is None or decision.cause not in SLOW or p95.value is None:
+        return None
+    before, _, during = p95.shown.partition(" before, ")
+    return before, during.removesuffix(" during")
+
+
+def harm(seen: Incident) -> str:
+    """Return what the incident did to our calls, such as `55 % of our calls to Intercom failed`; empty if unknown."""
+    if slow := latencies(seen):
+        return f"p95 rose from {slow[0]} to {slow[1]}"
+    failed = worst_share(seen)
+    return f"{short(failed)} of our calls to Intercom failed" if failed.value else ""
+
+
 def _sentence(seen: Incident) -> str:
     course, decision = seen.lifecycle, decision_of(seen)
     if course.onset is None or (decision is not None and decision.verdict == "healthy"):
         return decision.summary if decision else "Nothing is known yet: no triage was run."
-    failed, severity = worst_share(seen), seen.figures["severity"].value or "an unknown severity"
-    hurt = f"{short(failed)} of our calls to Intercom failed" if failed.value else ""
+    hurt, severity = harm(seen), seen.figures["severity"].value or "an unknown severity"
     if course.recovery:
         during = f" in which {hurt}" if hurt else ""
         lasted = short(seen.figures["duration"])
@@ -99,10 +116,10 @@ def _tiles(seen: Incident) -> Iterator[Tile]:
         so_far = duration(max((seen.as_of - began).total_seconds(), 0))
         since = f"since {began:%Y-%m-%d %H:%M} UTC, as of {seen.as_of:%H:%M}"
         yield Tile("Duration", f"{so_far} so far", since, "onset")
-    failed = worst_share(seen)
-    counts = f"{short(figures['failed'])} of {short(figures['requests'])} calls"
-    counts = "answered with 400" if failed.name == "refused_share" else counts
-    yield Tile("Calls failed", short(failed), failed.unknown or counts, failed.name)
+    if slow := latencies(seen):
+        yield Tile("p95 of calls", slow[1], f"{slow[0]} before", "p95_ms")
+    else:
+        yield _failed(figures, worst_share(seen))
     hurt = figures["users_unable_to_reach_support"]
     hurt = hurt if hurt.value is not None else figures["conversations_affected"]
     why = "" if hurt.value is not None else hurt.unknown.partition(";")[0].partition(" (")[0]
@@ -110,6 +127,12 @@ def _tiles(seen: Incident) -> Iterator[Tile]:
     gap = figures["detection_gap"]
     yield Tile("Detection", short(gap), gap.unknown or "from onset to first alert", "detection_gap")
     yield Tile("State", seen.facts.state, _state(seen), "recovery" if course.recovery else "")
+
+
+def _failed(figures: Mapping[str, Figure], failed: Figure) -> Tile:
+    counts = f"{short(figures['failed'])} of {short(figures['requests'])} calls"
+    counts = "answered with 400" if failed.name == "refused_share" else counts
+    return Tile("Calls failed", short(failed), failed.unknown or counts, failed.name)
 
 
 def _state(seen: Incident) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from intercom_kit import __version__
 from intercom_kit.display.charts import Chart
-from intercom_kit.incident.answer import answer_of, decision_of
+from intercom_kit.incident.answer import SLOW, answer_of, decision_of
 from intercom_kit.incident.evidence_index import MANIFEST_COMMAND, Entry, FileRecord, manifest_id
 from intercom_kit.incident.figures import DEFINED
 from intercom_kit.incident.incident import Incident
@@ -19,7 +19,6 @@ from intercom_kit.postmortem.suggestions import suggested_summary, suggestions
 from intercom_kit.records import CHECK_LABELS, CheckRecord, Event, Figure, Row
 
 TIMELINE = "postmortem-timeline.svg"
-SLOW = ("vendor_slow", "search_degraded")
 LIMITED = ("app_rate_limit", "workspace_rate_limit", "server_overload")
 KINDS = {"unknown": "cause unknown", "none": "healthy"}  # in the heading; of others the cause
 MACROS = {  # what the queries of the log have in common: a name for DuckDB, and how it is written out

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from intercom_kit.declared import ActionItem
-from intercom_kit.incident.answer import decision_of, short, worst_share
+from intercom_kit.incident.answer import decision_of, harm, short
 from intercom_kit.incident.incident import Incident
 from intercom_kit.records import Cause
 from intercom_kit.text import count
@@ -69,9 +69,9 @@ def suggested_summary(case: Incident) -> str:
         return decision.summary
     duration, severity = case.figures["duration"], case.figures["severity"].value or "severity unknown"
     lasted = f"For {short(duration)}" if duration.value is not None else "Until now"
-    failed, touched = worst_share(case), case.figures["conversations_affected"].value
-    happened = f"{short(failed)} of calls to Intercom failed" if failed.value else "calls to Intercom were affected"
-    hurt = f", in at most {count(touched, 'conversation')}" if isinstance(touched, int) else ""
+    touched = case.figures["conversations_affected"].value
+    happened = harm(case) or "calls to Intercom were affected"
+    hurt = f", in at most {count(touched, 'conversation')}" if isinstance(touched, int) and touched else ""
     return f"{lasted}, {happened} ({severity}){hurt}."
 
 

@@ -256,7 +256,7 @@ def test_what_is_no_executed_notebook_is_not_sealed(settings: Settings, folder: 
 def test_the_process_itself_does_not_look_at_the_log(played: tuple[object, Settings], tmp_path: Path) -> None:
     """`report`, its seal and the index included, imports neither pandas nor matplotlib: its workers do."""
     shutil.copytree(played[1].outputs, tmp_path / "outputs")
-    code = ALL + "print(sorted({'pandas', 'matplotlib', 'duckdb'} & set(sys.modules)))"
+    code = f"{ALL}\nprint(sorted({{'pandas', 'matplotlib', 'duckdb'}} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "outputs")], capture_output=True, text=True, check=False
     )

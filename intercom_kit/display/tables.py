@@ -17,6 +17,8 @@ from intercom_kit.declared import IncidentFacts
 from intercom_kit.display.terminal import deadline_words, outcome_mark, severity_label
 from intercom_kit.records import CHECK_LABELS, Action, CheckRecord, Decision, Event
 
+SHORT = 12  # characters
+
 
 @dataclass(frozen=True)
 class View:
@@ -61,16 +63,20 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]], caption: str
     """Return a table with a caption; a cell may be text (escaped) or Markup, None shows as `unknown`."""
     cells = [["unknown" if cell is None else cell for cell in row] for row in rows]
     head = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in headers)
-    body = Markup("").join(
-        Markup("<tr>{}</tr>").format(Markup("").join(Markup("<td>{}</td>").format(cell) for cell in row))
-        for row in cells
-    )
+    body = Markup("").join(Markup("<tr>{}</tr>").format(Markup("").join(map(_cell, row))) for row in cells)
     html = Markup(
         '<div class="ik-scroll" role="group" aria-label="{}" tabindex="0"><table class="ik-table">'
         "<caption>{}</caption><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>"
     ).format(caption, caption, head, body)
     text = "\n".join(["  ".join(headers), *("  ".join(escape(cell).striptags() for cell in row) for row in cells)])
     return View(html, f"{caption}\n{text}")
+
+
+def _cell(cell: object) -> Markup:
+    """Return a cell; one of a few characters, such as `606 ms`, is never broken into two lines."""
+    if len(escape(cell).striptags()) <= SHORT:
+        return Markup('<td class="ik-short">{}</td>').format(cell)
+    return Markup("<td>{}</td>").format(cell)
 
 
 def stacked(*views: View) -> View:

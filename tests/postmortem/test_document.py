@@ -269,6 +269,17 @@ def test_ongoing_means_no_end_is_made_up(bare: Settings, folder: IncidentFolder,
     assert "**Duration:** unknown: it goes on" in head
 
 
+def test_a_slow_incident_is_measured_by_its_latency(tmp_path: Path) -> None:
+    """Where calls were slow and did not fail, sentence, tile and suggested summary give p95 before and during."""
+    settings = load_settings(dotenv=None, outputs=tmp_path)
+    play_incident(settings, "slow-api", "INC-1")
+    postmortem = open_postmortem(settings, "INC-1")
+    before, during = postmortem.case.figures["p95_ms"].shown.removesuffix(" during").split(" before, ")
+    assert f"at P2 in which p95 rose from {before} to {during}; cause" in repr(postmortem)
+    assert f"**{during}**, {before} before" in postmortem.markdown
+    assert re.search(rf"From the evidence: For \d+ min, p95 rose from {before} to {during} \(P2\)", postmortem.markdown)
+
+
 def test_where_nothing_was_wrong_it_says_so(tmp_path: Path) -> None:
     """The postmortem of a healthy drill speaks of no impact, and repeats no unknown of it."""
     settings = load_settings(dotenv=None, outputs=tmp_path)

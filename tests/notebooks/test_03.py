@@ -1,27 +1,19 @@
 """Notebook 03, run as a person runs it."""
 
-import ast
 import itertools
-import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
-import nbformat
 import pytest
-from nbformat import NotebookNode
 
 from intercom_kit.archive.make import make_reports
 from intercom_kit.archive.render import safe_html
 from intercom_kit.drill.play import play_incident
 from intercom_kit.postmortem.document import lint
 from intercom_kit.settings import Settings, load_settings
-from tests.conftest import PATIENCE_S
+from tests.notebooks.run import papermill, shown
 
-SOURCE = Path(__file__).parents[2] / "notebooks" / "03-postmortem.ipynb"
+NAME = "03-postmortem"
 
 
 @pytest.fixture(scope="module")
@@ -32,32 +24,10 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return chosen
 
 
-def papermill(folder: Path, outputs: Path, *parameters: str) -> NotebookNode:
-    """Run the notebook by papermill's own command, in a folder of its own; parameters: name=value."""
-    options = [word for parameter in parameters for word in ("-r", *parameter.split("=", 1))]
-    command = [sys.executable, "-m", "papermill", str(SOURCE), "out.ipynb", "--cwd", str(folder), *options]
-    environment = os.environ | {"INTERCOM_KIT_OUTPUTS": str(outputs)}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=4 * PATIENCE_S
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return nbformat.read(folder / "out.ipynb", as_version=4)
-
-
-def shown(notebook: NotebookNode) -> dict[str, str]:
-    """The HTML, or the text, that each code cell shows, by the cell's id."""
-    return {cell.id: "".join(map(_words, cell.outputs)) for cell in notebook.cells if cell.cell_type == "code"}
-
-
-def _words(output: NotebookNode) -> str:
-    data = output.get("data", {})
-    return str(output.get("text") or data.get("text/html") or data.get("text/plain", ""))
-
-
 @pytest.mark.slow
 def test_on_a_fresh_machine_it_plays_a_drill_and_says_so(tmp_path: Path) -> None:
     """With no incident and no token, plain papermill simulates an incident and shows its postmortem, a draft."""
-    notebook = papermill(tmp_path, tmp_path / "outputs")
+    notebook = papermill(NAME, tmp_path, outputs=tmp_path / "outputs")
     cells = shown(notebook)
     assert "this is a DRILL" in cells["load"]
     page = cells["postmortem"]
@@ -71,7 +41,7 @@ def test_on_a_fresh_machine_it_plays_a_drill_and_says_so(tmp_path: Path) -> None
 
 def test_it_shows_an_incident_from_its_evidence_and_writes_it(settings: Settings, tmp_path: Path) -> None:
     """What it shows passes as safe HTML, every citation leads to a row in it, and postmortem.md lints as it stands."""
-    notebook = papermill(tmp_path, settings.outputs, "incident_id=INC-1")
+    notebook = papermill(NAME, tmp_path, "incident_id=INC-1", outputs=settings.outputs)
     cells = shown(notebook)
     outputs = [
         output for cell in notebook.cells for output in cell.get("outputs", []) if "text/html" in output.get("data", {})
@@ -82,16 +52,11 @@ def test_it_shows_an_incident_from_its_evidence_and_writes_it(settings: Settings
     assert cited <= set(notes)
     assert len(notes) == len(set(notes))
     assert "It is Intercom, and Intercom says so" in page
-    assert {problem.by for problem in lint(settings, "INC-1")} == {"person"}
-
-
-@pytest.mark.slow
-def test_its_headings_are_in_order(settings: Settings, tmp_path: Path) -> None:
-    """Sections stand under the notebook's own title: second level, then third, never skipped."""
-    cells = shown(papermill(tmp_path, settings.outputs, "incident_id=INC-1"))
     levels = list(map(int, re.findall(r"<h([1-6])", cells["postmortem"])))
     assert levels[0] == 2
     assert all(2 <= after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert "intercom-kit edit INC-1" in cells["form"]
+    assert {problem.by for problem in lint(settings, "INC-1")} == {"person"}
 
 
 @pytest.mark.slow
@@ -113,31 +78,5 @@ def test_a_teams_templates_are_a_parameter(settings: Settings, tmp_path: Path) -
     """A folder of templates beside the notebook is used."""
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "about.md.j2").write_text("## About\n\nFor the *Example* team.\n")
-    cells = shown(papermill(tmp_path, settings.outputs, "incident_id=INC-1", "templates=templates"))
+    cells = shown(papermill(NAME, tmp_path, "incident_id=INC-1", "templates=templates", outputs=settings.outputs))
     assert "For the <em>Example</em> team." in cells["postmortem"]
-
-
-def source_cells() -> list[dict[str, Any]]:
-    """The cells of the committed notebook, as JSON."""
-    cells: list[dict[str, Any]] = json.loads(SOURCE.read_text(encoding="utf-8"))["cells"]
-    return cells
-
-
-def test_it_is_committed_clean_and_only_asks_and_shows() -> None:
-    """No outputs, readable ids, annotated parameters, at most four lines a cell, no function, loop or condition."""
-    notebook = json.loads(SOURCE.read_text(encoding="utf-8"))
-    assert (notebook["nbformat"], notebook["metadata"]["kernelspec"]["name"]) == (4, "python3")
-    cells = source_cells()
-    assert all(not cell.get("outputs") and cell.get("execution_count") is None for cell in cells)
-    assert len({cell["id"] for cell in cells}) == len(cells)
-    assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", cell["id"]) for cell in cells)
-    for cell in cells:
-        if cell["cell_type"] == "code":
-            tree = ast.parse("".join(cell["source"]))
-            banned = (ast.FunctionDef, ast.ClassDef, ast.For, ast.While, ast.If, ast.comprehension, ast.Lambda)
-            assert len(cell["source"]) <= 4 or cell["id"] == "parameters"
-            assert not any(isinstance(node, banned) for node in ast.walk(tree))
-    parameters = next(cell for cell in cells if cell["id"] == "parameters")
-    assert parameters["metadata"]["tags"] == ["parameters"]
-    assert all(re.match(r'\w+: str = "[^"]*"  # \w', line) for line in parameters["source"])
-    assert "?" in cells[0]["source"][0]

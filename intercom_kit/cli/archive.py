@@ -37,12 +37,12 @@ def list_(
 
     rows = [row.listed(datetime.now(UTC)) for row in read_rows(load_settings()) if drills or not row.drill]
     if as_json:
-        print(json.dumps(rows, indent=2), flush=True)  # noqa: T201 - for a program
+        cli.print_json(json.dumps(rows, indent=2))
         return
     width = max((len(row["id"] or "") for row in rows), default=0)
     for row in rows:
         line = f"{row['id']:{width}}  {row['state']:9}  {row['severity'] or '-':2}  {row['age']:>9}  {row['verdict']}"
-        out.print(safe(line), soft_wrap=True)
+        cli.print_out(safe(line))
     if not rows:
         cli.out.print("There is no incident yet. Start one with: intercom-kit triage")
 

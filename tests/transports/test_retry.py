@@ -7,8 +7,6 @@ from email.utils import format_datetime
 
 import httpx
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from intercom_kit.transports.fallback import FallbackTransport
 from intercom_kit.transports.retry import RESERVE, RetryTransport, retry_after_s
@@ -79,33 +77,34 @@ def test_retry_after_is_honoured(misbehave: Misbehave, status: str) -> None:
         assert 5 <= slept[0] <= 19.1
 
 
-@given(st.text(max_size=60) | st.sampled_from(["Wed, 21 Oct 9999 99:99:99 GMT", "Mon, 1 Jan 0001 00:00:00 +2359"]))
-@example("Fri, 31 Dec 9999 23:59:59 -2359")
-@example("Tue, 24 Nov 2026 12:00:00 +999999")
-def test_no_retry_after_raises(value: str) -> None:
-    """Whatever the header says, it is a number of seconds or nothing."""
-    after_s = retry_after_s(value)
-    assert after_s is None or after_s >= 0
-
-
 def test_a_retry_after_without_a_zone_is_in_gmt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A date is in GMT, whatever zone the machine is in."""
+    """A date is in GMT, whatever zone the machine is in, and none raises."""
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     at = datetime.now(UTC) + timedelta(seconds=100)
     for zone in ("GMT", "-0000", ""):
         after_s = retry_after_s(f"{at:%a, %d %b %Y %H:%M:%S} {zone}".strip())
         assert after_s == pytest.approx(100, abs=3)
+    for odd in ("Fri, 31 Dec 9999 23:59:59 -2359", "Tue, 24 Nov 2026 12:00:00 +999999"):
+        assert (retry_after_s(odd) or 0) >= 0
     monkeypatch.undo()
     time.tzset()
 
 
-@pytest.mark.parametrize("header", [{"retry_after": "3600"}, {"x_ratelimit_reset": "99999999999"}])
-def test_what_takes_too_long_is_told_not_waited_for(misbehave: Misbehave, header: dict[str, str]) -> None:
-    """A wait beyond the patience gives the answer back at once."""
-    server, slept = in_turn(misbehave, limited(**header), GOOD), list[float]()
+@pytest.mark.parametrize(
+    ("status", "header"),
+    [
+        *((status, {}) for status in ("200 OK", "400 Bad", "401 Unauthorized", "403 Forbidden", "404 Not Found")),
+        ("429 Too Many Requests", {"retry_after": "3600"}),
+        ("429 Too Many Requests", {"x_ratelimit_reset": "99999999999"}),
+    ],
+)
+def test_what_will_not_change_soon_is_not_repeated(misbehave: Misbehave, status: str, header: dict[str, str]) -> None:
+    """An answer that will not change by itself, and one whose wait is beyond the patience, comes back at once."""
+    server, slept = in_turn(misbehave, answer("{}", status, **header), GOOD), list[float]()
     with client_of(server, slept) as client:
-        assert client.get(PATH).status_code == 429
+        assert client.get(PATH).status_code == int(status[:3])
+    assert len(server.requests) == 1
     assert slept == []
 
 
@@ -149,15 +148,6 @@ def test_a_search_is_repeated_whole(misbehave: Misbehave) -> None:
         headers = {"Content-Type": "application/json", "Content-Length": "12"}
         assert client.post("/contacts/search", content=pieces, headers=headers).status_code == 200
     assert [request.rpartition(b"\r\n\r\n")[2] for request in server.requests] == [b'{"query":{}}'] * 2
-
-
-@pytest.mark.parametrize("status", ["200 OK", "400 Bad Request", "401 Unauthorized", "403 Forbidden", "404 Not Found"])
-def test_an_answer_is_an_answer(misbehave: Misbehave, status: str) -> None:
-    """What will not change by itself is not asked again."""
-    server = in_turn(misbehave, answer("{}", status))
-    with client_of(server, []) as client:
-        client.get(PATH)
-    assert len(server.requests) == 1
 
 
 def test_retries_are_a_share_of_the_calls(misbehave: Misbehave) -> None:

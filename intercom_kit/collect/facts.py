@@ -117,7 +117,8 @@ def assign(facts: IncidentFacts, assignment: str, redactor: Redactor) -> Inciden
         raise InputError(f"{assignment[:60]!r} is no assignment. Write field=value, or field+=value to add to a list.")
     field = ALIASES.get(match["field"], match["field"])
     if field not in FIELDS:
-        raise InputError(f"There is no field {field[:40]!r} to set. {_near(field)}Fields: {', '.join(FIELDS)}.")
+        near = "".join(f"Is {one} meant? " for one in difflib.get_close_matches(field, [*FIELDS, *ALIASES], 1))
+        raise InputError(f"There is no field {field[:40]!r} to set. {near}Fields: {', '.join(FIELDS)}.")
     value, now = redactor.text(match["value"], FACT_LIMIT), datetime.now(UTC)
     known = getattr(facts, field)
     if isinstance(known, tuple):
@@ -244,8 +245,3 @@ def _advice(name: str, message: str) -> str:
     if name == "state":
         return f"it is one of {', '.join(get_args(State))}"
     return message[:1].lower() + message[1:]
-
-
-def _near(field: str) -> str:
-    near = difflib.get_close_matches(field, [*FIELDS, *ALIASES], 1)
-    return f"Is {near[0]} meant? " if near else ""

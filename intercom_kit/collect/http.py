@@ -8,8 +8,8 @@ import re
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -182,10 +182,10 @@ class _Hop:
 
     async def send(self, method: str, headers: Mapping[str, str], content: bytes, deadline: float) -> None:
         """Send the request and read the answer; a failure ends in `error`, and is not raised."""
+        logged = _LOGS_NOTHING.set(True)
         try:
-            with _unlogged():
-                async with asyncio.timeout_at(deadline):
-                    await self._exchange(method, headers, content)
+            async with asyncio.timeout_at(deadline):
+                await self._exchange(method, headers, content)
         except TimeoutError:
             self.error = "timeout", _WAITED[self._stage or "connect"].format(host=self.host, peer=self._peer)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol):
@@ -194,6 +194,7 @@ class _Hop:
             self.error = self.error or self._explain(error)
         finally:
             self._enter(None)
+            _LOGS_NOTHING.reset(logged)
 
     async def onward(self, deadline: float) -> str | None:
         """Return where a redirect leads, or None where it may not be followed: out of https, or to a private host."""
@@ -232,7 +233,11 @@ class _Hop:
                 self._client() as client,
                 client.stream(method, self.url, headers=headers, content=content, extensions=extensions) as response,
             ):
-                await self._receive(response)
+                if self.status not in REDIRECTS:
+                    async for chunk in response.aiter_raw():
+                        self.body += chunk
+                        if len(self.body) > BODY_LIMIT:
+                            break
         finally:
             if self._socket:  # left open where the deadline came in the middle of a TLS handshake
                 await self._socket.aclose()
@@ -287,14 +292,6 @@ class _Hop:
         self.status = response.status_code
         self.headers = dict(response.headers.items())
 
-    async def _receive(self, response: httpx.Response) -> None:
-        if self.status in REDIRECTS:
-            return
-        async for chunk in response.aiter_raw():
-            self.body += chunk
-            if len(self.body) > BODY_LIMIT:
-                break
-
     def _decompress(self) -> None:
         """Undo an encoding that was not requested, and refuse what is too large."""
         body = decoded(bytes(self.body), self.headers.get("content-encoding", ""), BODY_LIMIT + 1)
@@ -331,12 +328,3 @@ class _Hop:
             when = "before it answered" if self._stage == "first_byte" else "in the middle of the answer"
             return "reset", f"{host} closed the connection {when}"
         return "protocol", f"{host} answered with something that is not HTTP"
-
-
-@contextmanager
-def _unlogged() -> Iterator[None]:
-    before = _LOGS_NOTHING.set(True)
-    try:
-        yield
-    finally:
-        _LOGS_NOTHING.reset(before)

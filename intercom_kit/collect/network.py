@@ -10,7 +10,7 @@ import socket
 import ssl
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache, partial
+from functools import cache
 from threading import Thread
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -139,17 +139,16 @@ class _DaemonThreads(ThreadPoolExecutor):
     def submit(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Start a call in a thread of its own."""
         result: Future[T] = Future()
-        Thread(target=_settle, args=(result, partial(call, *args, **kwargs)), daemon=True).start()
+
+        def settle() -> None:
+            if result.set_running_or_notify_cancel():
+                try:
+                    result.set_result(call(*args, **kwargs))
+                except BaseException as error:  # noqa: BLE001  # raised where the result is waited for
+                    result.set_exception(error)
+
+        Thread(target=settle, daemon=True).start()
         return result
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Wait for nothing."""
-
-
-def _settle(result: Future[T], call: Callable[[], T]) -> None:
-    if not result.set_running_or_notify_cancel():
-        return
-    try:
-        result.set_result(call())
-    except BaseException as error:  # noqa: BLE001  # raised where the result is waited for
-        result.set_exception(error)

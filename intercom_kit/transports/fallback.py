@@ -183,7 +183,10 @@ class StaleCache:
                 self._count("failed")
             return None
         self._count("stale", *(["short_circuited"] if failure == OPEN else []))
-        self._say_failing(call.route, failure)
+        now = time.monotonic()
+        if now - self._said.get(call.route, -_SAY_EVERY_S) >= _SAY_EVERY_S:
+            self._said[call.route] = now
+            _log.warning("Intercom fails (%s: %s): earlier answers are served, marked as stale.", call.route, failure)
         return entry
 
     def settle(self, call: Read, status: int, body: bytes | None) -> None:
@@ -253,13 +256,6 @@ class StaleCache:
     def _count(self, *names: str) -> None:
         with self._lock:
             self.counts.update(names)
-
-    def _say_failing(self, route: str, failure: str) -> None:
-        """Say that answers are old; once a minute, however many."""
-        now = time.monotonic()
-        if now - self._said.get(route, -_SAY_EVERY_S) >= _SAY_EVERY_S:
-            self._said[route] = now
-            _log.warning("Intercom fails (%s: %s): earlier answers are served, marked as stale.", route, failure)
 
 
 def key_of(request: httpx.Request) -> bytes:

@@ -15,8 +15,6 @@ from intercom_kit.settings import load_settings
 from tests.conftest import PATIENCE_S, Play
 from tests.servers import EMAIL, Misbehave, answer
 
-OLD_ID = "b2i3mhcboc6pcbe33q80"
-
 
 def _by_name(checks: tuple[CheckRecord, ...]) -> dict[str, CheckRecord]:
     return {check.name: check for check in checks}

@@ -73,12 +73,13 @@ _SCHEMAS = {"windows": WINDOWS, "latency": LATENCY, "affected": AFFECTED}
 _MERGED_BY = {
     "limit": "max",
     "remaining": "min",
-    "sample_request_id": "min",
+    "sample_request_id": "first",
     "first_at": "min",
     "last_at": "max",
     "first_failed": "min",
     "last_failed": "max",
 }  # every other column is summed
+_IDS = re.compile(r"(?:[\w.:-]{1,64}\0)+", re.ASCII)  # of any tool's making; no address has this shape
 _TIMES = {column for schema in _SCHEMAS.values() for column, kind in schema.items() if kind == _TIME}
 
 
@@ -130,7 +131,8 @@ def _frame(name: str, frame: pd.DataFrame) -> pd.DataFrame:
     twice = frame.duplicated(keys, keep=False)
     if twice.any():  # grouping takes memory and time, and most rows have nothing to be grouped with
         rules: Any = {column: _MERGED_BY.get(column, "sum") for column in schema if column not in keys}
-        summed = frame[twice].groupby(keys, dropna=False, as_index=False).agg(rules)
+        texts = [column for column, kind in schema.items() if kind == _TEXT]  # the first is the least then
+        summed = frame[twice].sort_values(texts).groupby(keys, dropna=False, as_index=False).agg(rules)
         frame = pd.concat([frame[~twice], summed.astype(schema)])
     return frame.sort_values(keys, ignore_index=True)
 
@@ -203,23 +205,27 @@ def _utc(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{column: pd.to_datetime(frame[column], utc=True) for column in times})
 
 
-def _is_id(text: str) -> bool:
-    return bool(re.fullmatch(r"[\w.:-]{1,64}", text, re.ASCII))  # of any tool's making; no address has this shape
-
-
 def _tidied(frame: pd.DataFrame, clean: Redactor) -> pd.DataFrame:
     """Write methods in capitals, routes as templates, and blanks as what they mean: once a group, not once a row.
 
     Names and ids from outside are scrubbed: no secret, and no address.
     """
+
+    def are_ids(*texts: str) -> bool:
+        lines = "\0".join((*texts, ""))
+        return bool(_IDS.fullmatch(lines)) and not clean.holds_secret(lines)
+
     tidy: dict[str, Callable[[str], str | None]] = {
         "app": lambda text: clean.text(text, 80) or "unknown",
         "method": str.upper,
         "route": lambda text: clean.text(tidy_route(clean.without_secrets(text)), 200),
         "error_type": lambda text: clean.text(text, 64) or None,
-        "sample_request_id": lambda text: text if _is_id(text) and not clean.holds_secret(text) else None,
+        "sample_request_id": lambda text: text if are_ids(text) else None,
     }
-    tables = {c: {v: tidy[c](v) for v in frame[c].dropna().unique()} for c in frame.columns if c in tidy}
+    values = {c: frame[c].dropna().unique().tolist() for c in frame.columns if c in tidy}
+    if are_ids(*values.get("sample_request_id", ())):  # all at once, as nearly every window has one of its own
+        del values["sample_request_id"]
+    tables = {c: {v: tidy[c](v) for v in found} for c, found in values.items()}
     changed = {c: table for c, table in tables.items() if any(k != v for k, v in table.items())}
     return frame.assign(**{c: frame[c].map(table) for c, table in changed.items()})
 

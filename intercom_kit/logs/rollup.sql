@@ -16,17 +16,17 @@
 -- can be told from others like it: `identified` counts those.
 SELECT minute, tens, app, method, route, status_code, error_type, ratelimit_reset AS reset,
   count(*) AS requests,
-  sum(CASE WHEN second = 0 THEN 1 ELSE 0 END) AS s0,
-  sum(CASE WHEN second = 1 THEN 1 ELSE 0 END) AS s1,
-  sum(CASE WHEN second = 2 THEN 1 ELSE 0 END) AS s2,
-  sum(CASE WHEN second = 3 THEN 1 ELSE 0 END) AS s3,
-  sum(CASE WHEN second = 4 THEN 1 ELSE 0 END) AS s4,
-  sum(CASE WHEN second = 5 THEN 1 ELSE 0 END) AS s5,
-  sum(CASE WHEN second = 6 THEN 1 ELSE 0 END) AS s6,
-  sum(CASE WHEN second = 7 THEN 1 ELSE 0 END) AS s7,
-  sum(CASE WHEN second = 8 THEN 1 ELSE 0 END) AS s8,
-  sum(CASE WHEN second = 9 THEN 1 ELSE 0 END) AS s9,
-  sum(CASE WHEN contact IS NOT NULL OR conversation IS NOT NULL THEN 1 ELSE 0 END) AS identified,
+  count(CASE WHEN second = 0 THEN 1 END) AS s0,
+  count(CASE WHEN second = 1 THEN 1 END) AS s1,
+  count(CASE WHEN second = 2 THEN 1 END) AS s2,
+  count(CASE WHEN second = 3 THEN 1 END) AS s3,
+  count(CASE WHEN second = 4 THEN 1 END) AS s4,
+  count(CASE WHEN second = 5 THEN 1 END) AS s5,
+  count(CASE WHEN second = 6 THEN 1 END) AS s6,
+  count(CASE WHEN second = 7 THEN 1 END) AS s7,
+  count(CASE WHEN second = 8 THEN 1 END) AS s8,
+  count(CASE WHEN second = 9 THEN 1 END) AS s9,
+  count(CASE WHEN contact IS NOT NULL OR conversation IS NOT NULL THEN 1 END) AS identified,
   max(ratelimit_limit) AS "limit",
   min(ratelimit_remaining) AS remaining,
   min(request_id) AS sample_request_id,
@@ -47,20 +47,27 @@ GROUP BY 1, 2, 3, 4, 5, 6, 7, 8;
 -- are such repeats, in each second of the window in which they came. Only identified calls can be linked, and only those
 -- of a minute in which the same call was throttled, or of the next, need sorting. Where there is no next or previous
 -- call, some engines say null and others 1970.
+WITH throttled AS (
+  SELECT date_trunc('minute', timestamp) AS minute, app, method, route,
+    coalesce(contact, '') AS contact, coalesce(conversation, '') AS conversation
+  FROM $request_log
+  WHERE status_code = 429 AND (contact IS NOT NULL OR conversation IS NOT NULL)
+  GROUP BY 1, 2, 3, 4, 5, 6
+)
 SELECT minute, tens, app, method, route, status_code, error_type, reset,
-  sum(CASE WHEN comes_again AND next_at <= timestamp + INTERVAL '1' SECOND THEN 1 ELSE 0 END) AS repeated_1s,
-  sum(CASE WHEN comes_again AND date_trunc('minute', next_at) = minute
-    AND CAST(floor(extract(second FROM next_at) / 10) AS INTEGER) = tens THEN 1 ELSE 0 END) AS repeated_before_reset,
-  sum(CASE WHEN is_repeat AND second = 0 THEN 1 ELSE 0 END) AS r0,
-  sum(CASE WHEN is_repeat AND second = 1 THEN 1 ELSE 0 END) AS r1,
-  sum(CASE WHEN is_repeat AND second = 2 THEN 1 ELSE 0 END) AS r2,
-  sum(CASE WHEN is_repeat AND second = 3 THEN 1 ELSE 0 END) AS r3,
-  sum(CASE WHEN is_repeat AND second = 4 THEN 1 ELSE 0 END) AS r4,
-  sum(CASE WHEN is_repeat AND second = 5 THEN 1 ELSE 0 END) AS r5,
-  sum(CASE WHEN is_repeat AND second = 6 THEN 1 ELSE 0 END) AS r6,
-  sum(CASE WHEN is_repeat AND second = 7 THEN 1 ELSE 0 END) AS r7,
-  sum(CASE WHEN is_repeat AND second = 8 THEN 1 ELSE 0 END) AS r8,
-  sum(CASE WHEN is_repeat AND second = 9 THEN 1 ELSE 0 END) AS r9
+  count(CASE WHEN comes_again AND next_at <= timestamp + INTERVAL '1' SECOND THEN 1 END) AS repeated_1s,
+  count(CASE WHEN comes_again AND date_trunc('minute', next_at) = minute
+    AND CAST(floor(extract(second FROM next_at) / 10) AS INTEGER) = tens THEN 1 END) AS repeated_before_reset,
+  count(CASE WHEN is_repeat AND second = 0 THEN 1 END) AS r0,
+  count(CASE WHEN is_repeat AND second = 1 THEN 1 END) AS r1,
+  count(CASE WHEN is_repeat AND second = 2 THEN 1 END) AS r2,
+  count(CASE WHEN is_repeat AND second = 3 THEN 1 END) AS r3,
+  count(CASE WHEN is_repeat AND second = 4 THEN 1 END) AS r4,
+  count(CASE WHEN is_repeat AND second = 5 THEN 1 END) AS r5,
+  count(CASE WHEN is_repeat AND second = 6 THEN 1 END) AS r6,
+  count(CASE WHEN is_repeat AND second = 7 THEN 1 END) AS r7,
+  count(CASE WHEN is_repeat AND second = 8 THEN 1 END) AS r8,
+  count(CASE WHEN is_repeat AND second = 9 THEN 1 END) AS r9
 FROM (
   SELECT ordered.*,
     CAST(floor(extract(second FROM timestamp) / 10) AS INTEGER) AS tens,
@@ -78,22 +85,14 @@ FROM (
         log.timestamp, log.status_code, log.error_type, log.ratelimit_reset AS reset
       FROM $request_log AS log
       JOIN (
-        SELECT minute, app, method, route, contact, conversation FROM (
-          SELECT date_trunc('minute', timestamp) AS minute,
-            app, method, route, coalesce(contact, '') AS contact, coalesce(conversation, '') AS conversation
-          FROM $request_log
-          WHERE status_code = 429 AND (contact IS NOT NULL OR conversation IS NOT NULL)
-          UNION ALL
-          SELECT date_trunc('minute', timestamp) + INTERVAL '1' MINUTE AS minute,
-            app, method, route, coalesce(contact, '') AS contact, coalesce(conversation, '') AS conversation
-          FROM $request_log
-          WHERE status_code = 429 AND (contact IS NOT NULL OR conversation IS NOT NULL)
-        ) AS minutes
-        GROUP BY 1, 2, 3, 4, 5, 6
-      ) AS throttled
-        ON date_trunc('minute', log.timestamp) = throttled.minute
-        AND log.app = throttled.app AND log.method = throttled.method AND log.route = throttled.route
-        AND coalesce(log.contact, '') = throttled.contact AND coalesce(log.conversation, '') = throttled.conversation
+        SELECT minute, app, method, route, contact, conversation FROM throttled
+        UNION
+        SELECT minute + INTERVAL '1' MINUTE AS minute, app, method, route, contact, conversation FROM throttled
+      ) AS near
+        ON date_trunc('minute', log.timestamp) = near.minute
+        AND log.app = near.app AND log.method = near.method AND log.route = near.route
+        AND coalesce(log.contact, '') = near.contact AND coalesce(log.conversation, '') = near.conversation
+      WHERE log.contact IS NOT NULL OR log.conversation IS NOT NULL
     ) AS calls
     WINDOW same_call AS (
       PARTITION BY app, method, route, contact, conversation
@@ -127,16 +126,21 @@ GROUP BY 1, 2, 3, 4;
 
 -- name: affected
 -- One row per contact or conversation, app, route and minute in which it met at least one failed call.
-SELECT 'contact' AS kind, contact AS hash, app, route,
-  date_trunc('minute', timestamp) AS minute, count(*) AS failed,
-  min(timestamp) AS first_failed, max(timestamp) AS last_failed
-FROM $request_log
-WHERE contact IS NOT NULL AND $failed
+WITH failed AS (
+  SELECT contact, conversation, app, route, date_trunc('minute', timestamp) AS minute,
+    count(*) AS calls, min(timestamp) AS first_at, max(timestamp) AS last_at
+  FROM $request_log
+  WHERE $failed AND (contact IS NOT NULL OR conversation IS NOT NULL)
+  GROUP BY 1, 2, 3, 4, 5
+)
+SELECT 'contact' AS kind, contact AS hash, app, route, minute,
+  sum(calls) AS failed, min(first_at) AS first_failed, max(last_at) AS last_failed
+FROM failed
+WHERE contact IS NOT NULL
 GROUP BY 1, 2, 3, 4, 5
 UNION ALL
-SELECT 'conversation' AS kind, conversation AS hash, app, route,
-  date_trunc('minute', timestamp) AS minute, count(*) AS failed,
-  min(timestamp) AS first_failed, max(timestamp) AS last_failed
-FROM $request_log
-WHERE conversation IS NOT NULL AND $failed
+SELECT 'conversation' AS kind, conversation AS hash, app, route, minute,
+  sum(calls) AS failed, min(first_at) AS first_failed, max(last_at) AS last_failed
+FROM failed
+WHERE conversation IS NOT NULL
 GROUP BY 1, 2, 3, 4, 5

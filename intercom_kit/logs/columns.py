@@ -15,13 +15,12 @@ from intercom_kit.errors import RequestLogError
 from intercom_kit.logs.values import CLOCK, CODE, DAY, NO_ANSWER, TIMED, WITH_UNIT, Column, full, share
 from intercom_kit.protocol import REQUEST_COLUMNS
 
-# What else a log may tell, beside the columns of a request log: a raw path or URL, the server that was called, when the
-# call ended, the kind of a span, the text of a log line; the clock and the day where they are two columns; and what the
-# lines of one call have in common.
+# Columns of a log beside those of a request log: a raw path or URL, the server that was called, when the call ended,
+# the kind of a span, the text of a log line, clock and day where they are two columns, an id that a call's lines share.
 EXTRA = ("path", "host", "end", "kind", "message", "clock", "day", "pair")
 MAPPABLE = (*REQUEST_COLUMNS, "path", "host", "end")
 
-# Names of columns, most telling first, as `_normal` writes them: OpenTelemetry's, then those that logs often use.
+# Names of columns, most telling first, as `normal` writes them: OpenTelemetry's, then those that logs often use.
 _NAMES: dict[str, str] = {
     "timestamp": (
         "timestamp start_time_unix_nano start_time started_at started_date_time ts time datetime date_time event_time "
@@ -69,9 +68,9 @@ _NAMES: dict[str, str] = {
     "pair": "req_id request_id x_request_id correlation_id call_id span_id trace_id id",
 }
 _DURATIONS = (
-    *("duration", "elapsed", "latency", "elapsed_time", "response_time", "request_time", "request_duration", "took"),
-    *("time_taken", "total_time", "http_client_request_duration", "response_latency", "runtime", "service"),
-)
+    "duration", "elapsed", "latency", "elapsed_time", "response_time", "request_time", "request_duration", "took",
+    "time_taken", "total_time", "http_client_request_duration", "response_latency", "runtime", "service",
+)  # fmt: skip
 _UNITS = {
     **dict.fromkeys(("ms", "msec", "millis", "milliseconds"), ""),
     **dict.fromkeys(("s", "sec", "secs", "seconds"), "* 1000"),
@@ -80,14 +79,8 @@ _UNITS = {
 }
 _UNIT_WORDS = {"": "ms", "* 1000": "s", "/ 1000": "µs", "/ 1000000": "ns"}
 _TELLING = {
-    *" ".join(_NAMES.values()).split(),
+    *" ".join([*_NAMES.values(), "log line raw payload body notification"]).split(),
     *_DURATIONS,
-    "log",
-    "line",
-    "raw",
-    "payload",
-    "body",
-    "notification",
 } - {name for ours in ("request_id", "contact", "conversation", "pair") for name in _NAMES[ours].split()}
 _CONTAINER = re.compile(
     r"^(?:(?:span_|resource_)?attributes|resource|attrs|fields|labels|tags|(?:res(?:ponse)?_)?headers)_(?=.)"
@@ -97,17 +90,8 @@ _PLAIN_PARTS = ("status_code", "path", "host", "method")  # told by the last par
 
 _MICRO = str.maketrans("µμ", "uu")  # the sign and the Greek letter
 _NUMBERS = (
-    "count",
-    "requests",
-    "request_count",
-    "calls",
-    "hits",
-    "total",
-    "total_requests",
-    "num_requests",
-    "n",
-    "samples",
-)
+    "count", "requests", "request_count", "calls", "hits", "total", "total_requests", "num_requests", "n", "samples",
+)  # fmt: skip
 _AVERAGE = re.compile(r"(?:^|_)(?:avg|average|mean|median|p50|p9\d)(?:_|$)")
 _KINDS = ("client", "server", "internal", "producer", "consumer")
 
@@ -127,17 +111,18 @@ def parse_columns(assignments: Sequence[str], ours: Sequence[str] = MAPPABLE) ->
 
     A column of a file without a header is named by its position, on either side: 3=status_code, status_code=3.
     """
-    pairs = [assignment.partition("=") for assignment in assignments]
-    pairs = [
-        (theirs, equals, name) if name.strip().isdigit() else (name, equals, theirs) for name, equals, theirs in pairs
-    ]
-    for name, equals, theirs in pairs:
-        if not equals or not theirs.strip() or name.strip() not in ours:
+    columns = {}
+    for assignment in assignments:
+        name, _, theirs = (part.strip() for part in assignment.partition("="))
+        if name.isdigit():
+            name, theirs = theirs, name
+        if not theirs or name not in ours:
             raise RequestLogError(
-                f"{name}{equals}{theirs} maps no column. Write OURS=THEIRS, such as status_code=http.status or "
+                f"{assignment} maps no column. Write OURS=THEIRS, such as status_code=http.status or "
                 f"duration_ms=latency_s*1000. Ours are: {', '.join(ours)}."
             )
-    return {name.strip(): theirs.strip() for name, _, theirs in pairs}
+        columns[name] = theirs
+    return columns
 
 
 def choose(found: Mapping[str, Column], mapping: Mapping[str, str], hosts: Sequence[str] = ()) -> dict[str, Column]:
@@ -206,7 +191,7 @@ def used(ours: str, column: Column) -> str:
 
 
 @cache
-def _normal(name: str) -> str:
+def normal(name: str) -> str:
     """Write a column's name in small letters and underscores, without the container that it is in."""
     words = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower().translate(_MICRO)
     normal = re.sub(r"[^a-z0-9]+", "_", words).strip("_").removesuffix("_utc")
@@ -217,17 +202,16 @@ def _normal(name: str) -> str:
 
 def may_tell(name: str) -> bool:
     """Whether the values of a column of this name may decide what it is, or hold the rest of a row as text."""
-    return bool({_normal(name), _normal(name.rpartition(".")[2])} & _TELLING)
+    return bool({normal(name), normal(name.rpartition(".")[2])} & _TELLING)
 
 
 def _by_normal_name(found: Mapping[str, Column]) -> dict[str, list[Column]]:
     """Return the columns by their normal names, then by the last part of a dotted one, each first one first."""
     names: dict[str, list[Column]] = {}
-    for name, column in found.items():
-        names.setdefault(_normal(name), []).append(column)
-    for name, column in found.items():
-        if "." in name and column not in names.setdefault(_normal(name.rpartition(".")[2]), []):
-            names[_normal(name.rpartition(".")[2])].append(column)
+    last_parts = [(name.rpartition(".")[2], column) for name, column in found.items()]
+    for name, column in (*found.items(), *last_parts):
+        if column not in names.setdefault(normal(name), []):
+            names[normal(name)].append(column)
     return names
 
 
@@ -235,11 +219,11 @@ def _guess(
     ours: str, candidates: Sequence[str], names: Mapping[str, list[Column]], hosts: Sequence[str]
 ) -> Column | None:
     """Return the first candidate whose values fit, else the first that is blank so far."""
-    fits = _FITS.get(ours, _fits_always)
+    fits = _FITS.get(ours)
     blank: list[Column] = []
     for name in candidates:
         for column in names.get(name, ()):
-            if "." in column.name and _normal(column.name) != name and ours not in _PLAIN_PARTS and ours != "timestamp":
+            if "." in column.name and normal(column.name) != name and ours not in _PLAIN_PARTS and ours != "timestamp":
                 continue
             if ours == "host" and name in _OWN_MACHINE and not _is_server(column, hosts):
                 continue
@@ -247,19 +231,15 @@ def _guess(
                 return column  # of a table that is not looked into: by its name
             if not column.known:
                 blank.append(column)
-            elif not column.is_text or fits(column):
+            elif not column.is_text or fits is None or fits(column):
                 return column
     return blank[0] if blank and ours not in ("host", "kind", "clock", "day") else None
-
-
-def _fits_always(_: Column) -> bool:
-    return True
 
 
 def _is_status(column: Column) -> bool:
     whole = share(column, full(CODE))
     numbers = {value for value in column.known if re.fullmatch(r"\d{1,2}", value)}
-    weak = _normal(column.name).rpartition("_")[2] == "code" and "status" not in column.name.lower()
+    weak = normal(column.name).rpartition("_")[2] == "code" and "status" not in column.name.lower()
     return whole > 0 or (not numbers - {"0"} and not weak and share(column, full(NO_ANSWER)) > 0.5)
 
 
@@ -270,9 +250,9 @@ def _is_server(column: Column, hosts: Sequence[str]) -> bool:
 
 
 _OWN_MACHINE = (
-    *("host", "hostname", "server", "remote_host", "server_name", "upstream_host", "domain", "fqdn"),
-    *("target", "upstream", "destination", "dst"),
-)
+    "host", "hostname", "server", "remote_host", "server_name", "upstream_host", "domain", "fqdn", "target", "upstream",
+    "destination", "dst",
+)  # fmt: skip
 _FITS: dict[str, Callable[[Column], bool]] = {
     "timestamp": lambda column: share(column, TIMED) > 0.5 or share(column, full(DAY)) > 0.5,
     "status_code": _is_status,
@@ -295,7 +275,12 @@ def _duration(names: Mapping[str, list[Column]], *, has_end: bool) -> Column | N
                 return replace(names[f"{stem}_{unit}"][0], factor=factor)
     if "http_client_request_duration" in names:  # seconds, by OpenTelemetry's conventions
         return replace(names["http_client_request_duration"][0], factor="* 1000")
-    bare = [column for stem in _DURATIONS for column in names.get(stem, ()) if _is_duration(column)]
+    bare = [
+        column
+        for stem in _DURATIONS
+        for column in names.get(stem, ())
+        if not column.is_text or not column.known or share(column, r"^-?[\d.,]+|[Tt]ime|^PT\d") > 0.5
+    ]
     for column in bare:
         if column.type == "INTERVAL" or (column.known and share(column, rf"{full(WITH_UNIT)}|\d:\d\d") > 0.5):
             return column
@@ -309,10 +294,6 @@ def _duration(names: Mapping[str, list[Column]], *, has_end: bool) -> Column | N
         f"In which unit is the column {first!r}{f' (or {others})' if others else ''}? Say it with "
         f"--column {ms} for milliseconds, {s} for seconds, or {ns} for nanoseconds."
     )
-
-
-def _is_duration(column: Column) -> bool:
-    return not column.is_text or not column.known or share(column, r"^-?[\d.,]+|[Tt]ime|^PT\d") > 0.5
 
 
 def _whole_time(chosen: dict[str, Column]) -> dict[str, Column]:

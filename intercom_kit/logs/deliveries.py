@@ -4,7 +4,6 @@ A row holds Intercom's notification, whole or its fields only, flat or under a k
 the time it was received. Of it only DELIVERY_COLUMNS are kept: what stands in `data` is somebody's conversation.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from intercom_kit.errors import RequestLogError
-from intercom_kit.logs.columns import no_column, parse_columns
+from intercom_kit.logs.columns import no_column, normal, parse_columns
 from intercom_kit.logs.documents import Layout
 from intercom_kit.logs.engines import broken_lines, opened, read_parquet, write_parquet
 from intercom_kit.logs.normalize import checked_zone, in_place, text_of, time_of
@@ -122,16 +121,12 @@ def _choosing(columns: Mapping[str, str]) -> Chooser:
 def _guess(name: str, found: Mapping[str, Column], beside: str) -> Column | None:
     """Return the column whose last key is one of the usual names; what is beside the topic first."""
     for usual in _NAMES[name]:
-        fitting = [full for full in found if _normal(full.rpartition(".")[2]) == usual]
+        fitting = [full for full in found if normal(full.rpartition(".")[2]) == usual]
         if name != "topic":
             fitting.sort(key=lambda full: full.rpartition(".")[0] != beside)
         if fitting and (name in ("topic", "received_at") or fitting[0].rpartition(".")[0] == beside):
             return found[fitting[0]]
     return None
-
-
-def _normal(key: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", key).lower()).strip("_")
 
 
 def _frame(connection: "DuckDBPyConnection", source: Source, zone: str | None) -> pd.DataFrame:

@@ -6,13 +6,13 @@ held in memory.
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, timedelta
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -125,7 +125,10 @@ def open_log(paths: Sequence[str | Path], options: Options) -> Iterator["OpenLog
 
 
 class OpenLog:
-    """Files opened for counting: the relation RELATION has their calls, in the columns of a request log."""
+    """Files opened for counting: the relation RELATION has their calls, in the columns of a request log.
+
+    connection: reads them, for as long as the log is open. rows: what was read, and what was not.
+    """
 
     def __init__(
         self,
@@ -135,29 +138,18 @@ class OpenLog:
         folder: Path,
         options: Options,
     ) -> None:
-        self._connection, self._sources, self._options = connection, sources, options
+        self.connection, self._sources, self._options = connection, sources, options
         parts = {self._part(source, folder / f"part-{i}.parquet") for i, source in enumerate(sources)}
         union = " UNION ALL ".join(sorted(parts)) or _EMPTY
-        bounds = [f"timestamp >= {moment(options.since)}"] if options.since else []
-        bounds += [f"timestamp < {moment(options.until)}"] if options.until else []
-        kept = f"WHERE timestamp IS NULL OR {' AND '.join(bounds)}" if bounds else ""
-        connection.execute(f"CREATE VIEW parsed AS SELECT * FROM ({union}) {kept}")
+        connection.execute(f"CREATE VIEW parsed AS SELECT * FROM ({union}) WHERE {within(options)}")
         connection.execute(f"CREATE VIEW all_rows AS SELECT * EXCLUDE (pair){self._unanswered()} FROM parsed")
-        found = self._misdated_aside()
-        self.rows = replace(self._rows(found), skipped=skipped)
-        columns = ", ".join(REQUEST_COLUMNS)
-        others = self.rows.rejected or self.rows.ignored or self.rows.aside
-        readable = "WHERE reason IS NULL" if others else ""  # it costs a third
-        connection.execute(f"CREATE VIEW {RELATION} AS SELECT {columns} FROM looked_at {readable}")
-
-    @property
-    def connection(self) -> "DuckDBPyConnection":
-        """The connection that reads them, for as long as the log is open."""
-        return self._connection
+        calls, rows = classified(self.query, "all_rows", sources, options, broken_lines(connection, sources))
+        self.rows = replace(rows, skipped=skipped)
+        connection.execute(f"CREATE VIEW {RELATION} AS {calls}")
 
     def query(self, sql: str) -> pd.DataFrame:
         """Run one statement in DuckDB's dialect; times come without a zone, in UTC."""
-        result = execute(self._connection, sql)
+        result = execute(self.connection, sql)
         parts = [result.fetch_df_chunk(_VECTORS)]
         while len(part := result.fetch_df_chunk(_VECTORS)):
             parts.append(part)
@@ -174,24 +166,20 @@ class OpenLog:
         query = self._checked(source, zone)
         if not source.layout.is_text:
             return query
-        execute(self._connection, f"COPY ({query}) TO {quoted(str(file))} (FORMAT parquet)")
+        execute(self.connection, f"COPY ({query}) TO {quoted(str(file))} (FORMAT parquet)")
         return f"SELECT * FROM read_parquet({quoted(escape(str(file.parent)) + '/part-*.parquet')})"  # all of them
 
     def _checked(self, source: Source, zone: str | None) -> str:
         """Look at the first rows: ask about times without a zone, and make routes of paths that pose as routes."""
         query = candidates(source, self._options, zone)
         peek = f"SELECT DISTINCT reason, route FROM (SELECT reason, route FROM ({query}) LIMIT {_PEEK})"
-        reasons, routes = zip(*execute(self._connection, peek).fetchall() or [(None, "")], strict=True)
+        reasons, routes = zip(*execute(self.connection, peek).fetchall() or [(None, "")], strict=True)
         if zone is None and (source.columns["timestamp"].is_naive or NAIVE in reasons):
             raise RequestLogError(ZONE_QUESTION)
         if "route" in source.columns and any(map(holds_identifier, routes)):
             columns = {name: column for name, column in source.columns.items() if name != "route"}
             return candidates(replace(source, columns=columns | {"path": source.columns["route"]}), self._options, zone)
         return query
-
-    def _one(self, query: str) -> tuple[Any, ...]:
-        row: tuple[Any, ...] = execute(self._connection, query).fetchall()[0]
-        return row
 
     def _unanswered(self) -> str:
         """Return what makes calls of starts whose finish never came, though the log goes on; '' where there are none.
@@ -200,8 +188,8 @@ class OpenLog:
         """
         if not any("pair" in source.columns for source in self._sources):
             return ""
-        self._connection.execute(f"CREATE TEMP TABLE alone AS {_ALONE}")
-        alone, starts = self._one("SELECT count(*), any_value(starts) FROM alone")
+        self.connection.execute(f"CREATE TEMP TABLE alone AS {_ALONE}")
+        alone, starts = execute(self.connection, "SELECT count(*), any_value(starts) FROM alone").fetchall()[0]
         if not alone or alone > MOST_ALONE * starts:
             return ""
         is_alone = f"reason = '{START}' AND (pair, timestamp) IN (SELECT (pair, timestamp) FROM alone)"
@@ -210,63 +198,55 @@ class OpenLog:
             f"CASE WHEN {is_alone} THEN 'no_answer' ELSE error_type END AS error_type)"
         )
 
-    def _misdated_aside(self) -> tuple[Any, ...]:
-        """Make the view in which rows far from the bulk have that for their reason; return what it counts."""
-        self._connection.execute("CREATE VIEW looked_at AS FROM all_rows")
-        found = self._one(_COUNTED)
-        first, last = found[3:]
-        if first is None or last - first <= FAR:
-            return found
-        quartiles = "SELECT approx_quantile(timestamp, 0.25), approx_quantile(timestamp, 0.75) FROM all_rows"
-        low, high = self._one(f"{quartiles} WHERE reason IS NULL")
-        margin = max(FAR, 10 * (high - low))
-        far = f"reason IS NULL AND (timestamp < {_literal(low - margin)} OR timestamp > {_literal(high + margin)})"
-        self._connection.execute(
-            f"CREATE OR REPLACE VIEW looked_at AS SELECT * REPLACE (CASE WHEN {far} THEN '{MISDATED}' ELSE reason END "
-            f"AS reason, CASE WHEN {far} THEN timestamp::VARCHAR ELSE sample END AS sample) FROM all_rows"
-        )
-        return self._one(_COUNTED)
 
-    def _rows(self, found: tuple[Any, ...]) -> Rows:
-        """Tell what was read; raises RequestLogError when too little of it could be."""
-        total, other, unsigned, *_ = found
-        counts = broken_lines(self._connection, self._sources) | (self._others() if other else {})
-        samples = tuple(f"{reason}: {text}" for reason, (_, text) in counts.items() if text)
-        ignored = counts.pop(OTHER_HOST, (0, ""))[0]
-        aside = {reason: number for reason, (number, _) in counts.items() if reason in NO_CALLS}
-        reasons = {reason: number for reason, (number, _) in counts.items() if reason not in NO_CALLS}
-        rejected = sum(reasons.values())
-        rows = Rows(total - other + rejected, rejected, ignored, reasons, samples, aside)
-        refuse_unreadable(rows, total - other, unsigned, self._options, self._status_names())
-        return replace(
-            rows,
-            columns=columns_used(self._sources),
-            assumptions=self._assumptions(),
-            sampled=self._options.sampled,
-        )
+Query = Callable[[str], pd.DataFrame]
 
-    def _status_names(self) -> str:
-        return " or ".join(sorted({source.columns["status_code"].name for source in self._sources}))
 
-    def _assumptions(self) -> tuple[str, ...]:
-        """Say what is taken for granted: that all calls are Intercom's, where nothing tells the server."""
-        told = []
-        for source in self._sources:
-            path = source.columns.get("path")
-            has_url = path is not None and any(
-                "://" in value or not value.startswith(("/", "G", "P")) for value in path.known
-            )
-            own = set(REQUEST_COLUMNS) <= source.layout.columns.keys()  # the recorder's, of a client of Intercom's
-            if not {"duration_ms", "end"} & source.columns.keys():
-                told.append(NO_DURATIONS)
-            if self._options.hosts and "host" not in source.columns and not has_url and not own:
-                told.append(NO_HOSTS)
-        return tuple(told)
+def classified(
+    query: Query,
+    relation: str,
+    sources: Sequence[Source],
+    options: Options,
+    broken: Mapping[str, tuple[int, str]] | None = None,
+) -> tuple[str, Rows]:
+    """Return the query of the calls that can be read, in the dialect of `query`, and what was read.
 
-    def _others(self) -> dict[str, tuple[int, str]]:
-        query = "SELECT reason, count(*), min(sample) FROM looked_at WHERE reason IS NOT NULL GROUP BY reason"
-        rows = execute(self._connection, query).fetchall()
-        return {reason: (number, scrubbed(text or "")) for reason, number, text in rows}
+    relation: has the columns of a request log, `reason` (null for a call) and `sample`. broken: lines that no row came
+    of, with a sample, by the reason. Raises RequestLogError when too little could be read.
+    """
+    counts = query(_COUNTS.format(relation))
+    if far := _misdated(query, relation, counts):
+        relation = _DATED.format(far=far, relation=relation)
+        counts = query(_COUNTS.format(relation))
+    calls = counts[counts["reason"].isna()]
+    found = dict(broken or {})
+    for reason, number, sample in counts.dropna(subset="reason")[["reason", "number", "sample"]].itertuples(
+        index=False
+    ):
+        found[reason] = int(number), "" if pd.isna(sample) else scrubbed(sample)
+    samples = tuple(f"{reason}: {text}" for reason, (_, text) in found.items() if text)
+    ignored = found.pop(OTHER_HOST, (0, ""))[0]
+    aside = {reason: number for reason, (number, _) in found.items() if reason in NO_CALLS}
+    reasons = {reason: number for reason, (number, _) in found.items() if reason not in NO_CALLS}
+    readable, rejected = int(calls["number"].sum()), sum(reasons.values())
+    rows = Rows(readable + rejected, rejected, ignored, reasons, samples, aside, sampled=options.sampled)
+    _refuse_unreadable(rows, readable, int(calls["unsigned"].sum()), options, sources)
+    only_calls = "" if len(calls) == len(counts) else " WHERE reason IS NULL"  # it costs a third
+    return f"SELECT {_COLUMNS} FROM {relation}{only_calls}", replace(
+        rows, columns=columns_used(sources), assumptions=assumptions(sources, options)
+    )
+
+
+def _misdated(query: Query, relation: str, counts: pd.DataFrame) -> str:
+    """Return the condition under which a call is far from the bulk of all, '' where none is."""
+    calls = counts[counts["reason"].isna()]
+    if calls.empty or calls["last_at"].iloc[0] - calls["first_at"].iloc[0] <= FAR:
+        return ""
+    days = query(_DAYS.format(relation)).sort_values("day")
+    reached = days["number"].cumsum() / days["number"].sum()
+    low, high = days["day"][reached >= 0.25].iloc[0], days["day"][reached >= 0.75].iloc[0] + timedelta(days=1)
+    margin = max(FAR, 10 * (high - low))
+    return f"reason IS NULL AND (timestamp < {moment(low - margin)} OR timestamp > {moment(high + margin)})"
 
 
 def broken_lines(connection: "DuckDBPyConnection", sources: Sequence[Source]) -> dict[str, tuple[int, str]]:
@@ -286,9 +266,14 @@ def broken_lines(connection: "DuckDBPyConnection", sources: Sequence[Source]) ->
     return {"line of CSV not readable": (len(lines), sample)}
 
 
-_COUNTED = """SELECT count(*), count(reason),
-    count(*) FILTER (reason IS NULL AND status_code IS NULL AND error_type IS NULL),
-    min(timestamp) FILTER (reason IS NULL), max(timestamp) FILTER (reason IS NULL) FROM looked_at"""
+_COLUMNS = ", ".join(REQUEST_COLUMNS)
+_COUNTS = """SELECT reason, count(*) AS number, min(CASE WHEN reason IS NOT NULL THEN sample END) AS sample,
+    count(CASE WHEN status_code IS NULL AND error_type IS NULL THEN 1 END) AS unsigned,
+    min(timestamp) AS first_at, max(timestamp) AS last_at
+    FROM {} GROUP BY reason"""
+_DAYS = """SELECT date_trunc('day', timestamp) AS day, count(*) AS number FROM {} WHERE reason IS NULL GROUP BY 1"""
+_DATED = f"""(SELECT {_COLUMNS}, CASE WHEN {{far}} THEN '{MISDATED}' ELSE reason END AS reason,
+    CASE WHEN {{far}} THEN CAST(timestamp AS VARCHAR) ELSE sample END AS sample FROM {{relation}}) AS dated"""
 _ALONE = f"""WITH begun AS (FROM parsed WHERE reason = '{START}' AND pair IS NOT NULL AND timestamp IS NOT NULL),
     other AS (FROM parsed WHERE reason IS NULL OR reason <> '{START}')
     SELECT pair, timestamp, (SELECT count(*) FROM begun) AS starts FROM begun WHERE timestamp < (
@@ -300,11 +285,30 @@ _EMPTY = "SELECT {}, NULL::VARCHAR AS reason, NULL::VARCHAR AS sample, NULL::VAR
 )
 
 
-def _literal(at: datetime) -> str:
-    return f"TIMESTAMP {quoted(at.isoformat(' '))}"
+def within(options: Options, *, zoned: bool = False) -> str:
+    """Return the condition in SQL on calls between the options' since and until. zoned: whether timestamps are."""
+    bounds = [(">=", options.since), ("<", options.until)]
+    known = [(sign, at.astimezone(UTC).replace(tzinfo=UTC if zoned else None)) for sign, at in bounds if at]
+    return " AND ".join(["TRUE", *(f"coalesce(timestamp {sign} {moment(at)}, TRUE)" for sign, at in known)])
 
 
-def refuse_unreadable(rows: Rows, calls: int, unsigned: int, options: Options, status: str) -> None:
+def assumptions(sources: Sequence[Source], options: Options) -> tuple[str, ...]:
+    """Return what is taken for granted: that all calls are Intercom's, where nothing tells the server."""
+    made = []
+    for source in sources:
+        path = source.columns.get("path")
+        has_url = path is not None and any(
+            "://" in value or not value.startswith(("/", "G", "P")) for value in path.known
+        )
+        own = set(REQUEST_COLUMNS) <= source.layout.columns.keys()  # the recorder's, of a client of Intercom's
+        if not {"duration_ms", "end"} & source.columns.keys():
+            made.append(NO_DURATIONS)
+        if options.hosts and "host" not in source.columns and not has_url and not own:
+            made.append(NO_HOSTS)
+    return tuple(made)
+
+
+def _refuse_unreadable(rows: Rows, calls: int, unsigned: int, options: Options, sources: Sequence[Source]) -> None:
     """Raise RequestLogError where none or few of the rows are calls that could be read, or most tell no status."""
     if not rows.read and rows.ignored:
         raise RequestLogError(f"None of the log's {rows.ignored} calls went to {' or '.join(options.hosts)}.")
@@ -322,6 +326,7 @@ def refuse_unreadable(rows: Rows, calls: int, unsigned: int, options: Options, s
             "--column OURS=THEIRS, or count the rest all the same with --accept-partial."
         )
     if unsigned > MOST_SHARE * calls and not options.accept_partial:
+        status = " or ".join(sorted({source.columns["status_code"].name for source in sources}))
         raise RequestLogError(
             f"{unsigned} of {calls} calls have no status code: {status} is empty there, and no error says why. "
             "Name the column that has it with --column status_code=NAME; if those calls got no answer, say so with "

@@ -6,7 +6,7 @@ a column decide what a single value cannot tell, or raise the question.
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import reduce
 from importlib.resources import files
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -19,6 +19,7 @@ from intercom_kit.protocol import REQUEST_COLUMNS, WORDS
 
 NAIVE = "timestamp without a time zone"
 OTHER_HOST = "other host"
+EXCLUDED = "left out by --where"
 START = "start of a request"
 NO_CALLS = (
     OTHER_HOST,
@@ -26,7 +27,7 @@ NO_CALLS = (
     START,
     "span of another kind",
     "other metric",
-    "left out by --where",
+    EXCLUDED,
     "tunnel",
 )
 _WHOLE = {"ratelimit_limit": "INTEGER", "ratelimit_remaining": "INTEGER", "ratelimit_reset": "BIGINT"}
@@ -55,8 +56,8 @@ def checked_zone(timezone: str) -> str:
 
 
 def moment(at: datetime) -> str:
-    """Return the moment as SQL, in UTC, without a zone."""
-    return f"TIMESTAMP {quoted(at.astimezone(UTC).replace(tzinfo=None).isoformat(' '))}"
+    """Return the moment as SQL: a timestamp without a zone where it has none."""
+    return f"{'TIMESTAMPTZ' if at.tzinfo else 'TIMESTAMP'} {quoted(at.isoformat(' '))}"
 
 
 def candidates(source: Source, options: Options, zone: str | None) -> str:
@@ -217,7 +218,7 @@ def _reason(column: Mapping[str, Column], zone: str | None) -> str:
             AND "timestamp" IS NOT NULL AND status BETWEEN 100 AND 599 AND took >= 0 AND took < 1e12
             THEN NULL  -- most rows, and the rest of this is slow
         WHEN broken THEN 'not a row'
-        WHEN excluded THEN 'left out by --where'
+        WHEN excluded THEN '{EXCLUDED}'
         WHEN other_metric THEN 'other metric'
         WHEN other_kind THEN 'span of another kind'
         WHEN status_text IS NULL AND ({nothing} OR {other}) THEN 'no request'

@@ -26,7 +26,6 @@ class Tool:
     keep: the condition, on the tool's columns, under which a row is a call; zone: of times that tell none.
     """
 
-    name: str
     needs: tuple[str, ...]
     columns: Mapping[str, str]
     keep: str = ""

@@ -37,6 +37,7 @@ _MAGIC = {
     b"ORC": "ORC: convert it to Parquet",
     b"Obj\x01": "Avro: convert it to Parquet or JSON lines",
 }
+_LARGEST = 512 * 2**20  # bytes of one JSON document
 _READABLE = ("parquet", "gzip", "zstd", "bz2", "xz")
 _WEB = ("http", "https")
 _UNPACK: dict[str, Callable[..., Any]] = {"gzip": gzip.open, "bz2": bz2.open, "xz": lzma.open}
@@ -52,7 +53,7 @@ class NotALogError(Exception):
 class File:
     """One file. path: as DuckDB opens it. name: as it was given. packed: 'parquet', 'none', 'gzip' or 'zstd'.
 
-    head: how its text begins; is_whole: whether that is all of it. named: whether the user gave this very file.
+    head: how its text begins; is_whole: whether that is all of it. named: whether the user named this very file.
     """
 
     path: str
@@ -80,7 +81,7 @@ def find(paths: Sequence[str | Path], connection: "DuckDBPyConnection") -> list[
     for path in map(str, paths):
         for file in _remote(path, connection) if "://" in path else _local(path):
             found.setdefault(file.path, file)
-    return sorted(found.values(), key=lambda file: file.path)
+    return [found[path] for path in sorted(found)]
 
 
 def _local(path: str) -> list[File]:
@@ -158,45 +159,35 @@ def begin(file: File, connection: "DuckDBPyConnection", folder: Path, size: int 
         if file.path.partition("://")[0] in _WEB:
             file = _fetched(file, folder)
         with _open(file) as stream:
-            start = stream.read(size)
+            text = stream.read(size)
+            packed = next((kind for magic, kind in _MAGIC.items() if text.startswith(magic)), "none")
+            if packed not in (*_READABLE, "none"):
+                raise NotALogError(packed)
+            if packed in _UNPACK:
+                stream.seek(0)
+                text = _read(_UNPACK[packed](stream), size, packed)
     except OSError as error:
         raise NotALogError(f"it cannot be read: {error.strerror or error}") from error
-    packed = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), "none")
-    if packed not in (*_READABLE, "none"):
-        raise NotALogError(packed)
     if packed == "parquet":
         return replace(file, packed=packed)
     if packed == "zstd":
-        head = "\n".join(line for (line,) in connection.execute(_zstd_lines(file, size // 64)).fetchall())
-        return replace(file, packed=packed, head=head + "\n")
-    text, is_whole = (start, len(start) < size) if packed == "none" else _unpacked(file, packed, start, size)
+        number = size // 64
+        sql = (
+            f"SELECT line FROM read_csv({file.sql}, compression = 'zstd', ignore_errors = true, {LINES}) LIMIT {number}"
+        )
+        return replace(file, packed=packed, head="".join(f"{line}\n" for (line,) in connection.execute(sql).fetchall()))
     if text[:4] == b"PAR1":
         raise NotALogError("Parquet in an envelope: unpack it first, Parquet is compressed inside")
+    is_whole = len(text) < size
     encoding = _encoding(text, is_whole=is_whole)
     if packed in ("none", "gzip") and encoding == "utf-8":
         return replace(file, packed=packed, head=text.decode("utf-8", "ignore"), is_whole=is_whole)
     return begin(_decoded(file, packed, encoding, folder), connection, folder, size)
 
 
-def _zstd_lines(file: File, number: int) -> str:
-    return f"SELECT line FROM read_csv({file.sql}, compression = 'zstd', ignore_errors = true, {LINES}) LIMIT {number}"
-
-
-def _unpacked(file: File, packed: str, start: bytes, size: int) -> tuple[bytes, bool]:
-    """Return the beginning of a compressed file's content, and whether it is all of it."""
+def _read(content: IO[bytes], size: int, packed: str) -> bytes:
     try:
-        if packed == "gzip":
-            unpacker = zlib.decompressobj(31)
-            text = unpacker.decompress(start, size)
-            is_sound = bool(text) or unpacker.eof
-            return (
-                (text, unpacker.eof and len(start) < size and not unpacker.unused_data)
-                if is_sound
-                else _damaged(packed)
-            )
-        with _open(file) as stream, _UNPACK[packed](stream) as content:
-            text = content.read(size)
-            return text, len(text) < size
+        return content.read(size)
     except (OSError, EOFError, zlib.error, lzma.LZMAError):
         return _damaged(packed)
 
@@ -234,10 +225,6 @@ def _decoded(file: File, packed: str, encoding: str, folder: Path) -> File:
     return replace(file, path=str(target))
 
 
-def _plain(stream: IO[bytes], packed: str) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(stream)) if packed == "gzip" else stream
-
-
 def whole_text(file: File) -> str:
     """Return all of a file's text; raises NotALogError when it is too large to be one JSON document."""
     if file.is_whole:
@@ -245,10 +232,8 @@ def whole_text(file: File) -> str:
     if file.packed == "zstd":
         raise NotALogError("one JSON document in zstd: unpack it first")
     with _open(file) as stream:
-        data = _plain(stream, file.packed).read(_LARGEST + 1)
+        content: Any = _UNPACK["gzip"](stream) if file.packed == "gzip" else stream
+        data: bytes = content.read(_LARGEST + 1)
     if len(data) > _LARGEST:
         raise NotALogError('one JSON document of more than 512 MB: make lines of it, as with jq -c ".[]"')
     return data.decode("utf-8", "replace")
-
-
-_LARGEST = 512 * 2**20

@@ -22,78 +22,63 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _Found = dict[str, Column]
-
+_PARQUET = "read_parquet([{files}], union_by_name = true)"
 
 TOOLS = (
-    Tool(
-        "k6 (CSV)",
-        ("metric_name", "metric_value"),
-        {"duration_ms": "metric_value"},
-        "metric_name = 'http_req_duration'",
+    Tool(  # k6's CSV
+        ("metric_name", "metric_value"), {"duration_ms": "metric_value"}, "metric_name = 'http_req_duration'",
     ),
-    Tool(
-        "k6 (JSON)",
+    Tool(  # k6's JSON
         ("metric", "data.value"),
         {"timestamp": "data.time", "duration_ms": "data.value", "status_code": "data.tags.status"},
         "metric = 'http_req_duration' AND type = 'Point'",
     ),
-    Tool(
-        "JMeter",
+    Tool(  # JMeter
         ("timeStamp", "elapsed", "label", "responseCode"),
         {"timestamp": "timeStamp", "duration_ms": "elapsed", "status_code": "responseCode"},
         "coalesce(responseMessage, '') NOT LIKE 'Number of samples in transaction%'",
     ),
-    Tool("HAR", ("startedDateTime", "time", "status"), {"duration_ms": "time"}),
-    Tool("Jaeger", ("startTime", "duration", "operationName"), {"duration_ms": "duration/1000"}),
-    Tool("Zipkin", ("traceId", "duration", "timestamp"), {"duration_ms": "duration/1000"}),
-    Tool("pino", ("level", "responseTime"), {"duration_ms": "responseTime"}),
-    Tool("Envoy", ("response_flags", "duration"), {"duration_ms": "duration"}),
-    Tool("API Gateway", ("requestId", "responseLatency"), {"duration_ms": "responseLatency"}),
-    Tool("nginx", ("remote_addr", "request_time"), {"duration_ms": "request_time*1000"}),
-    Tool("CloudFront", ("x-edge-location", "time-taken"), {"duration_ms": "time-taken*1000"}, zone="UTC"),
-    Tool("IIS", ("sc-win32-status", "time-taken"), {"duration_ms": "time-taken"}, zone="UTC"),
-    Tool("IIS", ("cs-method", "sc-status"), {}, zone="UTC"),
-    Tool("Kong", ("latencies.request", "response.status"), {"duration_ms": "latencies.request"}),
-    Tool(
-        "Traefik",
+    Tool(("startedDateTime", "time", "status"), {"duration_ms": "time"}),  # HAR
+    Tool(("startTime", "duration", "operationName"), {"duration_ms": "duration/1000"}),  # Jaeger
+    Tool(("traceId", "duration", "timestamp"), {"duration_ms": "duration/1000"}),  # Zipkin
+    Tool(("level", "responseTime"), {"duration_ms": "responseTime"}),  # pino
+    Tool(("response_flags", "duration"), {"duration_ms": "duration"}),  # Envoy
+    Tool(("requestId", "responseLatency"), {"duration_ms": "responseLatency"}),  # API Gateway
+    Tool(("remote_addr", "request_time"), {"duration_ms": "request_time*1000"}),  # nginx
+    Tool(("x-edge-location", "time-taken"), {"duration_ms": "time-taken*1000"}, zone="UTC"),  # CloudFront
+    Tool(("sc-win32-status", "time-taken"), {"duration_ms": "time-taken"}, zone="UTC"),  # IIS
+    Tool(("cs-method", "sc-status"), {}, zone="UTC"),  # IIS
+    Tool(("latencies.request", "response.status"), {"duration_ms": "latencies.request"}),  # Kong
+    Tool(  # Traefik
         ("DownstreamStatus", "Duration", "StartUTC"),
         {"timestamp": "StartUTC", "status_code": "DownstreamStatus", "duration_ms": "Duration/1000000"},
     ),
-    Tool("Caddy", ("logger", "request.uri", "duration"), {"duration_ms": "duration*1000"}),
-    Tool("Rails", ("controller", "action", "duration"), {"duration_ms": "duration"}),
-    Tool(
-        "Application Insights",
+    Tool(("logger", "request.uri", "duration"), {"duration_ms": "duration*1000"}),  # Caddy
+    Tool(("controller", "action", "duration"), {"duration_ms": "duration"}),  # Rails
+    Tool(  # Application Insights
         ("target", "resultCode", "duration", "data"),
-        {"duration_ms": "duration", "path": "data", "host": "target"},
-        zone="UTC",
+        {"duration_ms": "duration", "path": "data", "host": "target"}, zone="UTC",
     ),
-    Tool("Azure Monitor", ("DependencyType", "ResultCode", "Data", "Target"), {"path": "Data", "host": "Target"}),
-    Tool(
-        "Datadog's logs",
+    Tool(("DependencyType", "ResultCode", "Data", "Target"), {"path": "Data", "host": "Target"}),  # Azure Monitor
+    Tool(  # Datadog's logs
         ("attributes.http.status_code", "attributes.duration"),
         {"duration_ms": "attributes.duration/1000000"},
     ),
-    Tool("Datadog's spans", ("resource_name", "custom.duration"), {"duration_ms": "custom.duration/1000000"}),
-    Tool(
-        "Cloudflare",
+    Tool(("resource_name", "custom.duration"), {"duration_ms": "custom.duration/1000000"}),  # Datadog's spans
+    Tool(  # Cloudflare
         ("EdgeResponseStatus", "EdgeStartTimestamp", "EdgeEndTimestamp"),
         {
-            "timestamp": "EdgeStartTimestamp",
-            "end": "EdgeEndTimestamp",
-            "status_code": "EdgeResponseStatus",
-            "path": "ClientRequestURI",
-            "host": "ClientRequestHost",
-            "method": "ClientRequestMethod",
+            "timestamp": "EdgeStartTimestamp", "end": "EdgeEndTimestamp", "status_code": "EdgeResponseStatus",
+            "path": "ClientRequestURI", "host": "ClientRequestHost", "method": "ClientRequestMethod",
         },
     ),
-    Tool("journald", ("__REALTIME_TIMESTAMP",), {"timestamp": "__REALTIME_TIMESTAMP"}),
-    Tool("vegeta", ("attack", "seq", "latency"), {"duration_ms": "latency/1000000"}),
-    Tool("Heroku router", ("dyno", "service", "connect"), {"duration_ms": "service"}),
-    Tool("CloudWatch Insights", ("@timestamp", "@message"), {}, zone="UTC"),
-    Tool("ECS", ("event.duration",), {"duration_ms": "event.duration/1000000"}),
-    Tool("ALB", ("target_processing_time", "response_processing_time"), {"duration_ms": "target_processing_time*1000"}),
-)
-_QUOTED = r'"((?:[^"\\]|\\.)*)"'
+    Tool(("__REALTIME_TIMESTAMP",), {"timestamp": "__REALTIME_TIMESTAMP"}),  # journald
+    Tool(("attack", "seq", "latency"), {"duration_ms": "latency/1000000"}),  # vegeta
+    Tool(("dyno", "service", "connect"), {"duration_ms": "service"}),  # Heroku router
+    Tool(("@timestamp", "@message"), {}, zone="UTC"),  # CloudWatch Insights
+    Tool(("event.duration",), {"duration_ms": "event.duration/1000000"}),  # ECS
+    Tool(("target_processing_time", "response_processing_time"), {"duration_ms": "target_processing_time*1000"}),  # ALB
+)  # fmt: skip
 # Logs of one line a call. Expressions that RE2 (in DuckDB) and Python both know; every group is a column.
 PATTERNS = {
     "ALB": (
@@ -160,7 +145,7 @@ def recognise(file: File, connection: "DuckDBPyConnection", folder: Path) -> tup
     Raises NotALogError where it is none that is known, and duckdb.Error for damaged Parquet.
     """
     if file.packed == "parquet":
-        return file, _with_tool(table_layout(connection, f"read_parquet([{file.sql}], union_by_name = true)"))
+        return file, _with_tool(_parquet(connection, file))
     if not file.head.strip():
         raise NotALogError("it is empty" if not file.head else "it holds no line")
     lines = file.lines[:SAMPLE]
@@ -181,22 +166,21 @@ def _with_tool(layout: Layout) -> Layout:
 # Tables ---------------------------------------------------------------------------------------------------------------
 
 
-def table_layout(connection: "DuckDBPyConnection", relation: str) -> Layout:
-    """Return a relation with typed columns, nested ones included; of text that may need parsing the first values."""
+def _parquet(connection: "DuckDBPyConnection", file: File) -> Layout:
+    """Return the typed columns of a file, nested ones included; of text that may need parsing the first values."""
+    relation = _PARQUET.replace("{files}", file.sql)
     described = connection.sql(f"SELECT * FROM {relation} LIMIT 0")
     found: _Found = {}
     for name, kind in zip(described.columns, described.types, strict=True):
         if name != "data" or "topic" not in described.columns:
             found |= _flat(name, named(name), kind)
-    texts = {name: column for name, column in found.items() if column.is_text and may_tell(name)}
+    texts = [name for name, column in found.items() if column.is_text and may_tell(name)]
     if texts:
-        listed = ", ".join(f"CAST({column.sql} AS VARCHAR)" for column in texts.values())
+        listed = ", ".join(f"CAST({found[name].sql} AS VARCHAR)" for name in texts)
         rows = connection.execute(f"SELECT {listed} FROM {relation} LIMIT {SAMPLE}").fetchall()
-        for (name, column), values in zip(texts.items(), zip(*rows, strict=True) if rows else (), strict=False):
-            found[name] = replace(column, values=tuple(value or "" for value in values))
-    return Layout(
-        "Parquet", relation.replace(relation.partition("[")[2].partition("]")[0], "{files}"), found, is_text=False
-    )
+        for place, name in enumerate(texts):
+            found[name] = replace(found[name], values=tuple(row[place] or "" for row in rows))
+    return Layout("Parquet", _PARQUET, found, is_text=False)
 
 
 def _flat(name: str, sql: str, kind: Any) -> _Found:  # noqa: ANN401 - a DuckDBPyType, annotated in part
@@ -239,8 +223,8 @@ def _is_header(cells: Sequence[str]) -> bool:
 
 def _csv(lines: Sequence[str], file: File) -> Layout | None:
     """Read text with delimiters: with a header, or with the columns 1, 2, 3 where the first line is no header."""
-    skip = int(bool(lines and re.fullmatch(r"sep=.", lines[0].strip().strip('"'))))
-    delimiter = lines[0].strip().strip('"')[-1] if skip else _delimiter(lines)
+    separator = re.fullmatch(r'"?sep=(.)"?', lines[0].strip())
+    skip, delimiter = (1, separator[1]) if separator else (0, _delimiter(lines))
     body = file.head if file.is_whole else file.head.rpartition("\n")[0]
     rows = list(islice(csv.reader(body.splitlines(keepends=True)[skip:], delimiter=delimiter), SAMPLE + 1))
     rows = [row for row in rows if row]
@@ -255,31 +239,27 @@ def _csv(lines: Sequence[str], file: File) -> Layout | None:
     names = _unique(rows[0]) if has_header else [str(i) for i in range(1, len(rows[0]) + 1)]
     if "<" in names[0] or "{" in "".join(names):
         return None
-    return _delimited("CSV", names, rows[int(has_header) :], delimiter, skip, has_header=has_header)
+    kind = "CSV" if has_header else "CSV without a header"
+    return _delimited(kind, names, rows[int(has_header) :], delimiter, skip)
 
 
-def _delimited(
-    kind: str, names: Sequence[str], rows: Iterable[Sequence[str]], delimiter: str, skip: int, *, has_header: bool,
-    comment: str = "",
-) -> Layout:  # fmt: skip
+def _delimited(kind: str, names: Sequence[str], rows: Iterable[Sequence[str]], delimiter: str, skip: int = 0) -> Layout:
     typed = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in names)
     relation = (
-        f"read_csv([{{files}}], compression = '{{packed}}', auto_detect = false, header = {has_header}, skip = {skip}, "
-        f"delim = {quoted(delimiter)}, quote = '\"', escape = '\"', columns = {{{typed}}}, store_rejects = true"
-        f"{f', comment = {quoted(comment)}' if comment else ''})"
+        f"read_csv([{{files}}], compression = '{{packed}}', auto_detect = false, header = {kind == 'CSV'}, "
+        f"skip = {skip}, delim = {quoted(delimiter)}, quote = '\"', escape = '\"', columns = {{{typed}}}, "
+        f"store_rejects = true, comment = {quoted('#' if kind == 'W3C' else '')})"
     )
     records = [dict(zip(names, row, strict=False)) for row in rows]
     found = {name: Column(name, named(name), values=tuple(r.get(name, "") for r in records)) for name in names}
-    return _expanded(Layout(kind if has_header or comment else "CSV without a header", relation, found))
+    return _expanded(Layout(kind, relation, found))
 
 
 def _unique(names: Sequence[str]) -> list[str]:
-    seen: dict[str, int] = {}
-    unique = []
-    for name in (name.strip() or f"column {place}" for place, name in enumerate(names, 1)):
-        seen[name.lower()] = seen.get(name.lower(), 0) + 1
-        unique.append(name if seen[name.lower()] == 1 else f"{name}_{seen[name.lower()] - 1}")
-    return unique
+    """Return the names, blank ones and those that came before with a number."""
+    given = [name.strip() or f"column {place}" for place, name in enumerate(names, 1)]
+    before = [sum(other.lower() == name.lower() for other in given[:place]) for place, name in enumerate(given)]
+    return [f"{name}_{number}" if number else name for name, number in zip(given, before, strict=True)]
 
 
 def _w3c(lines: Sequence[str], _: File) -> Layout | None:
@@ -289,7 +269,7 @@ def _w3c(lines: Sequence[str], _: File) -> Layout | None:
     names = fields.removeprefix("#Fields:").split()
     rows = [line for line in lines if not line.startswith("#")]
     delimiter = "\t" if rows and rows[0].count("\t") >= len(names) - 1 else " "
-    return _delimited("W3C", names, csv.reader(rows, delimiter=delimiter), delimiter, 0, has_header=False, comment="#")
+    return _delimited("W3C", names, csv.reader(rows, delimiter=delimiter), delimiter)
 
 
 # Lines ----------------------------------------------------------------------------------------------------------------
@@ -341,13 +321,15 @@ def _opened(layout: Layout, name: str, column: Column, kind: str, depth: int) ->
     if kind == "JSON":
         documents = [_inner(value) or {} for value in column.values]
         relation = f"(SELECT *, read_object({text}) AS {inner} FROM {layout.relation})"
-        keys = f"json_keys({inner})::VARCHAR"
-        found = _expanded(Layout("", relation, json_columns(documents, inner, prefix), keys=keys), depth + 1)  # type: ignore[assignment]
-        layout, found = replace(layout, relation=found.relation, keys=keys), dict(found.columns)  # type: ignore[attr-defined]
+        columns = json_columns(documents, inner, prefix)
+        inside = _expanded(Layout("", relation, columns), depth + 1)
+        layout = replace(layout, relation=inside.relation, keys=f"json_keys({inner})::VARCHAR")
+        found = dict(inside.columns)
     elif kind == "logfmt":
         rows = [{key: value.strip('"') for key, value in _PAIR.findall(line)} for line in column.values]
         for key in dict.fromkeys(key for row in rows for key in row):
-            sql = f"trim(nullif(regexp_extract({text}, {quoted(_pair_of(key))}, 1), ''), '\"')"
+            pair = quoted(rf'(?:^|\s){re.escape(key)}=("(?:[^"\\]|\\.)*"|[^\s"]*)')
+            sql = f"trim(nullif(regexp_extract({text}, {pair}, 1), ''), '\"')"
             found[prefix + key] = Column(prefix + key, sql, values=tuple(row.get(key, "") for row in rows))
     else:
         pattern = re.compile(PATTERNS[kind])
@@ -356,17 +338,11 @@ def _opened(layout: Layout, name: str, column: Column, kind: str, depth: int) ->
         sql = f"regexp_extract({text}, {quoted(PATTERNS[kind])}, [{parts}])"
         layout = replace(layout, relation=f"(SELECT *, {sql} AS {inner} FROM {layout.relation})")
         for key in pattern.groupindex:
-            values = tuple(row.get(key, "") for row in rows)
-            if any(values):
-                found[prefix + key] = Column(
-                    prefix + key, f"nullif(struct_extract({inner}, {quoted(key)}), '')", values=values
-                )
+            if any(values := tuple(row.get(key, "") for row in rows)):
+                sql = f"nullif(struct_extract({inner}, {quoted(key)}), '')"
+                found[prefix + key] = Column(prefix + key, sql, values=values)
     stamps = tuple(match[1] if (match := re.search(_STAMP, value)) else "" for value in column.values)
     if kind in ("JSON", "logfmt") and any(stamps) and "time" not in found:
         sql = f"nullif(regexp_extract({text}, {quoted(_STAMP)}, 1), '')"
         found["time"] = Column("time", sql, values=stamps)
     return replace(layout, columns=found | {k: c for k, c in layout.columns.items() if k not in found})
-
-
-def _pair_of(key: str) -> str:
-    return rf'(?:^|\s){re.escape(key)}=("(?:[^"\\]|\\.)*"|[^\s"]*)'

@@ -6,6 +6,7 @@ a column decide what a single value cannot tell, or raise the question.
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import reduce
 from importlib.resources import files
@@ -21,15 +22,8 @@ NAIVE = "timestamp without a time zone"
 OTHER_HOST = "other host"
 EXCLUDED = "left out by --where"
 START = "start of a request"
-NO_CALLS = (
-    OTHER_HOST,
-    "no request",
-    START,
-    "span of another kind",
-    "other metric",
-    EXCLUDED,
-    "tunnel",
-)
+NO_CALLS = (OTHER_HOST, "no request", START, "span of another kind", "other metric", EXCLUDED, "tunnel")
+_NONE = Column("", "NULL")
 _WHOLE = {"ratelimit_limit": "INTEGER", "ratelimit_remaining": "INTEGER", "ratelimit_reset": "BIGINT"}
 
 
@@ -83,8 +77,7 @@ def _written(column: Mapping[str, Column], *, is_text: bool) -> dict[str, str]:
 
     Parquet whose first values are clean is taken as it is: to look at each row's text costs as much as to count it.
     """
-    empty = Column("", "NULL")
-    col = {name: column.get(name, empty) for name in (*REQUEST_COLUMNS, *EXTRA)}
+    col = dict.fromkeys((*REQUEST_COLUMNS, *EXTRA), _NONE) | dict(column)
     texts = {
         name: f"known({text_of(col[name])})" if is_text or col[name].has_blanks else text_of(col[name])
         for name in ("method", "route", "error_type", "path", "host", "message")
@@ -96,14 +89,10 @@ def _written(column: Mapping[str, Column], *, is_text: bool) -> dict[str, str]:
         **{f"{name}_text": sql for name, sql in (texts | plain).items()},
         **numbers,
         "request_id": f"trim({text_of(col['request_id'])}, '[\" ]')" if is_text else text_of(col["request_id"]),
-        "time_text": _raw_time(column),
-        "end_text": f"trim({text_of(col['end'])}, ' []\"')" if col["end"].is_text else col["end"].sql,
-        "status_text": f"known({text_of(col['status_code'])})"
-        if col["status_code"].is_text
-        else col["status_code"].sql,
-        "took_text": f"known({text_of(col['duration_ms'])})"
-        if col["duration_ms"].is_text
-        else _typed(col["duration_ms"]),
+        "time_text": _raw_time(column, "timestamp"),
+        "end_text": _raw_time(column, "end"),
+        "status_text": _known(col["status_code"]),
+        "took_text": _known(col["duration_ms"]),
     }
 
 
@@ -111,13 +100,13 @@ def _parsed(column: Mapping[str, Column], zone: str | None, *, is_text: bool) ->
     """Return the parts of a call, made of the values as they are written."""
     has = column.keys()
     raw_status, status = _status(column["status_code"])
-    took, raw_took = _duration(column.get("duration_ms", Column("", "NULL")))
+    took, raw_took = _duration(column.get("duration_ms", _NONE))
     at = time_of(column, "timestamp", zone, "time_text")
     if "end" in has and "duration_ms" not in has:
         took = f"(epoch_us({time_of(column, 'end', zone, 'end_text')}) - epoch_us({at})) / 1000"
     elif "end" in has and column["end"].name == column["timestamp"].name:
         at = f"{at} - to_microseconds(CAST(greatest(coalesce({took}, 0), 0) * 1000 AS BIGINT))"
-    errors = column.get("error_type", Column("", "NULL"))
+    errors = column.get("error_type", _NONE)
     is_clean = not is_text and all(re.fullmatch(r"[a-z_]{2,40}", value) for value in errors.known)
     request_line = "nullif(regexp_extract(path_text, '^([A-Z]+) ', 1), '')"
     return {
@@ -160,8 +149,7 @@ def in_place(source: Source) -> tuple[str, dict[str, Column]]:
             paths = documents.setdefault(column.document, [])
             paths.append(column.path)
             place = f"taken_{list(documents).index(column.document)}[{len(paths)}]"
-            placed[ours] = Column(column.name, place, factor=column.factor, document=column.document, path=column.path,
-                values=column.values)  # fmt: skip
+            placed[ours] = replace(column, sql=place)
         else:
             placed[ours] = column
     taken = ", ".join(
@@ -267,7 +255,9 @@ def number_of(column: Column, kind: str) -> str:
     return f"CASE WHEN {number} < 0 THEN 0 ELSE {number} END"  # greatest() takes null for the least
 
 
-def _typed(column: Column) -> str:
+def _known(column: Column) -> str:
+    if column.is_text:
+        return f"known({text_of(column)})"
     return text_of(column) if column.type.endswith("[]") else column.sql
 
 
@@ -290,11 +280,11 @@ def _duration(column: Column) -> tuple[str, str]:
     return f"duration({plain}, {factor})", "CASE WHEN took_text LIKE '-%' THEN NULL ELSE took_text END"
 
 
-def _raw_time(column: Mapping[str, Column]) -> str:
-    at = column["timestamp"]
-    if at.type == "PAIR":
-        return f"({text_of(column['day'])} || ' ' || {text_of(column['clock'])})"
-    return f"trim({text_of(at)}, ' []\"')" if at.is_text else at.sql
+def _raw_time(columns: Mapping[str, Column], name: str) -> str:
+    column = columns.get(name, _NONE)
+    if column.type == "PAIR":
+        return f"({text_of(columns['day'])} || ' ' || {text_of(columns['clock'])})"
+    return f"trim({text_of(column)}, ' []\"')" if column.is_text else column.sql
 
 
 def time_of(columns: Mapping[str, Column], name: str, zone: str | None, text: str = "") -> str:
@@ -305,7 +295,7 @@ def time_of(columns: Mapping[str, Column], name: str, zone: str | None, text: st
     """
     column = columns[name]
     given = quoted(zone) if zone else "NULL"
-    text = text or (f"trim({text_of(column)}, ' []\"')" if column.is_text else column.sql)
+    text = text or _raw_time(columns, name)
     if column.type == "TIMESTAMP WITH TIME ZONE":
         return f"make_timestamp(epoch_us({text}))"
     if column.is_naive:

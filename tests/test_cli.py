@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -22,38 +23,27 @@ from tests.conftest import PATIENCE_S, Kit, Play
 from tests.servers import Misbehave, hang
 
 HEAVY = ("pandas", "matplotlib", "numpy", "nbconvert", "nbformat", "jupyter", "papermill", "duckdb", "starlette")
-TRIAGE_KEYS = [
-    "at",
-    "incident_id",
-    "verdict",
-    "cause",
-    "severity",
-    "severity_reason",
-    "respond_by",
-    "path",
-    "actions",
-    "declared",
-    "notes",
-    "asked",
-    "checks",
-    "rate_limit",
-]
+TRIAGE_KEYS = (
+    "at incident_id verdict cause severity severity_reason respond_by path actions declared notes asked checks"
+)
 
 
-def test_healthy_triage_exits_0(kit: Kit, play: Play) -> None:
-    """A triage of a healthy integration says so and exits with 0."""
-    result = kit("triage", "--no-report", env=play("healthy").environment)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith(" ok "), result.stdout
-
-
-def test_incident_exits_1_with_the_answer_first(kit: Kit, play: Play) -> None:
-    """A triage of an incident puts severity, verdict and cause into its first two lines and exits with 1."""
-    result = kit("triage", "--no-report", env=play("token-revoked").environment)
+@pytest.mark.parametrize(
+    ("scenario", "status", "label", "words"),
+    [
+        ("healthy", 0, " ok ", "all is well"),
+        ("token-revoked", 1, " P1 ", "it is us · our token is invalid · respond by"),
+    ],
+)
+def test_a_triage_puts_its_answer_first(
+    kit: Kit, play: Play, scenario: str, status: int, label: str, words: str
+) -> None:
+    """Severity, verdict and cause are in the first two lines; the status is 0 when healthy, 1 in an incident."""
+    result = kit("triage", "--no-report", env=play(scenario).environment)
     first, second = result.stdout.splitlines()[:2]
-    assert result.returncode == 1
-    assert first.startswith(" P1 ")
-    assert "it is us · our token is invalid · respond by" in second
+    assert result.returncode == status, result.stderr
+    assert first.startswith(label)
+    assert words in second
 
 
 @pytest.mark.parametrize(
@@ -77,20 +67,15 @@ def test_what_cannot_run_exits_2_and_names_the_fix(kit: Kit, words: list[str], e
     assert "Traceback" not in result.stderr
 
 
-def test_without_a_token_the_partial_answer_is_shown(kit: Kit, play: Play) -> None:
-    """Status page, health and network are asked all the same, the API is said not to be, and the status is 2."""
-    result = kit("triage", "--no-report", env=play("healthy").environment | {"INTERCOM_ACCESS_TOKEN": ""})
+def test_without_a_token_or_with_an_unknown_version_the_rest_is_asked(kit: Kit, play: Play) -> None:
+    """Without a token the API is said not to be asked, and the status is 2; an unknown version is warned of."""
+    healthy = play("healthy").environment | {"INTERCOM_API_VERSION": "2.17"}
+    result = kit("triage", "--no-report", env=healthy | {"INTERCOM_ACCESS_TOKEN": ""})
     assert result.returncode == 2
     words = " ".join(result.stdout.split())
     assert "Not asked: INTERCOM_ACCESS_TOKEN is not set" in words
     assert "The status page reports nothing unresolved" in words
-
-
-def test_an_unknown_version_is_warned_of(kit: Kit, play: Play) -> None:
-    """A version that the kit does not know is sent as it is, with a warning, and the triage goes on."""
-    result = kit("triage", "--no-report", env=play("healthy").environment | {"INTERCOM_API_VERSION": "2.17"})
     assert "INTERCOM_API_VERSION 2.17 is none that this kit knows" in result.stderr
-    assert "Intercom API" in result.stdout
 
 
 @pytest.mark.parametrize("words", [["triage"], ["triage", "--json"]])
@@ -118,19 +103,6 @@ def test_json_is_one_object_of_the_documented_shape(kit: Kit, play: Play) -> Non
             "samples", "samples_failed", "answered_by", "evidence"} == set(shape["checks"][0])  # fmt: skip
     assert all(set(step) == {"question", "answer", "evidence"} for step in shape["path"])
     assert all(set(action) == {"title", "steps", "commands"} for action in shape["actions"])
-
-
-def test_output_in_a_pipe_has_no_control_codes(kit: Kit, play: Play) -> None:
-    """In a pipe the screen is plain text, and commands to copy stand whole on their lines."""
-    result = kit("triage", "--no-report", env=play("token-revoked").environment | {"COLUMNS": "60"})
-    assert "\x1b" not in result.stdout + result.stderr
-    assert any(
-        line.startswith("printf")
-        and line.endswith(
-            "aws secretsmanager update-secret --secret-id intercom/production/token --secret-string file:///dev/stdin"
-        )
-        for line in result.stdout.splitlines()
-    )
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
@@ -176,24 +148,19 @@ def test_triage_imports_nothing_heavy(play: Play, tmp_path: Path) -> None:
     assert not imported & set(HEAVY)
 
 
-def test_a_known_incident_is_added_to(kit: Kit, play: Play, tmp_path: Path) -> None:
-    """A second triage of an incident appends its checks and keeps what people wrote."""
-    environment = play("token-revoked").environment
-    kit("triage", "--no-report", "-i", "INC-1", "--title", "Mine", env=environment)
-    kit("triage", "--no-report", "-i", "INC-1", env=environment)
-    folder = tmp_path / "outputs" / "INC-1"
-    assert len((folder / "evidence" / "checks.jsonl").read_text().splitlines()) == 2 * len(CHECK_NAMES)
-    assert json.loads((folder / "incident.json").read_text())["title"] == "Mine"
-
-
 def test_the_report_shows_the_run_that_the_screen_showed(kit: Kit, play: Play, tmp_path: Path) -> None:
-    """Where an earlier run is dated later, as by a clock that was ahead, the report is of the run just shown."""
-    kit("triage", "--no-report", "-i", "INC-1", env=play("token-revoked").environment)
+    """Where an earlier run is dated later, as by a clock that was ahead, the report is of the run just shown.
+
+    The second triage appends its checks, and keeps what people wrote.
+    """
+    kit("triage", "--no-report", "-i", "INC-1", "--title", "Mine", env=play("token-revoked").environment)
     evidence = tmp_path / "outputs" / "INC-1" / "evidence" / "checks.jsonl"
     evidence.write_text(re.sub('"started_at":"20..', '"started_at":"2090', evidence.read_text()))
     result = kit("triage", "-i", "INC-1", env=play("ip-not-allowed").environment)
     assert "it is us · our IP address is not allowed" in result.stdout
     assert "our IP address is not" in (tmp_path / "outputs" / "INC-1" / "01-triage.html").read_text()
+    assert len(evidence.read_text().splitlines()) == 2 * len(CHECK_NAMES)
+    assert json.loads((tmp_path / "outputs" / "INC-1" / "incident.json").read_text())["title"] == "Mine"
 
 
 def test_settings_masks_secrets_and_tells_origins(kit: Kit, tmp_path: Path) -> None:
@@ -227,6 +194,14 @@ def test_drill_list_names_every_scenario(kit: Kit) -> None:
     """`drill --list` names every scenario with its story."""
     listed = [line.split()[0] for line in kit("drill", "--list").stdout.splitlines()]
     assert listed == list(SCENARIOS)
+
+
+@pytest.mark.parametrize("words", [["lab"], ["lab", "latest"]])
+def test_jupyters_own_options_follow_two_dashes(kit: Kit, play: Play, words: list[str]) -> None:
+    """What stands behind `--` is JupyterLab's, with an incident and without: here it prints its version and ends."""
+    kit("triage", "--no-report", env=play("token-revoked").environment)
+    done = kit(*words, "--", "--version")
+    assert (done.returncode, done.stdout.strip()) == (0, version("jupyterlab")), done.stderr
 
 
 @pytest.mark.parametrize(
@@ -308,7 +283,7 @@ def test_text_from_outside_is_harmless_on_the_terminal() -> None:
 
 
 def test_the_last_screen_says_what_to_do(kit: Kit, play: Play) -> None:
-    """At 80 x 24 the end holds verdict, deadline, next command; --brief shows nothing else; no word is broken."""
+    """The end holds verdict, deadline, next command; --brief shows nothing else; no word and no command is broken."""
     environment = play("token-revoked").environment | {"COLUMNS": "80"}
     shown = kit("triage", "--no-report", env=environment).stdout
     last = shown.splitlines()[-4:]
@@ -325,6 +300,9 @@ def test_the_last_screen_says_what_to_do(kit: Kit, play: Play) -> None:
     }
     loose = {word for line in shown.splitlines() for word in line.split()}
     assert {word for word in loose - whole if not any(char.isdigit() for char in word)} == set()
+    assert "\x1b" not in shown
+    copied = "aws secretsmanager update-secret --secret-id intercom/production/token --secret-string file:///dev/stdin"
+    assert any(line.startswith("printf") and line.endswith(copied) for line in shown.splitlines())
 
 
 @pytest.mark.parametrize("wait_s", [0.02, 0.05, 0.1, 0.2, 0.4])

@@ -31,20 +31,14 @@ def role(value: str) -> intercom.SingleFilterSearchRequest:
     return intercom.SingleFilterSearchRequest(field="role", operator="=", value=value)
 
 
-def test_sdk_identifies_the_admin(connect: Connect) -> None:
-    """The SDK reads /me with its workspace and region."""
-    me = connect("regional-outage", at_s=-600).admins.identify()
+def test_sdk_reads_the_admin_and_a_contact(connect: Connect) -> None:
+    """The SDK reads /me with its workspace and region, and one contact by its id."""
+    client = connect("regional-outage", at_s=-600)
+    me, contact = client.admins.identify(), client.contacts.find(contact_id=objects.contact_id(7))
     assert me is not None
-    assert me.type == "admin"
     assert me.app is not None
-    assert (me.app.id_code, me.app.region) == (objects.WORKSPACE, "AU")
-
-
-def test_sdk_finds_a_contact(connect: Connect) -> None:
-    """The SDK reads one contact by its id."""
-    contact = connect("healthy").contacts.find(contact_id=objects.contact_id(7))
-    assert contact.external_id == "user-7"
-    assert contact.email == objects.contact(7)["email"]
+    assert (me.type, me.app.id_code, me.app.region) == ("admin", objects.WORKSPACE, "AU")
+    assert (contact.external_id, contact.email) == ("user-7", objects.contact(7)["email"])
 
 
 def test_sdk_lists_contacts(connect: Connect) -> None:
@@ -73,8 +67,8 @@ def test_sdk_pages_through_a_search(connect: Connect) -> None:
     assert set(found) == expected
 
 
-def test_sdk_finds_and_lists_conversations(connect: Connect) -> None:
-    """The SDK lists conversations, newest first, and reads one of them with its parts."""
+def test_sdk_lists_finds_and_searches_conversations(connect: Connect) -> None:
+    """The SDK lists conversations, newest first, reads one of them with its parts, and searches by their state."""
     client = connect("healthy")
     listed = client.conversations.list(per_page=5).items
     assert listed is not None
@@ -82,32 +76,22 @@ def test_sdk_finds_and_lists_conversations(connect: Connect) -> None:
     whole = client.conversations.find(conversation_id=str(listed[0].id))
     assert whole.conversation_parts is not None
     assert whole.conversation_parts.total_count == 1
-
-
-def test_sdk_searches_conversations(connect: Connect) -> None:
-    """The SDK searches conversations by their state."""
-    pager = connect("healthy").conversations.search(
+    pager = client.conversations.search(
         query=intercom.SingleFilterSearchRequest(field="state", operator="=", value="snoozed"),
         pagination=intercom.StartingAfterPaging(per_page=150),
     )
-    found = pager.items or []
-    assert len(found) == 150
+    assert [one.state for one in pager.items or []] == ["snoozed"] * 150
     assert pager.has_next
-    assert {one.state for one in found} == {"snoozed"}
 
 
-def test_sdk_raises_on_the_rate_limit(connect: Connect) -> None:
-    """The SDK raises a 429 with the documented message and the headers of the window."""
+def test_sdk_raises_on_the_rate_limit_and_a_refused_token(connect: Connect) -> None:
+    """The SDK raises a 429 with the documented message and the headers of the window, and a 401 for another token."""
     with pytest.raises(ApiError) as raised:
         connect("rate-limited").admins.identify()
     error: Any = raised.value
     assert error.status_code == 429
     assert error.body["errors"][0]["message"] == "Exceeded rate limit of 1667 in 10_seconds"
     assert error.headers["x-ratelimit-remaining"] == "0"
-
-
-def test_sdk_raises_on_a_refused_token(connect: Connect) -> None:
-    """The SDK raises a 401 for a token that the workspace does not know."""
     with pytest.raises(ApiError) as raised:
         connect("healthy", token="tok-not-known").contacts.find(contact_id=objects.contact_id(7))  # noqa: S106
     assert raised.value.status_code == 401

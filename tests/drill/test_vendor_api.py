@@ -64,24 +64,17 @@ def test_bad_credentials_get_their_code_and_no_rate_limit(ask: Ask, headers: dic
     assert not [name for name in answer.headers if name.startswith("x-ratelimit")]
 
 
-def test_every_answer_names_its_request(ask: Ask) -> None:
-    """The header's request id is the body's, a UUID, and never the same twice."""
-    answers = [ask("GET", "/contacts/none"), ask("GET", "/conversations/x"), ask("GET", "/nowhere")]
-    ids = {answer.headers["x-request-id"] for answer in answers}
-    assert len(ids) == 3
-    assert all(UUID(answer.headers["x-request-id"]) for answer in answers)
-    assert all(answer.json()["request_id"] == answer.headers["x-request-id"] for answer in answers)
-
-
 def test_headers_are_those_recorded(ask: Ask) -> None:
-    """An answer carries the headers that recorded answers carry."""
+    """An answer carries the headers of recorded answers; its request id, a UUID, is the body's, and never the same."""
     headers = ask("GET", "/me").headers
     assert headers["server"] == "nginx"
     assert headers["content-type"] == "application/json; charset=utf-8"
     assert len(headers["x-intercom-version"]) == 40
     assert 0 <= float(headers["x-runtime"]) < 1
     assert int(headers["x-ratelimit-limit"]) == 1667
-    assert int(headers["x-ratelimit-reset"]) % 10 == 0
+    answers = [ask("GET", "/contacts/none"), ask("GET", "/conversations/x"), ask("GET", "/nowhere")]
+    assert len({UUID(answer.headers["x-request-id"]) for answer in answers}) == 3
+    assert all(answer.json()["request_id"] == answer.headers["x-request-id"] for answer in answers)
 
 
 def test_unknown_version_is_refused_and_known_ones_are_not(ask: Ask) -> None:
@@ -143,18 +136,11 @@ def test_bad_searches_are_refused(ask: Ask, body: object, expected: str) -> None
     """What the documentation forbids is refused with a code, never answered with a crash or a wrong result."""
     answer = ask("POST", "/contacts/search", body)
     assert (answer.status_code, code(answer)) == (400, expected)
-
-
-def test_limits_of_nesting_and_filters_are_reached_not_passed(ask: Ask) -> None:
-    """Two levels and fifteen filters a group are still accepted."""
-    group = {"operator": "OR", "value": [FILTER] * 15}
-    answer = ask("POST", "/contacts/search", {"query": {"operator": "AND", "value": [group, group]}})
-    assert answer.status_code == 200
-    assert answer.json()["total_count"] == sum(one["role"] == "user" for one in objects.contacts())
+    assert code(ask("POST", "/contacts/search", content="{")) == "bad_request"
 
 
 def test_filters_combine(ask: Ask) -> None:
-    """AND and OR, nested, find what the same condition finds by hand."""
+    """AND and OR, nested, find what the same condition finds by hand, in whatever order."""
     query = {
         "operator": "AND",
         "value": [
@@ -162,13 +148,16 @@ def test_filters_combine(ask: Ask) -> None:
             {"operator": "AND", "value": [{"field": "external_id", "operator": "^", "value": "user-1"}]},
         ],
     }
-    body = {"query": query, "pagination": {"per_page": 150}}
-    found = {one["id"] for one in ask("POST", "/contacts/search", body).json()["data"]}
-    assert found == {
-        one["id"]
-        for one in objects.contacts()
-        if (one["role"] == "lead" or one["unsubscribed_from_emails"]) and one["external_id"].startswith("user-1")
-    }
+    for field in ("external_id", "snoozed_until", "phone", "last_seen_at", "unsubscribed_from_emails"):  # nulls too
+        body = {"query": query, "pagination": {"per_page": 150}, "sort": {"field": field}}
+        found = {one["id"] for one in ask("POST", "/contacts/search", body).json()["data"]}
+        assert found == {
+            one["id"]
+            for one in objects.contacts()
+            if (one["role"] == "lead" or one["unsubscribed_from_emails"]) and one["external_id"].startswith("user-1")
+        }
+    group = {"operator": "OR", "value": [FILTER] * 15}  # the most there may be
+    assert ask("POST", "/contacts/search", {"query": {"operator": "AND", "value": [group, group]}}).status_code == 200
 
 
 def _is(field: str, value: object) -> dict[str, object]:
@@ -245,15 +234,6 @@ def test_bad_query_values_are_refused(ask: Ask, path: str, query: str) -> None:
     assert ask("GET", f"{path}?{query}").status_code == 400
 
 
-@pytest.mark.parametrize(
-    "field", ["snoozed_until", "location.country", "phone", "last_seen_at", "unsubscribed_from_emails"]
-)
-def test_every_field_can_be_sorted_by(ask: Ask, field: str) -> None:
-    """Nulls, numbers and texts have an order; nothing fails."""
-    body = {"query": FILTER, "sort": {"field": field, "order": "ascending"}}
-    assert ask("POST", "/contacts/search", body).status_code == 200
-
-
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["AND", "id", ">"]),
     lambda inner: (
@@ -280,12 +260,6 @@ def test_a_search_of_any_shape_is_answered_or_refused(ask: Ask, body: object) ->
         answer = ask("POST", path, content=content)
         assert answer.status_code in (200, 400, 429)
         assert answer.json()["type"] in ("list", "conversation.list", "error.list")
-
-
-def test_body_that_is_not_json_is_refused(play: Play) -> None:
-    """A search with a broken body is a 400, not a crash."""
-    answer = httpx.post(f"{play('healthy').api_url}/contacts/search", content=b"{", headers=HEADERS)
-    assert (answer.status_code, code(answer)) == (400, "bad_request")
 
 
 def test_every_answer_carries_a_canary(play: Play) -> None:

@@ -30,38 +30,27 @@ def _points_to(cause: Cause) -> Callable[[Facts], bool]:
     return lambda f: f.cause == cause
 
 
-def _api_reported(f: Facts) -> bool:
-    return f.page.explains_api
-
-
 def _search_reported(f: Facts) -> bool:
     return f.page.about("search", "api", "unnamed")
 
 
-def _explains_stale(f: Facts) -> bool:
-    return f.has_stale_health and (f.page.explains_api or f.page.about("search", "access"))
-
-
-def _search_alone(f: Facts) -> bool:
-    """Search alone fails, and the other calls that were tried work."""
-    return f.only == "search"
-
-
 def _calls_text(f: Facts) -> str:
     """What the call to judge by observed, then the others that observed something else."""
-    if not f.failing or _search_alone(f):
+    if not f.failing or f.only == "search":
         return "; ".join(f.observed(name) for name in f.slow_calls if name != "search") or f.observed("api")
     return "; ".join(f.observed(call.name) for call in (f.failing[0], *f.others))
 
 
 REFUSALS = tuple(dict.fromkeys(row.cause for row in SYMPTOMS if row.family == "refused"))
 BOTH: tuple[Cause, ...] = ("network", "vendor_errors")
+ACKNOWLEDGED, UNKNOWN = Ending("vendor_acknowledged", "vendor_errors"), Ending("undetermined", "unknown")
+UNREAD = "unknown: the status page could not be read"
 QUESTIONS: dict[str, Question] = {
     "api": Question(
         "Is Intercom's API returning errors?",
         ASKED,
         (
-            Branch("no", _search_alone, "search"),
+            Branch("no", lambda f: f.only == "search", "search"),
             Branch("yes, it refuses our calls", _fails("refused"), "refused"),
             Branch("yes, and the answer does not look like Intercom's", _fails("foreign"), "whose"),
             Branch("yes, it limits our calls", _fails("limited"), "limited"),
@@ -128,7 +117,7 @@ QUESTIONS: dict[str, Question] = {
                 Ending("ours", "token_lacks_permission"),
             ),
             *(Branch(CAUSES[cause].clause, _points_to(cause), Ending("ours", cause)) for cause in REFUSALS),
-            Branch("it does not say", otherwise, Ending("undetermined", "unknown")),
+            Branch("it does not say", otherwise, UNKNOWN),
         ),
         detail=lambda f: f.symptom_text,
     ),
@@ -150,10 +139,8 @@ QUESTIONS: dict[str, Question] = {
         ),
         detail=lambda f: f.symptom_text,
     ),
-    "whose_reported": reported(_api_reported, "vendor_errors", Ending("undetermined", "gateway")),
-    "gateway_reported": reported(
-        _api_reported, "vendor_errors", Ending("undetermined", "gateway", ("gateway", "vendor_errors"))
-    ),
+    "whose_reported": reported(Ending("undetermined", "gateway")),
+    "gateway_reported": reported(Ending("undetermined", "gateway", ("gateway", "vendor_errors"))),
     "limited": Question(
         "Whose limit is it?",
         ASKED,
@@ -171,15 +158,14 @@ QUESTIONS: dict[str, Question] = {
         ),
         detail=lambda f: f.limit_text,
     ),
-    "overload_reported": reported(_api_reported, "server_overload", Ending("vendor_suspected", "server_overload")),
+    "overload_reported": reported(Ending("vendor_suspected", "server_overload"), "server_overload"),
     "limit_reported": reported(
-        _api_reported,
-        "server_overload",
         Ending("undetermined", "unknown", ("app_rate_limit", "workspace_rate_limit", "server_overload")),
+        "server_overload",
     ),
-    "errors_reported": reported(_api_reported, "vendor_errors", Ending("vendor_suspected", "vendor_errors")),
-    "slow_reported": reported(_api_reported, "vendor_slow", Ending("vendor_suspected", "vendor_slow")),
-    "broken_reported": reported(_api_reported, "vendor_errors", Ending("undetermined", "unknown")),
+    "errors_reported": reported(Ending("vendor_suspected", "vendor_errors")),
+    "slow_reported": reported(Ending("vendor_suspected", "vendor_slow"), "vendor_slow"),
+    "broken_reported": reported(UNKNOWN),
     "certificate": Question(
         "Is the certificate Intercom's, and valid?",
         ("network", *ASKED),
@@ -190,7 +176,7 @@ QUESTIONS: dict[str, Question] = {
         ),
         detail=lambda f: f.connection_text,
     ),
-    "expired_reported": reported(_api_reported, "vendor_errors", Ending("vendor_suspected", "network", BOTH)),
+    "expired_reported": reported(Ending("vendor_suspected", "network", BOTH)),
     "connect": Question(
         "Can the API's host be connected to?",
         ("network", *ASKED),
@@ -209,11 +195,11 @@ QUESTIONS: dict[str, Question] = {
             part for part in (f.observed("network"), f.connects is False and f.sign_of_ours) if part
         ),
     ),
-    "network_reported": reported(_api_reported, "vendor_errors", Ending("ours", "network")),
-    "lost_reported": reported(_api_reported, "vendor_errors", Ending("undetermined", "network", BOTH)),
-    "flaky_reported": reported(_api_reported, "vendor_errors", Ending("undetermined", "network", BOTH)),
-    "unseen_reported": reported(_api_reported, "vendor_errors", Ending("undetermined", "unknown", BOTH)),
-    "search_reported": reported(_search_reported, "search_degraded", Ending("vendor_suspected", "search_degraded")),
+    "network_reported": reported(Ending("ours", "network")),
+    "lost_reported": reported(Ending("undetermined", "network", BOTH)),
+    "flaky_reported": reported(Ending("undetermined", "network", BOTH)),
+    "unseen_reported": reported(Ending("undetermined", "unknown", BOTH)),
+    "search_reported": reported(Ending("vendor_suspected", "search_degraded"), "search_degraded", _search_reported),
     "version": Question(
         "Does the API version that we pin have search?",
         ("search",),
@@ -224,7 +210,7 @@ QUESTIONS: dict[str, Question] = {
         detail=lambda f: f"we send Intercom-Version {f.settings.api_version}",
     ),
     "search_broken_reported": reported(
-        _search_reported, "search_degraded", Ending("undetermined", "search_degraded", ("search_degraded", "unknown"))
+        Ending("undetermined", "search_degraded", ("search_degraded", "unknown")), "search_degraded", _search_reported
     ),
     "network": Question(
         "Can a new connection to the API's host be made?",
@@ -251,12 +237,8 @@ QUESTIONS: dict[str, Question] = {
         "Has Intercom reported an incident of its API?",
         ("status_page",),
         (
-            Branch("yes", lambda f: f.page.about("api"), Ending("vendor_acknowledged", "vendor_errors")),
-            Branch(
-                "unknown: the status page could not be read",
-                lambda f: not f.page.readable,
-                Ending("ours", "app_unhealthy"),
-            ),
+            Branch("yes", lambda f: f.page.about("api"), ACKNOWLEDGED),
+            Branch(UNREAD, lambda f: not f.page.readable, Ending("ours", "app_unhealthy")),
             Branch("no", otherwise, Ending("ours", "app_unhealthy")),
         ),
         detail=lambda f: f.page.reported,
@@ -272,7 +254,7 @@ QUESTIONS: dict[str, Question] = {
                 "stale",
             ),
             Branch("no", lambda f: f.page.readable, "stale"),
-            Branch("unknown: the status page could not be read", otherwise, "stale"),
+            Branch(UNREAD, otherwise, "stale"),
         ),
         detail=lambda f: f.page.reported,
     ),
@@ -282,8 +264,8 @@ QUESTIONS: dict[str, Question] = {
         (
             Branch(
                 "no, stale or cached data, as it should while Intercom reports an incident",
-                _explains_stale,
-                Ending("vendor_acknowledged", "vendor_errors"),
+                lambda f: f.has_stale_health and (f.page.explains_api or f.page.about("search", "access")),
+                ACKNOWLEDGED,
             ),
             Branch(
                 "no, stale or cached data, as it should during Intercom's maintenance",
@@ -314,10 +296,8 @@ QUESTIONS: dict[str, Question] = {
         ("network", "status_page"),
         (
             Branch("its host cannot be connected to", lambda f: f.connects is False, "certificate"),
-            Branch(
-                "Intercom reports an incident of its API", _api_reported, Ending("vendor_acknowledged", "vendor_errors")
-            ),
-            Branch("nothing that decides it", otherwise, Ending("undetermined", "unknown")),
+            Branch("Intercom reports an incident of its API", lambda f: f.page.explains_api, ACKNOWLEDGED),
+            Branch("nothing that decides it", otherwise, UNKNOWN),
         ),
         detail=lambda f: f.observed("network"),
     ),

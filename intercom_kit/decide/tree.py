@@ -52,8 +52,12 @@ def otherwise(_: Facts) -> bool:
     return True
 
 
-def reported(explains: Callable[[Facts], bool], acknowledged: Cause, then: str | Ending) -> Question:
-    """Ask whether Intercom reported what we see; a maintenance under way is a cause of its own."""
+def reported(
+    then: Ending,
+    acknowledged: Cause = "vendor_errors",
+    explains: Callable[[Facts], bool] = lambda f: f.page.explains_api,
+) -> Question:
+    """Ask whether Intercom reported what we see, else end in `then`; a maintenance is a cause of its own."""
     return Question(
         REPORTED,
         ("status_page",),

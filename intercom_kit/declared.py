@@ -36,7 +36,7 @@ class ActionItem(Record):
 class Correction(Record):
     """How the timeline shows an event that was noted wrongly; the event itself stays as it was written.
 
-    event: its evidence id. at, text: what is shown instead; drop: the event is not shown. reason: told with the row.
+    event: its evidence id. at, text: what is shown instead; drop: the event is not shown. reason: shown with the row.
     """
 
     event: str
@@ -89,5 +89,5 @@ class IncidentFacts(Record):
 
     @property
     def is_declared(self) -> bool:
-        """Whether people told of an incident, so that there is something to write up without evidence."""
+        """Whether people declared an incident, so that there is something to write up without evidence."""
         return bool(self.severity or self.started_at or self.ended_at or self.summary or self.request_ids)

@@ -126,7 +126,7 @@ class Facts:
 
     @property
     def token_is_dead(self) -> bool:
-        """Identity and another call name it (revoked, expired, …): what still answers has not heard of it yet."""
+        """Identity and another call name it (revoked, expired, …): what still answers will stop."""
         named = [c.name for c in self.failing if c.symptom.cause == "token_invalid" and not c.is_plain_401]
         return "api" in named and len(named) > 1 and not any(call.is_intermittent for call in self.failing)
 

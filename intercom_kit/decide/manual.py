@@ -30,7 +30,7 @@ not be read counts as “no”, which proves nothing: the page has lagged a faul
 
 
 def manual(settings: Settings, *, markdown: bool = False) -> str:
-    """Return the whole runbook, its commands filled from the settings; steps of several causes stand once, at its end.
+    """Return the whole runbook, its commands filled from the settings; steps of several causes once, at its end.
 
     markdown: with links, tables and fenced commands; else as plain text whose commands are ready to copy.
     """
@@ -104,7 +104,7 @@ def _leads_to(then: str | Ending, numbers: dict[str, int]) -> str:
 
 
 def _by_cause(settings: Settings) -> Iterator[str]:
-    """Give each cause's steps; those of several causes stand once, at the end, and are linked to."""
+    """Give each cause's steps; those of several causes once, at the end, and linked to."""
     uses = Counter(action.title for actions in RUNBOOK.values() for action in actions)
     shared = {action.title: action for actions in RUNBOOK.values() for action in actions if uses[action.title] > 1}
     for cause, actions in RUNBOOK.items():

@@ -1,4 +1,4 @@
-"""Symptoms: what a failed call to Intercom looked like, told apart by one table, the first row that fits.
+"""Symptoms: what a failed call to Intercom looked like, by one table, of which the first row that fits counts.
 
 The rows come from Intercom's error catalogue, recorded responses and what clients saw in past incidents. The error code
 counts more than the HTTP status, since the same 401 may mean a wrong token, a missing permission or a suspended app;
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from intercom_kit.records import Cause, CheckName, CheckRecord
 
-# The calls to the API: what is asked with each, and the part of the API that it stands for.
+# The calls to the API: what is asked with each, and the part of the API that it shows.
 CALLS: dict[CheckName, tuple[str, str]] = {
     "api": ("GET /me", "identity"),
     "search": ("POST /contacts/search", "search"),

@@ -13,7 +13,7 @@ TEXTS = tomllib.loads((Path(__file__).parent / "runbook.toml").read_text(encodin
 
 
 class VerdictWords(NamedTuple):
-    """A verdict in a few words, for a badge, and the bottom line, now and past; `{what}` stands for what is wrong."""
+    """A verdict in a few words, for a badge, and the bottom line, now and past; `{what}`: what is wrong."""
 
     badge: str
     line: str

@@ -38,9 +38,9 @@ def answer_of_log(found: "Findings") -> Answer:
 
 def decision_of(seen: Incident) -> Decision | None:
     """Return the decision of the worst run, else of the last one, as declared; None where nothing was asked."""
-    course = seen.lifecycle
-    run = course.worst or (course.runs[-1] if course.runs else None)
-    return as_declared(run.decision, seen.facts, course) if run else None
+    lifecycle = seen.lifecycle
+    run = lifecycle.worst or (lifecycle.runs[-1] if lifecycle.runs else None)
+    return as_declared(run.decision, seen.facts, lifecycle) if run else None
 
 
 def short(figure: Figure) -> str:
@@ -79,17 +79,18 @@ def harm(seen: Incident) -> str:
 
 
 def _sentence(seen: Incident) -> str:
-    course, decision = seen.lifecycle, decision_of(seen)
-    if course.onset is None or (decision is not None and decision.verdict == "healthy"):
+    lifecycle, decision = seen.lifecycle, decision_of(seen)
+    if lifecycle.onset is None or (decision is not None and decision.verdict == "healthy"):
         return decision.summary if decision else "Nothing is known yet: no triage was run."
     hurt, severity = harm(seen), seen.figures["severity"].value or "an unknown severity"
-    if course.recovery:
+    if lifecycle.recovery:
         during = f" in which {hurt}" if hurt else ""
         lasted = short(seen.figures["duration"])
-        return f"Over since {course.recovery.by:%H:%M} UTC, after {lasted} at {severity}{during}; {_cause(decision)}."
+        since = f"{lifecycle.recovery.by:%H:%M} UTC"
+        return f"Over since {since}, after {lasted} at {severity}{during}; {_cause(decision)}."
     so_far = f", {hurt} so far" if hurt else ""
-    told = decision.summary if decision else f"{_cause(decision)}."
-    return f"Going on since {course.onset.by:%H:%M} UTC, {severity}{so_far}: {told[0].lower()}{told[1:]}"
+    said = decision.summary if decision else f"{_cause(decision)}."
+    return f"Going on since {lifecycle.onset.by:%H:%M} UTC, {severity}{so_far}: {said[0].lower()}{said[1:]}"
 
 
 def _cause(decision: Decision | None) -> str:
@@ -100,15 +101,15 @@ def _cause(decision: Decision | None) -> str:
 
 
 def _tiles(seen: Incident) -> Iterator[Tile]:
-    figures, course, decision = seen.figures, seen.lifecycle, decision_of(seen)
+    figures, lifecycle, decision = seen.figures, seen.lifecycle, decision_of(seen)
     reason = decision.severity_reason if decision and not seen.facts.severity else ""
     healthy = decision is not None and decision.verdict == "healthy" and figures["severity"].value is None
     yield Tile(
         "Severity", "none" if healthy else short(figures["severity"]), reason or figures["severity"].unknown, "severity"
     )
-    if course.onset is None:
+    if lifecycle.onset is None:
         return
-    began, ended = course.onset.by, course.recovery.by if course.recovery else None
+    began, ended = lifecycle.onset.by, lifecycle.recovery.by if lifecycle.recovery else None
     if ended:
         span = f"{began:%Y-%m-%d %H:%M} to {ended:{'%H:%M' if began.date() == ended.date() else '%Y-%m-%d %H:%M'}} UTC"
         yield Tile("Duration", short(figures["duration"]), span, "duration")
@@ -126,7 +127,7 @@ def _tiles(seen: Incident) -> Iterator[Tile]:
     yield Tile("Affected", short(hurt), why or hurt.unit, hurt.name)
     gap = figures["detection_gap"]
     yield Tile("Detection", short(gap), gap.unknown or "from onset to first alert", "detection_gap")
-    yield Tile("State", seen.facts.state, _state(seen), "recovery" if course.recovery else "")
+    yield Tile("State", seen.facts.state, _state(seen), "recovery" if lifecycle.recovery else "")
 
 
 def _failed(figures: Mapping[str, Figure], failed: Figure) -> Tile:

@@ -14,7 +14,7 @@ from intercom_kit.incident.lifecycle import (
     Lifecycle,
     TimelineEntry,
     is_observable,
-    lifecycle,
+    lifecycle_of,
     timeline_entries,
     worst_of,
 )
@@ -68,7 +68,7 @@ class Evidence:
 
     @property
     def resolved(self) -> tuple[VendorIncident, ...]:
-        """The vendor's incidents that its status page told as resolved lately, with when."""
+        """The vendor's incidents that its status page shows as resolved lately."""
         return tuple(incident for check in self.checks for incident in check.resolved)
 
     @cached_property
@@ -146,7 +146,7 @@ class Evidence:
     @cached_property
     def checked(self) -> Lifecycle:
         """The lifecycle as checks and people tell it: reads no request log."""
-        return lifecycle(self.runs, self.entries, self.facts)
+        return lifecycle_of(self.runs, self.entries, self.facts)
 
     @property
     def is_main(self) -> bool:
@@ -154,7 +154,7 @@ class Evidence:
         return self.study is not None and self.study.detected.main == self.episode
 
     @cached_property
-    def log_edges(self) -> dict[str, Figure]:
+    def log_bounds(self) -> dict[str, Figure]:
         """Onset and recovery as the request log shows them, by name."""
         if self.episode is None:
             return {}
@@ -170,16 +170,16 @@ class Evidence:
         """When it began and ended, how bad it got, and who did what when."""
         began = ended = None
         if episode := self.episode:
-            sources = (self.log_edges["log_onset"].evidence_id,)
+            sources = (self.log_bounds["log_onset"].evidence_id,)
             after, signal = episode.last_good, f"the request log ({episode.signal})"
             began = Onset(after=after and _plain(after), by=_plain(episode.first_bad), signal=signal, sources=sources)
             last = self.last_episode or episode
             if last.first_good:
-                sources = (self.log_edges["log_recovery"].evidence_id,)
+                sources = (self.log_bounds["log_recovery"].evidence_id,)
                 after, by = _plain(last.last_bad), _plain(last.first_good)
                 ended = Onset(after=after, by=by, signal="the request log", sources=sources)
         healthy = self.log_span if self.study and not self.study.detected.episodes else None
-        return lifecycle(self.runs, self.entries, self.facts, began, ended, healthy)
+        return lifecycle_of(self.runs, self.entries, self.facts, began, ended, healthy)
 
     @cached_property
     def exhausted(self) -> tuple[Span, ...]:

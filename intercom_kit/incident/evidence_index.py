@@ -55,7 +55,7 @@ class EvidenceIndex:
     entries: dict[str, Entry] = field(repr=False)
 
     def resolve(self, evidence_id: str) -> Entry:
-        """Return what an id stands for; raises EvidenceError when it is not in the evidence."""
+        """Return the evidence of an id; raises EvidenceError when it is not in the evidence."""
         if evidence_id not in self.entries:
             raise EvidenceError(
                 f"{evidence_id} is cited, and is not in the evidence: its line was removed or changed. "

@@ -31,7 +31,7 @@ DEFINED: dict[str, dict[str, str]] = tomllib.loads((Path(__file__).parent / "fig
 def figures_of(seen: Evidence) -> dict[str, Figure]:
     """Return every figure of an incident by name, in the order in which they are printed."""
     log = {figure.name: figure for figure in _log(seen)}
-    return {one.name: one for one in (*_bounds(seen), *_people(seen), *_impact(seen, log))} | log | seen.log_edges
+    return {one.name: one for one in (*_bounds(seen), *_people(seen), *_impact(seen, log))} | log | seen.log_bounds
 
 
 def _figure(name: str, scope: str = "the incident", **given: Any) -> Figure:  # noqa: ANN401 - fields of Figure
@@ -46,13 +46,13 @@ def incident_scope(seen: Evidence) -> str:
 
 
 def _bounds(seen: Evidence) -> Iterator[Figure]:
-    course, facts = seen.lifecycle, seen.facts
-    onset, recovery, worst = course.onset, course.recovery, course.worst
+    lifecycle, facts = seen.lifecycle, seen.facts
+    onset, recovery, worst = lifecycle.onset, lifecycle.recovery, lifecycle.worst
     ongoing = f"it goes on, as of the last evidence at {minute(seen.as_of)}" if seen.as_of else ""
     why = (ongoing or "nothing shows that it ended") if onset else NO_ONSET
     none = "neither checks, notes nor a request log show one, and none was declared"
-    yield _bound(seen, "onset", onset, course.found_onset, none)
-    yield _bound(seen, "recovery", recovery, course.found_recovery, why)
+    yield _bound(seen, "onset", onset, lifecycle.found_onset, none)
+    yield _bound(seen, "recovery", recovery, lifecycle.found_recovery, why)
     yield _duration(onset, recovery, why)
     given = f"{worst.decision.severity} ({worst.decision.severity_reason})" if worst else ""
     if facts.severity:
@@ -61,11 +61,11 @@ def _bounds(seen: Evidence) -> Iterator[Figure]:
         shown, query = f"{facts.severity} (declared{why}{beside})", _origin(seen, "severity")
         yield _figure("severity", value=facts.severity, shown=shown, query=query, sources=worst.cites if worst else ())
         return
-    query = f"the decision tree over each of the {len(course.runs)} runs in evidence/checks.jsonl"
+    query = f"the decision tree over each of the {len(lifecycle.runs)} runs in evidence/checks.jsonl"
     if worst and worst.decision.severity:
         yield _figure("severity", value=worst.decision.severity, shown=given, query=query, sources=worst.cites)
     else:
-        why = "no run of checks found trouble" if course.runs else "no triage was run"
+        why = "no run of checks found trouble" if lifecycle.runs else "no triage was run"
         yield _figure("severity", unknown=f"{why}, and none was declared", query=query)
 
 
@@ -108,12 +108,12 @@ def _people(seen: Evidence) -> Iterator[Figure]:
 
     Where nothing shows the onset but that very event, how long it took is unknown, and not 0.
     """
-    course, notice, onset = seen.lifecycle, seen.lifecycle.notice, seen.lifecycle.onset
+    lifecycle, notice, onset = seen.lifecycle, seen.lifecycle.notice, seen.lifecycle.onset
     noticed, cites = (notice.at, notice.cites) if notice else (None, ())
     steps = (
-        ("detection_gap", course.alert, "no alert was noted"),
-        ("time_to_triage", course.triage, "no triage was run"),
-        ("time_to_mitigate", course.mitigation, "no mitigation was noted"),
+        ("detection_gap", lifecycle.alert, "no alert was noted"),
+        ("time_to_triage", lifecycle.triage, "no triage was run"),
+        ("time_to_mitigate", lifecycle.mitigation, "no mitigation was noted"),
     )
     for name, entry, why in steps:
         if entry and onset and _is_all_that_shows(entry, onset):

@@ -63,14 +63,14 @@ def open_incident(settings: Settings, incident_id: str) -> Incident:
     return _opened[key]
 
 
-def as_declared(decision: Decision, facts: IncidentFacts, course: Lifecycle | None = None) -> Decision:
+def as_declared(decision: Decision, facts: IncidentFacts, lifecycle: Lifecycle | None = None) -> Decision:
     """Return a decision with what people declared in place of what was computed, which its reason then names.
 
-    An incident that was declared, or noted (course: its lifecycle), is never told as none because all is well now.
+    An incident that was declared, or noted (lifecycle: its lifecycle), is never told as none because all is well now.
     """
     start, end = facts.started_at, facts.ended_at
-    if course and course.onset and not course.worst:
-        start, end = course.onset.by, course.recovery.by if course.recovery else end
+    if lifecycle and lifecycle.onset and not lifecycle.worst:
+        start, end = lifecycle.onset.by, lifecycle.recovery.by if lifecycle.recovery else end
     changes: dict[str, object] = {}
     if facts.severity:
         why = f": {facts.severity_reason}" if facts.severity_reason else ""
@@ -98,15 +98,15 @@ def _past(decision: Decision, start: datetime | None, end: datetime | None) -> s
 
 def _about_declared(seen: Incident) -> Iterator[str]:
     """Yield where people declared what the evidence does not show."""
-    course, facts = seen.lifecycle, seen.facts
-    worst = course.worst.decision.severity if course.worst else None
+    lifecycle, facts = seen.lifecycle, seen.facts
+    worst = lifecycle.worst.decision.severity if lifecycle.worst else None
     if facts.severity and worst and worst != facts.severity:
         yield f"{facts.severity} is declared, and the checks give {worst}."
-    onset, found = course.onset, course.found_onset
+    onset, found = lifecycle.onset, lifecycle.found_onset
     if onset and found and not _near(onset.by, found.after or found.by, found.by):
         yield f"It began at {minute(onset.by)} as declared, and {found.signal} shows {minute(found.by)}."
-    recovery, end = course.recovery, course.found_recovery
-    bad = [run.at for run in course.runs if run.is_bad] + ([end.after] if end and end.after else [])
+    recovery, end = lifecycle.recovery, lifecycle.found_recovery
+    bad = [run.at for run in lifecycle.runs if run.is_bad] + ([end.after] if end and end.after else [])
     if recovery and bad and max(bad) > recovery.by + APART:
         yield f"It ended at {minute(recovery.by)} by {recovery.signal}, and trouble was seen until {minute(max(bad))}."
 
@@ -128,15 +128,15 @@ def _about_entries(seen: Incident) -> Iterator[str]:
 
 def _about_page(seen: Incident) -> Iterator[str]:
     """Yield where Intercom's status page dates the incident otherwise than log, checks and people do."""
-    course = seen.lifecycle
-    onset, recovery, notice = course.onset, course.recovery, course.notice
+    lifecycle = seen.lifecycle
+    onset, recovery, notice = lifecycle.onset, lifecycle.recovery, lifecycle.notice
     if notice is None or onset is None:
         return
     since = notice.incident.since
     if since and not _near(since, onset.after or onset.by, onset.by):
         yield f"Intercom's status page dates it from {minute(since)}, and {onset.signal} from {minute(onset.by)}."
-    told = [page.resolved_at for page in seen.resolved if page.name == notice.incident.name and page.resolved_at]
-    ended, bad = max(told, default=None), max((run.at for run in course.runs if run.is_bad), default=None)
+    ends = [page.resolved_at for page in seen.resolved if page.name == notice.incident.name and page.resolved_at]
+    ended, bad = max(ends, default=None), max((run.at for run in lifecycle.runs if run.is_bad), default=None)
     if ended and bad and bad > ended + APART:
         yield f"Intercom's status page calls it resolved at {minute(ended)}, and trouble was seen until {minute(bad)}."
     elif ended and recovery and not _near(ended, recovery.after or recovery.by, recovery.by):
@@ -146,22 +146,22 @@ def _about_page(seen: Incident) -> Iterator[str]:
 
 def _about_log(seen: Incident) -> Iterator[str]:
     """Yield where the request log tells of another time than checks and people."""
-    log, course = seen.log_span, seen.lifecycle
-    if log is None or seen.study is None or course.onset is None:
+    log, lifecycle = seen.log_span, seen.lifecycle
+    if log is None or seen.study is None or lifecycle.onset is None:
         return
-    if course.onset.by >= log.end:
+    if lifecycle.onset.by >= log.end:
         yield (
             f"The request log ends at {minute(log.end)}, before the incident began: it counts none of its calls. "
             f"Pass one that covers it: intercom-kit analyze {seen.facts.id} --requests PATH"
         )
     main = seen.study.detected.main
     if seen.episode is None and main is not None:
-        apart = course.onset.by - (main.first_good or main.last_bad)
-        when = f"{duration(abs(apart.total_seconds()))} {'before' if apart > timedelta(0) else 'after'}"
+        distance = lifecycle.onset.by - (main.first_good or main.last_bad)
+        when = f"{duration(abs(distance.total_seconds()))} {'before' if distance > timedelta(0) else 'after'}"
         yield (
             f"The request log shows trouble from {minute(main.first_bad)} to {main.last_bad:%H:%M}, {when} "
-            f"{course.onset.signal} at {course.onset.by:%H:%M}. Which one is this incident? "
+            f"{lifecycle.onset.signal} at {lifecycle.onset.by:%H:%M}. Which one is this incident? "
             f"intercom-kit set {seen.facts.id} started_at=… ended_at=…"
         )
-    elif main is None and course.onset.by < log.end:
+    elif main is None and lifecycle.onset.by < log.end:
         yield "The request log shows no trouble, and the incident is known from the checks or from what people noted."

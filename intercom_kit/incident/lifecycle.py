@@ -2,7 +2,7 @@
 
 Pure: decided runs, timeline entries and declared facts in, a lifecycle out. What people declare wins (started_at,
 ended_at, a resolution that was noted); then what a request log shows, which is sharper than checks; then the checks.
-What was computed stands beside what was declared, so that a contradiction can be shown.
+What was computed is kept beside what was declared, so that a contradiction can be shown.
 """
 
 from collections.abc import Iterable, Sequence
@@ -77,7 +77,7 @@ class Lifecycle:
 
     @property
     def on_page(self) -> Span | None:
-        """From when to when the status page told of an incident, as far as we read it."""
+        """From when to when the status page listed an incident, as far as we read it."""
         read = [run.at for run in self.runs for check in run.checks if check.vendor_incidents]
         if not self.notices or not read:
             return None
@@ -122,7 +122,7 @@ def worst_of(runs: Sequence[Run]) -> Run | None:
     return min(reversed(bad), key=lambda run: run.decision.severity or "P9", default=None)
 
 
-def lifecycle(
+def lifecycle_of(
     runs: Sequence[Run],
     entries: Sequence[TimelineEntry],
     facts: IncidentFacts,
@@ -239,8 +239,8 @@ def _published(incident: VendorIncident, read_at: datetime, *, is_first: bool) -
     The page's own form dates the publication; the compatible one dates the fault, often backwards, so there the first
     update that we saw counts.
     """
-    told = incident.since if incident.region and is_first else incident.updated_at
-    return min(told or read_at, read_at)
+    published = incident.since if incident.region and is_first else incident.updated_at
+    return min(published or read_at, read_at)
 
 
 def _first(entries: Sequence[TimelineEntry], kind: EventKind) -> TimelineEntry | None:

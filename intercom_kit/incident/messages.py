@@ -20,7 +20,7 @@ from intercom_kit.decide.words import past_line
 from intercom_kit.declared import IncidentFacts
 from intercom_kit.errors import IncidentError
 from intercom_kit.incident.incident import Incident, as_declared
-from intercom_kit.incident.lifecycle import Lifecycle, TimelineEntry, is_declared, lifecycle
+from intercom_kit.incident.lifecycle import Lifecycle, TimelineEntry, is_declared, lifecycle_of
 from intercom_kit.incident.packet import failures_of, support_packet
 from intercom_kit.records import Cause, Decision
 from intercom_kit.redaction import without_mentions
@@ -60,14 +60,14 @@ NO_CUSTOMER_MESSAGE = "No message to customers is needed: no impact on them was 
 class Story:
     """What the messages of an incident tell, as of a moment.
 
-    decision: of the run in which it was worst, with what people declared. course: of the incident until then. now: when
-    it is sent, UTC. taken: the mitigations and the resolution that people noted, in order of time. lacks_log: whether
-    there is a request log whose figures cannot be read here.
+    decision: of the run in which it was worst, with what people declared. lifecycle: of the incident until then. now:
+    when it is sent, UTC. taken: the mitigations and the resolution that people noted, in order of time. lacks_log:
+    whether there is a request log whose figures cannot be read here.
     """
 
     decision: Decision
     facts: IncidentFacts
-    course: Lifecycle
+    lifecycle: Lifecycle
     now: datetime
     taken: tuple[TimelineEntry, ...] = ()
     lacks_log: bool = False
@@ -75,17 +75,17 @@ class Story:
     @property
     def is_incident(self) -> bool:
         """Whether there is anything to tell: checks, a log or people found trouble."""
-        return self.decision.verdict != "healthy" or self.course.onset is not None or self.facts.is_declared
+        return self.decision.verdict != "healthy" or self.lifecycle.onset is not None or self.facts.is_declared
 
     @property
     def recovered_at(self) -> datetime | None:
         """From when on all was well again; None while it is not."""
-        end = self.course.recovery
-        return end.by if end and not any(run.is_bad and run.at > end.by for run in self.course.runs) else None
+        end = self.lifecycle.recovery
+        return end.by if end and not any(run.is_bad and run.at > end.by for run in self.lifecycle.runs) else None
 
     @property
     def stage(self) -> Stage:
-        """Where it stands: as people declare it, else as cause and checks show it."""
+        """The state: as people declare it, else as cause and checks show it."""
         if self.facts.state in ("resolved", "reviewed"):
             return "resolved"
         if self.facts.state == "mitigated" or self.recovered_at:
@@ -95,18 +95,19 @@ class Story:
 
     @property
     def is_over(self) -> bool:
-        """Whether it is told in the past: calls succeed again, or people say that it is over."""
+        """Whether it is written in the past tense: calls succeed again, or people say that it is over."""
         return self.recovered_at is not None or self.stage == "resolved"
 
     @property
     def was_noticed(self) -> bool:
         """Whether users can have noticed it: calls failed or were slow, a log shows it, or people say so."""
         names = ("api", "search", "conversations", "health")
-        bad = [check for run in self.course.runs if run.is_bad for check in run.checks if check.name in names]
+        bad = [check for run in self.lifecycle.runs if run.is_bad for check in run.checks if check.name in names]
         seen = any(check.outcome == "failed" or check.slow for check in bad)
-        logged = self.course.found_onset is not None and self.course.found_onset.signal.startswith("the request log")
-        told = self.facts.customer_impact or self.facts.severity
-        return bool(seen or logged or told) and (self.decision.severity != "P4" or bool(self.facts.customer_impact))
+        onset = self.lifecycle.found_onset
+        logged = onset is not None and onset.signal.startswith("the request log")
+        declared = self.facts.customer_impact or self.facts.severity
+        return bool(seen or logged or declared) and (self.decision.severity != "P4" or bool(self.facts.customer_impact))
 
 
 def story_of(seen: Incident, now: datetime | None = None, *, until: datetime | None = None) -> Story:
@@ -116,20 +117,21 @@ def story_of(seen: Incident, now: datetime | None = None, *, until: datetime | N
     """
     runs = [run for run in seen.runs if until is None or run.at <= until]
     entries = [entry for entry in seen.entries if until is None or entry.at <= until]
-    course = seen.lifecycle if until is None else lifecycle(runs, entries, seen.facts)
-    story = make_story(course, seen.facts, now or seen.as_of or datetime.now(UTC), entries, decide((), seen.settings))
+    lifecycle = seen.lifecycle if until is None else lifecycle_of(runs, entries, seen.facts)
+    now = now or seen.as_of or datetime.now(UTC)
+    story = make_story(lifecycle, seen.facts, now, entries, decide((), seen.settings))
     return replace(story, lacks_log=until is None and seen.lacks_analysis)
 
 
 def make_story(
-    course: Lifecycle, facts: IncidentFacts, now: datetime, entries: Iterable[TimelineEntry], unseen: Decision
+    lifecycle: Lifecycle, facts: IncidentFacts, now: datetime, entries: Iterable[TimelineEntry], unseen: Decision
 ) -> Story:
-    """Return the story of a course. unseen: the decision where there was no run of the checks."""
-    worst = course.worst or (course.runs[-1] if course.runs else None)
+    """Return the story of a lifecycle. unseen: the decision where there was no run of the checks."""
+    worst = lifecycle.worst or (lifecycle.runs[-1] if lifecycle.runs else None)
     decision = worst.decision if worst else unseen
-    since = (course.onset.after or course.onset.by) if course.onset else None
+    since = (lifecycle.onset.after or lifecycle.onset.by) if lifecycle.onset else None
     taken = [one for one in entries if one.kind in ("mitigation", "resolution") and (since is None or one.at >= since)]
-    return Story(as_declared(decision, facts, course), facts, course, now, tuple(taken))
+    return Story(as_declared(decision, facts, lifecycle), facts, lifecycle, now, tuple(taken))
 
 
 def messages_of(story: Story, windows: Iterable[Mapping[str, object]] = ()) -> dict[str, str]:
@@ -141,9 +143,9 @@ def messages_of(story: Story, windows: Iterable[Mapping[str, object]] = ()) -> d
         return {}
     texts = {INTERNAL: internal_update(story), EXTERNAL: external_update(story)}
     if story.decision.verdict in ("vendor_acknowledged", "vendor_suspected"):
-        failures = failures_of(story.course, windows)
-        ask = texts_for(story.decision, "ask")[story.course.recovery is not None]
-        texts[PACKET] = support_packet(ask, story.course, failures, story.facts.request_ids)
+        failures = failures_of(story.lifecycle, windows)
+        ask = texts_for(story.decision, "ask")[story.lifecycle.recovery is not None]
+        texts[PACKET] = support_packet(ask, story.lifecycle, failures, story.facts.request_ids)
     return {name: without_mentions(text) for name, text in texts.items()}
 
 
@@ -230,11 +232,11 @@ def unfit_for_customers(text: str) -> tuple[str, ...]:
 def _status_detail(story: Story) -> str:
     """Say since when all is well, or that it is not although people say that it is mitigated or over."""
     if at := story.recovered_at:
-        if is_declared(story.course.recovery):
+        if is_declared(story.lifecycle.recovery):
             return f"It ended at {minute(at)}, as declared."
         well = "All checks have been well" if story.decision.cause in CALLS_WORKED else "Calls have succeeded"
         return f"{well} since {minute(at)}."
-    last = story.course.runs[-1] if story.course.runs else None
+    last = story.lifecycle.runs[-1] if story.lifecycle.runs else None
     if story.stage in ("monitoring", "resolved") and last and last.is_bad:
         return f"The checks of {minute(last.at)} still found trouble."
     return ""
@@ -244,7 +246,7 @@ def _cause(story: Story) -> str:
     if story.facts.root_cause:
         return story.facts.root_cause
     decision = story.decision
-    if not story.is_over or story.course.worst is None:
+    if not story.is_over or story.lifecycle.worst is None:
         return decision.summary
     return past_line(decision.verdict, decision.cause)
 
@@ -270,7 +272,7 @@ def _next_update(story: Story) -> str:
 
 def _span(story: Story) -> str:
     over, until = story.is_over, story.recovered_at
-    since = story.course.onset.by if story.course.onset else None
+    since = story.lifecycle.onset.by if story.lifecycle.onset else None
     verb = "there was" if over else "there is"
     if since is None:
         return "Recently there was" if over else "At the moment there is"

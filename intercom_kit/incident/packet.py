@@ -29,53 +29,52 @@ class Failure:
     request_id: str | None
 
 
-def failures_of(course: Lifecycle, windows: Iterable[Mapping[str, object]] = ()) -> list[Failure]:
+def failures_of(lifecycle: Lifecycle, windows: Iterable[Mapping[str, object]] = ()) -> list[Failure]:
     """Return the failed calls of an incident, none from before it began or after it ended, in order of time.
 
     windows: rows of a rollup's `windows`, as plain mappings.
     """
-    onset, recovery = course.onset, course.recovery
+    onset, recovery = lifecycle.onset, lifecycle.recovery
     first = (onset.after or onset.by) - timedelta(seconds=WINDOW_S) if onset else None
-    checks = [check for run in course.runs if run.is_bad for check in run.checks]
+    checks = [check for run in lifecycle.runs if run.is_bad for check in run.checks]
     found = [*_failed_checks(checks), *_failed_rows(windows)]
     inside = [one for one in found if (first is None or one.at >= first) and (not recovery or one.at <= recovery.by)]
     return sorted(inside, key=lambda one: one.at)
 
 
-def support_packet(ask: str, course: Lifecycle, failures: Sequence[Failure], declared: Sequence[str] = ()) -> str:
+def support_packet(ask: str, lifecycle: Lifecycle, failures: Sequence[Failure], declared: Sequence[str] = ()) -> str:
     """Return what Intercom's support needs, as Markdown. declared: request ids named by people, which come first."""
-    checks = [check for run in course.runs for check in run.checks]
+    checks = [check for run in lifecycle.runs for check in run.checks]
     lines = [
         "# For Intercom's support",
         "",
         f"**{ask}** Please name the cause and a workaround.",
         "",
-        f"- When: {_when(course, failures)}",
+        f"- When: {_when(lifecycle, failures)}",
         f"- Workspace: {_workspace(checks)}; host {_code(_host(checks))}",
-        f"- Your status page: {_page(course)}",
+        f"- Your status page: {_page(lifecycle)}",
         *_table(failures),
         *_ids(failures, [name for name in map(REDACTOR.identifier, declared) if name]),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _when(course: Lifecycle, failures: Sequence[Failure]) -> str:
-    start = course.onset.by if course.onset else failures[0].at if failures else None
+def _when(lifecycle: Lifecycle, failures: Sequence[Failure]) -> str:
+    start = lifecycle.onset.by if lifecycle.onset else failures[0].at if failures else None
     if start is None:
         return "not known"
     span = f"{moment(start)} until now"
-    if course.recovery:
-        span = f"{start:%Y-%m-%d %H:%M:%S} to {moment(course.recovery.by)}"
+    if lifecycle.recovery:
+        span = f"{start:%Y-%m-%d %H:%M:%S} to {moment(lifecycle.recovery.by)}"
     return f"{span}; our last failed call at {moment(failures[-1].at)}" if failures else span
 
 
-def _page(course: Lifecycle) -> str:
-    notices = [notice for notice in course.notices if notice.acknowledges] or list(course.notices)
+def _page(lifecycle: Lifecycle) -> str:
+    notices = [notice for notice in lifecycle.notices if notice.acknowledges] or list(lifecycle.notices)
     if notices:
-        told = notices[-1]
-        name, status = _clean(told.incident.name), told.incident.status
-        return f"“{name}”, {status}, since {moment(notices[0].at)}"
-    read = [check for run in course.runs for check in run.checks if check.name == "status_page"]
+        last = notices[-1].incident
+        return f"“{_clean(last.name)}”, {last.status}, since {moment(notices[0].at)}"
+    read = [check for run in lifecycle.runs for check in run.checks if check.name == "status_page"]
     if not any(check.outcome == "ok" for check in read):
         return "could not be read"
     return f"nothing about it, as last read at {moment(read[-1].started_at)}"

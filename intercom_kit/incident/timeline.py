@@ -30,29 +30,29 @@ _RANK = {label: rank for rank, label in enumerate(("Last known good", "Onset", "
 
 def timeline(seen: Evidence, figures: Mapping[str, Figure]) -> tuple[Row, ...]:
     """Return the rows of an incident's timeline in order of time."""
-    course = seen.lifecycle
-    rows = [*_bounds(course, figures), *_exhausted(seen, figures["exhausted"]), *map(_notice, course.notices)]
+    lifecycle = seen.lifecycle
+    rows = [*_bounds(lifecycle, figures), *_exhausted(seen, figures["exhausted"]), *map(_notice, lifecycle.notices)]
     rows += [*_runs(seen), *_entries(seen)]
     return tuple(sorted(rows, key=lambda row: (row.at, _RANK.get(row.label, len(_RANK)), row.text)))
 
 
-def _bounds(course: Lifecycle, figures: Mapping[str, Figure]) -> Iterator[Row]:
+def _bounds(lifecycle: Lifecycle, figures: Mapping[str, Figure]) -> Iterator[Row]:
     """Yield the bounds of onset and recovery: what was declared, and what the evidence shows beside it."""
     sides = (
         ("onset", "Last known good", "Calls to Intercom are still well, by {}",
-         "Onset", "Trouble has begun, shown by {}", course.onset, course.found_onset),
+         "Onset", "Trouble has begun, shown by {}", lifecycle.onset, lifecycle.found_onset),
         ("recovery", "Last known bad", "Trouble is last seen, by {}",
-         "Recovery", "Calls to Intercom are well again, shown by {}", course.recovery, course.found_recovery),
+         "Recovery", "Calls to Intercom are well again, shown by {}", lifecycle.recovery, lifecycle.found_recovery),
     )  # fmt: skip
-    for name, before, told_before, label, told, bound, found in sides:
+    for name, before, text_before, label, text, bound, found in sides:
         if bound is None:
             continue
         cites = bound.sources or (figures[name].evidence_id,)
         if bound.signal != DECLARED and bound.after:
-            yield Row(bound.after, before, told_before.format(_source(bound)), cites)
-        yield Row(bound.by, label, told.format(bound.signal), cites)
+            yield Row(bound.after, before, text_before.format(_source(bound)), cites)
+        yield Row(bound.by, label, text.format(bound.signal), cites)
         if found and bound.signal == DECLARED and found.by != bound.by:
-            yield Row(found.by, f"{label} in the evidence", told.format(found.signal), found.sources)
+            yield Row(found.by, f"{label} in the evidence", text.format(found.signal), found.sources)
 
 
 def _source(bound: Onset) -> str:
@@ -81,9 +81,9 @@ def _notice(notice: Notice) -> Row:
 
 def _runs(seen: Evidence) -> Iterator[Row]:
     """Yield the changes of the verdict that no triage event tells already."""
-    told = {cited for entry in seen.entries if entry.kind == "triage" for cited in entry.cites}
+    shown = {cited for entry in seen.entries if entry.kind == "triage" for cited in entry.cites}
     for run in seen.lifecycle.changes:
-        if not told.intersection(run.cites):
+        if not shown.intersection(run.cites):
             yield Row(run.at, "Checks", _run_words(run), _notable(run))
 
 
@@ -98,11 +98,11 @@ def _run_words(run: Run) -> str:
 
 
 def _entries(seen: Evidence) -> Iterator[Row]:
-    course = seen.lifecycle
+    lifecycle = seen.lifecycle
     named: Sequence[tuple[TimelineEntry | None, str]] = (
-        (course.alert, "First alert"),
-        (course.triage, "Triage started"),
-        (course.resolution, "Resolution"),
+        (lifecycle.alert, "First alert"),
+        (lifecycle.triage, "Triage started"),
+        (lifecycle.resolution, "Resolution"),
     )
     first = {entry.id: label for entry, label in named if entry}
     for entry in seen.entries:

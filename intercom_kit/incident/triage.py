@@ -22,7 +22,7 @@ from intercom_kit.decide import Run, decide
 from intercom_kit.declared import IncidentFacts
 from intercom_kit.errors import EvidenceError, IncidentError, KitError
 from intercom_kit.incident.incident import as_declared, open_incident
-from intercom_kit.incident.lifecycle import lifecycle
+from intercom_kit.incident.lifecycle import lifecycle_of
 from intercom_kit.incident.messages import FOLDER, INTERNAL, make_story, messages_of, story_of, write_messages
 from intercom_kit.incident.slack import send_update, slack_blocks
 from intercom_kit.protocol import LOOPBACK
@@ -62,7 +62,7 @@ class Triage:
             story = story_of(replace(seen, facts=self.facts), at, until=at)
         else:
             runs = (Run(self.checks, self.decision),) if self.checks else ()
-            story = make_story(lifecycle(runs, (), self.facts), self.facts, at, (), self.decision)
+            story = make_story(lifecycle_of(runs, (), self.facts), self.facts, at, (), self.decision)
         return messages_of(story)
 
     @property
@@ -90,7 +90,7 @@ class Triage:
 
 
 class NotArchivedError(IncidentError):
-    """A verdict stands, but it could not be written down whole; `triage` holds it, to be shown all the same."""
+    """There is a verdict, but it could not be written down whole; `triage` holds it, to be shown all the same."""
 
     def __init__(self, message: str, triage: Triage) -> None:
         super().__init__(f"This triage is not archived: {message}")

@@ -124,15 +124,15 @@ def test_users_are_those_whose_calls_they_notice(
         made = CliRunner().invoke(app, ["analyze", "INC-1", "--no-report", *args], env=env)
         assert made.exit_code == 0, made.output
     seen = open_incident(settings, "INC-1")
-    figure, course = seen.figures["users_unable_to_reach_support"], seen.lifecycle
+    figure, lifecycle = seen.figures["users_unable_to_reach_support"], seen.lifecycle
     assert seen.figures["log_contacts"].label == "Contacts with a failed call, by app"
     if not hurt:
         assert figure.value is None
         return
-    assert course.onset
-    assert course.recovery
+    assert lifecycle.onset
+    assert lifecycle.recovery
     rows = load(Path(folder.evidence_path / "rollup")).affected
-    since, until = counted_span(course.onset.by, course.recovery.by)
+    since, until = counted_span(lifecycle.onset.by, lifecycle.recovery.by)
     inside = rows["last_failed"].ge(since) & rows["first_failed"].lt(until)
     assert figure.value == rows[inside & rows["kind"].eq("contact")].query(hurt)["hash"].nunique() > 0
     assert figure.scope.endswith(f"UTC; of {facing}")

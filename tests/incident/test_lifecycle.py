@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from intercom_kit.decide import decide_runs
 from intercom_kit.declared import Correction, IncidentFacts
-from intercom_kit.incident.lifecycle import Lifecycle, lifecycle, timeline_entries
+from intercom_kit.incident.lifecycle import Lifecycle, lifecycle_of, timeline_entries
 from intercom_kit.records import CheckRecord, Event, EventKind, Onset, Span, VendorIncident
 from intercom_kit.settings import load_settings
 
@@ -45,7 +45,7 @@ def _event(minutes: float, kind: EventKind, text: str = "it happened") -> Event:
     return Event(at=_at(minutes), kind=kind, text=text, by="mia")
 
 
-def _course(
+def _lifecycle(
     runs: Iterable[list[CheckRecord]],
     *events: Event,
     onset: Onset | None = None,
@@ -56,7 +56,7 @@ def _course(
     checks = [check for run in runs for check in run]
     decided = decide_runs(checks, SETTINGS)
     facts = IncidentFacts.model_validate({"id": "INC-1"} | declared)
-    return lifecycle(decided, timeline_entries(events), facts, onset, recovery, healthy)
+    return lifecycle_of(decided, timeline_entries(events), facts, onset, recovery, healthy)
 
 
 def _bounds(bound: Onset | None) -> tuple[float | None, float] | None:
@@ -87,14 +87,14 @@ def test_onset_and_recovery_are_intervals(
     recovery: tuple[float | None, float] | None,
 ) -> None:
     """After the last healthy run, by the first alert or bad run; ended by the first healthy run or what was noted."""
-    found = _course(runs, *events)
+    found = _lifecycle(runs, *events)
     assert (_bounds(found.onset), _bounds(found.recovery)) == (onset, recovery)
 
 
 def test_what_people_declare_wins_and_what_was_found_stands_beside_it() -> None:
     """Declared times are the onset and the recovery; those of the checks are kept."""
     runs = [_run(0), _run(20, 500), _run(40)]
-    found = _course(runs, onset=Onset(by=_at(19)), started_at=_at(5), ended_at=_at(30))
+    found = _lifecycle(runs, onset=Onset(by=_at(19)), started_at=_at(5), ended_at=_at(30))
     assert (_bounds(found.onset), _bounds(found.recovery)) == ((5, 5), (30, 30))
     assert (_bounds(found.found_onset), _bounds(found.found_recovery)) == ((None, 19), (20, 40))
 
@@ -103,15 +103,15 @@ def test_an_alert_of_something_else_is_no_onset() -> None:
     """With healthy checks or a healthy log between it and the first trouble, an imported alert was of another one."""
     alert = _event(10, "alert").model_copy(update={"imported": True})
     well = Span(start=_at(0), end=_at(35))
-    assert _bounds(_course([_run(15), _run(40, 500)], alert).onset) == (15, 40)
-    assert _bounds(_course([_run(40, 500)], alert, healthy=well).onset) == (None, 40)
-    assert _bounds(_course([_run(40, 500)], _event(10, "alert"), healthy=well).onset) == (None, 10)
+    assert _bounds(_lifecycle([_run(15), _run(40, 500)], alert).onset) == (15, 40)
+    assert _bounds(_lifecycle([_run(40, 500)], alert, healthy=well).onset) == (None, 40)
+    assert _bounds(_lifecycle([_run(40, 500)], _event(10, "alert"), healthy=well).onset) == (None, 10)
 
 
 def test_what_the_request_log_shows_wins() -> None:
     """The log's intervals are sharper than the checks', so they are taken as they are."""
     log = Onset(after=_at(12), by=_at(12.2), signal="the request log (429)", sources=("ev:0123456789ab",))
-    assert _course([_run(10), _run(20, 429), _run(30)], onset=log).onset is log
+    assert _lifecycle([_run(10), _run(20, 429), _run(30)], onset=log).onset is log
 
 
 def test_the_worst_run_is_the_one_with_the_highest_severity_and_the_last_of_several() -> None:
@@ -119,7 +119,7 @@ def test_the_worst_run_is_the_one_with_the_highest_severity_and_the_last_of_seve
     partly = [
         check if check.name != "search" else check.model_copy(update={"outcome": "ok"}) for check in _run(30, 500)
     ]
-    found = _course([_run(0), _run(10, 500), _run(20, 500), partly])
+    found = _lifecycle([_run(0), _run(10, 500), _run(20, 500), partly])
     assert found.worst
     assert (found.worst.at, found.worst.decision.severity) == (_at(20), "P1")
 
@@ -128,7 +128,7 @@ def test_alert_and_triage_of_before_the_onset_do_not_count() -> None:
     """An alert of hours ago and a routine triage are not of this incident; an alert shortly before the onset is."""
     events = (_event(-300, "alert"), _event(5, "triage"), _event(9, "alert"), _event(22, "alert"), _event(25, "triage"))
     log = Onset(after=_at(12), by=_at(12.2), signal="the request log (429)")
-    found = _course([_run(0), _run(20, 429), _run(40)], *events, onset=log)
+    found = _lifecycle([_run(0), _run(20, 429), _run(40)], *events, onset=log)
     assert found.alert
     assert found.triage
     assert (found.alert.at, found.triage.at) == (_at(9), _at(25))
@@ -141,7 +141,7 @@ def test_each_update_of_the_status_page_is_one_notice_at_the_time_it_was_publish
     )
     second = first.model_copy(update={"status": "monitoring", "updated_at": _at(50)})
     runs = [_run(0), _run(20, 500), _run(25, 500, [first]), _run(30, 500, [first]), _run(55, 500, [second]), _run(60)]
-    found = _course(runs)
+    found = _lifecycle(runs)
     assert [(notice.at, notice.incident.status) for notice in found.notices] == [
         (_at(23), "investigating"),
         (_at(50), "monitoring"),
@@ -153,7 +153,7 @@ def test_each_update_of_the_status_page_is_one_notice_at_the_time_it_was_publish
 def test_a_notice_about_something_else_does_not_acknowledge_our_fault() -> None:
     """The page tells of the Messenger while our token is refused: that is a row of the timeline and no more."""
     other = VendorIncident(name="Messenger slow", status="investigating", components=("Messenger",), updated_at=_at(18))
-    found = _course([_run(0), _run(20, 401, [other])])
+    found = _lifecycle([_run(0), _run(20, 401, [other])])
     assert len(found.notices) == 1
     assert found.notice is None
 
@@ -161,7 +161,7 @@ def test_a_notice_about_something_else_does_not_acknowledge_our_fault() -> None:
 def test_a_watch_of_many_runs_tells_only_its_changes() -> None:
     """A hundred runs with two changes of the verdict are three rows."""
     runs = [_run(n, 500 if 40 <= n < 70 else 200) for n in range(100)]
-    assert [run.at for run in _course(runs).changes] == [_at(0), _at(40), _at(70)]
+    assert [run.at for run in _lifecycle(runs).changes] == [_at(0), _at(40), _at(70)]
 
 
 def test_corrections_change_what_is_shown_and_not_the_evidence() -> None:
@@ -183,7 +183,7 @@ def test_corrections_change_what_is_shown_and_not_the_evidence() -> None:
 def test_any_course_is_in_order(runs: list[tuple[int, int]]) -> None:
     """Whatever the checks were, after is before by, the onset before the recovery, and no cited check is made up."""
     checks = [_run(minutes, status) for minutes, status in runs]
-    found = _course(checks)
+    found = _lifecycle(checks)
     known = {check.evidence_id for run in checks for check in run}
     for edge in (found.onset, found.recovery):
         assert edge is None or edge.after is None or edge.after <= edge.by

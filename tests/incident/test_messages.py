@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from intercom_kit.decide import Run
 from intercom_kit.decide.words import past_line
 from intercom_kit.declared import IncidentFacts, State
-from intercom_kit.incident.lifecycle import TimelineEntry, lifecycle
+from intercom_kit.incident.lifecycle import TimelineEntry, lifecycle_of
 from intercom_kit.incident.messages import (
     EXTERNAL,
     INTERNAL,
@@ -73,7 +73,7 @@ def entry(kind: EventKind, text: str, at: datetime) -> TimelineEntry:
 def story(*runs: Run, entries: tuple[TimelineEntry, ...] = (), now: datetime | None = None, **facts: Any) -> Story:  # noqa: ANN401
     """Return the story of runs and notes."""
     said = FACTS.model_copy(update=facts)
-    return make_story(lifecycle(runs, entries, said), said, now or runs[-1].at, entries, runs[-1].decision)
+    return make_story(lifecycle_of(runs, entries, said), said, now or runs[-1].at, entries, runs[-1].decision)
 
 
 WELL = run("none", WELL_AT)

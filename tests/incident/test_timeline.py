@@ -21,19 +21,10 @@ def test_rows_are_in_order(reopen: Reopen) -> None:
     """Rows are in order of time, from before the onset to the resolution, and each cites evidence that is there."""
     case = reopen().case
     labels = [row.label for row in case.rows]
-    assert labels == [
-        "Checks",
-        "Last known good",
-        "Onset",
-        "Quota exhausted",
-        "First alert",
-        "Triage started",
-        "Mitigation",
-        "Last known bad",
-        "Recovery",
-        "Checks",
-        "Resolution",
-    ]
+    labels.remove("Quota exhausted")  # to the millisecond, while the onset is a bound of a window: it may be before
+    response = ["First alert", "Triage started", "Mitigation"]
+    assert labels[:3] == ["Checks", "Last known good", "Onset"]
+    assert labels[3:] == [*response, "Last known bad", "Recovery", "Checks", "Resolution"]
     assert all(before.at <= row.at for before, row in pairwise(case.rows))
     assert all(row.cites and not case.index.missing(row.cites) for row in case.rows)
 
@@ -46,7 +37,7 @@ def test_a_second_alert_is_no_first_alert(folder: IncidentFolder, simulated: Sim
 
 
 def test_the_detection_gap_is_that_of_the_analysis(reopen: Reopen) -> None:
-    """Both ways to tell how long it went unseen, from the log and from the course, give the same seconds."""
+    """Both ways to tell how long it went unseen, from the log and from the lifecycle, give the same seconds."""
     case = reopen().case
     assert case.study
     assert case.study.detected.main

@@ -176,16 +176,13 @@ class Io:
 
 
 class Watcher:
-    """What follows a body on its way: its chunks, and its one end."""
+    """What follows a body on its way: its chunks, and its end."""
 
     def see(self, chunk: bytes) -> None:
-        """A chunk passed."""
+        """Note a chunk that passed."""
 
-    def fail(self, error: BaseException) -> None:
-        """The body broke off."""
-
-    def end(self) -> None:
-        """The body was read or closed."""
+    def end(self, error: BaseException | None = None) -> None:
+        """Note that the body was read, was closed or broke off; only the first time counts."""
 
 
 class _Body:
@@ -201,7 +198,7 @@ class _Body:
         except GeneratorExit:  # the caller has read enough
             raise
         except BaseException as error:
-            self._watcher.fail(error)
+            self._watcher.end(error)
             raise
 
     def __iter__(self) -> Iterator[bytes]:

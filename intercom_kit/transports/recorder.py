@@ -86,7 +86,7 @@ class RecordingTransport(Transport):
         try:
             response = await io.send(request)
         except BaseException as error:
-            call.fail(error)
+            call.end(error)
             raise
         call.answered(response)
         if response.is_closed:
@@ -133,26 +133,19 @@ class _Call(Watcher):
         if self._sample is not None and len(self._sample) < _SAMPLE_LIMIT:
             self._sample += chunk[:_SAMPLE_LIMIT]
 
-    def fail(self, error: BaseException) -> None:
-        """Write the row of a call that got no answer, or not the whole of one."""
-        self._finish(_error_type(error))
-
-    def end(self) -> None:
-        """Write the row of a call whose answer was read or closed; only the first time."""
-        self._finish(None)
-
-    def _finish(self, error_type: str | None) -> None:
+    def end(self, error: BaseException | None = None) -> None:
+        """Write the row; error: why there was no answer, or not the whole of one."""
         row, self._row = self._row, None
         if row is None:
             return
         row["duration_ms"] = round((perf_counter() - self._start) * 1000, 3)
-        row["error_type"] = error_type
+        row["error_type"] = _error_type(error) if error else None
         try:
             if self._response:
                 self._add_answer(row, self._response)
             self._log.write(row)
-        except Exception as error:  # noqa: BLE001  # a log never breaks a call
-            self._log.warn(error)
+        except Exception as trouble:  # noqa: BLE001  # a log never breaks a call
+            self._log.warn(trouble)
 
     def _add_answer(self, row: dict[str, object], response: httpx.Response) -> None:
         status = response.status_code

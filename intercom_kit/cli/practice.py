@@ -65,7 +65,10 @@ def drill(
         complete = make_all(settings, found.folder.incident_id)
     else:
         complete = no_report or make_triage(lesson.settings, found)
-    (cli.err if as_json else cli.out).print(f"\nAgainst the hidden truth\n{lesson.score}")
+    console = cli.err if as_json else cli.out
+    console.print(f"\nAgainst the hidden truth\n{lesson.score}")
+    if is_whole:
+        console.print("Read the reports in a browser. Another drill: intercom-kit drill --list", soft_wrap=True)
     raise typer.Exit(int(not lesson.score.agrees) if complete else cli.COULD_NOT)
 
 

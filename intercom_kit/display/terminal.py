@@ -85,19 +85,16 @@ def show_triage(
         _copyable(console, update.splitlines())
 
 
-def show_summary(
-    console: Console, decision: Decision, facts: IncidentFacts, now: datetime, reports: Iterable[object] = ()
-) -> None:
-    """Print what the last screen holds: verdict, deadline, the next command, the reports' paths."""
+def show_summary(console: Console, decision: Decision, facts: IncidentFacts, now: datetime) -> None:
+    """Print what the last screen holds beside the reports' paths: verdict, deadline, the next command."""
     console.print()
     _item(console, "", verdict_line(decision))
-    drill = f"DRILL {facts.drill} · " if facts.drill else ""
-    _item(console, "", Text(f"{drill}{facts.id} · {deadline_words(decision, now)}"))
-    step = next_step(decision, facts.id)
+    drill = f" · DRILL {facts.drill}" if facts.drill else ""
+    _item(console, "", Text(f"{deadline_words(decision, now)} · {facts.id}{drill}"))
+    step = next_step(decision, "" if facts.drill else facts.id)
     if step:
-        console.print(Text.assemble("Next: ", (step, "cyan")), soft_wrap=True)
-    for path in reports:
-        console.print(Text(f"Report: {path}"), soft_wrap=True)
+        lead = "Next, were it real: " if facts.drill else "Next: "
+        console.print(Text.assemble(lead, (step, "cyan")), soft_wrap=True)
 
 
 def next_step(decision: Decision, incident_id: str) -> str:
@@ -105,7 +102,8 @@ def next_step(decision: Decision, incident_id: str) -> str:
     if decision.verdict == "healthy":
         return ""
     if decision.verdict.startswith("vendor"):
-        return f"intercom-kit watch -i {incident_id}"  # nothing to repair: see when it is over
+        named = f" -i {incident_id}" if incident_id else ""
+        return f"intercom-kit watch{named}"  # nothing to repair: see when it is over
     commands = (command for action in decision.actions for command in action.commands)
     return next(commands, decision.actions[0].title if decision.actions else "")
 
@@ -131,7 +129,7 @@ def _show_verdict(console: Console, decision: Decision, facts: IncidentFacts, no
     if decision.severity_reason:
         _item(console, "", Text(decision.severity_reason))
     drill = f"DRILL {facts.drill} · " if facts.drill else ""
-    console.print(Text(f"{drill}{facts.id} · {decision.at:%Y-%m-%d %H:%M:%S} UTC"))
+    _item(console, "", Text(f"{drill}{facts.id} · {decision.at:%Y-%m-%d %H:%M:%S} UTC"))
 
 
 def _show_checks(console: Console, checks: Iterable[CheckRecord], limit: RateLimit | None) -> None:

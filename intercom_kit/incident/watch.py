@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -16,9 +16,12 @@ from intercom_kit.collect.checks import run_checks
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.decide import Run, decide, decide_runs
 from intercom_kit.decide.words import cause_badge, verdict_badge
+from intercom_kit.declared import IncidentFacts
 from intercom_kit.display.terminal import check_lines, deadline_words, rate_limit_words, verdict_line
+from intercom_kit.errors import KitError
+from intercom_kit.incident.incident import as_declared
 from intercom_kit.incident.triage import run_triage
-from intercom_kit.records import CheckRecord, Decision, Event
+from intercom_kit.records import CheckRecord, Decision, Event, Severity
 from intercom_kit.settings import Settings
 from intercom_kit.text import count, duration
 
@@ -31,8 +34,9 @@ SHOWN = 60  # runs in the rows of marks
 class Watched:
     """One run of the watch with what came before it.
 
-    incident_id: empty while none is opened. history: this and earlier runs, oldest first. runs, bad: of this watch, all
-    and those with trouble. gap: the (from, to) in which nothing was recorded.
+    incident_id: empty while none is opened. history: this and earlier runs, oldest first, with the severity that people
+    declared, if they did. runs, bad: of this watch, all and those with trouble. gap: the (from, to) in which nothing
+    was recorded.
     """
 
     incident_id: str
@@ -40,6 +44,7 @@ class Watched:
     runs: int
     bad: int
     gap: tuple[datetime, datetime] | None = None
+    declared: Severity | None = None
 
     @property
     def decision(self) -> Decision:
@@ -80,7 +85,9 @@ def watch(
         writer.add(run, gap)
         runs, bad = runs + 1, bad + run.is_bad
         history = (*history, run)[-10 * SHOWN :]
-        yield Watched(writer.incident_id, history, runs, bad, gap)
+        facts = writer.facts()
+        shown = tuple(Run(one.checks, as_declared(one.decision, facts)) if one.is_bad else one for one in history)
+        yield Watched(writer.incident_id, shown, runs, bad, gap, facts.severity)
         started = max(started + every_s, time.monotonic())
         sleep(max(0.0, started - time.monotonic()))
 
@@ -98,6 +105,13 @@ class _Writer:
     def incident_id(self) -> str:
         """Of the incident that is written to; empty while none is open."""
         return self.folder.incident_id if self.folder and self.is_open else ""
+
+    def facts(self) -> IncidentFacts:
+        """What people declared of the incident until now; nothing where its record cannot be read."""
+        with suppress(KitError):
+            if self.folder and self.is_open and self.folder.has_facts:
+                return self.folder.facts()
+        return IncidentFacts(id=self.incident_id or "none")
 
     def add(self, run: Run, gap: tuple[datetime, datetime] | None) -> None:
         """Write a run, or hold it back until it is known whether an incident is due."""
@@ -170,7 +184,7 @@ def watch_view(watched: Watched, now: datetime, width: int = 80) -> RenderableTy
     lines: list[RenderableType] = [
         verdict_line(decision),
         Text(f"{badges} · for {duration((now - watched.since).total_seconds())}"),
-        Text(deadline_words(first_bad(watched), now)),
+        Text(_severity_words(watched) + deadline_words(first_bad(watched), now)),
         Text(f"Rate limit   {_headroom_bar(decision)}{rate_limit_words(decision.rate_limit)}"),
         Text(f"Last runs    {marks(shown)}"),
         Text(f"API latency  {sparkline(latencies)}  {latest}"),
@@ -211,8 +225,12 @@ def sparkline(values: Sequence[float | None]) -> str:
 def _line(watched: Watched) -> str:
     decision = watched.decision
     states = " ".join(f"{check.name}={check.outcome}" for check in watched.history[-1].checks)
-    label = decision.severity or "ok"
-    return f"{decision.at:%Y-%m-%dT%H:%M:%SZ} {label} {decision.verdict} {decision.cause} {states}"
+    words = f"{_severity_words(watched)}{verdict_badge(decision.verdict)} · {cause_badge(decision.cause)}"
+    return f"{decision.at:%Y-%m-%dT%H:%M:%SZ} {decision.severity or 'ok'} {words} · {states}"
+
+
+def _severity_words(watched: Watched) -> str:
+    return "as declared · " if watched.declared and watched.history[-1].is_bad else ""
 
 
 def _api_ms(run: Run) -> float | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from intercom_kit.collect.facts import declare
 from intercom_kit.collect.incident_folder import IncidentFolder, incident_ids
 from intercom_kit.incident.incident import open_incident
 from intercom_kit.incident.watch import Watched, closing_line, first_bad, marks, sparkline, watch, watch_view
@@ -55,7 +56,7 @@ def test_nothing_that_was_shown_is_lost_to_kill_9(play: Play, tmp_path: Path) ->
         process.kill()
     checks = IncidentFolder(tmp_path / "outputs", "INC-1").checks()
     assert len({check.run for check in checks}) >= len(shown) == 3
-    assert all(" ok healthy none " in line for line in shown)
+    assert all(" ok all well · no incident · api=ok " in line for line in shown)
 
 
 def test_a_gap_is_noted_as_a_gap(play: Play, tmp_path: Path) -> None:
@@ -135,6 +136,16 @@ class _Switch:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.now[0], name)
+
+
+def test_a_declared_severity_is_the_one_shown(play: Play, tmp_path: Path) -> None:
+    """What people declare while a watch runs stands in its next line, for the runs before it, too."""
+    with watching(tmp_path, play("token-revoked").environment) as process:
+        [computed] = lines_of(process, 1)
+        declare(IncidentFolder(tmp_path / "outputs", "INC-1"), {"severity": "P2"}, "set")
+        declared = lines_of(process, 3)[-1]
+    assert " P1 it is us · our token is invalid · api=failed " in computed
+    assert " P2 as declared · it is us · our token is invalid · api=failed " in declared
 
 
 def test_a_watch_closes_with_one_line(play: Play, tmp_path: Path) -> None:

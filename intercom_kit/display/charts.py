@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from intercom_kit.records import CHECK_LABELS, CheckRecord, RateLimit
+from intercom_kit.text import share
 
 # Okabe and Ito's palette: distinguishable with every common kind of colour blindness.
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -211,8 +212,8 @@ def headroom_chart(limit: RateLimit | None) -> Chart:
 
 
 def _headroom_caption(size: int, remaining: int, limit: RateLimit) -> str:
-    share = f" ({limit.used_share:.0%})" if limit.used_share is not None else ""
+    used = f" ({share(limit.used_share)})" if limit.used_share is not None else ""
     until = f", until {limit.reset_at:%H:%M:%S} UTC" if limit.reset_at else ""
     if remaining <= 0:
         return f"The window of {size:,} requests is used up{until}: every further call is refused with 429."
-    return f"{size - remaining:,} of {size:,} requests of the window are used{share}; {remaining:,} are left{until}."
+    return f"{size - remaining:,} of {size:,} requests of the window are used{used}; {remaining:,} are left{until}."

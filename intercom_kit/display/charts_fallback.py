@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from intercom_kit.display.charts import BLUE, GREEN, GREY, INK, ORANGE, VERMILION, Chart, legend_below, quiet
+from intercom_kit.text import share
 
 BINS = 40
 LOOKS = (
@@ -61,9 +62,9 @@ def _draw_shares(axes: Axes, calls: pd.DataFrame, binned: "pd.Series[int]", edge
 def _alt(calls: pd.DataFrame, stale: pd.DataFrame, fault_s: tuple[float, float]) -> str:
     during = calls[calls["at_s"].between(*fault_s, inclusive="left")]
     shares = during["with_fallback"].value_counts(normalize=True)
-    parts = ", ".join(f"{label} {shares.get(name, 0.0):.0%}" for name, label, _, _ in LOOKS)
+    parts = ", ".join(f"{label} {share(shares.get(name, 0.0))}" for name, label, _, _ in LOOKS)
     oldest = f" Below, the age of each stale answer, at most {stale['age_s'].max() / 60:.0f} min." if len(stale) else ""
     return (
         f"Stacked bars of shares of calls over minutes since the fault began; during the fault: {parts}; a line shows "
-        f"that without the fallback {1 - during['without'].eq('failed').mean():.0%} were answered.{oldest}"
+        f"that without the fallback {share(1 - during['without'].eq('failed').mean())} were answered.{oldest}"
     )

@@ -36,7 +36,7 @@ from intercom_kit.display.charts import (
     utc_axis,
 )
 from intercom_kit.records import Span
-from intercom_kit.text import duration, milliseconds
+from intercom_kit.text import duration, milliseconds, share
 
 TOP = 6  # apps that are drawn on their own; the others are drawn together
 Dash = str | tuple[int, tuple[int, ...]]
@@ -66,7 +66,7 @@ def headroom(seen: Study) -> Chart:
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_ylabel("used share of a window", fontsize=9, color=INK)
     legend_below(figure, axes)
-    most = ", ".join(f"{quota} at most {peak:.0%}" for quota, peak in peaks.dropna().items())
+    most = ", ".join(f"{quota} at most {share(peak)}" for quota, peak in peaks.dropna().items())
     alt = f"Line chart, {_x(seen)}, y: used share of each app's quota; {most or 'unknown, no headers'}; {_hits(hit)}."
     return Chart(figure, title, captions.headroom(seen), alt)
 
@@ -93,7 +93,7 @@ def used_by_app(seen: Study) -> Chart:
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_ylabel("share of what was used", fontsize=9, color=INK)
     legend_below(figure, axes)
-    ranges = ", ".join(f"{app} {frame[app].min():.0%} to {frame[app].max():.0%}" for app in frame)
+    ranges = ", ".join(f"{app} {share(frame[app].min())} to {share(frame[app].max())}" for app in frame)
     alt = f"Stacked area chart, {_x(seen)}, y: share of the used requests; {ranges if len(frame) else 'unknown'}."
     return Chart(figure, title, captions.used_by_app(seen), alt)
 
@@ -225,7 +225,7 @@ def errors(seen: Study, status_page: Span | None = None) -> Chart:
     axes.set_ylabel("share of calls", fontsize=9, color=INK)
     marked = _draw_status_page(axes, status_page, seen) if status_page else ""
     legend_below(figure, axes)
-    classes = ", ".join(f"{CLASS_WORDS[name]} at most {frame[name].max():.2%}" for name in names)
+    classes = ", ".join(f"{CLASS_WORDS[name]} at most {share(frame[name].max())}" for name in names)
     alt = f"Stacked area chart, {_x(seen)}, y: share of calls that failed; {classes or 'none failed'}{marked}."
     return Chart(figure, title, captions.errors(seen), alt)
 

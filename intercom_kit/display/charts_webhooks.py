@@ -17,7 +17,7 @@ from intercom_kit.display.charts import (
     new_axes,
     utc_axis,
 )
-from intercom_kit.text import count
+from intercom_kit.text import count, share
 
 LINES = (("p50_s", "p50", GREEN, "-"), ("p95_s", "p95", BLUE, "--"), ("p99_s", "p99", ORANGE, ":"))
 TICKS = ((1, "1 s"), (10, "10 s"), (60, "1 min"), (600, "10 min"), (3600, "1 h"), (36_000, "10 h"))
@@ -77,7 +77,7 @@ def _lag_axis(axes: Axes, top: float) -> None:
 
 def _received_caption(seen: WebhookStudy) -> str:
     found = seen.findings
-    counts = f"{found.deliveries:,} deliveries, {found.duplicate_share:.1%} of them repeated."
+    counts = f"{found.deliveries:,} deliveries, {share(found.duplicate_share)} of them repeated."
     if not found.silences:
         return f"{counts} Nothing was missing for longer than chance explains."
     longest = max(found.silences, key=lambda silence: silence.to - silence.from_)

@@ -243,16 +243,9 @@ def _require_sections(text: str, own: Path | None) -> None:
 
 def _tidy(text: str) -> str:
     """Leave no trailing spaces and no doubled blank lines, but in blocks of code."""
-    kept: list[str] = []
-
-    def keep(match: re.Match[str]) -> str:
-        kept.append(match[0])
-        return f"\0{len(kept) - 1}\0"
-
-    text = _FENCE.sub(keep, text)
-    text = re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)
-    text = re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
-    return re.sub("\0(\\d+)\0", lambda match: kept[int(match[1])], text)
+    parts = re.split(r"(^(`{3,}).*?^\2$)", text, flags=re.MULTILINE | re.DOTALL)  # prose, block, its fence, prose, …
+    prose = [re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+$", "", part, flags=re.MULTILINE)) for part in parts[::3]]
+    return "".join(map("".join, zip(prose, [*parts[1::3], ""], strict=True))).strip() + "\n"
 
 
 def _out_of_time(_signal: int, _frame: FrameType | None) -> NoReturn:

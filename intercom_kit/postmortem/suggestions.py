@@ -11,7 +11,7 @@ from intercom_kit.declared import ActionItem
 from intercom_kit.incident.answer import decision_of, harm, short
 from intercom_kit.incident.incident import Incident
 from intercom_kit.records import Cause
-from intercom_kit.text import count
+from intercom_kit.text import count, share
 
 LATE_S = 300  # an alert later than this after the onset came late; so did a vendor's notice
 OTHERS_SHARE = 0.25  # of the used quota that is not ours, from which it is worth asking whose it is
@@ -76,10 +76,10 @@ def suggested_summary(case: Incident) -> str:
 
 
 def _hasty(case: Incident) -> str:
-    share = case.figures["hasty_share"]
-    if not isinstance(share.value, float) or share.value <= HASTY_SHARE:
+    hasty = case.figures["hasty_share"]
+    if not isinstance(hasty.value, float) or hasty.value <= HASTY_SHARE:
         return ""
-    return f"{share.shown}: so many throttled calls came again within a second, and no backoff was seen"
+    return f"{hasty.shown}: so many throttled calls came again within a second, and no backoff was seen"
 
 
 def _throttled(case: Incident) -> str:
@@ -112,9 +112,9 @@ def _no_fallback(case: Incident) -> str:
 
 
 def _others(case: Incident) -> str:
-    share = case.figures["unattributed_share"].value
-    if isinstance(share, float) and share >= OTHERS_SHARE:
-        return f"{share:.0%} of the quota in windows under pressure was used by none of our own calls"
+    part = case.figures["unattributed_share"].value
+    if isinstance(part, float) and part >= OTHERS_SHARE:
+        return f"{share(part)} of the quota in windows under pressure was used by none of our own calls"
     worst = case.lifecycle.worst
     if worst and worst.decision.cause == "workspace_rate_limit":
         return "calls were limited with quota left in our own window, so other apps of the workspace used it up"

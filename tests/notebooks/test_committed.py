@@ -19,6 +19,7 @@ def cells_of(name: str) -> list[dict[str, Any]]:
     notebook = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    assert set(notebook["metadata"]) <= {"kernelspec", "language_info"}
     cells: list[dict[str, Any]] = notebook["cells"]
     return cells
 

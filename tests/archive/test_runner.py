@@ -105,10 +105,10 @@ def test_a_notebook_runs_to_its_end(make: Make, run: Callable[..., tuple[Run, st
     assert "INTERCOM" not in printed(saved)
     assert record.started_at < record.ended_at
     assert stat.S_IMODE((tmp_path / "out.ipynb").stat().st_mode) == 0o600
-    metadata = json.dumps(json.loads(saved)["metadata"])
-    assert '"parameters": {"name": "00123' in metadata
-    assert '"outcome": "complete"' in metadata
-    assert not any(path in metadata for path in (str(tmp_path), sys.prefix))
+    metadata = json.loads(saved)["metadata"]
+    assert metadata["papermill"]["parameters"] == values
+    assert metadata["intercom_kit"]["run"]["outcome"] == "complete"
+    assert not any(path in json.dumps(metadata) for path in (str(tmp_path), sys.prefix))
 
 
 def test_a_failed_cell_is_told_with_its_place_and_error(make: Make, run: Callable[..., tuple[Run, str]]) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from intercom_kit.drill.fallback import CALLS_BEFORE_S, FallbackComparison, compare_fallback
 from intercom_kit.drill.scenarios import find_scenario
+from intercom_kit.text import share
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def test_the_numbers_are_told_in_words_and_drawn(outage: FallbackComparison) -> 
     assert f"{found.stale} were served the last good answer" in found.caption
     assert f"{found.failed_without} failed without" in found.caption
     assert outage.chart.caption == found.caption
-    assert f"served stale {found.stale / found.calls:.0%}" in outage.chart.alt
+    assert f"served stale {share(found.stale / found.calls)}" in outage.chart.alt
     assert len(outage.chart.svg) < 150_000
 
 

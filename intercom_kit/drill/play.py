@@ -6,7 +6,7 @@ their times too. So hours are played in seconds, and leave the evidence of such 
 
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from intercom_kit.collect.checks import run_checks
 from intercom_kit.collect.incident_folder import IncidentFolder, new_incident_id
-from intercom_kit.decide import decide
+from intercom_kit.decide import Run, decide
 from intercom_kit.declared import IncidentFacts
 from intercom_kit.drill.limiter import SMALL_QUOTA
 from intercom_kit.drill.loopback import Loopback
@@ -28,7 +28,7 @@ from intercom_kit.incident.log import open_study
 from intercom_kit.incident.triage import Triage, load_triage, run_triage, triage_event
 from intercom_kit.logs.deliveries import read_deliveries, save
 from intercom_kit.protocol import WINDOW_S
-from intercom_kit.records import Cause, CheckRecord, Decision, Event
+from intercom_kit.records import Cause, Event
 from intercom_kit.settings import Settings
 
 BEFORE_S, AFTER_S = 600.0, 300.0  # the first and the last checks: before the onset, after the recovery
@@ -86,13 +86,6 @@ def work_incident(settings: Settings, scenario: Scenario) -> Lesson:
     return Lesson(scenario.story, settings, found, score(found.decision, played.truth))
 
 
-@dataclass(frozen=True)
-class _Run:
-    at_s: float
-    checks: tuple[CheckRecord, ...]
-    decision: Decision
-
-
 def play_incident(
     settings: Settings, scenario: str, incident_id: str = "", *, with_log: bool = True
 ) -> SimulatedIncident:
@@ -107,7 +100,7 @@ def play_incident(
     at_s = ended_s + (time.time() - ended_s - PHASE_S) % WINDOW_S
     with serve(played, at_s=at_s, quota=SMALL_QUOTA) as loopback:
         onset = datetime.fromtimestamp(loopback.onset, UTC)
-        runs = [_run(loopback, settings, at_s) for at_s in _moments(played)]
+        runs = {at_s: _run(loopback, settings, at_s) for at_s in _moments(played)}
     truth = truth_at(played, played.default_at_s)
     triaged = onset + timedelta(seconds=played.default_at_s)
     made = incident_id or new_incident_id(triaged, truth.cause, settings.outputs)
@@ -116,15 +109,15 @@ def play_incident(
     title = f"Intercom: {played.name.replace('-', ' ')}"
     facts = IncidentFacts(id=folder.incident_id, title=title, drill=played.name, created_at=triaged, state="resolved")
     folder.write_facts(facts)
-    for run in runs:
+    for run in runs.values():
         folder.add_checks(run.checks)
-    for event in _events(played, onset, runs):
+    triage = runs[played.default_at_s]
+    for event in _events(played, onset, triage):
         folder.add_event(event)
     if with_log:
         _keep_log(settings, folder, played, onset)
-    triage = next(run for run in runs if run.at_s == played.default_at_s)
     recovery = onset + timedelta(seconds=played.recovery_s)
-    return SimulatedIncident(folder, triage.checks[0].run, played, onset, recovery, truth)
+    return SimulatedIncident(folder, triage.name, played, onset, recovery, truth)
 
 
 def _moments(played: Scenario) -> list[float]:
@@ -133,13 +126,13 @@ def _moments(played: Scenario) -> list[float]:
     return sorted({-BEFORE_S, played.default_at_s, *updates, played.recovery_s + AFTER_S})
 
 
-def _run(loopback: Loopback, settings: Settings, at_s: float) -> _Run:
+def _run(loopback: Loopback, settings: Settings, at_s: float) -> Run:
     """Run the checks at a moment of the scenario."""
     loopback.move_to(at_s)
     _wait_for_port(loopback)
     given = loopback.drill_settings(settings.outputs)
     checks = run_checks(given, clock=loopback.now)
-    return _Run(at_s, checks, decide(checks, given))
+    return Run(checks, decide(checks, given))
 
 
 def _wait_for_port(loopback: Loopback) -> None:
@@ -153,10 +146,8 @@ def _wait_for_port(loopback: Loopback) -> None:
         time.sleep(0.01)
 
 
-def _events(played: Scenario, onset: datetime, runs: Sequence[_Run]) -> Iterator[Event]:
+def _events(played: Scenario, onset: datetime, triage: Run) -> Iterator[Event]:
     """Yield what people and the kit would have noted: where nothing is wrong, only the triage."""
-    triage = next(run for run in runs if run.at_s == played.default_at_s)
-    decision = triage.decision
     trouble = played.recovery_s > 0
 
     def at(seconds: float) -> datetime:
@@ -165,10 +156,10 @@ def _events(played: Scenario, onset: datetime, runs: Sequence[_Run]) -> Iterator
     if trouble:
         text = "Our monitor pages: work that needs Intercom fails, or takes too long"
         yield Event(at=at(min(ALERTED_S, played.default_at_s / 2)), kind="alert", text=text, by="drill")
-    yield triage_event(decision, triage.checks)
+    yield triage_event(triage)
     if trouble:
         mitigated = min(played.default_at_s + MITIGATED_AFTER_S, (played.default_at_s + played.recovery_s) / 2)
-        text = MITIGATIONS.get(decision.cause, "Reads are served from the cache, and what can wait is queued")
+        text = MITIGATIONS.get(triage.decision.cause, "Reads are served from the cache, and what can wait is queued")
         yield Event(at=at(mitigated), kind="mitigation", text=text, by="drill")
         text = "Work that needs Intercom succeeds again, and has done so for ten minutes"
         yield Event(at=at(played.recovery_s + RESOLVED_AFTER_S), kind="resolution", text=text, by="drill")

@@ -129,12 +129,11 @@ def run_triage(
             folder = known or (None if new or drill else open_alike(settings, decision))
             joined = folder is not None and known is None
             folder = folder or claim_incident(decision.at, decision.cause, settings.outputs, drill=bool(drill))
-            written = _archive(folder, checks, decision, given, origin, drill)
+            written = _archive(folder, Run(checks, decision), given, origin, drill)
         return Triage(folder, written, checks, as_declared(decision, written), joined, settings)
     except (IncidentError, EvidenceError) as error:
-        folder = known or IncidentFolder(
-            settings.outputs, new_incident_id(decision.at, decision.cause, settings.outputs), drill=bool(drill)
-        )
+        made = incident_id or new_incident_id(decision.at, decision.cause, settings.outputs)
+        folder = known or IncidentFolder(settings.outputs, made, drill=bool(drill))
         first = _first_facts(folder.incident_id, decision, drill).model_copy(update=given)
         raise NotArchivedError(str(error), Triage(folder, first, checks, as_declared(decision, first))) from error
 
@@ -208,20 +207,15 @@ def has_evidence(outputs: Path, incident_id: str) -> bool:
 
 
 def _archive(
-    folder: IncidentFolder,
-    checks: tuple[CheckRecord, ...],
-    decision: Decision,
-    given: Mapping[str, object],
-    origin: str,
-    drill: str | None,
+    folder: IncidentFolder, run: Run, given: Mapping[str, object], origin: str, drill: str | None
 ) -> IncidentFacts:
     """Write down the evidence, then the facts where they are new; return the facts."""
     folder.create()
     with folder.locked():
-        folder.add_checks(checks)
-        folder.add_event(triage_event(decision, checks))
+        folder.add_checks(run.checks)
+        folder.add_event(triage_event(run))
         if not folder.has_facts:
-            folder.write_facts(_first_facts(folder.incident_id, decision, drill))
+            folder.write_facts(_first_facts(folder.incident_id, run.decision, drill))
         return declare(folder, given, origin)
 
 
@@ -230,10 +224,10 @@ def _first_facts(incident_id: str, decision: Decision, drill: str | None) -> Inc
     return IncidentFacts(id=incident_id, title=f"Intercom: {words}", drill=drill, created_at=decision.at)
 
 
-def triage_event(decision: Decision, checks: tuple[CheckRecord, ...]) -> Event:
+def triage_event(run: Run) -> Event:
     """Return the event by which a triage notes itself on the timeline."""
-    text = f"Triage: {decision.summary} ({decision.severity or 'no severity'})"
-    return Event(at=decision.at, kind="triage", text=text, cites=tuple(check.evidence_id for check in checks))
+    text = f"Triage: {run.decision.summary} ({run.decision.severity or 'no severity'})"
+    return Event(at=run.at, kind="triage", text=text, cites=run.cites)
 
 
 class Updated(NamedTuple):

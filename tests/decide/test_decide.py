@@ -231,11 +231,9 @@ def test_no_connection_is_judged_by_the_page(decided: Make, check: Make) -> None
 
 def test_the_last_headers_tell_the_rate_limit(decided: Make, check: Make) -> None:
     """Of two answers the later one tells what is left; without any it is unknown."""
-    later = AT + timedelta(milliseconds=5)
-    calls = {"api": check("api", rate_limit=limit(7)), "search": check("search", rate_limit=limit(6), started_at=later)}
-    assert decided(**calls).rate_limit == limit(6)
-    calls["api"] = check("api", rate_limit=limit(5), started_at=later + timedelta(milliseconds=5))
-    assert decided(**calls).rate_limit == limit(5)
+    api, later = check("api", rate_limit=limit(7)), AT + timedelta(milliseconds=5)
+    assert decided(api=api, search=check("search", rate_limit=limit(6), started_at=later)).rate_limit == limit(6)
+    assert decided(api=api.model_copy(update={"started_at": later}), search=check("search")).rate_limit == limit(7)
     assert decided().rate_limit is None
 
 

@@ -19,30 +19,19 @@ from intercom_kit.redaction import Redactor
 from tests.conftest import Kit, Play
 
 AT = datetime(2026, 11, 24, 9, 12, 3, tzinfo=UTC)
+STARTS = ("2026-11-24T09:15:00Z", "2026-11-24T10:12:03.123456789+01:00")
 ALERTMANAGER = {
-    "version": "4",
     "groupKey": '{}:{alertname="IntercomErrors"}',
     "status": "firing",
-    "receiver": "kit",
-    "commonLabels": {"alertname": "IntercomErrors"},
     "commonAnnotations": {"summary": "Calls to Intercom fail"},
-    "alerts": [
-        {"status": "firing", "labels": {}, "annotations": {}, "startsAt": "2026-11-24T09:15:00Z"},
-        {"status": "firing", "labels": {}, "annotations": {}, "startsAt": "2026-11-24T10:12:03.123456789+01:00"},
-    ],
+    "alerts": [{"status": "firing", "labels": {}, "annotations": {}, "startsAt": start} for start in STARTS],
 }
 GRAFANA = ALERTMANAGER | {"orgId": 1, "title": "Calls to Intercom fail", "state": "alerting"}
+TRIGGERED = {"type": "incident", "title": "Calls to Intercom fail", "created_at": "2026-11-24T09:12:03Z"}
 PAGERDUTY = {
-    "event": {
-        "id": "01C",
-        "event_type": "incident.triggered",
-        "resource_type": "incident",
-        "occurred_at": "2026-11-24T09:12:04.000Z",
-        "data": {"type": "incident", "title": "Calls to Intercom fail", "created_at": "2026-11-24T09:12:03Z"},
-    }
+    "event": {"event_type": "incident.triggered", "occurred_at": "2026-11-24T09:12:04.000Z", "data": TRIGGERED}
 }
 DATADOG = {
-    "id": "7",
     "event_type": "query_alert_monitor",
     "title": "Calls to Intercom fail",
     "body": "%%% details %%%",
@@ -54,18 +43,19 @@ PATHS = {"at": "when.at", "text": "what.0.words"}
 CLEAN = Redactor("tok-canary-0a1B2c3D4e5F")
 
 
-@pytest.mark.parametrize(
-    ("tool", "body", "paths"),
-    [
-        ("Alertmanager", ALERTMANAGER, {}),
-        ("Grafana", GRAFANA, {}),
-        ("PagerDuty", PAGERDUTY, {}),
-        ("Datadog", DATADOG, {}),
-        ("alert", OTHER, PATHS),
-    ],
-)
-def test_an_alert_is_read_by_its_shape(tool: str, body: object, paths: dict[str, str]) -> None:
+TOOLS: dict[str, tuple[object, dict[str, str]]] = {
+    "Alertmanager": (ALERTMANAGER, {}),
+    "Grafana": (GRAFANA, {}),
+    "PagerDuty": (PAGERDUTY, {}),
+    "Datadog": (DATADOG, {}),
+    "alert": (OTHER, PATHS),
+}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_an_alert_is_read_by_its_shape(tool: str) -> None:
     """Each tool's alert gives its own time, the earliest of several, and its words."""
+    body, paths = TOOLS[tool]
     event = read_alert(json.dumps(body), CLEAN, **paths)
     assert (event.kind, event.by, event.text) == ("alert", tool, "Calls to Intercom fail")
     assert abs(event.at - AT) < timedelta(seconds=1)

@@ -36,20 +36,15 @@ def settings() -> Settings:
 
 
 def test_a_log_is_read_once_and_kept_in_the_evidence(settings: Settings, log_file: Path) -> None:
-    """The second look needs no log, and finds the same numbers."""
-    first = findings_of(open_study(settings, INCIDENT, [log_file]))
-    assert has_log(IncidentFolder(settings.outputs, INCIDENT))
-    assert findings_of(open_study(settings, INCIDENT)) == first
-    assert IncidentFolder(settings.outputs, INCIDENT).facts().id == INCIDENT
-
-
-def test_the_same_log_again_changes_nothing(settings: Settings, log_file: Path) -> None:
-    """Reading it once more leaves the files as they were, byte for byte."""
+    """The second look needs no log, and finds the same numbers; the same log again changes no byte."""
     folder = IncidentFolder(settings.outputs, INCIDENT)
+    first = findings_of(open_study(settings, INCIDENT, [log_file]))
+    assert has_log(folder)
+    before = {path: path.read_bytes() for path in folder.evidence_path.rglob("*") if path.is_file()}
+    assert findings_of(open_study(settings, INCIDENT)) == first
     open_study(settings, INCIDENT, [log_file])
-    before = {path.name: path.read_bytes() for path in folder.evidence_path.rglob("*") if path.is_file()}
-    open_study(settings, INCIDENT, [log_file])
-    assert {path.name: path.read_bytes() for path in folder.evidence_path.rglob("*") if path.is_file()} == before
+    assert {path: path.read_bytes() for path in folder.evidence_path.rglob("*") if path.is_file()} == before
+    assert folder.facts().id == INCIDENT
 
 
 def test_another_log_adds_a_rollup_and_changes_none(settings: Settings, log_file: Path) -> None:
@@ -82,13 +77,6 @@ def test_without_a_log_the_next_step_is_named(settings: Settings, incident_id: s
         open_study(settings, incident_id)
 
 
-def test_since_and_until_need_a_zone(settings: Settings, log_file: Path) -> None:
-    """An ambiguous time is refused before anything is read or kept."""
-    with pytest.raises(RequestLogError, match="no time zone"):
-        open_study(settings, INCIDENT, [log_file], since="2026-11-24T11:00")
-    assert not IncidentFolder(settings.outputs, INCIDENT).exists
-
-
 def test_the_views_show_the_bottom_line_the_change_and_the_routes(settings: Settings, log_file: Path) -> None:
     """What a notebook shows is the findings' own sentences and numbers, with text from the log escaped."""
     seen = open_study(settings, requests=[log_file])
@@ -115,8 +103,13 @@ def test_text_from_a_log_is_shown_as_text(settings: Settings, tmp_path: Path) ->
     assert "<b>" not in shown
 
 
-def test_nothing_is_kept_of_a_log_that_could_not_be_studied(settings: Settings, log_file: Path) -> None:
-    """A log without a call in the span is refused, and leaves no rollup that would break the next report."""
-    with pytest.raises(RequestLogError, match="no requests"):
-        open_study(settings, INCIDENT, [log_file], since="2026-11-25T00:00Z")
+@pytest.mark.parametrize(
+    ("since", "why"), [("2026-11-24T11:00", "no time zone"), ("2026-11-25T00:00Z", "no requests")], ids=["zone", "span"]
+)
+def test_nothing_is_kept_of_a_log_that_could_not_be_studied(
+    settings: Settings, log_file: Path, since: str, why: str
+) -> None:
+    """An ambiguous time or a span without calls is refused, and leaves no rollup that would break the next report."""
+    with pytest.raises(RequestLogError, match=why):
+        open_study(settings, INCIDENT, [log_file], since=since)
     assert not has_log(IncidentFolder(settings.outputs, INCIDENT))

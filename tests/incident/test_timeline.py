@@ -29,13 +29,6 @@ def test_rows_are_in_order(reopen: Reopen) -> None:
     assert all(row.cites and not case.index.missing(row.cites) for row in case.rows)
 
 
-def test_a_second_alert_is_no_first_alert(folder: IncidentFolder, simulated: SimulatedIncident, reopen: Reopen) -> None:
-    """Of several alerts the first is named so, and the later ones are alerts."""
-    folder.add_event(Event(at=simulated.onset + timedelta(minutes=30), kind="alert", text="again", by="mia"))
-    rows = [row.label for row in reopen().case.rows if "lert" in row.label]
-    assert rows == ["First alert", "Alert"]
-
-
 def test_the_detection_gap_is_that_of_the_analysis(reopen: Reopen) -> None:
     """Both ways to tell how long it went unseen, from the log and from the lifecycle, give the same seconds."""
     case = reopen().case
@@ -58,17 +51,20 @@ def test_many_spans_of_exhausted_quota_are_told_as_a_few_and_the_rest(reopen: Re
     assert "16 more times" in rows[-1].text
 
 
-def test_status_page_and_gaps_have_rows(bare: Settings, folder: IncidentFolder, simulated: SimulatedIncident) -> None:
-    """What the vendor published stands at the time it was published, and a gap of the watch is told."""
+def test_what_was_added_has_rows(bare: Settings, folder: IncidentFolder, simulated: SimulatedIncident) -> None:
+    """What the vendor published at the time it was published, a gap of the watch, and an alert after the first one."""
     page = next(check for check in folder.checks() if check.name == "status_page" and check.run == simulated.run)
     published = page.started_at - timedelta(minutes=2)
     incident = VendorIncident(name="API errors", status="investigating", impact="major", updated_at=published)
     folder.add_checks([page.model_copy(update={"vendor_incidents": (incident,)})])
     folder.add_event(Event(at=page.started_at, kind="gap", text="No checks for 9 min"))
+    folder.add_event(Event(at=page.started_at, kind="alert", text="paged again", by="mia"))
     rows = {row.label: row for row in open_postmortem(bare, "INC-1").case.rows}
     assert rows["Status page"].at == published
     assert rows["Status page"].text == "“API errors” (incident investigating, impact major)"
     assert rows["Gap"].text == "No checks for 9 min"
+    assert rows["Alert"].text.startswith("paged again")
+    assert rows["First alert"].at < rows["Alert"].at
 
 
 def test_the_picture_says_what_it_shows(reopen: Reopen) -> None:

@@ -73,10 +73,11 @@ def test_a_gap_is_noted_as_a_gap(play: Play, tmp_path: Path) -> None:
 
 
 def test_since_goes_back_over_runs_that_agree(play: Play, tmp_path: Path) -> None:
-    """`since` is when this verdict and cause were first seen without a break, and the deadline counts from then."""
+    """The state counts from when it was first seen without a break, and so does the deadline; one line closes a watch."""
     settings = play("token-revoked").settings(outputs=tmp_path / "outputs")
     runs = watch(settings, "INC-1", every_s=0.05)
-    first, _, third = next(runs), next(runs), next(runs)
+    first, second, third = next(runs), next(runs), next(runs)
+    assert closing_line(second, 125.0) == "Watched for 2 min 5 s, 2 runs, 2 with trouble. Now: it is us."
     assert third.since == first.decision.at
     assert first_bad(third).respond_by == first.decision.respond_by
     healthy = play("healthy").settings(outputs=tmp_path / "outputs")
@@ -146,14 +147,6 @@ def test_a_declared_severity_is_the_one_shown(play: Play, tmp_path: Path) -> Non
         declared = lines_of(process, 3)[-1]
     assert " P1 it is us · our token is invalid · api=failed " in computed
     assert " P2 as declared · it is us · our token is invalid · api=failed " in declared
-
-
-def test_a_watch_closes_with_one_line(play: Play, tmp_path: Path) -> None:
-    """How long, how many runs, how many with trouble, and the verdict now."""
-    runs = watch(play("token-revoked").settings(outputs=tmp_path / "outputs"), "INC-1", every_s=0.0)
-    next(runs)
-    line = closing_line(next(runs), 125.0)
-    assert line == "Watched for 2 min 5 s, 2 runs, 2 with trouble. Now: it is us."
 
 
 def test_a_sparkline_has_a_mark_for_no_answer() -> None:

@@ -73,7 +73,7 @@ def test_a_gap_is_noted_as_a_gap(play: Play, tmp_path: Path) -> None:
 
 
 def test_since_goes_back_over_runs_that_agree(play: Play, tmp_path: Path) -> None:
-    """The state counts from when it was first seen without a break, and so does the deadline; one line closes a watch."""
+    """State and deadline count from when it was first seen without a break; one line closes a watch."""
     settings = play("token-revoked").settings(outputs=tmp_path / "outputs")
     runs = watch(settings, "INC-1", every_s=0.05)
     first, second, third = next(runs), next(runs), next(runs)

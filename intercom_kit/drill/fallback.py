@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import pandas as pd
@@ -32,8 +33,7 @@ TIMEOUT_S = 0.25  # an app would wait for seconds; the drill does not have the t
 POPULAR = 1.1  # exponent of Zipf's law: a few contacts are read again and again, most of them rarely
 
 
-@dataclass(frozen=True)
-class _Call:
+class _Call(NamedTuple):
     """A read that an app makes. at_s: scenario time; body: of a search."""
 
     at_s: float
@@ -99,8 +99,8 @@ def compare_fallback(scenario: Scenario, *, calls: int = CALLS, seed: int = 1) -
     clock = _Clock()
     with serve(scenario, at_s=-CALLS_BEFORE_S) as loopback, ExitStack() as stack:
         log = logging.getLogger(fallback.__name__)  # its warnings stay off the screen: here the outage is no news
-        log.addFilter(_nothing)
-        stack.callback(log.removeFilter, _nothing)
+        stack.callback(setattr, log, "disabled", log.disabled)
+        log.disabled = True
         loopback.clock = clock
         transports = (None, FallbackTransport(Cache(clock=clock), breaker=Breaker(clock=clock)))
         headers = {"Authorization": f"Bearer {CANARY_TOKEN}"}
@@ -118,10 +118,6 @@ def compare_fallback(scenario: Scenario, *, calls: int = CALLS, seed: int = 1) -
     frame = pd.DataFrame(rows, columns=["at_s", "route", "without", "with_fallback", "age_s"])
     found = _found(scenario, frame)
     return FallbackComparison(found, fallback_chart(frame, (0.0, scenario.recovery_s), found.caption), frame)
-
-
-def _nothing(_: logging.LogRecord) -> bool:
-    return False
 
 
 class _Clock:

@@ -4,7 +4,7 @@ And how a decision compares with the truth.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -201,8 +201,7 @@ def truth_at(scenario: Scenario, at_s: float) -> Truth:
     return next((truth for truth in scenario.truths if truth.start_s <= at_s < truth.end_s), HEALTHY)
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One field of the comparison; `none` where there is no severity."""
 
     field: str
@@ -215,8 +214,7 @@ class Row:
         return self.found == self.truth
 
 
-@dataclass(frozen=True)
-class Score:
+class Score(NamedTuple):
     """The comparison, field by field: verdict, cause and severity."""
 
     rows: tuple[Row, ...]
@@ -234,9 +232,5 @@ class Score:
 
 def score(decision: Decision, truth: Truth) -> Score:
     """Compare a decision with the truth of the moment it was made at."""
-    fields = ("verdict", "cause", "severity")
-    return Score(tuple(Row(name, _word(getattr(decision, name)), _word(getattr(truth, name))) for name in fields))
-
-
-def _word(value: str | None) -> str:
-    return value or "none"
+    found = ((name, getattr(decision, name), getattr(truth, name)) for name in ("verdict", "cause", "severity"))
+    return Score(tuple(Row(name, is_ or "none", should_be or "none") for name, is_, should_be in found))

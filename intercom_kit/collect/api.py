@@ -83,6 +83,13 @@ def parsed(answer: Answer) -> tuple[object, ErrorType | None]:
         return None, "not_json"
 
 
+def inner(value: object, *keys: str) -> object:
+    """Return what is at the keys of parsed JSON of any shape; None where it has another one."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
 def error_of(body: object, redactor: Redactor) -> protocol.ApiError:
     """Return code, message and request id of an error body, scrubbed; None for what it lacks."""
     code, message, request_id = protocol.api_error(body)

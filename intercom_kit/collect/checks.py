@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from intercom_kit.collect.api import SEARCH, answered_by, ask_api, error_of, first_line, parsed, rate_limit
+from intercom_kit.collect.api import SEARCH, answered_by, ask_api, error_of, first_line, inner, parsed, rate_limit
 from intercom_kit.collect.check_run import CheckRun
 from intercom_kit.collect.http import Answer, Clock, ask, reach, utc_now
 from intercom_kit.collect.network import in_background
@@ -231,8 +231,7 @@ def _limit_words(answer: Answer, limit: RateLimit | None) -> str:
 
 def _me(run: CheckRun, body: object) -> tuple[str, dict[str, object]]:
     """Return what to say of an answer of /me, and the fields that it fills."""
-    app = body.get("app") if isinstance(body, dict) else None
-    id_code, word = (app.get("id_code"), app.get("region")) if isinstance(app, dict) else (None, None)
+    id_code, word = inner(body, "app", "id_code"), inner(body, "app", "region")
     workspace = run.redactor.text(id_code, _ID_CODE) if isinstance(id_code, str) else None
     said = run.redactor.text(word, 20) if isinstance(word, str) else None
     region = region_of(said) or (said.lower() if said else None)

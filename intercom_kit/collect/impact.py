@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from intercom_kit.collect.api import ask_api, parsed, rate_limit
+from intercom_kit.collect.api import ask_api, inner, parsed, rate_limit
 from intercom_kit.collect.http import Answer, utc_now
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.collect.network import in_background
@@ -140,25 +140,18 @@ def _read(answer: Answer) -> tuple[list[object], str | None]:
         trouble = answer.detail or f"it answered {answer.status}"
         what = HELP.get(answer.status or 0, "Try again when it answers.")
         raise EvidenceError(f"Intercom gave no conversations: {trouble}. {what}")
-    found = _inner(page, "conversations")
+    found = inner(page, "conversations")
     if not isinstance(found, list):
         raise EvidenceError("Intercom's answer holds no page of conversations. Check INTERCOM_BASE_URL.")
-    cursor = _inner(page, "pages", "next", "starting_after")
+    cursor = inner(page, "pages", "next", "starting_after")
     return found, str(cursor) if cursor else None
 
 
-def _inner(value: object, *keys: str) -> object:
-    """Return what lies at the keys; None where it is of another shape."""
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
-
-
 def _is_within(conversation: object, since: datetime, until: datetime) -> bool:
-    created = _inner(conversation, "created_at")
+    created = inner(conversation, "created_at")
     return isinstance(created, int | float) and since.timestamp() <= created < until.timestamp()
 
 
 def _contacts(conversation: object) -> list[str]:
-    contacts = _inner(conversation, "contacts", "contacts")
-    return [str(_inner(one, "id")) for one in contacts] if isinstance(contacts, list) else []
+    contacts = inner(conversation, "contacts", "contacts")
+    return [str(inner(one, "id")) for one in contacts] if isinstance(contacts, list) else []

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from intercom_kit.collect.api import inner
 from intercom_kit.protocol import regions_in
 from intercom_kit.records import Component, VendorIncident
 from intercom_kit.text import FIRST, is_plausible
@@ -50,26 +51,24 @@ class Form:
 
 def read_compatible(summary: object, incidents: object, clean: Clean, now: datetime) -> Form:
     """Read the layer compatible with Statuspage v2; either argument may be None or of any shape."""
-    indicator = _text(_get(_get(summary, "status"), "indicator"), clean).lower() or None
-    listed = [_list(_get(source, "incidents")) for source in (summary, incidents)]
+    indicator = _text(clean, summary, "status", "indicator").lower() or None
+    listed = [_list(source, "incidents") for source in (summary, incidents)]
     entries = [entry for entries in listed for entry in entries or ()]
     readable = any(entries is not None for entries in listed) and all(_status(entry) for entry in entries)
     reader = _Reader(clean, now)
     reader.add(entries)
-    reader.add(_list(_get(summary, "scheduled_maintenances")), "maintenance")
-    components = _list(_get(summary, "components"))
-    groups = {
-        _key(one, clean): _text(_get(one, "name"), clean) for one in components or () if _get(one, "group") is True
-    }
+    reader.add(_list(summary, "scheduled_maintenances"), "maintenance")
+    components = _list(summary, "components")
+    groups = {_key(one, clean): _text(clean, one, "name") for one in components or () if inner(one, "group") is True}
     found = None if components is None else tuple(_components(components, {}, groups, clean))
     return Form(indicator, reader.open if reader.open or readable else None, found, reader.resolved)
 
 
 def read_native(page: object, incidents: object, region: str, clean: Clean, now: datetime) -> Form:
     """Read incident.io's own form for one region; either argument may be None or of any shape."""
-    summary = _get(page, "summary")
-    names = dict(_component_names(_get(_get(summary, "structure"), "items"), clean))
-    ongoing, listed = _list(_get(summary, "ongoing_incidents")), _list(_get(incidents, "incidents"))
+    summary = inner(page, "summary")
+    names = dict(_component_names(inner(summary, "structure", "items"), clean))
+    ongoing, listed = _list(summary, "ongoing_incidents"), _list(incidents, "incidents")
     details = {_key(entry, clean): entry for entry in listed or () if isinstance(entry, dict)}
     reader = _Reader(clean, now, names, region)
     reader.add(details.values())
@@ -77,8 +76,8 @@ def read_native(page: object, incidents: object, region: str, clean: Clean, now:
         [entry | details.get(_key(entry, clean), {}) for entry in ongoing or () if isinstance(entry, dict)],
         sure=True,
     )
-    reader.add(_list(_get(summary, "scheduled_maintenances")), "maintenance")
-    affected = _list(_get(summary, "affected_components"))
+    reader.add(_list(summary, "scheduled_maintenances"), "maintenance")
+    affected = _list(summary, "affected_components")
     components = None if affected is None else tuple(_components(affected, names, {}, clean, region))
     is_read = ongoing is not None or listed is not None
     indicator = None if components is None else _worst(components, reader.open.values())
@@ -87,13 +86,13 @@ def read_native(page: object, incidents: object, region: str, clean: Clean, now:
 
 def read_widget(body: object, clean: Clean, now: datetime) -> Form:
     """Read the form that incident.io's widgets use; any shape."""
-    ongoing = _list(_get(body, "ongoing_incidents"))
+    ongoing = _list(body, "ongoing_incidents")
     if ongoing is None:
         return Form()
     reader = _Reader(clean, now)
     reader.add(ongoing, sure=True)
-    reader.add(_list(_get(body, "in_progress_maintenances")), "maintenance", sure=True)
-    touched = [part for entry in ongoing for part in _list(_get(entry, "affected_components")) or ()]
+    reader.add(_list(body, "in_progress_maintenances"), "maintenance", sure=True)
+    touched = [part for entry in ongoing for part in _items(entry, "affected_components")]
     components = tuple(_components(touched, {}, {}, clean))
     return Form(_worst(components, reader.open.values()), reader.open, components, reader.resolved)
 
@@ -112,7 +111,7 @@ class _Reader:
         """Add what is unresolved or under way, and what was resolved lately; sure: the page lists only open ones."""
         for entry in entries or ():
             status, key = _status(entry), _key(entry, self._clean)
-            maintenance = "maintenance" in (kind, _get(entry, "type"))
+            maintenance = "maintenance" in (kind, inner(entry, "type"))
             is_open = status not in OVER and (sure or (status and (not maintenance or status in UNDER_WAY)))
             if isinstance(entry, dict) and is_open:
                 self.open.setdefault(key, self._incident(entry, maintenance=maintenance))
@@ -123,43 +122,43 @@ class _Reader:
 
     def _incident(self, entry: object, *, maintenance: bool) -> VendorIncident:
         clean, status = self._clean, _status(entry) or "unknown"
-        updates = [update for update in _list(_get(entry, "incident_updates")) or () if isinstance(update, dict)]
-        latest = max(updates, key=lambda update: _time(_get(update, "created_at")) or _EPOCH, default=None)
-        name = _text(_get(entry, "name"), clean) or "unnamed"
-        update = _text(_get(latest, "body"), clean) or _text(_get(entry, "last_update_message"), clean)
+        updates = [update for update in _items(entry, "incident_updates") if isinstance(update, dict)]
+        latest = max(updates, key=lambda update: _time(inner(update, "created_at")) or _EPOCH, default=None)
+        name = _text(clean, entry, "name") or "unnamed"
+        update = _text(clean, latest, "body") or _text(clean, entry, "last_update_message")
         touched = self._touched(entry)
         named = (regions_in(text) for text in (name, "; ".join(touched), update))
-        ends = [_get(impact, "end_at") for impact in _list(_get(entry, "component_impacts")) or ()]
-        over = [_get(entry, "resolved_at"), *ends, _get(latest, "created_at"), _get(entry, "updated_at")]
+        ends = [inner(impact, "end_at") for impact in _items(entry, "component_impacts")]
+        over = [inner(entry, "resolved_at"), *ends, inner(latest, "created_at"), inner(entry, "updated_at")]
         return VendorIncident(
             name=name,
             kind="maintenance" if maintenance else "incident",
             status=clean(status),
             impact=self._impact(entry),
-            since=_first_time(_get(entry, key) for key in _SINCE),
+            since=_first_time(inner(entry, key) for key in _SINCE),
             latest_update=update or None,
             updated_at=_first_time(
-                [_get(latest, "created_at"), _get(entry, "last_update_at"), _get(entry, "updated_at")]
+                [inner(latest, "created_at"), inner(entry, "last_update_at"), inner(entry, "updated_at")]
             ),
             components=touched[:10],
             region=self._region,
             regions=tuple(sorted(next((regions for regions in named if regions), ()))),
             resolved_at=_first_time(over) if status in OVER else None,
-            until=_first_time(_get(entry, key) for key in _UNTIL) if maintenance else None,
+            until=_first_time(inner(entry, key) for key in _UNTIL) if maintenance else None,
         )
 
     def _touched(self, entry: object) -> tuple[str, ...]:
         """Return the names of the components that an entry is about."""
-        listed = [part for key in ("components", "affected_components") for part in _list(_get(entry, key)) or ()]
-        impacts = _list(_get(entry, "component_impacts")) or ()
-        names = [_text(_get(part, "name"), self._clean) for part in listed]
-        names += [self._names.get(_text(_get(impact, "component_id"), self._clean), "") for impact in impacts]
+        listed = [part for key in ("components", "affected_components") for part in _items(entry, key)]
+        impacts = _items(entry, "component_impacts")
+        names = [_text(self._clean, part, "name") for part in listed]
+        names += [self._names.get(_text(self._clean, impact, "component_id"), "") for impact in impacts]
         return tuple(name for name in dict.fromkeys(names) if name)
 
     def _impact(self, entry: object) -> str:
-        said = _text(_get(entry, "impact"), self._clean).lower()
-        worst = _text(_get(entry, "current_worst_impact"), self._clean).lower()
-        statuses = [worst, *(_status(impact) or "" for impact in _list(_get(entry, "component_impacts")) or ())]
+        said = _text(self._clean, entry, "impact").lower()
+        worst = _text(self._clean, entry, "current_worst_impact").lower()
+        statuses = [worst, *(_status(impact) or "" for impact in _items(entry, "component_impacts"))]
         rated = [IMPACT[status] for status in statuses if status in IMPACT]
         return said or max(rated, key=RANK.index, default="unknown")
 
@@ -175,10 +174,10 @@ def _components(
 ) -> Iterator[Component]:
     """Yield the components that are not operational; a group only repeats its members."""
     for part in listed:
-        status = _text(_get(part, "status"), clean) or _text(_get(part, "current_status"), clean)
-        if status and status.lower() != "operational" and _get(part, "group") is not True:
-            name = _text(_get(part, "name"), clean) or names.get(_text(_get(part, "component_id"), clean))
-            group = groups.get(_text(_get(part, "group_id"), clean)) or _text(_get(part, "group_name"), clean)
+        status = _text(clean, part, "status") or _text(clean, part, "current_status")
+        if status and status.lower() != "operational" and inner(part, "group") is not True:
+            name = _text(clean, part, "name") or names.get(_text(clean, part, "component_id"))
+            group = groups.get(_text(clean, part, "group_id")) or _text(clean, part, "group_name")
             named = regions_in(name or "") or regions_in(group) or ({region} if region else ())
             status = status.lower().replace("full_outage", "major_outage")
             yield Component(name=name or "a component", status=status, regions=tuple(sorted(named)))
@@ -186,31 +185,33 @@ def _components(
 
 def _component_names(items: object, clean: Clean) -> Iterator[tuple[str, str]]:
     for item in _list(items) or ():
-        grouped = _list(_get(_get(item, "group"), "components")) or []
-        for component in (*grouped, _get(item, "component")):
-            if key := _text(_get(component, "component_id"), clean):
-                yield key, _text(_get(component, "name"), clean)
+        grouped = _items(item, "group", "components")
+        for component in (*grouped, inner(item, "component")):
+            if key := _text(clean, component, "component_id"):
+                yield key, _text(clean, component, "name")
 
 
 def _status(entry: object) -> str | None:
-    status = _get(entry, "status")
+    status = inner(entry, "status")
     return status[:60].lower().removeprefix("maintenance_") if isinstance(status, str) else None
 
 
 def _key(entry: object, clean: Clean) -> str:
-    return _text(_get(entry, "id"), clean) or _text(_get(entry, "name"), clean)
+    return _text(clean, entry, "id") or _text(clean, entry, "name")
 
 
-def _get(value: object, key: str) -> object:
-    return value.get(key) if isinstance(value, dict) else None
+def _list(value: object, *keys: str) -> list[object] | None:
+    found = inner(value, *keys)
+    return found[:_MOST] if isinstance(found, list) else None
 
 
-def _list(value: object) -> list[object] | None:
-    return value[:_MOST] if isinstance(value, list) else None
+def _items(value: object, *keys: str) -> list[object]:
+    return _list(value, *keys) or []
 
 
-def _text(value: object, clean: Clean) -> str:
-    return clean(value) if isinstance(value, str) else ""
+def _text(clean: Clean, value: object, *keys: str) -> str:
+    found = inner(value, *keys)
+    return clean(found) if isinstance(found, str) else ""
 
 
 def _first_time(values: Iterable[object]) -> datetime | None:

@@ -39,11 +39,11 @@ EVENT_KINDS: dict[StepName, EventKind] = {
     "health": "note",
 }
 # The reads that the specification documents; each asks for one row, of which nothing is kept.
-PROBES: tuple[tuple[str, str, str, dict[str, object] | None], ...] = (
-    ("search contacts", "POST", "/contacts/search", SEARCH),
-    ("list conversations", "GET", "/conversations?per_page=1", None),
-    ("search conversations", "POST", "/conversations/search", SEARCH),
-)
+PROBES: dict[str, tuple[str, str, object]] = {
+    "search contacts": ("POST", "/contacts/search", SEARCH),
+    "list conversations": ("GET", "/conversations?per_page=1", None),
+    "search conversations": ("POST", "/conversations/search", SEARCH),
+}
 READS = ("allowed", "refused", "unclear")
 HEALTHY_IN_A_ROW = 2  # a rolling restart may answer from a new and from an old pod in turn
 PATIENCE_S = 300.0
@@ -190,8 +190,8 @@ async def _look(settings: Settings, token: SecretStr) -> _Look:
     if me.outcome != "ok":
         asks = me.http_status == 401 and me.answered_by != "gateway"
         return _Look(me, elsewhere=await _elsewhere(run) if asks else "")
-    reads = await asyncio.gather(*(_probe(run, *probe[1:]) for probe in PROBES))
-    return _Look(me, reads=dict(zip((name for name, *_ in PROBES), reads, strict=True)))
+    reads = await asyncio.gather(*(_probe(run, *probe) for probe in PROBES.values()))
+    return _Look(me, reads=dict(zip(PROBES, reads, strict=True)))
 
 
 async def _elsewhere(run: CheckRun) -> str:
@@ -211,7 +211,7 @@ async def _elsewhere(run: CheckRun) -> str:
     return f"A token of another region than {settings.region} looks the same: check INTERCOM_REGION."
 
 
-async def _probe(run: CheckRun, method: str, path: str, body: dict[str, object] | None) -> str:
+async def _probe(run: CheckRun, method: str, path: str, body: object) -> str:
     """Tell whether a read is allowed, refused, or neither is clear."""
     answer = await ask_api(run.settings, method, path, body=body, deadline=run.deadline)
     said, _ = parsed(answer)

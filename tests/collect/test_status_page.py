@@ -413,13 +413,6 @@ def test_a_redirect_that_drops_the_path_is_unknown(misbehave: Misbehave) -> None
         assert "redirects to" in check.observed
 
 
-def test_html_is_unknown(misbehave: Misbehave) -> None:
-    """A page that answers HTML everywhere is unknown, with its title kept as evidence."""
-    check = _status(misbehave(_page({})).url)
-    assert (check.outcome, check.error_type) == ("unknown", "not_json")
-    assert json.loads(check.responses[0].body)["title"] == "Status"
-
-
 def test_one_broken_form_does_not_hide_the_other(misbehave: Misbehave) -> None:
     """When the compatible form is broken, the regional one alone is read."""
     routes: dict[str, object] = {}
@@ -433,6 +426,7 @@ def test_one_broken_form_does_not_hide_the_other(misbehave: Misbehave) -> None:
 @pytest.mark.parametrize(
     ("routes", "error_type", "says"),
     [
+        ({}, "not_json", "/api/v2/summary.json: it answered with something that is not"),
         ({"/api/v2/summary.json": {}, "/api/v2/incidents.json": {}}, "wrong_shape", "lacks the indicator"),
         ({"/api/v2/summary.json": QUIET}, "not_json", "/api/v2/incidents.json: it answered with something that is not"),
         (
@@ -450,3 +444,4 @@ def test_why_the_page_is_unknown_is_told(
     check = _status(misbehave(_page(routes)).url)
     assert (check.outcome, check.error_type) == ("unknown", error_type)
     assert says in check.observed
+    assert routes or json.loads(check.responses[0].body)["title"] == "Status"

@@ -200,7 +200,7 @@ def _encoding(text: bytes, *, is_whole: bool) -> str:
     marked = next((encoding for mark, encoding in _MARKS.items() if text.startswith(mark)), "")
     if marked:
         return marked
-    if b"\0" in text:
+    if b"\0" in text[:512]:  # further on, NULs are what a power cut left of a line
         raise NotALogError("it is not text")
     try:
         codecs.getincrementaldecoder("utf-8")().decode(text, final=is_whole)

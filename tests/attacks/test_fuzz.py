@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from intercom_kit.archive.manifest import Manifest, read_manifest_file
@@ -188,6 +188,7 @@ def test_manifests(body: object, noise: bytes) -> None:
 
 @settings(bounded, max_examples=25)
 @given(st.lists(shaped(KEYS), max_size=8), st.binary(max_size=60))
+@example([], bytes(60))
 def test_lines_of_a_log(rows: list[object], noise: bytes) -> None:
     """No line spoils the others: those that are calls are counted, whatever stands between them."""
     call = {"method": "GET", "route": "/me", "status_code": 200, "duration_ms": 5}

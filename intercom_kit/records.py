@@ -224,8 +224,11 @@ class CheckRecord(Record):
     vendor_incidents: tuple[VendorIncident, ...] = ()  # status_page: unresolved, or under way
     components: tuple[Component, ...] = ()
     resolved: tuple[VendorIncident, ...] = ()
-    health_value: str | None = None  # health: what stood at the configured path
+    health_value: str | None = None  # health: the value at the configured path
     responses: tuple[RawResponse, ...] = ()
+
+    def __hash__(self) -> int:
+        return hash(self.evidence_id)
 
 
 class Step(Record):

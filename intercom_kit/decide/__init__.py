@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from intercom_kit.decide.facts import Facts
 from intercom_kit.decide.questions import QUESTIONS, START
@@ -59,7 +60,12 @@ def decide(checks: Iterable[CheckRecord], settings: Settings) -> Decision:
     Every input ends in exactly one verdict and at least one action; no checks at all end in `undetermined`, dated 1970.
     The settings fill the runbook's commands and give the region whose vendor incidents count.
     """
-    f = Facts(tuple(checks), settings)
+    return _decide(tuple(checks), settings)
+
+
+@lru_cache(maxsize=1000)  # a run is decided when it is made, and again with the evidence that it was written to
+def _decide(checks: tuple[CheckRecord, ...], settings: Settings) -> Decision:
+    f = Facts(checks, settings)
     path, ending = walk(f, QUESTIONS, START)
     level, reason = severity(f, ending)
     pro, contra = weigh(f, ending)

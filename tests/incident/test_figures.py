@@ -29,11 +29,14 @@ def test_every_figure_says_what_it_means_and_what_it_is_about(settings: Settings
 
 
 def test_an_unchanged_incident_is_opened_once(settings: Settings, folder: IncidentFolder) -> None:
-    """While its files are as they were, evidence is read and runs are decided once; a new line opens it again."""
+    """While its files are as they were, evidence is read once; a new line opens it again, and decides no run anew."""
     first = open_incident(settings, "INC-1")
     assert open_incident(settings, "INC-1") is first
+    decided = [run.decision for run in first.runs]
     folder.add_event(first.events[0].model_copy(update={"text": "once more"}))
-    assert len(open_incident(settings, "INC-1").events) == len(first.events) + 1
+    again = open_incident(settings, "INC-1")
+    assert len(again.events) == len(first.events) + 1
+    assert all(run.decision is known for run, known in zip(again.runs, decided, strict=True))
 
 
 def test_a_log_that_ends_before_the_incident_counts_nothing_of_it(settings: Settings, folder: IncidentFolder) -> None:

@@ -12,9 +12,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import typer.main
 from rich.text import Text
 
-from intercom_kit.cli.app import SafeConsole
+from intercom_kit.cli.app import SafeConsole, app
 from intercom_kit.drill.scenario import truth_at
 from intercom_kit.drill.scenarios import SCENARIOS
 from intercom_kit.records import CHECK_NAMES
@@ -188,6 +189,19 @@ def test_the_shell_completes_what_was_begun(kit: Kit, play: Play, typed: str, of
     command = [str(Path(sys.executable).with_name("intercom-kit"))]
     done = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True, check=False)
     assert done.stdout.split() == [offered]
+
+
+def test_the_examples_of_the_help_are_commands_with_their_options() -> None:
+    """Each command's help ends with an example that names this command and options that it has."""
+    group = typer.main.get_command(app)
+    commands = {**group.commands, **{f"token {name}": one for name, one in group.commands["token"].commands.items()}}  # type: ignore[attr-defined]
+    examples = {name: command.epilog for name, command in commands.items() if command.epilog}
+    assert len(examples) > 20
+    for name, text in examples.items():
+        _, said, rest = text.partition(f"intercom-kit {name}")
+        assert said, text
+        known = {option for parameter in commands[name].params for option in parameter.opts}
+        assert {word for word in rest.split() if word.startswith("--")} <= known, text
 
 
 def test_drill_list_names_every_scenario(kit: Kit) -> None:

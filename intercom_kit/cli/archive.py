@@ -27,7 +27,7 @@ def index() -> None:
     cli.print_out(str(update_index(load_settings(), datetime.now(UTC).date())))
 
 
-@cli.app.command("list", rich_help_panel=verdict.PANEL)
+@cli.app.command("list", rich_help_panel=verdict.PANEL, epilog="Example: intercom-kit list --drills")
 def list_(
     drills: Annotated[bool, typer.Option("--drills", help="List the drills too.")] = False,
     as_json: cli.AsJson = False,
@@ -47,7 +47,7 @@ def list_(
         cli.out.print("There is no incident yet. Start one with: intercom-kit triage")
 
 
-@cli.app.command(rich_help_panel=report.PANEL)
+@cli.app.command(rich_help_panel=report.PANEL, epilog="Example: intercom-kit actions --markdown")
 def actions(
     incident_id: cli.OneOrAll = "",
     as_csv: Annotated[bool, typer.Option("--csv", help="Print them as CSV, for a tracker.")] = False,
@@ -64,7 +64,7 @@ def actions(
     cli.print_out(text, end="")
 
 
-@cli.app.command(rich_help_panel=PANEL)
+@cli.app.command(rich_help_panel=PANEL, epilog="Example: intercom-kit seal INC-1")
 def seal(incident_id: cli.IncidentId) -> None:
     """Render the executed notebooks that lie in an incident's folder, whoever ran them, and seal the folder."""
     from intercom_kit.archive.make import seal_incident
@@ -74,7 +74,7 @@ def seal(incident_id: cli.IncidentId) -> None:
     cli.print_out(f"{incident_id} is sealed, head {head}")
 
 
-@cli.app.command(rich_help_panel=PANEL)
+@cli.app.command(rich_help_panel=PANEL, epilog="Example: intercom-kit verify INC-1 --replay")
 def verify(
     incident_id: cli.OneOrAll = "",
     head: Annotated[
@@ -107,7 +107,7 @@ def verify(
     raise typer.Exit(int(differs))
 
 
-@cli.app.command(rich_help_panel=PANEL)
+@cli.app.command(rich_help_panel=PANEL, epilog="Example: intercom-kit publish INC-1 s3://bucket/incidents")
 def publish(
     targets: Annotated[
         list[str],
@@ -141,7 +141,7 @@ def publish(
     raise typer.Exit(cli.COULD_NOT if refused else 0)
 
 
-@cli.app.command(rich_help_panel=PANEL)
+@cli.app.command(rich_help_panel=PANEL, epilog="Example: intercom-kit purge --older-than 365d --keep-reports")
 def purge(
     older_than: Annotated[str, typer.Option("--older-than", help="Age from which incidents go, such as 90d.")],
     keep_reports: Annotated[bool, typer.Option("--keep-reports", help="Remove the evidence only.")] = False,

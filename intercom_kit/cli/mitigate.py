@@ -27,7 +27,7 @@ Incident = Annotated[str, cli.incident_option("Note each step on this incident's
 New = Annotated[bool, typer.Option("--new", help="Verify a new token, read from a prompt or from standard input.")]
 
 
-@token.command("verify")
+@token.command("verify", epilog="Example: intercom-kit token verify --new")
 def verify(new: New = False, incident: Incident = "") -> None:
     """Tell whose token it is, for which workspace and region, and what it may read. A token is never an argument.
 
@@ -40,7 +40,7 @@ def verify(new: New = False, incident: Incident = "") -> None:
     raise typer.Exit(int(any(step.outcome == "failed" for step in steps)))
 
 
-@token.command("rotate")
+@token.command("rotate", epilog="Example: intercom-kit token rotate --incident latest --apply")
 def rotate(
     apply: Annotated[
         bool, typer.Option("--apply/--dry-run", help="Change things, after a question for each. Else only plan.")
@@ -74,7 +74,7 @@ def rotate(
     raise typer.Exit(int(any(step.outcome == "failed" for step in steps)))
 
 
-@cli.app.command(rich_help_panel=PANEL)
+@cli.app.command(rich_help_panel=PANEL, epilog="Example: intercom-kit warm --contacts ids.txt --share 0.1")
 def warm(
     contacts: Annotated[Path | None, typer.Option(help="File with one contact id a line.")] = None,
     share: Annotated[float, typer.Option(help="Share of the rate limit to use at the most.")] = 0.2,
@@ -113,7 +113,7 @@ def warm(
         raise typer.Exit(cli.COULD_NOT if done.stopped else int(bool(done.why)))
 
 
-@cli.app.command(rich_help_panel=PANEL)
+@cli.app.command(rich_help_panel=PANEL, epilog="Example: intercom-kit webhooks deliveries.ndjson --incident latest")
 def webhooks(
     files: Annotated[list[str], typer.Argument(help="Delivery logs: files, folders or globs of CSV, NDJSON, Parquet.")],
     incident: Annotated[str, cli.incident_option("Keep the deliveries in its evidence.")] = "",

@@ -20,7 +20,7 @@ PANEL = "Practice and set-up"
 At = Annotated[str, typer.Option("--at", help="How long after the onset to start, such as 90s, 12m, 1h30m.")]
 
 
-@cli.app.command(rich_help_panel=PANEL)
+@cli.app.command(rich_help_panel=PANEL, epilog="Example: intercom-kit drill vendor-outage --at 12m")
 def drill(
     scenario: Annotated[
         str, typer.Argument(help="A scenario's name.", autocompletion=cli.complete_scenario)
@@ -72,7 +72,7 @@ def drill(
     raise typer.Exit(int(not lesson.score.agrees) if complete else cli.COULD_NOT)
 
 
-@cli.app.command(rich_help_panel=PANEL)
+@cli.app.command(rich_help_panel=PANEL, epilog="Example: intercom-kit simulate slow-api")
 def simulate(
     scenario: Annotated[
         str,
@@ -129,7 +129,7 @@ def settings() -> None:
         cli.print_out(f"  {meaning}")
 
 
-@cli.app.command(rich_help_panel=PANEL)
+@cli.app.command(rich_help_panel=PANEL, epilog="Example: intercom-kit notebooks --copy scheduled")
 def notebooks(
     copy: Annotated[Path | None, typer.Option("--copy", help="Copy them to this folder, such as notebooks.")] = None,
 ) -> None:

@@ -18,7 +18,10 @@ from intercom_kit.text import parse_time
 PANEL = "Writing things down"
 
 
-@cli.app.command(rich_help_panel=PANEL)
+@cli.app.command(
+    rich_help_panel=PANEL,
+    epilog="Example: intercom-kit note latest 'Paused the sync job' --kind mitigation --at '12m ago'",
+)
 def note(
     incident_id: cli.IncidentId,
     text: Annotated[str, typer.Argument(help="What happened, in a sentence. Evidence ids in it (ev:…) are cited.")],
@@ -39,7 +42,11 @@ def note(
     cli.print_out(f"{event.at:%Y-%m-%d %H:%M:%S} UTC {event.kind}: {event.text} [{event.evidence_id}]")
 
 
-@cli.app.command("import-events", rich_help_panel=PANEL)
+@cli.app.command(
+    "import-events",
+    rich_help_panel=PANEL,
+    epilog="Example: intercom-kit import-events latest slack-export.zip --zone Europe/Berlin",
+)
 def import_events(
     incident_id: cli.IncidentId,
     file: Annotated[Path, typer.Argument(help="A Slack export (zip, or a channel's JSON), CSV or NDJSON.")],
@@ -62,7 +69,7 @@ def import_events(
         cli.print_err(reason)
 
 
-@cli.app.command("set", rich_help_panel=PANEL)
+@cli.app.command("set", rich_help_panel=PANEL, epilog="Example: intercom-kit set latest severity=P2 commander=mia")
 def set_(
     incident_id: cli.IncidentId,
     assignments: Annotated[
@@ -81,7 +88,7 @@ def set_(
     cli.print_out(facts.model_dump_json(indent=2, exclude_defaults=True))
 
 
-@cli.app.command(rich_help_panel=PANEL)
+@cli.app.command(rich_help_panel=PANEL, epilog="Example: intercom-kit edit latest")
 def edit(
     incident_id: cli.IncidentId,
     form: Annotated[bool, typer.Option("--form", help="Only write the form, and print its path.")] = False,
@@ -126,7 +133,7 @@ def _edit(path: Path) -> None:
         raise InputError(f"The editor ended with {ended.returncode}. The form stays: {path}")
 
 
-@cli.app.command(rich_help_panel=PANEL)
+@cli.app.command(rich_help_panel=PANEL, epilog="Example: intercom-kit impact latest")
 def impact(
     incident_id: cli.IncidentId,
     conversations: Annotated[int | None, typer.Option(help="Conversations affected, where you counted them.")] = None,
@@ -150,7 +157,7 @@ def impact(
     cli.print_out(f"{event.text} [{event.evidence_id}]")
 
 
-@cli.app.command(rich_help_panel=PANEL)
+@cli.app.command(rich_help_panel=PANEL, epilog="Example: intercom-kit update latest --send")
 def update(
     incident_id: cli.IncidentId,
     send: Annotated[

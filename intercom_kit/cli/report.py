@@ -49,7 +49,9 @@ Facing = Annotated[
 NoReport = Annotated[bool, typer.Option("--no-report", help="Print the findings and run no notebook.")]
 
 
-@cli.app.command(rich_help_panel=PANEL)
+@cli.app.command(
+    rich_help_panel=PANEL, epilog="Example: intercom-kit analyze latest --requests logs/ --since 2026-11-24T09:00Z"
+)
 def analyze(
     incident_id: cli.IncidentId,
     requests: Requests = None,
@@ -90,7 +92,7 @@ def analyze(
     raise typer.Exit(0 if complete else cli.COULD_NOT)
 
 
-@cli.app.command(rich_help_panel=PANEL)
+@cli.app.command(rich_help_panel=PANEL, epilog="Example: intercom-kit report latest --requests logs/")
 def report(
     incident_id: cli.IncidentId,
     requests: Requests = None,
@@ -114,7 +116,7 @@ def report(
     raise typer.Exit(0 if make_all(settings, incident_id, templates) else cli.COULD_NOT)
 
 
-@cli.app.command(rich_help_panel=PANEL)
+@cli.app.command(rich_help_panel=PANEL, epilog="Example: intercom-kit lint latest")
 def lint(
     incident_id: cli.IncidentId,
     as_json: cli.AsJson = False,

@@ -31,7 +31,7 @@ Brief = Annotated[bool, typer.Option("--brief", help="Show the verdict, the dead
 New = Annotated[bool, typer.Option("--new", help="Join no open incident: make another.")]
 
 
-@cli.app.command(rich_help_panel=PANEL)
+@cli.app.command(rich_help_panel=PANEL, epilog="Example: intercom-kit triage --brief")
 def triage(
     incident: Incident = "",
     title: Annotated[str, typer.Option(help="The incident's title, for the report.")] = "",
@@ -60,7 +60,7 @@ def triage(
     _finish(settings, found, as_json=as_json, brief=brief, no_report=no_report)
 
 
-@cli.app.command("open", rich_help_panel=PANEL)
+@cli.app.command("open", rich_help_panel=PANEL, epilog="Example: curl -s … | intercom-kit open --from -")
 def open_(
     from_: Annotated[str, typer.Option("--from", help="The alert's JSON: a file, or - for standard input.")],
     at: Annotated[str, typer.Option("--at", help="Where its time is, in the JSON of another tool: event.time.")] = "",
@@ -85,7 +85,7 @@ def open_(
     _finish(settings, found, as_json=as_json, brief=brief, no_report=no_report)
 
 
-@cli.app.command(rich_help_panel=PANEL)
+@cli.app.command(rich_help_panel=PANEL, epilog="Example: intercom-kit watch --incident latest")
 def watch(
     incident: Incident = "",
     every: Annotated[str, typer.Option(help="Time from one run of the checks to the next.")] = "10s",
@@ -110,7 +110,7 @@ def watch(
     raise typer.Exit(int(last.decision.verdict != "healthy"))
 
 
-@cli.app.command(rich_help_panel=PANEL)
+@cli.app.command(rich_help_panel=PANEL, epilog="Example: intercom-kit runbook token_invalid")
 def runbook(
     cause: Annotated[str, typer.Argument(help="A cause, such as token_invalid; all of them when left out.")] = "",
     markdown: Annotated[bool, typer.Option("--markdown", help="Print it as Markdown, for a wiki.")] = False,

@@ -103,7 +103,7 @@ def held(aws: Aws, stage: str = "AWSCURRENT") -> str:
     return str(aws.get_secret_value(SecretId=ID, VersionStage=stage)["SecretString"])
 
 
-def told(steps: tuple[TokenStep, ...]) -> list[tuple[str, str]]:
+def results(steps: tuple[TokenStep, ...]) -> list[tuple[str, str]]:
     """Return what came of each step."""
     return [(step.name, step.outcome) for step in steps]
 
@@ -115,7 +115,7 @@ def test_by_default_everything_is_only_planned(aws: Aws, settings: Settings, kub
     """Without apply the new token is verified and the rest is shown, with commands to copy; nothing is changed."""
     aws.create_secret(Name=ID, SecretString=TOKEN)
     steps = rotate_token(settings, NEW)
-    assert told(steps) == [*VERIFIED, ("secret", "planned"), ("rollout", "planned"), ("health", "planned")]
+    assert results(steps) == [*VERIFIED, ("secret", "planned"), ("rollout", "planned"), ("health", "planned")]
     assert "holds the token that is set here, as the whole secret" in steps[3].observed
     assert steps[3].command.endswith(f"--secret-id {ID} --secret-string file:///dev/stdin")
     assert steps[4].command.startswith("kubectl rollout restart deployment/intercom-service && kubectl rollout status")
@@ -130,7 +130,7 @@ def test_a_rotation_goes_all_the_way(aws: Aws, settings: Settings, kubectl: Path
     folder.create()
     steps = rotate_token(settings, NEW, apply=True, folder=folder, on_step=seen.append)
     done = [("secret", "planned"), ("secret", "ok"), ("rollout", "planned"), ("rollout", "ok"), ("health", "ok")]
-    assert told(steps) == [*VERIFIED, *done]
+    assert results(steps) == [*VERIFIED, *done]
     assert tuple(seen) == steps
     assert held(aws) == NEW.get_secret_value()
     assert held(aws, "AWSPREVIOUS") == TOKEN
@@ -163,7 +163,7 @@ def test_of_a_json_secret_only_the_token_changes(
     """In a secret that is a JSON document the token's key is found, and every other key stays."""
     aws.create_secret(Name=ID, SecretString=json.dumps(before))
     steps = rotate_token(settings, NEW, manager=SecretManager(ID, key), apply=True)
-    assert ("secret", "ok") in told(steps)
+    assert ("secret", "ok") in results(steps)
     name = key or next(iter(before))
     assert json.loads(held(aws)) == before | {name: NEW.get_secret_value()}
     assert f"the key {name!r}" in steps[3].observed
@@ -191,18 +191,19 @@ def test_a_secret_that_is_not_understood_stays(
     if secret:
         aws.create_secret(Name=ID, **secret)
     steps = rotate_token(settings, NEW, manager=SecretManager(ID, key), apply=True)
-    assert told(steps) == [*VERIFIED, ("secret", "failed")]
+    assert results(steps) == [*VERIFIED, ("secret", "failed")]
     assert said in steps[-1].observed
     assert calls(kubectl) == []
     if secret:
         assert len(aws.list_secret_version_ids(SecretId=ID)["Versions"]) == 1
 
 
-def test_a_second_run_goes_on_where_the_first_stopped(aws: Aws, settings: Settings, kubectl: Path) -> None:
-    """A secret that holds the new token already stays as it is, and the rollout follows."""
-    aws.create_secret(Name=ID, SecretString=NEW.get_secret_value())
+@pytest.mark.parametrize("before", [NEW.get_secret_value(), json.dumps({"a": "x", "b": NEW.get_secret_value()})])
+def test_a_second_run_goes_on_where_the_first_stopped(aws: Aws, settings: Settings, kubectl: Path, before: str) -> None:
+    """A secret that holds the new token already, whole or under a key, stays as it is, and the rollout follows."""
+    aws.create_secret(Name=ID, SecretString=before)
     steps = rotate_token(settings, NEW, apply=True)
-    assert told(steps)[3:] == [("secret", "ok"), ("rollout", "planned"), ("rollout", "ok"), ("health", "ok")]
+    assert results(steps)[3:] == [("secret", "ok"), ("rollout", "planned"), ("rollout", "ok"), ("health", "ok")]
     assert "already" in steps[3].observed
     assert len(aws.list_secret_version_ids(SecretId=ID)["Versions"]) == 1
     assert len(calls(kubectl)) == 2
@@ -213,7 +214,7 @@ def test_each_change_is_asked_for(aws: Aws, settings: Settings, kubectl: Path, d
     """A change that is not agreed to is not made, and what would follow it is only shown."""
     aws.create_secret(Name=ID, SecretString=TOKEN)
     steps = rotate_token(settings, NEW, apply=True, confirm=lambda step: step.name != declined)
-    assert told(steps)[-2:] == [("rollout", "planned"), ("health", "planned")]
+    assert results(steps)[-2:] == [("rollout", "planned"), ("health", "planned")]
     assert held(aws) == (TOKEN if declined == "secret" else NEW.get_secret_value())
     assert calls(kubectl) == []
 
@@ -223,7 +224,7 @@ def test_a_rollout_that_fails_is_told(aws: Aws, settings: Settings, kubectl: Pat
     aws.create_secret(Name=ID, SecretString=TOKEN)
     kubectl.write_text(f"#!/bin/sh\necho no access with {NEW.get_secret_value()} or {TOKEN} >&2\nexit 1\n")
     steps = rotate_token(settings, NEW, apply=True)
-    assert told(steps)[-1] == ("rollout", "failed")
+    assert results(steps)[-1] == ("rollout", "failed")
     assert "failed: no access with [token] or [token]. The new token is stored" in steps[-1].observed
     assert held(aws) == NEW.get_secret_value()
 
@@ -234,26 +235,20 @@ def test_another_rollout_can_be_given(aws: Aws, settings: Settings, kubectl: Pat
     marker = kubectl.with_name("kubectl.restarted")
     command = (sys.executable, "-c", f"import pathlib; pathlib.Path({str(marker)!r}).touch()")
     steps = rotate_token(settings, NEW, rollout=[command], apply=True)
-    assert told(steps)[-2:] == [("rollout", "ok"), ("health", "ok")]
+    assert results(steps)[-2:] == [("rollout", "ok"), ("health", "ok")]
     assert calls(kubectl) == []
 
 
-def test_an_app_that_stays_unhealthy_is_told(aws: Aws, settings: Settings, kubectl: Path) -> None:
-    """When our service does not become healthy within the patience, the last step fails and says what to do."""
+@pytest.mark.parametrize("has_url", [True, False])
+def test_what_is_not_seen_to_be_healthy_is_said(aws: Aws, settings: Settings, kubectl: Path, has_url: bool) -> None:
+    """A service that stays unhealthy fails the last step, one without an endpoint leaves it unknown; both say why."""
     aws.create_secret(Name=ID, SecretString=TOKEN)
     kubectl.write_text("#!/bin/sh\nexit 0\n")
-    last = rotate_token(settings, NEW, apply=True, patience_s=0.5)[-1]
-    assert (last.name, last.outcome) == ("health", "failed")
-    assert "status = unhealthy" in last.observed
-    assert "intercom-kit triage" in last.observed
-
-
-def test_without_a_health_endpoint_nobody_can_tell(aws: Aws, settings: Settings) -> None:
-    """Without a health endpoint the last step is unknown and names the setting."""
-    aws.create_secret(Name=ID, SecretString=TOKEN)
-    last = rotate_token(settings.model_copy(update={"health_url": None}), NEW, apply=True)[-1]
-    assert (last.name, last.outcome) == ("health", "unknown")
-    assert "INTERCOM_HEALTH_URL" in last.observed
+    known = settings if has_url else settings.model_copy(update={"health_url": None})
+    last = rotate_token(known, NEW, apply=True, patience_s=0.5)[-1]
+    assert (last.name, last.outcome) == ("health", "failed" if has_url else "unknown")
+    assert ("status = unhealthy" in last.observed) == has_url
+    assert ("intercom-kit triage" if has_url else "INTERCOM_HEALTH_URL") in last.observed
 
 
 def test_what_aws_and_its_library_raise_names_the_next_step(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,9 +95,10 @@ class Redactor:
         hidden = bytearray(len(text) if self._whole else 0)
         for start, end in self._spans(_lower(text)) if self._whole else ():
             hidden[start:end] = b"x" * (end - start)
-        for span in reversed(list(re.finditer(b"x+", hidden))):
-            text = f"{text[: span.start()]}[token]{text[span.end() :]}"
-        return text
+        shown, at = "", 0
+        for span in re.finditer(b"x+", hidden):
+            shown, at = f"{shown}{text[at : span.start()]}[token]", span.end()
+        return shown + text[at:]
 
     def holds_secret(self, text: str) -> bool:
         """Tell whether a text holds a known secret, or a piece of one."""

@@ -6,7 +6,9 @@ To add a document: one line to DOCUMENTS, with a function that yields its rows.
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from intercom_kit.logs.values import Column
 SAMPLE = 300  # rows of a file that tell its columns and how they are written
 _LINE_LIMIT = 16 * 2**20  # bytes of one line of JSON: span exports write whole batches
 _DEPTH = 6
+_BETWEEN = re.compile(r"[\s,]*")
 
 
 @dataclass(frozen=True)
@@ -60,16 +63,20 @@ def json_layout(file: File, folder: Path) -> tuple[File, Layout] | None:
     """Return JSON's layout: lines, an array, span batches, or the rows of a document; None when it is no JSON."""
     if re.search(r'"(?:resourceSpans|resource_spans|instrumentationLibrarySpans|scopeSpans)"', file.head):
         return file, _spans(file)
-    lines = [_object(line) for line in file.lines[:SAMPLE]]
+    lines = [json_object(line) for line in file.lines[:SAMPLE]]
     objects = [value for value in lines if value is not None]
     is_document = any(map(_rows_of, objects[:3])) or (len(objects) == 1 and file.is_whole and _generic(objects[0]))
-    if len(objects) > 0.5 * len(lines) and not is_document:
+    share = 0 if is_document else len(objects) / max(len(lines), 1)
+    if share > 0.5:
         return file, _objects("JSON lines", "newline_delimited", objects)
     if file.head.lstrip()[0] == "[" and (array := _first_of_array(file.head)):
         return file, _objects("JSON array", "array", array)
-    if len(objects) > 0.1 * len(lines) and not is_document:
+    if share > 0.1:
         return None  # lines of text and of JSON
-    rows = [row for value in _values(whole_text(file)) for row in unwrap(value)]
+    try:
+        rows = [row for value in _values(whole_text(file)) for row in _unwrap(value)]
+    except json.JSONDecodeError as error:
+        raise NotALogError(f"its JSON breaks off or is damaged at line {error.lineno}") from error
     if not rows:
         return None
     target = folder / f"rows-{abs(hash(file.path))}.jsonl"
@@ -77,9 +84,10 @@ def json_layout(file: File, folder: Path) -> tuple[File, Layout] | None:
     return replace(file, path=str(target), packed="none"), _objects("JSON document", "newline_delimited", rows[:SAMPLE])
 
 
-def _object(line: str) -> dict[str, Any] | None:
+def json_object(text: str) -> dict[str, Any] | None:
+    """Return the JSON object that a text is; None where it is none."""
     try:
-        value = json.loads(line)
+        value = json.loads(text)
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
@@ -87,39 +95,34 @@ def _object(line: str) -> dict[str, Any] | None:
 
 def _first_of_array(head: str) -> list[dict[str, Any]]:
     """Return the first elements of an array of objects that are rows themselves; none for others."""
-    decoder, at = json.JSONDecoder(), head.index("[") + 1
     found: list[dict[str, Any]] = []
-    try:
-        while len(found) < SAMPLE:
-            at = len(head) - len(head[at:].lstrip(" \t\r\n,"))
-            value, at = decoder.raw_decode(head, at)
+    with suppress(ValueError):  # where the array or its head ends
+        for value in islice(_values(head, head.index("[") + 1), SAMPLE):
             if not isinstance(value, dict) or _rows_of(value):
                 return []
             found.append(value)
-    except ValueError:
-        pass
     return found
 
 
-def _values(text: str) -> Iterator[Any]:
-    """Yield the JSON values that follow each other in a text, with or without line breaks."""
-    decoder, at = json.JSONDecoder(), 0
-    while (at := len(text) - len(text[at:].lstrip())) < len(text):
-        try:
-            value, at = decoder.raw_decode(text, at)
-        except ValueError as error:
-            line = text.count("\n", 0, getattr(error, "pos", at)) + 1
-            raise NotALogError(f"its JSON breaks off or is damaged at line {line}") from error
+def _values(text: str, at: int = 0) -> Iterator[Any]:
+    """Yield the JSON values that follow each other from there on; raises json.JSONDecodeError."""
+    decoder = json.JSONDecoder()
+    while (at := _BETWEEN.match(text, at).end()) < len(text):  # type: ignore[union-attr]  # it matches anywhere
+        value, at = decoder.raw_decode(text, at)
         yield value
 
 
-def _objects(name: str, form: str, rows: Sequence[Mapping[str, Any]]) -> Layout:
-    relation = (
+def _read_objects(form: str, limit: int = _LINE_LIMIT) -> str:
+    ignored = ", ignore_errors = true" if form == "newline_delimited" else ""
+    return (
         f"read_json_objects([{{files}}], format = '{form}', compression = '{{packed}}', "
-        f"maximum_object_size = {_LINE_LIMIT}{', ignore_errors = true' if form == 'newline_delimited' else ''})"
+        f"maximum_object_size = {limit}{ignored})"
     )
-    broken = "json IS NULL OR json_type(json) <> 'OBJECT'"
-    return Layout(name, relation, json_columns(rows, "json"), broken=broken, keys="json_keys(json)::VARCHAR")
+
+
+def _objects(name: str, form: str, rows: Sequence[Mapping[str, Any]]) -> Layout:
+    broken, keys = "json IS NULL OR json_type(json) <> 'OBJECT'", "json_keys(json)::VARCHAR"
+    return Layout(name, _read_objects(form), json_columns(rows, "json"), broken=broken, keys=keys)
 
 
 def json_columns(rows: Sequence[Mapping[str, Any]], document: str, prefix: str = "") -> dict[str, Column]:
@@ -147,14 +150,13 @@ def _leaves(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
         yield path, "" if value is None else json.dumps(value)
 
 
-def unwrap(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - any JSON
+def _unwrap(value: object) -> Iterator[dict[str, Any]]:
     """Yield the rows in a JSON document: of a format that is known, else of its longest list of objects."""
     if isinstance(value, list):
         for each in value:
-            yield from unwrap(each)
+            yield from _unwrap(each)
     elif isinstance(value, dict):
-        rows = _rows_of(value)
-        yield from rows or (_generic(value) or [value])
+        yield from _rows_of(value) or _generic(value) or [value]
 
 
 def _rows_of(value: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -207,10 +209,8 @@ def _loki(value: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _log_records(value: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for record in (r for batch in value["resourceLogs"] for scope in batch["scopeLogs"] for r in scope["logRecords"]):
         attributes = {a["key"]: next(iter(a["value"].values()), None) for a in record.get("attributes", ())}
-        yield {
-            "timeUnixNano": record.get("timeUnixNano"),
-            "message": record.get("body", {}).get("stringValue"),
-        } | attributes
+        message = record.get("body", {}).get("stringValue")
+        yield {"timeUnixNano": record.get("timeUnixNano"), "message": message} | attributes
 
 
 DOCUMENTS: dict[str, Callable[[Mapping[str, Any]], Iterable[dict[str, Any]]]] = {
@@ -244,13 +244,8 @@ _VALUES = ("stringValue", "intValue", "doubleValue", "boolValue", "arrayValue.va
 def _spans(file: File) -> Layout:
     """Return the spans of OpenTelemetry's own JSON (batches, attributes as lists), on lines or as one document."""
     first = file.lines[0] if file.lines else ""
-    on_lines = _object(first) is not None or (not file.is_whole and len(first) > 1000)
-    form = "newline_delimited" if on_lines else "unstructured"
-    lines = (
-        f"read_json_objects([{{files}}], format = '{form}', compression = '{{packed}}', "
-        f"maximum_object_size = {_LINE_LIMIT if form == 'newline_delimited' else 8 * _LINE_LIMIT}"
-        f"{', ignore_errors = true' if form == 'newline_delimited' else ''})"
-    )
+    on_lines = json_object(first) is not None or (not file.is_whole and len(first) > 1000)
+    lines = _read_objects("newline_delimited") if on_lines else _read_objects("unstructured", 8 * _LINE_LIMIT)
     batches, scopes = (
         " || ".join(f"coalesce(json_extract({at}, '$.{name}[*]'), [])" for name in names)
         for at, names in (

@@ -220,10 +220,8 @@ def classified(
         counts = query(_COUNTS.format(relation))
     calls = counts[counts["reason"].isna()]
     found = dict(broken or {})
-    for reason, number, sample in counts.dropna(subset="reason")[["reason", "number", "sample"]].itertuples(
-        index=False
-    ):
-        found[reason] = int(number), "" if pd.isna(sample) else scrubbed(sample)
+    for row in counts.dropna(subset="reason").to_dict("records"):
+        found[row["reason"]] = int(row["number"]), "" if pd.isna(row["sample"]) else scrubbed(row["sample"])
     samples = tuple(f"{reason}: {text}" for reason, (_, text) in found.items() if text)
     ignored = found.pop(OTHER_HOST, (0, ""))[0]
     aside = {reason: number for reason, (number, _) in found.items() if reason in NO_CALLS}
@@ -251,16 +249,15 @@ def _misdated(query: Query, relation: str, counts: pd.DataFrame) -> str:
 
 def broken_lines(connection: "DuckDBPyConnection", sources: Sequence[Source]) -> dict[str, tuple[int, str]]:
     """Return how many lines of CSV did not have the columns of their header, with the first, by the reason."""
-    tables = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reject_errors'").fetchall()
-    if tables == [(0,)]:
+    if not connection.execute("FROM duckdb_tables() WHERE table_name = 'reject_errors'").fetchall():
         return {}
     lines = connection.execute(
         "SELECT DISTINCT ON (file_path, line) file_path, line, error_message FROM reject_errors "
         "JOIN reject_scans USING (scan_id, file_id) ORDER BY file_path, line, error_message"
     ).fetchall()
-    names = {file.path: file.name for source in sources for file in source.files}
     if not lines:
         return {}
+    names = {file.path: file.name for source in sources for file in source.files}
     path, line, text = lines[0]
     sample = f"{Path(names.get(path, path)).name} line {line}, {scrubbed(text, 80)}"
     return {"line of CSV not readable": (len(lines), sample)}
@@ -296,10 +293,8 @@ def assumptions(sources: Sequence[Source], options: Options) -> tuple[str, ...]:
     """Return what is taken for granted: that all calls are Intercom's, where nothing tells the server."""
     made = []
     for source in sources:
-        path = source.columns.get("path")
-        has_url = path is not None and any(
-            "://" in value or not value.startswith(("/", "G", "P")) for value in path.known
-        )
+        paths = source.columns["path"].known if "path" in source.columns else ()
+        has_url = any("://" in path or not path.startswith(("/", "G", "P")) for path in paths)
         own = set(REQUEST_COLUMNS) <= source.layout.columns.keys()  # the recorder's, of a client of Intercom's
         if not {"duration_ms", "end"} & source.columns.keys():
             made.append(NO_DURATIONS)

@@ -5,7 +5,6 @@ units to TOOLS.
 """
 
 import csv
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from intercom_kit.logs.columns import may_tell, named, quoted
-from intercom_kit.logs.documents import ATTRIBUTES, SAMPLE, Layout, Tool, json_columns, json_layout
+from intercom_kit.logs.documents import ATTRIBUTES, SAMPLE, Layout, Tool, json_columns, json_layout, json_object
 from intercom_kit.logs.files import LINES, File, NotALogError
 from intercom_kit.logs.values import TIMED, Column
 
@@ -132,10 +131,8 @@ def signature(file: File) -> object:
     """Return what files of one layout have in common, so that only the first of many alike is looked at closely."""
     first = next(iter(file.lines), "")
     if first.lstrip().startswith("{"):
-        try:
-            return file.packed, tuple(sorted(json.loads(first)))
-        except ValueError:
-            return file.path
+        found = json_object(first)
+        return file.path if found is None else (file.packed, tuple(sorted(found)))
     return (file.packed, first) if _is_header(_cells(first)) else file.path
 
 
@@ -296,12 +293,7 @@ def _line_kind(values: Sequence[str], least: float = 0.2) -> str:
 
 def _inner(text: str) -> dict[str, Any] | None:
     """Return the JSON object that a line ends in, behind a prefix or not."""
-    begin = text.find("{")
-    try:
-        value = json.loads(text[begin:]) if begin >= 0 else None
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
+    return json_object(text[begin:]) if (begin := text.find("{")) >= 0 else None
 
 
 def _expanded(layout: Layout, depth: int = 0) -> Layout:

@@ -85,9 +85,10 @@ class Rows:
     def __post_init__(self) -> None:
         for name in ("reasons", "aside"):
             object.__setattr__(self, name, dict(sorted(getattr(self, name).items())))
-        object.__setattr__(self, "samples", _one_each(self.samples))
-        for name in ("columns", "skipped", "assumptions"):
+        for name in ("samples", "columns", "skipped", "assumptions"):
             object.__setattr__(self, name, tuple(sorted(set(getattr(self, name)))))
+        first = {sample.partition(":")[0]: sample for sample in reversed(self.samples)}  # one each, whatever the order
+        object.__setattr__(self, "samples", tuple(sorted(first.values()))[:_SAMPLES])
 
     @property
     def rejected_share(self) -> float:
@@ -111,23 +112,18 @@ class Rows:
 
     def words(self) -> tuple[str, ...]:
         """Return sentences on rows set aside, files skipped, assumptions and columns, each with its numbers."""
-        total = self.read + sum(self.no_calls.values())
-        others = self.no_calls
-        told = []
-        if self.rejected:
-            told.append(f"Not readable: {self.rejected:,} of {total:,} rows ({_counts(self.reasons)}).")
-        if others:
-            told.append(f"No calls to Intercom: {sum(others.values()):,} of {total:,} rows ({_counts(others)}).")
-        if self.samples:
-            told.append(f"Such as: {'; '.join(self.samples)}.")
-        if self.skipped:
-            told.append(f"Files not read: {'; '.join(self.skipped)}.")
-        if self.sampled > 1:
-            told.append(f"The log holds one in {self.sampled} calls, as was said.")
-        told += self.assumptions
-        if self.columns:
-            told.append(f"Columns: {', '.join(self.columns)}.")
-        return tuple(told)
+        others, aside = self.no_calls, sum(self.no_calls.values())
+        total = self.read + aside
+        sentences = {
+            f"Not readable: {self.rejected:,} of {total:,} rows ({_counts(self.reasons)}).": self.rejected,
+            f"No calls to Intercom: {aside:,} of {total:,} rows ({_counts(others)}).": aside,
+            f"Such as: {'; '.join(self.samples)}.": self.samples,
+            f"Files not read: {'; '.join(self.skipped)}.": self.skipped,
+            f"The log holds one in {self.sampled} calls, as was said.": self.sampled > 1,
+            **dict.fromkeys(self.assumptions, True),
+            f"Columns: {', '.join(self.columns)}.": self.columns,
+        }
+        return tuple(sentence for sentence, is_so in sentences.items() if is_so)
 
     def __add__(self, other: "Rows") -> "Rows":
         both: dict[str, Any] = {}
@@ -139,14 +135,6 @@ class Rows:
 
 def _counts(reasons: Mapping[str, int]) -> str:
     return ", ".join(f"{reason}: {number:,}" for reason, number in sorted(reasons.items(), key=lambda r: (-r[1], r[0])))
-
-
-def _one_each(samples: Sequence[str]) -> tuple[str, ...]:
-    """Return one sample a reason, the smallest: what is kept does not depend on the order in which logs are added."""
-    first: dict[str, str] = {}
-    for sample in sorted(set(samples)):
-        first.setdefault(sample.partition(":")[0], sample)
-    return tuple(first.values())[:_SAMPLES]
 
 
 def scrubbed(text: str, limit: int = 40) -> str:
@@ -244,17 +232,13 @@ class _Reader:
         """Put a source to one of an equal layout whose columns agree, else behind the others; return its place."""
         for place, other in enumerate(self.sources):
             both = {**other.columns, **source.columns}
-            agree = all(other.columns.get(n, c) == c and source.columns.get(n, c) == c for n, c in both.items())
-            same = other.files[0].packed == source.files[0].packed and _is_same(other.layout, source.layout)
-            if same and agree:
+            agree = all(other.columns.get(name, column) == column for name, column in source.columns.items())
+            same = all(getattr(other.layout, n) == getattr(source.layout, n) for n in ("format", "relation", "tool"))
+            if same and agree and other.files[0].packed == source.files[0].packed:
                 self.sources[place] = Source(other.layout, (*other.files, *source.files), both)
                 return place
         self.sources.append(source)
         return len(self.sources) - 1
-
-
-def _is_same(a: Layout, b: Layout) -> bool:
-    return (a.format, a.relation, a.tool, a.is_text) == (b.format, b.relation, b.tool, b.is_text)
 
 
 def call_columns(options: Options) -> Chooser:
@@ -262,8 +246,7 @@ def call_columns(options: Options) -> Chooser:
 
     def choosing(layout: Layout) -> dict[str, Column]:
         known = layout.tool.columns if layout.tool else {}
-        usable = {ours: theirs for ours, theirs in known.items() if ours not in options.columns}
-        chosen = choose(layout.columns, usable | dict(options.columns), options.hosts)
+        chosen = choose(layout.columns, {**known, **options.columns}, options.hosts)
         return _rare(chosen) | chosen
 
     return choosing

@@ -28,57 +28,26 @@ FAILED = f"(status_code IS NULL OR (status_code >= 400 AND status_code NOT IN {N
 
 _TIME, _TEXT, _COUNT, _NUMBER = "datetime64[us, UTC]", "str", "int64", "Int64"  # only Int64 and str can be null
 WINDOWS: dict[str, str] = {
-    "window_start": _TIME,
-    "app": _TEXT,
-    "method": _TEXT,
-    "route": _TEXT,
-    "status_code": _NUMBER,
-    "error_type": _TEXT,
-    "reset": _NUMBER,
-    "requests": _COUNT,
+    "window_start": _TIME, "app": _TEXT, "method": _TEXT, "route": _TEXT, "status_code": _NUMBER, "error_type": _TEXT,
+    "reset": _NUMBER, "requests": _COUNT,
     **{f"s{second}": _COUNT for second in range(10)},
     **{f"r{second}": _COUNT for second in range(10)},
-    "identified": _COUNT,
-    "repeated_1s": _COUNT,
-    "repeated_before_reset": _COUNT,
-    "limit": _NUMBER,
-    "remaining": _NUMBER,
-    "sample_request_id": _TEXT,
-    "first_at": _TIME,
-    "last_at": _TIME,
-}
+    "identified": _COUNT, "repeated_1s": _COUNT, "repeated_before_reset": _COUNT, "limit": _NUMBER,
+    "remaining": _NUMBER, "sample_request_id": _TEXT, "first_at": _TIME, "last_at": _TIME,
+}  # fmt: skip
 LATENCY: dict[str, str] = {
-    "minute": _TIME,
-    "route": _TEXT,
-    "status_class": _TEXT,
-    "bucket": _NUMBER,
-    "requests": _COUNT,
-}
+    "minute": _TIME, "route": _TEXT, "status_class": _TEXT, "bucket": _NUMBER, "requests": _COUNT,
+}  # fmt: skip
 AFFECTED: dict[str, str] = {
-    "kind": _TEXT,
-    "hash": _TEXT,
-    "app": _TEXT,
-    "route": _TEXT,
-    "minute": _TIME,
-    "failed": _COUNT,
-    "first_failed": _TIME,
-    "last_failed": _TIME,
-}
-_KEYS = {
-    "windows": ["window_start", "app", "method", "route", "status_code", "error_type", "reset"],
-    "latency": ["minute", "route", "status_class", "bucket"],
-    "affected": ["kind", "hash", "app", "route", "minute"],
-}
+    "kind": _TEXT, "hash": _TEXT, "app": _TEXT, "route": _TEXT, "minute": _TIME, "failed": _COUNT,
+    "first_failed": _TIME, "last_failed": _TIME,
+}  # fmt: skip
 _SCHEMAS = {"windows": WINDOWS, "latency": LATENCY, "affected": AFFECTED}
-_MERGED_BY = {
-    "limit": "max",
-    "remaining": "min",
-    "sample_request_id": "first",
-    "first_at": "min",
-    "last_at": "max",
-    "first_failed": "min",
-    "last_failed": "max",
-}  # every other column is summed
+_KEYS = {"windows": list(WINDOWS)[:7], "latency": list(LATENCY)[:4], "affected": list(AFFECTED)[:5]}
+_MERGED_BY = {  # every other column is summed
+    "limit": "max", "remaining": "min", "sample_request_id": "first", "first_at": "min", "last_at": "max",
+    "first_failed": "min", "last_failed": "max",
+}  # fmt: skip
 _IDS = re.compile(r"(?:[\w.:-]{1,64}\0)+", re.ASCII)  # of any tool's making; no address has this shape
 _TIMES = {column for schema in _SCHEMAS.values() for column, kind in schema.items() if kind == _TIME}
 
@@ -109,12 +78,17 @@ class Rollup:
 
     @classmethod
     def empty(cls) -> Self:
-        """Return the rollup of no requests, the neutral element of merging."""
-        none = {name: _frame(name, pd.DataFrame(columns=list(_SCHEMAS[name]))) for name in _SCHEMAS}
-        return cls(**none, rows=Rows(), links_retries=True)
+        """Return the rollup of no requests, the neutral element of adding."""
+        windows, latency, affected = (_frame(n, pd.DataFrame(columns=list(schema))) for n, schema in _SCHEMAS.items())
+        return cls(windows, latency, affected, Rows())
 
-    def __add__(self, other: Self) -> "Rollup":
-        return merge(self, other)
+    def __add__(self, other: "Rollup") -> "Rollup":
+        """Return the rollup of both logs together; the order does not matter.
+
+        The `repeated_…` and r0 to r9 columns are exact when no call is in one log and its repetition in the other.
+        """
+        frames = {name: _frame(name, pd.concat([getattr(self, name), getattr(other, name)])) for name in _SCHEMAS}
+        return Rollup(**frames, rows=self.rows + other.rows, links_retries=self.links_retries and other.links_retries)
 
     def equals(self, other: Self) -> bool:
         """Whether both hold the same numbers."""
@@ -135,15 +109,6 @@ def _frame(name: str, frame: pd.DataFrame) -> pd.DataFrame:
         summed = frame[twice].sort_values(texts).groupby(keys, dropna=False, as_index=False).agg(rules)
         frame = pd.concat([frame[~twice], summed.astype(schema)])
     return frame.sort_values(keys, ignore_index=True)
-
-
-def merge(a: Rollup, b: Rollup) -> Rollup:
-    """Return the rollup of both logs together; the order does not matter.
-
-    The `repeated_…` and r0 to r9 columns are exact when no call lies in one log and its repetition in the other.
-    """
-    frames = {name: _frame(name, pd.concat([getattr(a, name), getattr(b, name)])) for name in _SCHEMAS}
-    return Rollup(**frames, rows=a.rows + b.rows, links_retries=a.links_retries and b.links_retries)
 
 
 def statements(request_log: str) -> dict[str, str]:

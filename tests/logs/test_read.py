@@ -52,19 +52,11 @@ def lines(tmp_path: Path) -> Path:
     return write_lines(tmp_path / "calls.jsonl", rows())
 
 
-def equal(a: Rollup, b: Rollup) -> bool:
-    """Whether two rollups hold the same numbers, and some."""
-    return a.equals(b) and len(a.windows) > 0
-
-
 FORMS = {
     "calls.parquet": "FORMAT parquet, COMPRESSION zstd",
-    "calls.pq": "FORMAT parquet, COMPRESSION gzip",
-    "calls.csv": "FORMAT csv",
     "calls.tsv": "FORMAT csv, DELIMITER '\t'",
     "calls.csv.gz": "FORMAT csv, COMPRESSION gzip",
     "calls.csv.zst": "FORMAT csv, COMPRESSION zstd",
-    "calls.ndjson": "FORMAT json",
     "calls.jsonl.gz": "FORMAT json, COMPRESSION gzip",
     "calls.json.zst": "FORMAT json, COMPRESSION zstd",
 }
@@ -74,7 +66,7 @@ FORMS = {
 def test_every_form_gives_the_same_rollup(name: str, lines: Path, tmp_path: Path) -> None:
     """The same calls as Parquet, CSV or JSON lines, compressed or not, are the same calls."""
     path = write_sql(tmp_path / name, f"SELECT * FROM read_json('{lines}')", FORMS[name])
-    assert equal(make_rollup([path], Options(timezone="UTC")), make_rollup([lines]))
+    assert make_rollup([path], Options(timezone="UTC")).equals(make_rollup([lines]))
 
 
 def test_files_globs_and_folders_are_read_together(tmp_path: Path) -> None:
@@ -118,9 +110,9 @@ def test_columns_are_mapped_with_their_units(lines: Path, tmp_path: Path) -> Non
     path = write_lines(tmp_path / "other.jsonl", other)
     columns = {"timestamp": "at", "status_code": "http.status", "method": "http.verb", "app": "who"}
     columns |= {"route": "template", "error_type": "why", "duration_ms": "took.s * 1000"}
-    assert equal(make_rollup([path], Options(columns)), make_rollup([lines]))
+    assert make_rollup([path], Options(columns)).equals(make_rollup([lines]))
     parquet = write_sql(tmp_path / "other.parquet", f"SELECT * FROM read_json('{path}')", "FORMAT parquet")
-    assert equal(make_rollup([parquet], Options(columns, timezone="UTC")), make_rollup([lines]))
+    assert make_rollup([parquet], Options(columns, timezone="UTC")).equals(make_rollup([lines]))
 
 
 @pytest.mark.parametrize(
@@ -142,26 +134,16 @@ def test_a_hostile_name_of_a_column_stays_a_name(tmp_path: Path) -> None:
     assert log.windows["status_code"].tolist() == [503]
 
 
-def test_a_name_that_the_log_lacks_is_answered_with_those_it_has(tmp_path: Path) -> None:
-    """A typing error in a mapping shows the columns that were found."""
-    path = tmp_path / "calls.csv"
-    path.write_text("moment,outcome\n2026-11-24T09:00:00Z,200\n")
-    with pytest.raises(RequestLogError, match="Found: moment, outcome"):
-        make_rollup([path], Options({"timestamp": "momnt", "status_code": "outcome"}))
-    with pytest.raises(RequestLogError, match=r"Which column holds the timestamp\? Found: moment, outcome"):
-        make_rollup([path])
-
-
 @pytest.mark.parametrize(
     ("name", "factor"),
-    [("latency_s", 1e-3), ("elapsed_seconds", 1e-3), ("durationMs", 1), ("took_us", 1e3), ("response_time_nanos", 1e6)],
+    [("latency_s", 1e-3), ("durationMs", 1), ("took_us", 1e3), ("latency_µs", 1e3), ("response_time_nanos", 1e6)],
 )
 def test_a_duration_is_known_by_the_unit_in_its_name(name: str, factor: float, lines: Path, tmp_path: Path) -> None:
     """A column that names its unit needs no mapping."""
     renamed = [
         {k: v for k, v in row.items() if k != "duration_ms"} | {name: row["duration_ms"] * factor} for row in rows()
     ]
-    assert equal(make_rollup([write_lines(tmp_path / "r.jsonl", renamed)]), make_rollup([lines]))
+    assert make_rollup([write_lines(tmp_path / "r.jsonl", renamed)]).equals(make_rollup([lines]))
 
 
 def test_times_without_a_zone_are_asked_about(tmp_path: Path) -> None:
@@ -196,33 +178,22 @@ def test_a_time_that_the_clocks_give_twice_or_skip_is_rejected(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "written",
+    ("written", "kind"),
     [
-        "2026-11-24T09:00:07.5Z",
-        "2026-11-24 10:00:07.500000+01:00",
-        "2026-11-24T09:00:07,500+0000",
-        "2026-11-24 09:00:07.500 UTC",
-        "2026-11-24T09:00:07.500000123Z",
-        "24/Nov/2026:09:00:07 +0000",
-        1795510807.5,
-        1795510807500,
-        1795510807500000,
-        1795510807500000000,
-        "1795510807",
+        ("2026-11-24 10:00:07.500+01:00", "VARCHAR"),
+        (1795510807.5, "DOUBLE"),
+        (1795510807500, "BIGINT"),
+        (1795510807500000, "BIGINT"),
+        (1795510807500000000, "BIGINT"),
+        (1795510807.5, "DECIMAL(18, 3)"),
     ],
 )
-@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
-def test_a_moment_is_read_however_it_is_written(written: str | float, form: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["json", "csv", "parquet"])
+def test_a_moment_is_read_however_it_is_stored(written: str | float, kind: str, form: str, tmp_path: Path) -> None:
     """Zoned text and Unix time in any unit mean the same moment, whichever way the log is stored."""
-    path = write_lines(tmp_path / "r.jsonl", [{"ts": written, "status": 200}])
-    if form != "jsonl":
-        columns = (
-            "{ts: 'VARCHAR'}" if isinstance(written, str) else "{ts: 'DOUBLE'}" if written % 1 else "{ts: 'BIGINT'}"
-        )
-        query = f"SELECT *, 200 AS status FROM read_json('{path}', columns = {columns})"
-        path = write_sql(tmp_path / f"r.{form}", query, f"FORMAT {form}")
-    first = make_rollup([path]).windows["first_at"][0]
-    assert abs(first - pd.Timestamp("2026-11-24 09:00:07.5", tz="UTC")) <= pd.Timedelta(seconds=0.5)
+    query = f"SELECT {written!r}::{kind} AS ts, 200 AS status"
+    first = make_rollup([write_sql(tmp_path / f"r.{form}", query, f"FORMAT {form}")]).windows["first_at"][0]
+    assert first == pd.Timestamp("2026-11-24 09:00:07.5", tz="UTC")
 
 
 def test_rows_that_cannot_be_read_are_counted_by_reason(lines: Path, tmp_path: Path) -> None:
@@ -264,14 +235,6 @@ def test_lines_of_csv_with_missing_or_spare_columns_are_counted(tmp_path: Path) 
     assert "jane" not in "".join(log.rows.samples)
 
 
-def test_a_log_of_which_nothing_can_be_read_is_refused(tmp_path: Path) -> None:
-    """When every row is rejected the likely cause is the wrong column, so the reasons are told at once."""
-    path = tmp_path / "calls.csv"
-    path.write_text("ts,status\n2026-11-24T09:00:00Z,fine\n2026-11-24T09:00:01Z,fine\n")
-    with pytest.raises(RequestLogError, match=r"Which column holds the status_code\? status holds 'fine'.*--column"):
-        make_rollup([path])
-
-
 @pytest.mark.parametrize(("name", "content"), [("a.jsonl.gz", b"\x1f\x8b\x08"), ("a.parquet", b"PAR1 and no more")])
 def test_a_broken_file_is_refused(name: str, content: bytes, tmp_path: Path) -> None:
     """A truncated or damaged file is an error that names it, not a traceback."""
@@ -290,26 +253,17 @@ def test_only_the_calls_between_since_and_until_count(lines: Path) -> None:
 
 def test_paths_become_routes_and_name_who_was_affected(tmp_path: Path) -> None:
     """A log of raw URLs gives templates and hashed contacts; no identifier is left in the rollup."""
-    urls = [
-        f"https://api.intercom.io/contacts/{CONTACT}?include=tags",
-        f"/contacts/{CONTACT}/notes#top",
-        "/contacts/search",
-        "/contacts/find_by_external_id/jane@example.com",
-        "/conversations/1295/reply",
-        "/somebody/else",
-    ]
-    path = write_lines(
-        tmp_path / "r.jsonl", [{"ts": 1795510800 + i, "url": url, "code": 503} for i, url in enumerate(urls)]
-    )
-    log = make_rollup([path], salt="pepper")
-    assert set(log.windows["route"]) == {
-        "/contacts/{id}",
-        "/contacts/{id}/notes",
-        "/contacts/search",
-        "/contacts/find_by_external_id/{id}",
-        "/conversations/{id}/reply",
-        "/{id}/{id}",
+    urls = {
+        f"https://api.intercom.io/contacts/{CONTACT}?include=tags": "/contacts/{id}",
+        f"/contacts/{CONTACT}/notes#top": "/contacts/{id}/notes",
+        "/contacts/search": "/contacts/search",
+        "/contacts/find_by_external_id/jane@example.com": "/contacts/find_by_external_id/{id}",
+        "/conversations/1295/reply": "/conversations/{id}/reply",
+        "/somebody/else": "/{id}/{id}",
     }
+    path = write_lines(tmp_path / "r.jsonl", [{"ts": 1795510800, "url": url, "code": 503} for url in urls])
+    log = make_rollup([path], salt="pepper")
+    assert set(log.windows["route"]) == set(urls.values())
     assert log.affected.groupby("kind")["failed"].sum().to_dict() == {"contact": 2, "conversation": 1}
     save(log, tmp_path / "rollup")
     kept = b"".join(file.read_bytes() for file in (tmp_path / "rollup").iterdir())
@@ -318,21 +272,15 @@ def test_paths_become_routes_and_name_who_was_affected(tmp_path: Path) -> None:
     assert make_rollup([path], salt="other").affected["hash"].isin(log.affected["hash"]).sum() == 0
 
 
-def test_paths_that_pose_as_routes_are_made_routes(tmp_path: Path) -> None:
-    """A column called `route` that holds raw paths is not believed."""
-    path = write_lines(tmp_path / "r.jsonl", [row | {"route": f"/contacts/{CONTACT}"} for row in rows()])
-    log = make_rollup([path])
+def test_a_route_is_ours_whoever_wrote_it(tmp_path: Path) -> None:
+    """Templates of other frameworks are one route, with a late identifier; raw paths as routes are not believed."""
+    routes = ["/contacts/:id", "/contacts/{contact_id}", "/contacts/<id>"] * 400 + ["/contacts/77"]
+    log = make_rollup([write_lines(tmp_path / "r.jsonl", [rows()[0] | {"route": route} for route in routes])])
+    assert log.windows[["route", "requests"]].to_numpy().tolist() == [["/contacts/{id}", 1201]]
+    raw = [row | {"route": f"/contacts/{CONTACT}"} for row in rows()]
+    log = make_rollup([write_lines(tmp_path / "raw.jsonl", raw)])
     assert set(log.windows["route"]) == {"/contacts/{id}"}
     assert log.affected["kind"].tolist() == ["contact"]
-
-
-def test_templates_of_other_frameworks_become_ours(tmp_path: Path) -> None:
-    """`/contacts/:id` and `/contacts/{contact_id}` are one route, and a late stray identifier joins it."""
-    routes = ["/contacts/:id", "/contacts/{contact_id}", "/contacts/<id>"] * 400 + ["/contacts/77"]
-    path = write_lines(tmp_path / "r.jsonl", [rows()[0] | {"route": route} for route in routes])
-    log = make_rollup([path])
-    assert log.windows["route"].tolist() == ["/contacts/{id}"]
-    assert log.windows["requests"].tolist() == [1201]
 
 
 SPAN = {
@@ -365,59 +313,45 @@ def attribute(name: str, value: object) -> dict[str, object]:
     return {"key": name, "value": {"intValue": str(value)} if isinstance(value, int) else {"stringValue": value}}
 
 
-def otlp(*spans: dict[str, Any]) -> dict[str, Any]:
-    """A batch of spans as the file exporter of OpenTelemetry's collector writes it, on one line."""
-    attributes = [attribute("service.name", "helpdesk")]
-    return {"resourceSpans": [{"resource": {"attributes": attributes}, "scopeSpans": [{"spans": list(spans)}]}]}
-
-
 def batch_of_spans() -> list[object]:
-    """Two batches: a call to Intercom, a call elsewhere, a span that is no call, one of a server."""
+    """Two batches of the collector: a call to Intercom, a call elsewhere, a span that is no call, one of a server."""
     times = {"startTimeUnixNano": str(BEGIN), "endTimeUnixNano": str(END), "kind": 3}
     call = times | {"attributes": [attribute(name, value) for name, value in SPAN.items()]}
     elsewhere = times | {"attributes": [attribute(n, v) for n, v in (SPAN | {"server.address": "db.example"}).items()]}
     work = times | {"kind": 1, "attributes": [attribute("db.system", "postgresql")]}
-    return [otlp(call, elsewhere), otlp(work, call | {"kind": "SPAN_KIND_SERVER"})]
+    resource = {"attributes": [attribute("service.name", "helpdesk")]}
+    return [
+        {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": spans}]}]}
+        for spans in ([call, elsewhere], [work, call | {"kind": "SPAN_KIND_SERVER"}])
+    ]
 
 
-def flat_span() -> dict[str, object]:
-    """A span with its attributes as one object, as many exporters write it."""
-    return {
-        "name": "GET",
-        "start_time_unix_nano": BEGIN,
-        "end_time_unix_nano": END,
-        "status": {"code": 2},
-        "resource": {"attributes": {"service.name": "helpdesk"}},
-        "attributes": SPAN,
-    }
+INSIDE = {"attributes": SPAN, "resource": {"attributes": {"service.name": "helpdesk"}}}
+FLAT_SPAN = INSIDE | {"name": "GET", "start_time_unix_nano": BEGIN, "end_time_unix_nano": END, "status": {"code": 2}}
+CONSOLE_SPAN = INSIDE | {  # as the Python SDK prints it
+    "start_time": "2026-11-24T09:00:00.000000Z",
+    "end_time": "2026-11-24T09:00:00.250000Z",
+    "status": {"status_code": "UNSET"},
+}
+WAREHOUSE_SPAN = {"attributes_" + name.replace(".", "_").replace("-", "_"): value for name, value in SPAN.items()} | {
+    "start_time_unix_nano": BEGIN,
+    "duration": END - BEGIN,
+    "service_name": "helpdesk",
+}
 
 
-def console_span() -> dict[str, object]:
-    """A span as the Python SDK prints it."""
-    return {
-        "start_time": "2026-11-24T09:00:00.000000Z",
-        "end_time": "2026-11-24T09:00:00.250000Z",
-        "status": {"status_code": "UNSET"},
-        "attributes": SPAN,
-        "resource": {"attributes": {"service.name": "helpdesk"}},
-    }
-
-
-def columns_of_span() -> dict[str, object]:
-    """A span as a row of a warehouse: attributes flattened into columns, the duration in nanoseconds."""
-    flat = {"attributes_" + name.replace(".", "_").replace("-", "_"): value for name, value in SPAN.items()}
-    return flat | {"start_time_unix_nano": BEGIN, "duration": END - BEGIN, "service_name": "helpdesk"}
-
-
-@pytest.mark.parametrize("make", [batch_of_spans, flat_span, console_span, columns_of_span])
-def test_span_exports_of_opentelemetry_are_understood(make: Callable[[], object], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "spans",
+    [batch_of_spans(), [FLAT_SPAN], [CONSOLE_SPAN], [WAREHOUSE_SPAN]],
+    ids=["batches", "attributes as an object", "the console", "columns of a warehouse"],
+)
+def test_span_exports_of_opentelemetry_are_understood(spans: list[object], tmp_path: Path) -> None:
     """A span of a call to Intercom is the same request whichever way the export is laid out."""
-    spans = make()
-    log = make_rollup([write_lines(tmp_path / "spans.jsonl", spans if isinstance(spans, list) else [spans])])
+    log = make_rollup([write_lines(tmp_path / "spans.jsonl", spans)])
     assert log.windows[list(EXPECTED)].iloc[0].to_dict() == EXPECTED
     assert log.windows["requests"].tolist() == [1]
     assert log.latency["bucket"].tolist() == [278]  # 1.02^278 = 245.6 ms, 1.02^279 = 250.5 ms
-    assert log.rows.no_calls == ({"other host": 1, "span of another kind": 2} if isinstance(spans, list) else {})
+    assert log.rows.no_calls == ({"other host": 1, "span of another kind": 2} if len(spans) > 1 else {})
 
 
 def test_spans_in_maps_of_parquet_are_understood(tmp_path: Path) -> None:
@@ -435,27 +369,11 @@ def test_spans_in_maps_of_parquet_are_understood(tmp_path: Path) -> None:
 
 def test_what_only_failed_calls_carry_is_found_when_it_comes_late(tmp_path: Path) -> None:
     """A log that begins healthy still tells error types and headers of the failures after it."""
-    healthy = {name: value for name, value in SPAN.items() if name in list(SPAN)[:4]} | {
-        "http.response.status_code": 200
-    }
-    spans = [flat_span() | {"attributes": healthy}] * 20_001 + [flat_span()]
+    healthy = {name: SPAN[name] for name in list(SPAN)[:4]} | {"http.response.status_code": 200}
+    spans = [FLAT_SPAN | {"attributes": healthy}] * 20_001 + [FLAT_SPAN]
     log = make_rollup([write_lines(tmp_path / "spans.jsonl", spans)])
     failed = log.windows[log.windows["status_code"] == 429]
     assert failed[list(EXPECTED)].iloc[0].to_dict() == EXPECTED
-
-
-def test_calls_to_other_hosts_are_ignored_and_counted_apart(tmp_path: Path) -> None:
-    """A client's log of all its calls gives those to Intercom; the rest is no fault of the log."""
-    hosts = ["api.intercom.io", "api.au.intercom.io", "api.stripe.example", "notintercom.io", "intercom.io.example"]
-    path = write_lines(
-        tmp_path / "r.jsonl", [{"ts": 1795510800, "status": 200, "url": f"https://{host}/me"} for host in hosts]
-    )
-    log = make_rollup([path])
-    assert (log.rows.read, log.rows.ignored, log.rows.rejected) == (2, 3, 0)
-    assert make_rollup([path], Options(hosts=("stripe.example",))).rows.read == 1
-    assert make_rollup([path], Options(hosts=())).rows.read == 5
-    with pytest.raises(RequestLogError, match=r"None of the log's 5 calls went to api\.example"):
-        make_rollup([path], Options(hosts=("api.example",)))
 
 
 def test_the_recorders_own_log_is_read(tmp_path: Path, play: Callable[..., Any]) -> None:

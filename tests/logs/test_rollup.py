@@ -27,7 +27,6 @@ from intercom_kit.logs.rollup import (
     count,
     is_failed,
     load,
-    merge,
     save,
 )
 from intercom_kit.protocol import REQUEST_COLUMNS
@@ -164,8 +163,8 @@ def test_rollups_add_up_in_any_order(first: list[Call], second: list[Call], thir
     for app, part in zip("abc", (first, second, third), strict=True):  # a call and its repetition have to be in one log
         part[:] = [call | {"app": call["app"] + app} for call in part]
     a, b, c = counted(first), counted(second), counted(third)
-    assert merge(a, b).equals(merge(b, a))
-    assert merge(merge(a, b), c).equals(merge(a, merge(b, c)))
+    assert (a + b).equals(b + a)
+    assert ((a + b) + c).equals(a + (b + c))
     assert (a + Rollup.empty()).equals(a)
     assert (a + b + c).equals(counted(first + second + third))
 

@@ -113,13 +113,9 @@ def open_lab(
         *(() if browser else ("--no-browser",)),
         *options,
     ]
-    os.execve(sys.executable, command, _environment(settings))  # noqa: S606 - no shell, and no input but checked ids
-
-
-def _environment(settings: Settings) -> dict[str, str]:
-    """The settings for kernels, which run in another folder: outputs is absolute, and no `.env` is needed."""
-    outputs = {"INTERCOM_KIT_OUTPUTS": str(settings.outputs.resolve())}
-    return os.environ | settings.environment(with_secrets=True) | outputs
+    outputs = {"INTERCOM_KIT_OUTPUTS": str(settings.outputs.resolve())}  # kernels run in another folder
+    environment = os.environ | settings.environment(with_secrets=True) | outputs
+    os.execve(sys.executable, command, environment)  # noqa: S606 - no shell, and no input but checked ids
 
 
 def _parameters(folder: IncidentFolder) -> dict[str, dict[str, Any]]:

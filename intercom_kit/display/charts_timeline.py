@@ -25,7 +25,7 @@ from intercom_kit.display.charts import (
 )
 from intercom_kit.records import Figure, Onset, Row, Span
 
-TITLE = "The course of the incident"
+TITLE = "The incident over time"
 LANES = ("Incident", "Response", "Checks", "Quota", "Status page", "Events")
 GLYPH = 0.0115  # of the width: a figure of a label
 LEAST = 0.004  # of the width: a bar that is shorter is drawn so wide, to be seen
@@ -34,7 +34,7 @@ MARKS = {None: ("o", GREEN), "P1": ("X", VERMILION), "P2": ("s", ORANGE), "P3": 
 
 
 @dataclass(frozen=True)
-class Course:
+class Timeline:
     """What the picture draws. noticed: the first alert or triage; notices: updates of the status page; times UTC."""
 
     rows: Sequence[Row]
@@ -48,19 +48,19 @@ class Course:
     page_until: datetime | None = None  # when the status page was last seen to show it
 
 
-def timeline_chart(course: Course, figures: Mapping[str, Figure]) -> Chart:
-    """Return the course of an incident: a lane each for what was bad, who worked on it, and what was seen.
+def timeline_chart(timeline: Timeline, figures: Mapping[str, Figure]) -> Chart:
+    """Return the timeline of an incident: a lane each for what was bad, who worked on it, and what was seen.
 
     Numbers are those of the timeline's rows. A lane without anything is left out; times are UTC.
     """
-    span = _span(course)
+    span = _span(timeline)
     figure, axes = new_axes(TITLE, height_in=3.4)
     axes.grid(visible=False)
     if span is None:
         axes.set_axis_off()
         axes.text(0.5, 0.5, "nothing is known yet", transform=axes.transAxes, ha="center", color=GREY)
         return Chart(figure, TITLE, "The timeline is empty.", "An empty timeline.")
-    bars, marks, rows = _bars(course, span[1]), _marks(course, span), _inside(course, span)
+    bars, marks, rows = _bars(timeline, span[1]), _marks(timeline, span), _inside(timeline, span)
     lanes = [lane for lane in LANES if bars.get(lane) or marks.get(lane)]
     for number, lane in enumerate(lanes):
         for bar in bars.get(lane, ()):
@@ -79,9 +79,9 @@ def timeline_chart(course: Course, figures: Mapping[str, Figure]) -> Chart:
     utc_axis(axes)
     figure.set_figheight(1.0 + 0.42 * len(lanes))
     legend_below(figure, axes, columns=4, size=8)
-    left_out = len(course.rows) - len(rows)
-    beyond = f" Not drawn, as too far off: {left_out} of {len(course.rows)} events." if left_out else ""
-    return Chart(figure, TITLE, _caption(course, figures) + beyond, _alt(course, lanes, span) + beyond)
+    left_out = len(timeline.rows) - len(rows)
+    beyond = f" Not drawn, as too far off: {left_out} of {len(timeline.rows)} events." if left_out else ""
+    return Chart(figure, TITLE, _caption(timeline, figures) + beyond, _alt(timeline, lanes, span) + beyond)
 
 
 class _Bar(NamedTuple):
@@ -101,12 +101,12 @@ class _Mark(NamedTuple):
     raised: float = 0.0  # of a lane's height, negative is up
 
 
-def _bars(course: Course, last: datetime) -> dict[str, list[_Bar]]:
+def _bars(timeline: Timeline, last: datetime) -> dict[str, list[_Bar]]:
     """Return the bars of each lane; what goes on ends at `last`."""
-    onset, recovery, notices = course.onset, course.recovery, course.notices
+    onset, recovery, notices = timeline.onset, timeline.recovery, timeline.notices
     bars: dict[str, list[_Bar]] = {
-        "Quota": [_Bar(one.start, one.end, ORANGE, "quota exhausted", "xxx") for one in course.exhausted],
-        "Status page": [_Bar(notices[0], course.page_until or notices[-1], PURPLE, "on the status page", "..")]
+        "Quota": [_Bar(one.start, one.end, ORANGE, "quota exhausted", "xxx") for one in timeline.exhausted],
+        "Status page": [_Bar(notices[0], timeline.page_until or notices[-1], PURPLE, "on the status page", "..")]
         if notices
         else [],
     }
@@ -118,24 +118,24 @@ def _bars(course: Course, last: datetime) -> dict[str, list[_Bar]]:
         _Bar(onset.by, max(end, onset.by), VERMILION, "degraded"),
         *(_Bar(after, by, GREY, "between last good and first bad", "////") for after, by in unsure if after),
     ]
-    steps = [(onset.by, ("#D9D9D9", "not noticed", "")), (course.noticed, (BLUE, "worked on", "")),
-             (course.mitigated, (SKY, "mitigated", "\\\\"))]  # fmt: skip
+    steps = [(onset.by, ("#D9D9D9", "not noticed", "")), (timeline.noticed, (BLUE, "worked on", "")),
+             (timeline.mitigated, (SKY, "mitigated", "\\\\"))]  # fmt: skip
     known = [(at, look) for at, look in steps if at]
     ends = [*(at for at, _ in known[1:]), recovery.by if recovery else last]
     bars["Response"] = [_Bar(at, end, *look) for (at, look), end in zip(known, ends, strict=True) if end > at]
     return bars
 
 
-def _marks(course: Course, span: tuple[datetime, datetime]) -> dict[str, list[_Mark]]:
+def _marks(timeline: Timeline, span: tuple[datetime, datetime]) -> dict[str, list[_Mark]]:
     """Return the marks of each lane that lie in the span."""
 
     def inside(times: Iterable[datetime]) -> list[datetime]:
         return [at for at in times if span[0] <= at <= span[1]]
 
-    found = {"Status page": [_Mark(inside(course.notices), "|", INK, 12)],
-             "Events": [_Mark(inside(row.at for row in course.rows), "v", INK, 4, raised=-0.18)],
+    found = {"Status page": [_Mark(inside(timeline.notices), "|", INK, 12)],
+             "Events": [_Mark(inside(row.at for row in timeline.rows), "v", INK, 4, raised=-0.18)],
              "Checks": [
-                 _Mark(inside(run.at for run in course.runs if run.decision.severity == severity), marker, colour, 6,
+                 _Mark(inside(run.at for run in timeline.runs if run.decision.severity == severity), marker, colour, 6,
                        severity or "healthy")
                  for severity, (marker, colour) in MARKS.items()
              ]}  # fmt: skip
@@ -153,8 +153,8 @@ def _draw_bar(axes: Axes, lane: int, bar: _Bar, span: tuple[datetime, datetime])
               linewidth=0.5, label=bar.label)  # fmt: skip
 
 
-def _inside(course: Course, span: tuple[datetime, datetime]) -> list[tuple[int, Row]]:
-    return [(number, row) for number, row in enumerate(course.rows, 1) if span[0] <= row.at <= span[1]]
+def _inside(timeline: Timeline, span: tuple[datetime, datetime]) -> list[tuple[int, Row]]:
+    return [(number, row) for number, row in enumerate(timeline.rows, 1) if span[0] <= row.at <= span[1]]
 
 
 def event_labels(rows: Sequence[tuple[int, Row]], span: tuple[datetime, datetime]) -> list[tuple[float, str]]:
@@ -178,16 +178,16 @@ def _width(label: tuple[int, int, float, float]) -> int:
     return len(str(label[0])) + (len(str(label[1])) + 1 if label[0] != label[1] else 0)
 
 
-def _span(course: Course) -> tuple[datetime, datetime] | None:
+def _span(timeline: Timeline) -> tuple[datetime, datetime] | None:
     """Return the span to draw: from the onset to the end, and of what lies around it as much as is near."""
-    moments = [row.at for row in course.rows] + [row.until for row in course.rows if row.until]
+    moments = [row.at for row in timeline.rows] + [row.until for row in timeline.rows if row.until]
     if not moments:
         return None
     first, last = min(moments), max(moments)
-    if course.onset:
-        ended = course.recovery.by if course.recovery else last
-        near = max((ended - course.onset.by) * ASIDE, timedelta(minutes=20))
-        first = max(first, (course.onset.after or course.onset.by) - near)
+    if timeline.onset:
+        ended = timeline.recovery.by if timeline.recovery else last
+        near = max((ended - timeline.onset.by) * ASIDE, timedelta(minutes=20))
+        first = max(first, (timeline.onset.after or timeline.onset.by) - near)
         last = min(last, ended + near)
     margin = max((last - first) * 0.04, timedelta(minutes=1))
     return first - margin, last + margin
@@ -197,23 +197,23 @@ def _x(moment: datetime) -> float:
     return float(date2num(moment))  # type: ignore[no-untyped-call]  # matplotlib.dates is not annotated
 
 
-def _caption(course: Course, figures: Mapping[str, Figure]) -> str:
+def _caption(timeline: Timeline, figures: Mapping[str, Figure]) -> str:
     """Say in words what the picture shows."""
-    if course.onset is None:
+    if timeline.onset is None:
         return "No onset is known."
-    said = [f"Trouble has begun by {course.onset.by:%H:%M:%S} UTC"]
-    said.append(f"ended after {figures['duration'].shown}" if course.recovery else "goes on")
+    said = [f"Trouble has begun by {timeline.onset.by:%H:%M:%S} UTC"]
+    said.append(f"ended after {figures['duration'].shown}" if timeline.recovery else "goes on")
     if figures["detection_gap"].value is not None:
         said.append(f"alerted after {figures['detection_gap'].shown}")
     if figures["notice_lag"].value is not None:
         said.append(f"acknowledged by the vendor after {figures['notice_lag'].shown}")
-    if course.exhausted:
+    if timeline.exhausted:
         said.append(f"nothing was left of our quota for {figures['exhausted_s'].shown} in all")
     return f"{'; '.join(said)}."
 
 
-def _alt(course: Course, lanes: Sequence[str], span: tuple[datetime, datetime]) -> str:
+def _alt(timeline: Timeline, lanes: Sequence[str], span: tuple[datetime, datetime]) -> str:
     return (
         f"Timeline with the lanes {', '.join(lanes).lower()} over the time in UTC, from {span[0]:%Y-%m-%d %H:%M} to "
-        f"{span[1]:%Y-%m-%d %H:%M}; {len(course.rows)} events, {len(course.runs)} runs of checks."
+        f"{span[1]:%Y-%m-%d %H:%M}; {len(timeline.rows)} events, {len(timeline.runs)} runs of checks."
     )

@@ -16,7 +16,7 @@ from intercom_kit.collect.http import utc_now
 from intercom_kit.collect.impact import add_count, count_conversations
 from intercom_kit.display import charts_log
 from intercom_kit.display.charts import Chart
-from intercom_kit.display.charts_timeline import Course, timeline_chart
+from intercom_kit.display.charts_timeline import Timeline, timeline_chart
 from intercom_kit.display.markdown import Page, to_html
 from intercom_kit.display.tables import View, answer_card, table
 from intercom_kit.errors import EvidenceError, InputError
@@ -45,7 +45,7 @@ class Postmortem:
     def charts(self) -> dict[str, Chart]:
         """The pictures by their file names: the timeline, and those of the request log that matter for the cause."""
         shown, study = shown_of(self.case), self.case.study
-        drawn = {TIMELINE: timeline_chart(_course(self.case), self.case.figures)}
+        drawn = {TIMELINE: timeline_chart(_timeline(self.case), self.case.figures)}
         if study:
             drawn[ERRORS] = charts_log.errors(study, status_page=self.case.lifecycle.on_page)
             if "p95_ms" in shown:
@@ -165,10 +165,10 @@ def count_impact(settings: Settings, incident_id: str) -> Event:
     return add_count(case.folder, count_conversations(settings, onset.by, until), onset.by, until)
 
 
-def _course(case: Incident) -> Course:
+def _timeline(case: Incident) -> Timeline:
     """Return what the timeline's picture draws."""
     seen = case.lifecycle
-    return Course(
+    return Timeline(
         rows=case.rows,
         onset=seen.onset,
         recovery=seen.recovery,

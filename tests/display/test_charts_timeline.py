@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intercom_kit.display.charts_timeline import GLYPH, Course, event_labels, timeline_chart
+from intercom_kit.display.charts_timeline import GLYPH, Timeline, event_labels, timeline_chart
 from intercom_kit.records import Figure, Onset, Row, Span
 
 AT = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
@@ -46,8 +46,8 @@ def test_eight_events_in_a_minute_share_a_label() -> None:
 def test_a_check_a_day_earlier_does_not_squeeze_the_picture() -> None:
     """What lies far off is told in words, and the picture keeps the incident's own span."""
     onset, recovery = Onset(by=AT), Onset(by=AT + timedelta(minutes=45))
-    course = Course(rows=_rows([-1440, 0, 10, 45]), onset=onset, recovery=recovery)
-    chart = timeline_chart(course, FIGURES)
+    timeline = Timeline(rows=_rows([-1440, 0, 10, 45]), onset=onset, recovery=recovery)
+    chart = timeline_chart(timeline, FIGURES)
     low, high = chart.figure.axes[0].get_xlim()
     assert (high - low) * 1440 < 120
     assert "1 of 4 events" in chart.caption
@@ -57,8 +57,8 @@ def test_a_check_a_day_earlier_does_not_squeeze_the_picture() -> None:
 def test_a_span_of_seconds_is_wide_enough_to_be_seen() -> None:
     """A quota that was used up for two seconds in an hour is not thinner than a hair."""
     spans = [Span(start=AT, end=AT + timedelta(seconds=2))]
-    course = Course(rows=_rows([0, 60]), onset=Onset(by=AT), exhausted=spans)
-    chart = timeline_chart(course, FIGURES)
+    timeline = Timeline(rows=_rows([0, 60]), onset=Onset(by=AT), exhausted=spans)
+    chart = timeline_chart(timeline, FIGURES)
     axes = chart.figure.axes[0]
     low, high = axes.get_xlim()
     assert min(patch.get_width() for patch in axes.patches) >= (high - low) * 0.0035

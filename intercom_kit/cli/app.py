@@ -58,10 +58,10 @@ EXTRAS = {
 
 
 class KitGroup(TyperGroup):
-    """Turns every way of failing into a message and exit status 2: status 1 is kept for `an incident`."""
+    """Turns every way of failing into a message and exit status 2: status 1 means `an incident`."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - the type is click's, which typer carries under its own name
-        """Run the command that was asked for."""
+        """Run the command."""
         signal.signal(signal.SIGTERM, _as_interrupt)
         try:
             return super().invoke(ctx)
@@ -81,7 +81,7 @@ def explain(error: BaseException) -> None:
     if isinstance(error, KitError):
         words = str(error)
     elif isinstance(error, KeyboardInterrupt):
-        words = "Interrupted. What was observed until now is kept in the incident's evidence."
+        words = "Interrupted. What was observed until now is in the incident's evidence."
     elif isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         words = f"{where}{error.strerror or error}. What was written before is whole: put that right and run it again."
@@ -91,7 +91,7 @@ def explain(error: BaseException) -> None:
         words = f"This needs {name}, which is not installed. Run: pip install {extra}"
     else:
         words = _unforeseen(error)
-    with suppress(OSError):  # nobody can be told where standard error is closed
+    with suppress(OSError):  # nobody can read it where standard error is closed
         print_err(words)
 
 
@@ -107,8 +107,8 @@ def _unforeseen(error: BaseException) -> str:
     except (KitError, OSError):
         redactor = Redactor(*(value for name, value in os.environ.items() if name.startswith("INTERCOM_")))
     lines = [line for part in traceback.format_exception(error) for line in part.splitlines()]
-    kept = [f"intercom-kit {__version__}, Python {sys.version.split()[0]}", *lines[-400:]]
-    text = "\n".join(" " * (len(line) - len(line.lstrip())) + redactor.text(line, 500) for line in kept)
+    shown = [f"intercom-kit {__version__}, Python {sys.version.split()[0]}", *lines[-400:]]
+    text = "\n".join(" " * (len(line) - len(line.lstrip())) + redactor.text(line, 500) for line in shown)
     what = redactor.text(f"{type(error).__name__}: {error}", 200)
     try:
         handle, path = tempfile.mkstemp(prefix="intercom-kit-", suffix=".log")  # readable by its owner only
@@ -145,7 +145,7 @@ app = typer.Typer(
     cls=KitGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",  # else lines of the docstrings are kept, whatever the width of the screen
+    rich_markup_mode="markdown",  # else lines of the docstrings stay, whatever the width of the screen
     context_settings={"help_option_names": ["-h", "--help"]},
     help="When the Intercom integration breaks: is it Intercom or we, how bad is it, and what to do.",
     epilog="Start without any account: intercom-kit drill. In an incident: intercom-kit triage.",

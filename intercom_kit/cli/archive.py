@@ -21,7 +21,7 @@ PANEL = "Archive"
 
 @cli.app.command(rich_help_panel=PANEL)
 def index() -> None:
-    """Make outputs/index.html anew: all incidents, searchable, with MTTD and MTTR. Every report does so too."""
+    """Make outputs/index.html again: all incidents, searchable, with MTTD and MTTR. Every report does so too."""
     from intercom_kit.archive.index import update_index
 
     cli.print_out(str(update_index(load_settings(), datetime.now(UTC).date())))
@@ -78,7 +78,7 @@ def seal(incident_id: cli.IncidentId) -> None:
 def verify(
     incident_id: cli.OneOrAll = "",
     head: Annotated[
-        str | None, typer.Option(help="SHA-256 of a manifest, kept elsewhere, that this one must descend from.")
+        str | None, typer.Option(help="SHA-256 of a manifest, stored elsewhere, that this one must descend from.")
     ] = None,
     replay: Annotated[
         bool, typer.Option("--replay", help="Also make every report again from the evidence, and compare it.")
@@ -129,8 +129,8 @@ def publish(
     refused = 0
     for folder in _folders("" if everything else targets[0]):
         try:
-            with cli.progress(f"Copying {folder.incident_id}") as told:
-                done = publish(folder, targets[-1], load_settings(), told)
+            with cli.progress(f"Copying {folder.incident_id}") as on_progress:
+                done = publish(folder, targets[-1], load_settings(), on_progress)
         except PublishError as error:
             if not everything:
                 raise

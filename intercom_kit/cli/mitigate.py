@@ -31,12 +31,12 @@ New = Annotated[bool, typer.Option("--new", help="Verify a new token, read from 
 def verify(new: New = False, incident: Incident = "") -> None:
     """Tell whose token it is, for which workspace and region, and what it may read. A token is never an argument.
 
-    Exit status: 0 it can be used, 1 it cannot, 2 it could not be told.
+    Exit status: 0 it can be used, 1 it cannot, 2 it could not be checked.
     """
     from intercom_kit.collect.token import verify_token
 
     settings = load_settings()
-    steps = verify_token(settings, _read_token() if new else None, folder=_folder(settings, incident), on_step=_tell)
+    steps = verify_token(settings, _read_token() if new else None, folder=_folder(settings, incident), on_step=_show)
     raise typer.Exit(int(any(step.outcome == "failed" for step in steps)))
 
 
@@ -45,7 +45,7 @@ def rotate(
     apply: Annotated[
         bool, typer.Option("--apply/--dry-run", help="Change things, after a question for each. Else only plan.")
     ] = False,
-    secret_key: Annotated[str, typer.Option(help="Where the token stands in a secret that is JSON.")] = "",
+    secret_key: Annotated[str, typer.Option(help="Key of the token in a secret that is JSON.")] = "",
     rollout: Annotated[
         list[str] | None, typer.Option(help="Command that rolls it out, instead of kubectl's. Repeatable.")
     ] = None,
@@ -67,7 +67,7 @@ def rotate(
         apply=apply,
         confirm=_agree,
         folder=_folder(settings, incident),
-        on_step=_tell,
+        on_step=_show,
     )
     if not apply:
         cli.err.print("Nothing was changed. Add --apply to do it.")
@@ -82,7 +82,7 @@ def warm(
         str, typer.Option(help="The Intercom-Version that your app sends; none, as the official SDK, unless given.")
     ] = "",
     forget: Annotated[
-        str, typer.Option("--purge", help="Remove what is kept of this id (a data-protection request).")
+        str, typer.Option("--purge", help="Remove what is stored of this id (a data-protection request).")
     ] = "",
     older_than: Annotated[
         str, typer.Option("--purge-older-than", help="Remove answers older than this, such as 90d.")
@@ -162,7 +162,7 @@ def _folder(settings: Settings, incident: str) -> "IncidentFolder | None":
     return folder
 
 
-def _tell(step: "TokenStep") -> None:
+def _show(step: "TokenStep") -> None:
     cli.print_out(f"{step.name:10} {step.outcome:8} {step.observed}")
     if step.command:
         cli.print_out(step.command)

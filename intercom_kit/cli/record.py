@@ -96,7 +96,7 @@ def edit(
 ) -> None:
     """Fill every field that only people know in your editor ($VISUAL, $EDITOR): one form, with hints from the evidence.
 
-    What cannot be read is told with its line, and the form stays: the next `edit` opens it again.
+    What cannot be read is reported with its line, and the form stays: the next `edit` opens it again.
     """
     from intercom_kit.postmortem.form import read_form, write_form
 
@@ -171,7 +171,7 @@ def update(
     if send and settings.slack_webhook_url is None:
         raise SettingsError("INTERCOM_SLACK_WEBHOOK_URL is not set. Export the incoming webhook of your channel.")
     updated = update_messages(settings, incident_id, datetime.now(UTC), send=send)
-    cli.print_out(updated.internal or "There is nothing to tell: no trouble was seen.")
+    cli.print_out(updated.internal or "There is no update to send: no trouble was seen.")
     for path in updated.written:
         cli.print_err(f"Written: {path}")
     cli.err.print("Sent." if updated.sent else "Not sent. Add --send to post it to Slack.")

@@ -33,7 +33,7 @@ Host = Annotated[
 ]
 Where = Annotated[str, typer.Option(help="Condition in SQL on the log's own columns: kind = 'CLIENT'.")]
 Partial = Annotated[
-    bool, typer.Option("--accept-partial", help="Count the rest where most rows cannot be read, or tell no status.")
+    bool, typer.Option("--accept-partial", help="Count the rest where most rows cannot be read, or hold no status.")
 ]
 Sampled = Annotated[int, typer.Option(min=1, help="The log holds one in so many calls.")]
 Engine = Annotated[
@@ -77,8 +77,8 @@ def analyze(
     from intercom_kit.incident.log import open_study
 
     settings = load_settings()
-    asked = _options(column, timezone, host)
-    options = replace(asked, where=where, accept_partial=accept_partial, sampled=sampled, engine=engine, table=table)
+    given = _options(column, timezone, host)
+    options = replace(given, where=where, accept_partial=accept_partial, sampled=sampled, engine=engine, table=table)
     with cli.err.status("Reading the request log …"):
         study = open_study(settings, incident_id, requests or (), since=since, until=until, options=options)
         found = findings_of(study)
@@ -104,7 +104,7 @@ def report(
 ) -> None:
     """Make the incident's archive: triage, analysis and postmortem as notebooks, HTML and Markdown.
 
-    It asks the world nothing: everything is made from the evidence. Exit status: 0 made, 2 a notebook did not end.
+    It needs no network: everything is made from the evidence. Exit status: 0 made, 2 a notebook did not end.
     """
     settings = load_settings()
     if requests:

@@ -46,7 +46,7 @@ def triage(
 ) -> None:
     """Run all checks at once, say whose problem it is and what to do, and archive a report.
 
-    Exit status: 0 healthy, 1 an incident, 2 it could not run. The verdict stands on the screen before the report is
+    Exit status: 0 healthy, 1 an incident, 2 it could not run. The verdict is on the screen before the report is
     made, and the evidence is on disk before that. Without --incident it joins an open incident of the same cause.
     """
     from intercom_kit.collect.facts import declared

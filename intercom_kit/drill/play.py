@@ -147,7 +147,7 @@ def _wait_for_port(loopback: Loopback) -> None:
 
 
 def _events(played: Scenario, onset: datetime, triage: Run) -> Iterator[Event]:
-    """Yield what people and the kit would have noted: where nothing is wrong, only the triage."""
+    """Yield what people and the kit would have written down: where nothing is wrong, only the triage."""
     trouble = played.recovery_s > 0
 
     def at(seconds: float) -> datetime:

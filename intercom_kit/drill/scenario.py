@@ -109,7 +109,7 @@ class Notice:
         return tuple(update for update in self.updates if update[0] <= at_s)
 
     def is_open(self, at_s: float) -> bool:
-        """Whether the page tells of it as not over yet."""
+        """Whether the page shows it as not over yet."""
         said = self.updates_until(at_s)
         return bool(said) and said[-1][1] not in ("resolved", "completed")
 

@@ -1,4 +1,4 @@
-"""Hours of traffic in virtual time: the request log that our apps would have kept during a scenario.
+"""Hours of traffic in virtual time: the request log that our apps would have written during a scenario.
 
 The calls are those of `workload.py`, the answers those of the scenario, the limiter is the loopback Intercom's: a
 million calls take a few seconds. Even a healthy log has a trickle of errors, which come in clusters and may outlast a
@@ -244,9 +244,9 @@ class _Play:
 
         A retry that gets through is answered as the call would have been.
         """
-        heard = calls[calls["counted"]]
-        retries = storm(self.queue(heard), self.quota, self.load_at, self.retry)
-        again = heard.iloc[retries["row"]].assign(at=retries["at"] - self.span.zero, attempt=retries["attempt"])
+        judged = calls[calls["counted"]]
+        retries = storm(self.queue(judged), self.quota, self.load_at, self.retry)
+        again = judged.iloc[retries["row"]].assign(at=retries["at"] - self.span.zero, attempt=retries["attempt"])
         calls = _sorted([calls, again])
         counted = calls["counted"].to_numpy(bool)
         granted, remaining = grants(self.queue(calls[counted]), self.quota, self.load_at)

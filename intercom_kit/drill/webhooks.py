@@ -1,4 +1,4 @@
-"""Hours of webhook deliveries in virtual time: the log that our endpoint would have kept, and what was wrong."""
+"""Hours of webhook deliveries in virtual time: the log that our endpoint would have written, and what was wrong."""
 
 import json
 from collections.abc import Iterator
@@ -67,9 +67,9 @@ def generate_deliveries(
     received, attempts = sent + 0.05 + rng.exponential(0.1, len(sent)), np.ones(len(sent), np.int64)
     if fault and fault.kind == "endpoint":
         received, attempts = _repeated(received, fault)
-    kept = np.ones(len(created), bool)
+    sent_at_all = np.ones(len(created), bool)
     if fault and fault.kind == "paused":
-        kept = ~((sent >= fault.start_s) & (sent < fault.end_s))
+        sent_at_all = ~((sent >= fault.start_s) & (sent < fault.end_s))
     frame = pd.DataFrame(
         {
             "received_at": _times(zero + received),
@@ -79,7 +79,7 @@ def generate_deliveries(
             "first_sent_at": _times(zero + np.floor(sent)),
             "attempts": attempts,
         }
-    )[kept]
+    )[sent_at_all]
     slow = frame.sample(frac=SLOW_SHARE, random_state=rng)
     again = slow.assign(received_at=slow["received_at"] + pd.Timedelta(seconds=65), attempts=slow["attempts"] + 1)
     whole = pd.concat([frame, again]).sort_values("received_at", kind="stable", ignore_index=True)

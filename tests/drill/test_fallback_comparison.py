@@ -53,7 +53,7 @@ def test_a_revoked_token_is_not_bridged() -> None:
     assert "none was served an old answer" in found.caption
 
 
-def test_a_healthy_night_needs_no_fallback() -> None:
+def test_a_healthy_day_needs_no_fallback() -> None:
     """Without a fault nothing fails and nothing stale is served."""
     compared = compare_fallback(find_scenario("healthy"), calls=60)
     assert compared.found.calls == 0

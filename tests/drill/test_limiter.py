@@ -28,7 +28,7 @@ def test_quota_of_a_window_is_the_recorded_one(per_minute: int, quota: int) -> N
 
 @given(calls)
 def test_a_call_is_refused_exactly_when_a_quota_is_given_out(made: list[tuple[float, str]]) -> None:
-    """Refused calls use up nothing, and each window begins anew."""
+    """Refused calls use up nothing, and each window begins with all of its quota."""
     limiter, at = small(), float(START)
     allowed: dict[int, list[str]] = {}
     for gap, app in made:

@@ -93,11 +93,11 @@ def test_an_answer_is_as_the_vendor_documents_it(
     """An answer has the documented status and types, and all fields of the vendor's own example: few are required."""
     answer = ask(play(scenario), method, path)
     assert answer.status_code == status
-    told = documented(specification, template, method, status)
+    expected = documented(specification, template, method, status)
     components = as_json_schema(specification["components"])
-    schema = {**as_json_schema(told["schema"]), "components": components}
+    schema = {**as_json_schema(expected["schema"]), "components": components}
     jsonschema.Draft202012Validator(schema).validate(answer.json())
-    for example in told["examples"].values():
+    for example in expected["examples"].values():
         assert missing(example["value"], answer.json()) == []
 
 

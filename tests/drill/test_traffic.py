@@ -70,23 +70,23 @@ def test_log_has_the_columns_of_a_request_log(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["rate-limited", "workspace-quota", "healthy"])
 def test_limiter_agrees_with_the_loopback(name: str) -> None:
-    """The drill's own limiter, asked call by call, refuses the same calls and tells the same remaining quota."""
+    """The drill's own limiter, call by call, refuses the same calls and reports the same remaining quota."""
     traffic = play(name, hours=1.5, rate=25)
     limiter = Limiter(167)
-    heard = traffic.frame[traffic.frame["ratelimit_limit"].notna()]
+    counted = traffic.frame[traffic.frame["ratelimit_limit"].notna()]
     zero = traffic.onset.timestamp() if traffic.onset else 0.0
     wrong = 0
     for at, app, status, remaining, reset in zip(
-        heard["timestamp"].astype("int64") / 1e6,
-        heard["app"],
-        heard["status_code"],
-        heard["ratelimit_remaining"],
-        heard["ratelimit_reset"],
+        counted["timestamp"].astype("int64") / 1e6,
+        counted["app"],
+        counted["status_code"],
+        counted["ratelimit_remaining"],
+        counted["ratelimit_reset"],
         strict=True,
     ):
         grant = limiter.take(app, at, 0.0, SCENARIOS[name].load_at(at - zero)[1])
         wrong += (grant.exceeded is not None, grant.remaining, grant.reset_at) != (status == 429, remaining, reset)
-    assert len(heard) > 20_000
+    assert len(counted) > 20_000
     assert wrong == 0
 
 
@@ -151,7 +151,7 @@ def test_a_timeout_lasts_as_long_as_the_client_waits() -> None:
 
 
 def test_a_healthy_day_looks_like_real_life() -> None:
-    """A healthy day has a lull at night, few failures in clusters, no 429, and odd slow calls."""
+    """A healthy day has a lull at 03:00, few failures in clusters, no 429, and odd slow calls."""
     frame = play("healthy", hours=24, rate=6, quota=1667).frame
     hours = frame.groupby([frame["timestamp"].dt.hour, "app"], observed=True).size().unstack()
     assert hours.loc[3, "web"] < 0.15 * hours.loc[14, "web"]
@@ -165,7 +165,7 @@ def test_a_healthy_day_looks_like_real_life() -> None:
 
 
 def test_truth_is_what_lies_within_the_log() -> None:
-    """A recovery after the log's end and an onset outside of it are not told as truth."""
+    """A recovery after the log's end and an onset outside of it are no part of the truth."""
     outage = SCENARIOS["vendor-outage"]
     cut = generate(outage, hours=1, rate=2, seed=1, end=END, onset=END - timedelta(minutes=30))
     assert (cut.onset, cut.recovery) == (END - timedelta(minutes=30), None)

@@ -24,9 +24,8 @@ from tests.conftest import PATIENCE_S, Kit, Play
 from tests.servers import Misbehave, hang
 
 HEAVY = ("pandas", "matplotlib", "numpy", "nbconvert", "nbformat", "jupyter", "papermill", "duckdb", "starlette")
-TRIAGE_KEYS = (
-    "at incident_id verdict cause severity severity_reason respond_by path actions declared notes asked checks"
-)
+TRIAGE_KEYS = ["at", "incident_id", "verdict", "cause", "severity", "severity_reason", "respond_by", "path", "actions"]
+TRIAGE_KEYS += ["declared", "notes", "asked", "checks", "rate_limit"]
 
 
 @pytest.mark.parametrize(

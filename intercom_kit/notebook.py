@@ -31,7 +31,7 @@ from intercom_kit.drill.server import serve
 from intercom_kit.errors import ParameterError
 from intercom_kit.incident.answer import answer_of, answer_of_log
 from intercom_kit.incident.incident import open_incident
-from intercom_kit.incident.triage import Triage, has_evidence, load_triage, run_triage
+from intercom_kit.incident.triage import Triage, load_triage, run_triage
 from intercom_kit.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def open_triage(given: Given, run: str = "", scenario: str = "rate-limited") -> 
     Raises IncidentError, EvidenceError or ScenarioError; a failing check is a result, never an error.
     """
     settings, facts = given.settings, given.facts
-    if given.incident_id and has_evidence(settings.outputs, given.incident_id):
+    if given.incident_id and IncidentFolder(settings.outputs, given.incident_id).checks():
         given.store()
         _say(f"Shown from the evidence of {given.incident_id}; nothing was checked again.")
         return load_triage(settings, given.incident_id, run)
@@ -187,7 +187,7 @@ class Log:
         """What the log shows, as far as the page does not open with it; without a log, what the checks show."""
         if self.study is None:
             said = message(f"Only the checks can show it: {NO_LOG}.")
-            if not has_evidence(self.settings.outputs, self.incident_id):
+            if not IncidentFolder(self.settings.outputs, self.incident_id).checks():
                 return said
             triage = load_triage(self.settings, self.incident_id)
             return stacked(said, verdict_card(triage.decision, triage.facts))
@@ -244,7 +244,7 @@ def open_log(
     from intercom_kit.analyze.latency import SLO
     from intercom_kit.analyze.ratelimit import PRESSURE
     from intercom_kit.analyze.study import study
-    from intercom_kit.incident.log import has_log, open_study
+    from intercom_kit.incident.log import open_study
 
     settings, incident_id = given.settings, given.incident_id
     pressure, slo, rate = pressure or PRESSURE, slo or SLO, bucket_rate or None
@@ -255,7 +255,7 @@ def open_log(
         return Log(seen, settings, "")
     if incident_id and not requests:
         given.store()
-        if not has_log(IncidentFolder(settings.outputs, incident_id)):
+        if not IncidentFolder(settings.outputs, incident_id).has_log:
             _say(f"{incident_id}: {NO_LOG}, and its evidence holds none.")
             return Log(None, settings, incident_id)
     _say(f"Shown from {requests or f'the evidence of {incident_id}'}.")

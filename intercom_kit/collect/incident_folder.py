@@ -70,6 +70,11 @@ class IncidentFolder:
         """Whether incident.json is there; a kill can leave evidence without it."""
         return os.path.lexists(self.facts_path)
 
+    @property
+    def has_log(self) -> bool:
+        """Whether the evidence holds the rollup of a request log."""
+        return rollup_in(self.path) is not None
+
     def require(self) -> None:
         """Raise IncidentError when there is no such incident yet."""
         if not self.exists:

@@ -7,7 +7,7 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from intercom_kit.collect.incident_folder import IncidentFolder, rollup_in
+from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.decide import Run, decide_runs
 from intercom_kit.declared import IncidentFacts
 from intercom_kit.incident.lifecycle import (
@@ -79,7 +79,7 @@ class Evidence:
     @property
     def has_log(self) -> bool:
         """Whether the evidence holds the rollup of a request log."""
-        return rollup_in(self.folder.path) is not None
+        return self.folder.has_log
 
     @property
     def lacks_analysis(self) -> bool:

@@ -62,13 +62,8 @@ def open_study(
     return seen
 
 
-def has_log(folder: IncidentFolder) -> bool:
-    """Whether the incident's evidence holds the rollup of a request log."""
-    return rollup_in(folder.path) is not None
-
-
 def _with_log(folder: IncidentFolder | None) -> Path:
-    if folder is None or not has_log(folder):
+    if folder is None or not folder.has_log:
         whose = f"{folder.incident_id} holds" if folder else "No incident is named, so there is"
         raise EvidenceError(f"{whose} no request log. Pass one: intercom-kit analyze ID --requests PATH")
     return folder.path

@@ -200,12 +200,6 @@ def load_triage(settings: Settings, incident_id: str, run: str = "") -> Triage:
     return Triage(seen.folder, seen.facts, checks, as_declared(runs[-1].decision, seen.facts, seen.checked))
 
 
-def has_evidence(outputs: Path, incident_id: str) -> bool:
-    """Tell whether an incident has the checks of a triage to show."""
-    folder = IncidentFolder(outputs, incident_id)
-    return folder.exists and bool(folder.checks())
-
-
 def _archive(
     folder: IncidentFolder, run: Run, given: Mapping[str, object], origin: str, drill: str | None
 ) -> IncidentFacts:

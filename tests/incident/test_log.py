@@ -13,7 +13,7 @@ from intercom_kit.display.log_tables import comparison_table, findings_card, rou
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.traffic import generate, write_log
 from intercom_kit.errors import EvidenceError, RequestLogError
-from intercom_kit.incident.log import has_log, open_study
+from intercom_kit.incident.log import open_study
 from intercom_kit.logs.rollup import make_rollup
 from intercom_kit.settings import Settings, load_settings
 
@@ -39,7 +39,7 @@ def test_a_log_is_read_once_and_kept_in_the_evidence(settings: Settings, log_fil
     """The second look needs no log, and finds the same numbers; the same log again changes no byte."""
     folder = IncidentFolder(settings.outputs, INCIDENT)
     first = findings_of(open_study(settings, INCIDENT, [log_file]))
-    assert has_log(folder)
+    assert folder.has_log
     before = {path: path.read_bytes() for path in folder.evidence_path.rglob("*") if path.is_file()}
     assert findings_of(open_study(settings, INCIDENT)) == first
     open_study(settings, INCIDENT, [log_file])
@@ -112,4 +112,4 @@ def test_nothing_is_kept_of_a_log_that_could_not_be_studied(
     """An ambiguous time or a span without calls is refused, and leaves no rollup that would break the next report."""
     with pytest.raises(RequestLogError, match=why):
         open_study(settings, INCIDENT, [log_file], since=since)
-    assert not has_log(IncidentFolder(settings.outputs, INCIDENT))
+    assert not IncidentFolder(settings.outputs, INCIDENT).has_log

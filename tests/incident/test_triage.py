@@ -11,7 +11,7 @@ from intercom_kit.collect.checks import run_checks
 from intercom_kit.collect.facts import set_facts
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import EvidenceError, IncidentError, IncidentIdError
-from intercom_kit.incident.triage import NotArchivedError, has_evidence, load_triage, run_triage
+from intercom_kit.incident.triage import NotArchivedError, load_triage, run_triage
 from intercom_kit.postmortem.document import open_postmortem
 from intercom_kit.records import CHECK_NAMES, CheckRecord, Event
 from intercom_kit.settings import load_settings
@@ -189,6 +189,5 @@ def test_without_a_token_a_named_incident_asks_what_needs_none(play: Play, tmp_p
 
 def test_an_incident_without_checks_says_what_to_run(tmp_path: Path) -> None:
     """Loading what has no evidence names the command that makes some."""
-    assert not has_evidence(tmp_path, "INC-1")
     with pytest.raises(EvidenceError, match="intercom-kit triage --incident INC-1"):
         load_triage(load_settings(outputs=tmp_path), "INC-1")

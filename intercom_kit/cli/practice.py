@@ -1,6 +1,5 @@
 """Commands to practise with and to look around: drill, simulate, settings, notebooks, lab."""
 
-import secrets
 import signal
 import sys
 from pathlib import Path
@@ -12,7 +11,6 @@ from intercom_kit.cli import app as cli
 from intercom_kit.cli import report
 from intercom_kit.cli.report import make_all
 from intercom_kit.cli.verdict import NoReport, make_triage, show_triage
-from intercom_kit.errors import InputError
 from intercom_kit.settings import load_settings
 from intercom_kit.text import parse_duration
 
@@ -96,16 +94,11 @@ def simulate(
 
     played = find_scenario(scenario)
     if write_log:
-        from intercom_kit.drill.traffic import generate
-        from intercom_kit.drill.traffic import write_log as write
+        from intercom_kit.drill.traffic import make_log
 
-        if not write_log.parent.is_dir():
-            raise InputError(f"{write_log} cannot be written: its folder is not there. Make it first.")
-        chosen = secrets.randbits(32) if seed is None else seed
         with cli.err.status("Making up the traffic …"):
-            traffic = generate(played, hours=hours, rate=rate, seed=chosen)
-            write(traffic.frame, write_log)
-        cli.print_out(f"{write_log}: {len(traffic.frame):,} requests of {played.name}, seed {chosen}")
+            traffic = make_log(played, write_log, hours=hours, rate=rate, seed=seed)
+        cli.print_out(f"{write_log}: {len(traffic.frame):,} requests of {played.name}, seed {traffic.seed}")
         for word, moment in (("onset", traffic.onset), ("recovery", traffic.recovery)):
             cli.out.print(f"Hidden truth: {word} {f'{moment:%F %T} UTC' if moment else 'not in the log'}")
         return

@@ -5,6 +5,7 @@ million calls take a few seconds. Even a healthy log has a trickle of errors, wh
 retry.
 """
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,12 +57,13 @@ class Traffic:
     """A generated request log and its hidden truth.
 
     frame: the columns of records.REQUEST_COLUMNS, sorted by timestamp. onset, recovery: when the scenario's effects on
-    calls began and ended, UTC; None where that did not happen within the log.
+    calls began and ended, UTC; None where that did not happen within the log. seed: makes the same log again.
     """
 
     frame: pd.DataFrame
     onset: datetime | None
     recovery: datetime | None
+    seed: int
 
 
 def generate(
@@ -97,7 +99,17 @@ def generate(
         frame=play.log(calls, salt=seed.to_bytes(16, signed=True)),
         onset=began if began < min(ended, last) else None,
         recovery=ended if began < ended < last else None,
+        seed=seed,
     )
+
+
+def make_log(scenario: Scenario, path: Path, *, hours: float, rate: float, seed: int | None = None) -> Traffic:
+    """Generate a log until now, by a seed that is drawn unless given, and write it; raises what both steps raise."""
+    if not path.parent.is_dir():  # known before the traffic is made
+        raise ScenarioError(f"{path} cannot be written: its folder is not there. Make it first.")
+    traffic = generate(scenario, hours=hours, rate=rate, seed=secrets.randbits(32) if seed is None else seed)
+    write_log(traffic.frame, path)
+    return traffic
 
 
 def write_log(frame: pd.DataFrame, path: Path | str) -> None:

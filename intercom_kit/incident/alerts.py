@@ -1,10 +1,11 @@
 """An alert of another tool, read from its JSON: Alertmanager, Grafana, PagerDuty (v3 webhook), Datadog, or any other.
 
-The tool is recognised by the shape of its payload, by one table. To add one, add a row to FORMS.
+The tool is recognised by the shape of its payload. To add one, add its paths to alerts.toml.
 """
 
 import json
 import sys
+import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,49 +22,17 @@ _OVER = ("resolved", "recovered", "ok", "incident.resolved")
 
 @dataclass(frozen=True)
 class Form:
-    """How a tool writes an alert: paths of keys with dots between, `*` for every item of a list.
-
-    needs: what a payload has by which it is recognised. at, text: the first that is there counts; of several times the
-    earliest. state: where it says that the alert is over.
-    """
+    """How a tool writes an alert: its fields are explained in alerts.toml."""
 
     name: str
-    needs: tuple[str, ...]
-    at: tuple[str, ...]
-    text: tuple[str, ...]
-    state: tuple[str, ...]
+    needs: Sequence[str]
+    at: Sequence[str]
+    text: Sequence[str]
+    state: Sequence[str] = ()
 
 
-FORMS = (
-    Form(
-        "Grafana",
-        ("orgId", "alerts.*.startsAt"),
-        ("alerts.*.startsAt",),
-        ("title", "commonAnnotations.summary", "commonLabels.alertname"),
-        ("status",),
-    ),
-    Form(
-        "Alertmanager",
-        ("groupKey", "alerts.*.startsAt"),
-        ("alerts.*.startsAt",),
-        ("commonAnnotations.summary", "alerts.*.annotations.summary", "commonLabels.alertname"),
-        ("status",),
-    ),
-    Form(
-        "PagerDuty",
-        ("event.event_type", "event.data.title"),
-        ("event.data.created_at", "event.occurred_at"),
-        ("event.data.title",),
-        ("event.event_type", "event.data.status"),
-    ),
-    Form(
-        "Datadog",
-        ("event_type", "date", "title"),
-        ("date", "last_updated"),
-        ("title", "body"),
-        ("alert_transition",),
-    ),
-)
+_TABLE = tomllib.loads((Path(__file__).parent / "alerts.toml").read_text(encoding="utf-8"))
+FORMS = tuple(Form(name, **paths) for name, paths in _TABLE.items())
 
 
 def read_payload(source: str) -> str:
@@ -91,7 +60,7 @@ def read_alert(payload: str, redactor: Redactor, *, at: str = "", text: str = ""
         raise InputError("The alert is not JSON. Pass the webhook's body as it came.") from None
     if bool(at) != bool(text):
         raise InputError("Give both paths, --at and --text, such as --at event.time --text event.title.")
-    given = Form("alert", (at, text), (at,), (text,), ()) if at else None
+    given = Form("alert", (at, text), (at,), (text,)) if at else None
     form = given or next((form for form in FORMS if all(_values(body, need) for need in form.needs)), None)
     if form is None or not all(_values(body, need) for need in form.needs):
         known = "; ".join(f"{form.name}: {', '.join(form.needs)}" for form in FORMS)

@@ -6,8 +6,16 @@ from typing import Any
 import pandas as pd
 
 from intercom_kit.analyze import latency
-from intercom_kit.analyze.detect import Episode
-from intercom_kit.analyze.ratelimit import SHARED, UNATTRIBUTED, united
+from intercom_kit.analyze.episodes import Episode
+from intercom_kit.analyze.ratelimit import (
+    SHARED,
+    UNATTRIBUTED,
+    attribution,
+    hidden_bursts,
+    time_to_exhaustion,
+    united,
+    workspace_floor,
+)
 from intercom_kit.analyze.study import Study
 from intercom_kit.analyze.whatif import GIVE_UP_S, improving, recorded
 from intercom_kit.text import duration, interval, milliseconds, moment, share
@@ -49,7 +57,7 @@ def bottom_line(seen: Study) -> str:
 
 def _when(found: Episode) -> str:
     """Onset and recovery as intervals; `(a ramp)` and the like, and where, when it was not everywhere."""
-    began = f"It began {interval(found.last_good, found.first_bad)}" if found.last_good else "The log begins in it"
+    began = f"It began {interval(found.onset.after, found.onset.by)}" if found.onset.after else "The log begins in it"
     kind = "" if found.shape == "step" else f" (a {found.shape})"
     places = [*(f"app {app}" for app in found.apps), *found.routes]
     where = f", only for {', '.join(places)}" if places else ""
@@ -69,7 +77,7 @@ def others(seen: Study) -> Iterator[str]:
     """Name the other incidents of the log."""
     rest = [episode for episode in seen.detected.episodes if episode != seen.detected.main]
     if rest:
-        times = ", ".join(f"{episode.signal} from {moment(episode.first_bad)}" for episode in rest[:3])
+        times = ", ".join(f"{episode.signal} from {moment(episode.onset.by)}" for episode in rest[:3])
         yield f"The log holds {len(rest)} more, smaller: {times}{' …' if len(rest) > 3 else ''}."
 
 
@@ -130,17 +138,18 @@ def headroom(seen: Study) -> str:
     if known.empty:
         return "Unknown how much of the rate limit was left: no answer in the log carried its headers."
     parts = [_exhaustion(seen) if len(seen.exhausted) else _closest(known)]
-    if len(seen.hidden_bursts):
-        worst = seen.hidden_bursts.sort_values("worst_share").iloc[-1]
+    hidden = hidden_bursts(seen.headroom, pressure=seen.pressure)
+    if len(hidden):
+        worst = hidden.sort_values("worst_share").iloc[-1]
         parts.append(
-            f"A minute's average hid a burst {_times(len(seen.hidden_bursts))}: in the minute from "
+            f"A minute's average hid a burst {_times(len(hidden))}: in the minute from "
             f"{worst['minute']:%H:%M} {share(worst['minute_share'])} was used, in its fullest window "
             f"{share(worst['worst_share'])}."
         )
     unknown = len(seen.headroom) - len(known)
     if unknown:
         parts.append(f"{unknown:,} of {len(seen.headroom):,} windows are unknown: no headers came.")
-    parts += [_soon(row) for _, row in seen.time_to_exhaustion.iterrows()]
+    parts += [_soon(row) for _, row in time_to_exhaustion(seen.headroom).iterrows()]
     return " ".join(part for part in parts if part)
 
 
@@ -199,8 +208,8 @@ def used_by_app(seen: Study) -> str:
     if rest >= 0.01:
         line += " Suspects are another process with the same token, and other apps of the workspace."
     if len(ours):
-        route = seen.attribution_by_route.iloc[0]
-        line += f" Most of ours went to {route['route']}."
+        by_route = attribution(seen.quota_windows, seen.pressed, by="route", floor=workspace_floor(seen.headroom))
+        line += f" Most of ours went to {by_route['route'].iloc[0]}."
     pool, throttled = int(seen.headroom["with_quota_left"].sum()), int(seen.headroom["throttled"].sum())
     if pool:
         line += (
@@ -320,9 +329,10 @@ def errors(seen: Study) -> str:
         f"{code} {share(part)}" for code, part in frame[["code", "share"]].head(3).itertuples(index=False)
     )
     line = f"In {seen.scope} {share(frame['share'].sum())} of the calls failed ({kinds})"
-    if seen.worst_minute is None:
+    worst = latency.worst_minute(seen.windows, seen.incident or seen.span)
+    if worst is None:
         return f"{line}."
-    at, part = seen.worst_minute
+    at, part = worst
     return f"{line}; in the worst minute{' of the incident' if seen.incident else ''}, from {at:%H:%M}, {share(part)}."
 
 

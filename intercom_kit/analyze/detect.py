@@ -7,38 +7,27 @@ calls that it touched date it. An interval ends at bounds of windows (minutes fo
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from intercom_kit.analyze.changepoint import (
     Background,
-    Edge,
     Segment,
     Series,
     background,
     least_score,
     levels,
-    onset,
     phases,
     segments,
 )
+from intercom_kit.analyze.edges import Edge, onset
+from intercom_kit.analyze.episodes import Detection, Episode, Level, Shape
 from intercom_kit.analyze.ratelimit import clock_error_s
-from intercom_kit.analyze.signals import (
-    SLOWER,
-    Counts,
-    Durations,
-    Scope,
-    Signal,
-    by_minute,
-    by_window,
-)
+from intercom_kit.analyze.signals import SLOWER, Counts, Durations, Scope, by_minute, by_window
 from intercom_kit.logs.rollup import Rollup
 from intercom_kit.protocol import WINDOW_S
-from intercom_kit.records import Event, Onset, Record, UtcTime
-
-Shape = Literal["step", "ramp", "spike", "flap"]
+from intercom_kit.records import Onset
 
 BRIEF_S = 180  # a shorter phase has to be six times as bad: any day has its clusters
 SPIKE_S = 120
@@ -50,97 +39,6 @@ WEIGHTY = 0.1  # of the largest excess: a signal with less does not date an inci
 AROUND_S = 3600  # before and after, with which an incident's durations are compared
 SLOWER_BY = 1.25  # and they have to be so many times as long
 FEW_CALLS = 20
-
-
-class Level(Record):
-    """A part of an incident in which the share of bad calls, 0 to 1, stayed about the same.
-
-    began: None for the first level of an incident, which begins with its onset.
-    """
-
-    began: Onset | None = None
-    share: float
-    calls: int
-
-
-class Episode(Record):
-    """One incident in a request log.
-
-    onset, recovery: see records.Onset; recovery is None when the log ends with the incident. shape: `spike` is under
-    two minutes, `flap` came and went at least three times. routes, apps: where it is local; empty when it is
-    everywhere. since, until: the bins that hold it, UTC. bad, calls: of the signal, within the scope, between them.
-    usual_share: what is bad there anyway, 0 to 1. levels: in order of time. thin: why the data cannot tell more.
-    """
-
-    signal: Signal
-    shape: Shape
-    onset: Onset
-    recovery: Onset | None
-    since: UtcTime
-    until: UtcTime
-    routes: tuple[str, ...] = ()
-    apps: tuple[str, ...] = ()
-    bad: int
-    calls: int
-    usual_share: float
-    levels: tuple[Level, ...] = ()
-    thin: str | None = None
-    does: str = ""
-
-    @property
-    def share(self) -> float:
-        """The share of bad calls, 0 to 1."""
-        return self.bad / self.calls if self.calls else 0.0
-
-    @property
-    def last_good(self) -> datetime | None:
-        """The start of the onset's interval; None when the log begins with the incident."""
-        return self.onset.after
-
-    @property
-    def first_bad(self) -> datetime:
-        """The end of the onset's interval."""
-        return self.onset.by
-
-    @property
-    def last_bad(self) -> datetime:
-        """The start of the recovery's interval, or the log's end."""
-        return self.recovery.after if self.recovery and self.recovery.after else self.until
-
-    @property
-    def first_good(self) -> datetime | None:
-        """The end of the recovery's interval; None when the log ends with the incident."""
-        return self.recovery.by if self.recovery else None
-
-    @property
-    def main_change(self) -> Level | None:
-        """The level that differs most from the one before it; None when there is but one level."""
-        steps = list(zip(self.levels, self.levels[1:], strict=False))
-        return max(steps, key=lambda pair: abs(pair[1].share - pair[0].share))[1] if steps else None
-
-
-class Detection(Record):
-    """What was found in a log: all incidents in order of time, the one with the most bad calls, or why none can be.
-
-    thin: why the log is too thin to tell; None when it is not.
-    """
-
-    episodes: tuple[Episode, ...] = ()
-    main: Episode | None = None
-    thin: str | None = None
-
-
-class DetectionGap(Record):
-    """From the onset to the first alert, and to the status page's first notice.
-
-    to_alert_s, to_notice_s: seconds, (at least, at most), because the onset is an interval; negative before it; None
-    when there was none. at least equals at most when the last good moment is unknown.
-    """
-
-    first_alert: UtcTime | None
-    vendor_notice: UtcTime | None
-    to_alert_s: tuple[float, float] | None
-    to_notice_s: tuple[float, float] | None
 
 
 def detect(rollup: Rollup) -> Detection:
@@ -166,23 +64,6 @@ def detect(rollup: Rollup) -> Detection:
             excess.append(max(view.excess for view in views))
     main = episodes[int(np.argmax(excess))] if episodes else None
     return Detection(episodes=tuple(episodes), main=main)
-
-
-def detection_gap(episode: Episode, events: Iterable[Event], vendor_notice: datetime | None = None) -> DetectionGap:
-    """Tell how long the incident went unseen: from its onset to the first alert and to the status page's notice.
-
-    events: the timeline; the first of kind `alert` that is not before the last good moment counts. vendor_notice: when
-    the status page first told of it; by default the first event of kind `vendor`, likewise.
-    """
-    began = episode.onset
-    timeline = sorted((event for event in events if event.at >= (began.after or began.by)), key=lambda event: event.at)
-    alert = next((event.at for event in timeline if event.kind == "alert"), None)
-    notice = vendor_notice or next((event.at for event in timeline if event.kind == "vendor"), None)
-    gaps = [
-        ((at - began.by).total_seconds(), (at - (began.after or began.by)).total_seconds()) if at else None
-        for at in (alert, notice)
-    ]
-    return DetectionGap(first_alert=alert, vendor_notice=notice, to_alert_s=gaps[0], to_notice_s=gaps[1])
 
 
 def _too_thin(windows: pd.DataFrame) -> str | None:

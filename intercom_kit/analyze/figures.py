@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
 
-from intercom_kit.analyze.detect import Detection, Episode
+from intercom_kit.analyze.episodes import Detection, Episode
 from intercom_kit.analyze.study import counted_span, current_rollup
 from intercom_kit.logs.rollup import FAILED
 from intercom_kit.records import Figure
@@ -111,16 +111,16 @@ def edges(episode: Episode, folder: Path, *, is_main: bool = True) -> tuple[Figu
     is_main: whether it is the one that `analyze` tells of; of another the span has to be named.
     """
     span = (
-        "" if is_main else f" --since {_iso(episode.last_good or episode.first_bad)} --until {_iso(episode.last_bad)}"
+        "" if is_main else f" --since {_iso(episode.onset.after or episode.onset.by)} --until {_iso(episode.last_bad)}"
     )
     command = f"intercom-kit analyze {folder.name}{span} --json --no-report | jq"
     sources = rollup_ids(folder)
-    after = f"after {episode.last_good:%H:%M:%S} and " if episode.last_good else "before the log began or "
+    after = f"after {episode.onset.after:%H:%M:%S} and " if episode.onset.after else "before the log began or "
     figure = Figure(
         name="log_onset",
         label="Onset in the request log",
-        value=_plain(episode.first_bad).isoformat(),
-        shown=f"{after}by {episode.first_bad:%H:%M:%S} UTC, shown by {episode.signal}",
+        value=_plain(episode.onset.by).isoformat(),
+        shown=f"{after}by {episode.onset.by:%H:%M:%S} UTC, shown by {episode.signal}",
         definition="An interval: the last moment before the change, and the first after it, at the log's resolution.",
         query=f"{command} .onset",
         sources=sources,
@@ -156,14 +156,14 @@ def last_relapse(detected: Detection, episode: Episode, until: datetime | None) 
     """
     last = episode
     for other in detected.episodes:
-        follows = last.first_good and last.first_good <= other.first_bad <= last.first_good + NEAR
-        if until and follows and other.first_bad <= until:
+        follows = last.first_good and last.first_good <= other.onset.by <= last.first_good + NEAR
+        if until and follows and other.onset.by <= until:
             last = other
     return last
 
 
 def _near(episode: Episode, moment: datetime) -> bool:
-    begin = (episode.last_good or episode.first_bad) - NEAR
+    begin = (episode.onset.after or episode.onset.by) - NEAR
     return begin <= moment and (episode.first_good is None or moment <= episode.first_good + NEAR)
 
 

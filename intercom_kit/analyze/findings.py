@@ -6,9 +6,8 @@ from typing import Any, Self
 import pandas as pd
 from pydantic import ConfigDict, Field
 
-from intercom_kit import records
 from intercom_kit.analyze.captions import readings
-from intercom_kit.analyze.detect import Episode
+from intercom_kit.analyze.episodes import Episode, Level
 from intercom_kit.analyze.latency import QS, errors, percentiles
 from intercom_kit.analyze.ratelimit import UNATTRIBUTED, united
 from intercom_kit.analyze.study import Study, study
@@ -68,6 +67,11 @@ class Onset(_Part):
     first_bad: UtcTime
     signal: str
 
+    @classmethod
+    def of(cls, found: Episode) -> Self:
+        """Return that of an incident."""
+        return cls(last_good=found.onset.after, first_bad=found.onset.by, signal=found.onset.signal)
+
 
 class Recovery(_Part):
     """When it ended: after last_bad and by first_good."""
@@ -75,20 +79,17 @@ class Recovery(_Part):
     last_bad: UtcTime
     first_good: UtcTime
 
+    @classmethod
+    def of(cls, found: Episode) -> Self | None:
+        """Return that of an incident; None where the log ends with it."""
+        return cls(last_bad=found.last_bad, first_good=found.first_good) if found.first_good else None
+
 
 class Scope(_Part):
     """Where an incident is local; both empty when it is everywhere."""
 
     apps: tuple[str, ...] = ()
     routes: tuple[str, ...] = ()
-
-
-class Level(_Part):
-    """The share of bad calls, 0 to 1, in a part of an incident; began: None for the first, which begins with it."""
-
-    began: records.Onset | None
-    share: float
-    calls: int
 
 
 class Incident(_Part):
@@ -106,6 +107,14 @@ class Incident(_Part):
     bad: int
     calls: int
     thin: str | None
+
+    @classmethod
+    def of(cls, found: Episode) -> Self:
+        """Return what is told of an incident."""
+        same = ("signal", "shape", "levels", "bad", "calls", "thin")
+        scope = Scope(apps=found.apps, routes=found.routes)
+        edges = {"onset": Onset.of(found), "recovery": Recovery.of(found)}
+        return cls(**{name: getattr(found, name) for name in same}, **edges, scope=scope)
 
 
 class RouteLatency(_Part):
@@ -191,37 +200,15 @@ def findings_of(seen: Study) -> Findings:
     return Findings(
         rows=RowCount.of(seen.rollup.rows),
         span=_span(*seen.span),
-        onset=_onset(detected.main) if detected.main else None,
-        recovery=_recovery(detected.main) if detected.main else None,
-        episodes=tuple(_incident(episode) for episode in detected.episodes),
+        onset=Onset.of(detected.main) if detected.main else None,
+        recovery=Recovery.of(detected.main) if detected.main else None,
+        episodes=tuple(Incident.of(episode) for episode in detected.episodes),
         thin=detected.thin,
         latency=_latency(seen),
         errors=_errors(seen.windows),
         rate_limit=_rate_limit(seen),
         what_if=_what_if(seen.what_if),
         readings=tuple(readings(seen)),
-    )
-
-
-def _onset(found: Episode) -> Onset:
-    return Onset(last_good=found.last_good, first_bad=found.first_bad, signal=found.onset.signal)
-
-
-def _recovery(found: Episode) -> Recovery | None:
-    return None if found.first_good is None else Recovery(last_bad=found.last_bad, first_good=found.first_good)
-
-
-def _incident(found: Episode) -> Incident:
-    return Incident(
-        onset=_onset(found),
-        recovery=_recovery(found),
-        signal=found.signal,
-        shape=found.shape,
-        scope=Scope(apps=found.apps, routes=found.routes),
-        levels=tuple(Level(share=level.share, calls=level.calls, began=level.began) for level in found.levels),
-        bad=found.bad,
-        calls=found.calls,
-        thin=found.thin,
     )
 
 

@@ -122,18 +122,17 @@ def _regular(frame: pd.DataFrame, freq: str) -> pd.DataFrame:
     return frame.reindex(pd.date_range(frame.index[0], frame.index[-1], freq=freq, name=frame.index.name))
 
 
-def status_class(status_code: "pd.Series[int]") -> "pd.Series[str]":
-    """Return `2xx`, `3xx`, `4xx`, `429`, `5xx` or, where no answer came, `none`; as in rollup.sql."""
-    words = (status_code // 100).astype("str") + "xx"
-    return words.mask(status_code.eq(429).fillna(value=False), "429").mask(status_code.isna(), NO_ANSWER)
-
-
 def failures(windows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of calls that failed, with `status_class` and `code` (such as `429 rate_limit_exceeded`)."""
+    """Return the rows of calls that failed, with `status_class` and `code`, such as `429 rate_limit_exceeded`.
+
+    status_class: `4xx`, `429`, `5xx` or, where no answer came, `none`; as in rollup.sql.
+    """
     failed = windows[is_failed(windows["status_code"])]
-    status = failed["status_code"].astype("str").mask(failed["status_code"].isna(), "no answer:")
-    code = (status + " " + failed["error_type"].fillna("")).str.strip()
-    return failed.assign(status_class=status_class(failed["status_code"]), code=code)
+    status, unanswered = failed["status_code"], failed["status_code"].isna()
+    code = (status.astype("str").mask(unanswered, "no answer:") + " " + failed["error_type"].fillna("")).str.strip()
+    classes = (status // 100).astype("str") + "xx"
+    classes = classes.mask(status.eq(429).fillna(value=False), "429").mask(unanswered, NO_ANSWER)
+    return failed.assign(status_class=classes, code=code)
 
 
 def errors(windows: pd.DataFrame, by: str = "status_class") -> pd.DataFrame:
@@ -174,8 +173,8 @@ def worst_minute(windows: pd.DataFrame, span: Span) -> tuple[pd.Timestamp, float
     return pd.DatetimeIndex(share.index)[int(share.argmax())], float(share.max())
 
 
-def errors_over_time(windows: pd.DataFrame, freq: str, by: str = "status_class") -> pd.DataFrame:
-    """Return the share of calls that failed over time: index time, a column per status_class or code, the most first.
+def errors_over_time(windows: pd.DataFrame, freq: str) -> pd.DataFrame:
+    """Return the share of calls that failed over time: index time, a column per status_class, the most first.
 
     A bin without calls is a row of NaN.
     """
@@ -183,7 +182,7 @@ def errors_over_time(windows: pd.DataFrame, freq: str, by: str = "status_class")
     calls = windows.groupby(times)["requests"].sum().rename_axis("time")
     failed = failures(windows)
     counts = failed.assign(time=times.loc[failed.index]).pivot_table(
-        index="time", columns=by, values="requests", aggfunc="sum", fill_value=0
+        index="time", columns="status_class", values="requests", aggfunc="sum", fill_value=0
     )
     order = counts.sum().sort_values(ascending=False, kind="stable").index
     shares = counts.reindex(index=calls.index, columns=order).fillna(0).div(calls, axis=0)
@@ -277,13 +276,12 @@ class Burn:
 
     slo: share of calls that must not fail. requests, failed: counted in the span. rate: burn rate, with its 95 %
     interval; spent: the share of a period's budget that the span used up, if the period's traffic is like `usual`;
-    hours: how long the span is. They are None when the span has fewer than `needed` requests.
+    hours: how long the span is. They are None when the span has fewer than MIN_REQUESTS.
     """
 
     slo: float
     requests: int
     failed: int
-    needed: int
     rate: float | None = None
     rate_low: float | None = None
     rate_high: float | None = None
@@ -310,9 +308,7 @@ def wilson(failed: int, requests: int) -> tuple[float, float]:
     return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
-def burn(
-    windows: pd.DataFrame, usual: pd.DataFrame | None = None, *, slo: float = SLO, min_requests: int = MIN_REQUESTS
-) -> Burn:
+def burn(windows: pd.DataFrame, usual: pd.DataFrame | None = None, *, slo: float = SLO) -> Burn:
     """Return how the budget burnt in the span of `windows`, a part of a rollup's windows.
 
     usual: windows whose requests an hour tell what a month's traffic is, by default the same. Raises ValueError when
@@ -322,18 +318,13 @@ def burn(
         raise ValueError(f"slo is {slo}: it is the share of calls that must not fail, between 0 and 1, such as 0.999")
     requests = int(windows["requests"].sum())
     failed = int(windows["requests"][is_failed(windows["status_code"])].sum())
-    if requests < max(min_requests, 1):
-        return Burn(slo, requests, failed, min_requests)
-    low, high = wilson(failed, requests)
+    if requests < MIN_REQUESTS:
+        return Burn(slo, requests, failed)
+    usual = windows if usual is None else usual
     budget = 1 - slo
-    monthly = _per_hour(windows if usual is None else usual) * PERIOD_H
-    spent = failed / (budget * monthly)
-    rate, rate_low, rate_high = (share / budget for share in (failed / requests, low, high))
-    return Burn(slo, requests, failed, min_requests, rate, rate_low, rate_high, spent, _hours(windows))
-
-
-def _per_hour(windows: pd.DataFrame) -> float:
-    return float(windows["requests"].sum() / _hours(windows))
+    monthly = float(usual["requests"].sum()) / _hours(usual) * PERIOD_H
+    rate, low, high = (share / budget for share in (failed / requests, *wilson(failed, requests)))
+    return Burn(slo, requests, failed, rate, low, high, failed / (budget * monthly), _hours(windows))
 
 
 def _hours(windows: pd.DataFrame) -> float:
@@ -341,13 +332,11 @@ def _hours(windows: pd.DataFrame) -> float:
     return float(span / pd.Timedelta(hours=1))
 
 
-def burn_over_time(
-    windows: pd.DataFrame, freq: str, *, slo: float = SLO, min_requests: int = MIN_REQUESTS
-) -> pd.DataFrame:
-    """Return by bins of freq: time, requests, failed, rate (burn rate; NaN with fewer than min_requests)."""
+def burn_over_time(windows: pd.DataFrame, freq: str, *, slo: float = SLO) -> pd.DataFrame:
+    """Return by bins of freq: time, requests, failed, rate (burn rate; NaN with fewer than MIN_REQUESTS)."""
     failed = windows["requests"].where(is_failed(windows["status_code"]), 0)
     table = windows[["requests"]].assign(failed=failed, time=windows["window_start"])
-    return _rates(table, freq, slo, min_requests)
+    return _rates(table, freq, slo)
 
 
 def slow_over_time(latency: pd.DataFrame, freq: str, slow_ms: float = SLOW_MS) -> pd.DataFrame:
@@ -355,19 +344,19 @@ def slow_over_time(latency: pd.DataFrame, freq: str, slow_ms: float = SLOW_MS) -
     known = latency.dropna(subset="bucket")
     slow = known["requests"].where(representative_ms(known["bucket"]) > slow_ms, 0)
     table = known[["requests"]].assign(failed=slow, time=known["minute"])
-    return _rates(table, freq, FAST_SLO, MIN_REQUESTS)
+    return _rates(table, freq, FAST_SLO)
 
 
-def _rates(table: pd.DataFrame, freq: str, slo: float, min_requests: int) -> pd.DataFrame:
+def _rates(table: pd.DataFrame, freq: str, slo: float) -> pd.DataFrame:
     frame = table.assign(time=table["time"].dt.floor(freq)).groupby("time", as_index=False).sum()
     rate = frame["failed"] / frame["requests"] / (1 - slo)
-    return frame.assign(rate=rate.where(frame["requests"] >= min_requests))
+    return frame.assign(rate=rate.where(frame["requests"] >= MIN_REQUESTS))
 
 
 def burn_words(found: Burn) -> str:
     """Say in a sentence or two when the budget would be gone."""
     if found.rate is None or found.rate_low is None or found.rate_high is None:
-        return f"Unknown how the error budget burns: {found.requests:,} calls were seen, {found.needed:,} are needed."
+        return f"Unknown how the error budget burns: {found.requests:,} calls were seen, {MIN_REQUESTS} are needed."
     goal = f"objective {100 * found.slo:g} %"
     if found.failed == 0:
         return f"Nothing of the error budget ({goal}) burnt: none of {found.requests:,} calls failed."
@@ -379,10 +368,6 @@ def burn_words(found: Burn) -> str:
         for rate in (found.rate, found.rate_high, max(found.rate_low, 1e-9))
     )
     band = f" (95 % interval {soonest} to {latest})" if soonest != latest else ""
-    return f"{head}: at this rate a month's error budget ({goal}) is gone in {gone}{band}. {_spent(found.spent or 0)}"
-
-
-def _spent(share: float) -> str:
-    if share < 1:
-        return f"This span used up {100 * share:.2g} % of it."
-    return f"This span alone used up {share:.1f} times the month's budget."
+    spent = found.spent or 0.0
+    used = f"used up {100 * spent:.2g} % of it" if spent < 1 else f"alone used up {spent:.1f} times the month's budget"
+    return f"{head}: at this rate a month's error budget ({goal}) is gone in {gone}{band}. This span {used}."

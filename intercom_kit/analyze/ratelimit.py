@@ -172,10 +172,10 @@ def hidden_bursts(frame: pd.DataFrame, *, pressure: float = PRESSURE) -> pd.Data
     return hidden[[*keys, "minute_share", "worst_share", "worst_window", "peak_1s"]].reset_index(drop=True)
 
 
-def time_to_exhaustion(frame: pd.DataFrame, *, last: int = RECENT_WINDOWS) -> pd.DataFrame:
+def time_to_exhaustion(frame: pd.DataFrame) -> pd.DataFrame:
     """Return, by quota, how soon a window runs out at the latest rates, as a band.
 
-    frame: from `headroom`; the last `last` windows with headers are looked at. Returns quota, limit, share_low,
+    frame: from `headroom`; its last RECENT_WINDOWS with headers are looked at. Returns quota, limit, share_low,
     share_high (10th and 90th percentile of the demand on a window, as a share of the limit; demand is what was used
     plus what was throttled), soonest_s and latest_s (seconds into a window until it is used up at these rates; NaN:
     not within the window), trend (change of the demand's share per minute: the median slope over all pairs of windows,
@@ -183,7 +183,7 @@ def time_to_exhaustion(frame: pd.DataFrame, *, last: int = RECENT_WINDOWS) -> pd
     already, NaN: the demand does not grow).
     """
     known = frame[frame["used_share"].notna()].sort_values("window_start")
-    rows = [_exhaustion(str(quota), rows.tail(last)) for quota, rows in known.groupby("quota")]
+    rows = [_exhaustion(str(quota), rows.tail(RECENT_WINDOWS)) for quota, rows in known.groupby("quota")]
     columns = ["quota", "limit", "share_low", "share_high", "soonest_s", "latest_s", "trend", "full_in_min"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -290,19 +290,19 @@ def _known(windows: pd.DataFrame, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd
     return known, ours[is_accepted(ours)]
 
 
-def retries(windows: pd.DataFrame, by: str = "app") -> pd.DataFrame:
-    """Return how throttled calls were repeated, by app or route, the most amplifying first.
+def retries(windows: pd.DataFrame) -> pd.DataFrame:
+    """Return how throttled calls were repeated, by app, the most amplifying first.
 
-    Returns [by], calls (in the windows with 429s), throttled, share_1s, share_before_reset (of the throttled calls that
+    Returns app, calls (in the windows with 429s), throttled, share_1s, share_before_reset (of the throttled calls that
     can be followed, those that came again within 1 s, before the window's end; NaN when none can be followed),
     amplification (calls for each call that was meant, in the windows with 429s; 1 when nothing was repeated).
     """
     limited = windows[is_limited(windows)]
-    hit = limited[["window_start", by]].drop_duplicates()
+    hit = limited[["window_start", "app"]].drop_duplicates()
     counts = ["requests", "identified", "repeated_1s", "repeated_before_reset"]
-    table = limited.groupby(by)[counts].sum().astype(float)
-    again = windows[["window_start", by, "requests"]].assign(repeats=repeats(windows))
-    sums = again.merge(hit, on=["window_start", by]).groupby(by)[["requests", "repeats"]].sum()
+    table = limited.groupby("app")[counts].sum().astype(float)
+    again = windows[["window_start", "app", "requests"]].assign(repeats=repeats(windows))
+    sums = again.merge(hit, on=["window_start", "app"]).groupby("app")[["requests", "repeats"]].sum()
     calls = sums["requests"].astype("int64")
     followed = table["identified"].where(table["identified"] > 0)
     result = pd.DataFrame(
@@ -314,7 +314,7 @@ def retries(windows: pd.DataFrame, by: str = "app") -> pd.DataFrame:
             "amplification": calls / (calls - sums["repeats"]).clip(lower=1),
         }
     )
-    return result.sort_values("amplification", ascending=False, kind="stable").rename_axis(by).reset_index()
+    return result.sort_values("amplification", ascending=False, kind="stable").rename_axis("app").reset_index()
 
 
 def retries_over_time(windows: pd.DataFrame, freq: str) -> pd.DataFrame:

@@ -10,7 +10,8 @@ import pandas as pd
 
 from intercom_kit.analyze import latency as latencies
 from intercom_kit.analyze import ratelimit, whatif
-from intercom_kit.analyze.detect import Detection, DetectionGap, detect, detection_gap
+from intercom_kit.analyze.detect import detect
+from intercom_kit.analyze.episodes import Detection, DetectionGap, detection_gap
 from intercom_kit.collect.incident_folder import rollup_in
 from intercom_kit.errors import EvidenceError, RequestLogError
 from intercom_kit.logs.rollup import WINDOWS, Rollup, load
@@ -78,7 +79,7 @@ class Study:
     def incident(self) -> latencies.Span | None:
         """The windows of the main incident, from onset to recovery; None without one."""
         found = self.detected.main
-        return None if found is None else counted_span(found.first_bad, found.first_good or self.span[1])
+        return None if found is None else counted_span(found.onset.by, found.first_good or self.span[1])
 
     @cached_property
     def gap(self) -> DetectionGap | None:
@@ -102,16 +103,6 @@ class Study:
         return ratelimit.exhausted(self.headroom)
 
     @cached_property
-    def hidden_bursts(self) -> pd.DataFrame:
-        """See ratelimit.hidden_bursts."""
-        return ratelimit.hidden_bursts(self.headroom, pressure=self.pressure)
-
-    @cached_property
-    def time_to_exhaustion(self) -> pd.DataFrame:
-        """See ratelimit.time_to_exhaustion."""
-        return ratelimit.time_to_exhaustion(self.headroom)
-
-    @cached_property
     def pressed(self) -> pd.DataFrame:
         """See ratelimit.under_pressure."""
         return ratelimit.under_pressure(self.headroom, pressure=self.pressure)
@@ -122,25 +113,9 @@ class Study:
         return ratelimit.attribution(self.quota_windows, self.pressed, floor=ratelimit.workspace_floor(self.headroom))
 
     @cached_property
-    def attribution_by_route(self) -> pd.DataFrame:
-        """The same by route."""
-        floor = ratelimit.workspace_floor(self.headroom)
-        return ratelimit.attribution(self.quota_windows, self.pressed, by="route", floor=floor)
-
-    @cached_property
-    def used_by_app(self) -> pd.DataFrame:
-        """See ratelimit.used_by_app."""
-        return ratelimit.used_by_app(self.quota_windows, self.headroom, self.freq)
-
-    @cached_property
     def retries(self) -> pd.DataFrame:
         """See ratelimit.retries."""
         return ratelimit.retries(self.windows)
-
-    @cached_property
-    def retries_over_time(self) -> pd.DataFrame:
-        """See ratelimit.retries_over_time."""
-        return ratelimit.retries_over_time(self.windows, self.freq)
 
     @cached_property
     def arrivals(self) -> pd.DataFrame:
@@ -196,16 +171,6 @@ class Study:
         return latencies.errors_by_route(self.windows, self.incident[0], self.incident[1])
 
     @cached_property
-    def worst_minute(self) -> tuple[pd.Timestamp, float] | None:
-        """The minute in which the largest share of calls failed, and that share; see latency.worst_minute."""
-        return latencies.worst_minute(self.windows, self.incident or self.span)
-
-    @cached_property
-    def errors_over_time(self) -> pd.DataFrame:
-        """See latency.errors_over_time."""
-        return latencies.errors_over_time(self.windows, self.freq)
-
-    @cached_property
     def comparison(self) -> pd.DataFrame | None:
         """Before the onset against the incident, see latency.compare; None when no incident was found."""
         return self._compared(self.latency)
@@ -219,11 +184,11 @@ class Study:
         found = self.detected.main
         if found is None or self.incident is None:
             return None
-        calm = pd.Timestamp(found.last_good or self.span[0]).floor("min")
-        full = pd.Timestamp(found.first_bad).ceil("min"), pd.Timestamp(found.last_bad).floor("min")
+        calm = pd.Timestamp(found.onset.after or self.span[0]).floor("min")
+        full = pd.Timestamp(found.onset.by).ceil("min"), pd.Timestamp(found.last_bad).floor("min")
         whole = self.incident[0].floor("min"), self.incident[1].ceil("min")
         others = [
-            (pd.Timestamp(other.last_good or self.span[0]).floor("min"), pd.Timestamp(other.until).ceil("min"))
+            (pd.Timestamp(other.onset.after or self.span[0]).floor("min"), pd.Timestamp(other.until).ceil("min"))
             for other in self.detected.episodes
             if other != found
         ]

@@ -14,7 +14,7 @@ from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
-from intercom_kit.analyze import captions
+from intercom_kit.analyze import captions, latency, ratelimit
 from intercom_kit.analyze.latency import FAST_SLO, PAGE_FAST, PAGE_SLOW, SLOW_MS, TICKET
 from intercom_kit.analyze.ratelimit import UNATTRIBUTED
 from intercom_kit.analyze.study import Study
@@ -84,7 +84,7 @@ def used_by_app(seen: Study) -> Chart:
     """Return who used the quotas over time, with what our log does not show."""
     title = "Who used the quota: each app's part of the used requests"
     figure, axes = _time_axes(title, seen)
-    frame = _top(seen.used_by_app)
+    frame = _top(ratelimit.used_by_app(seen.quota_windows, seen.headroom, seen.freq))
     if not frame[UNATTRIBUTED].max() >= 0.005:  # too little to see
         frame = frame.drop(columns=UNATTRIBUTED)
     looks = [(GREY, "xx") if app == UNATTRIBUTED else look for app, look in zip(frame, _LOOKS, strict=False)]
@@ -113,7 +113,7 @@ def retries(seen: Study) -> Chart:
     """Return how many calls were meant and how many only repeated a refused one, over time."""
     title = "Calls, and repeats of refused calls before the reset"
     figure, axes = _time_axes(title, seen)
-    frame = seen.retries_over_time
+    frame = ratelimit.retries_over_time(seen.windows, seen.freq)
     both = frame["first_calls"] + frame["repeats"]
     parts = frame.set_index("time")[["first_calls", "repeats"]]
     _stack(axes, parts, seen.freq, [(SKY, ""), (VERMILION, "//")], ["first calls", "repeats"])
@@ -216,7 +216,7 @@ def errors(seen: Study, status_page: Span | None = None) -> Chart:
     """
     title = "Share of calls that failed, by class"
     figure, axes = _time_axes(title, seen)
-    frame = seen.errors_over_time
+    frame = latency.errors_over_time(seen.windows, seen.freq)
     names = [str(name) for name in frame]
     _stack(axes, frame, seen.freq, [CLASS_LOOKS[n] for n in names], [CLASS_WORDS[n] for n in names])
     peak = float(frame.sum(axis=1).max()) if len(frame) else 0.0
@@ -280,8 +280,8 @@ def _time_axes(title: str, seen: Study, height_in: float = 2.8) -> tuple[Figure,
     utc_axis(axes)
     axes.set_xlim(_num(seen.span[0]), _num(seen.span[1]))
     found = seen.detected.main
-    if found is not None and found.last_good is not None:
-        _mark(axes, found.last_good, found.first_bad, "onset", "right")
+    if found is not None and found.onset.after is not None:
+        _mark(axes, found.onset.after, found.onset.by, "onset", "right")
     if found is not None and found.first_good is not None:
         _mark(axes, found.last_bad, found.first_good, "recovery", "left")
     return figure, axes

@@ -22,7 +22,7 @@ from intercom_kit.records import CheckRecord, Event, Figure, Onset, Span, Vendor
 from intercom_kit.settings import Settings
 
 if TYPE_CHECKING:
-    from intercom_kit.analyze.detect import Episode
+    from intercom_kit.analyze.episodes import Episode
     from intercom_kit.analyze.findings import Findings
     from intercom_kit.analyze.study import Study
 
@@ -171,8 +171,8 @@ class Evidence:
         began = ended = None
         if episode := self.episode:
             sources = (self.log_bounds["log_onset"].evidence_id,)
-            after, signal = episode.last_good, f"the request log ({episode.signal})"
-            began = Onset(after=after and _plain(after), by=_plain(episode.first_bad), signal=signal, sources=sources)
+            after, signal = episode.onset.after, f"the request log ({episode.signal})"
+            began = Onset(after=after and _plain(after), by=_plain(episode.onset.by), signal=signal, sources=sources)
             last = self.last_episode or episode
             if last.first_good:
                 sources = (self.log_bounds["log_recovery"].evidence_id,)

@@ -159,7 +159,7 @@ def _about_log(seen: Incident) -> Iterator[str]:
         distance = lifecycle.onset.by - (main.first_good or main.last_bad)
         when = f"{duration(abs(distance.total_seconds()))} {'before' if distance > timedelta(0) else 'after'}"
         yield (
-            f"The request log shows trouble from {minute(main.first_bad)} to {main.last_bad:%H:%M}, {when} "
+            f"The request log shows trouble from {minute(main.onset.by)} to {main.last_bad:%H:%M}, {when} "
             f"{lifecycle.onset.signal} at {lifecycle.onset.by:%H:%M}. Which one is this incident? "
             f"intercom-kit set {seen.facts.id} started_at=… ended_at=…"
         )

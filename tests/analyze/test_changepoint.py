@@ -17,10 +17,10 @@ from intercom_kit.analyze.changepoint import (
     best_segments,
     least_score,
     levels,
-    onset,
     phases,
     segments,
 )
+from intercom_kit.analyze.edges import onset
 
 CALM = Background(LOWEST)
 
@@ -117,17 +117,6 @@ def test_pauses_part_phases_and_slow_beginnings_do_not() -> None:
     assert bounds() == [(50, 200)]
 
 
-def test_levels_are_cut_where_the_share_changes() -> None:
-    """A fall from 80 % to 15 % gives two levels, and a steady share gives one."""
-    rng = np.random.default_rng(4)
-    calls = rng.poisson(20, 300)
-    bad = rng.binomial(calls, np.where(np.arange(300) < 120, 0.8, 0.15))
-    found = levels(series(bad, calls), Segment(0, 300), CALM)
-    assert [round(level.share, 1) for level in found] == [0.8, 0.1]
-    assert abs(found[0].end - 120) <= 1
-    assert len(levels(series(bad[:120], calls[:120]), Segment(0, 120), CALM)) == 1
-
-
 @pytest.mark.parametrize(
     ("rate", "share", "late", "times"),
     [(2, 1.0, 1.0, 1), (5, 0.5, 1.0, 1), (40, 0.2, 1.0, 1), (400, 0.06, 1.0, 1), (10, 0.9, 0.05, 60)],
@@ -168,14 +157,3 @@ def test_a_slow_rise_is_dated_where_it_began() -> None:
         lengths.append(found.ramp_s)
     assert held >= 38
     assert 400 <= np.median(lengths) <= 1500
-
-
-def test_an_edge_outside_the_data_is_open() -> None:
-    """A row that is bad from its first bin on has no edge to see; its other edge has one."""
-    calls = np.full(100, 10)
-    bad = np.where(np.arange(100) < 60, 9, 0)
-    row = series(bad, calls)
-    assert onset(row, CALM, [Segment(0, 60, 0.9)]).after is None
-    ended = onset(row.mirrored(), CALM, [Segment(0, 60, 0.9).mirrored(100)]).mirrored()
-    assert ended.after is not None
-    assert ended.by <= 600 <= ended.after

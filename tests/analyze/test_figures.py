@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from intercom_kit.analyze.detect import Detection, Episode
+from intercom_kit.analyze.episodes import Detection, Episode
 from intercom_kit.analyze.figures import by_name, episode_of, measure
 from intercom_kit.analyze.study import whole_rollup
 from intercom_kit.errors import EvidenceError

@@ -1,28 +1,109 @@
-"""Latency and errors over time, and the size of a change with its confidence."""
+"""Percentiles within one percent, latency and errors over time, the size of a change, and the error budget's burn."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
+import duckdb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from intercom_kit.analyze.latency import (
+    RELATIVE_ERROR,
+    Burn,
     bins_for,
+    burn,
+    burn_over_time,
+    burn_words,
     compare,
     errors,
     errors_over_time,
     heat_map,
+    percentiles,
     percentiles_by_route,
     percentiles_over_time,
-    status_class,
+    slow_over_time,
     timeouts,
+    wilson,
 )
+from intercom_kit.logs.rollup import Rollup, count
 
 START = pd.Timestamp("2026-11-24 09:00", tz="UTC")
 MINUTE = pd.Timedelta(minutes=1)
 Floats = npt.NDArray[np.float64]
+
+QS = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
+
+SHAPES: dict[str, Callable[[np.random.Generator], Floats]] = {
+    "log-normal": lambda rng: rng.lognormal(4.5, 0.7, 20_000),
+    "heavy tail": lambda rng: 20 * (1 + rng.pareto(1.1, 20_000)),
+    "two peaks": lambda rng: np.concatenate([rng.normal(80, 5, 15_000), rng.normal(4000, 200, 5_000)]),
+    "three peaks, one of timeouts": lambda rng: np.concatenate(
+        [rng.lognormal(3, 0.2, 9_000), rng.lognormal(6, 0.3, 9_000), np.full(2_000, 30_000.0)]
+    ),
+    "exponential": lambda rng: rng.exponential(150, 20_000) + 0.01,
+    "uniform": lambda rng: rng.uniform(1, 10_000, 20_000),
+    "few": lambda rng: rng.lognormal(5, 2, 7),
+    "all alike": lambda rng: np.full(rng.integers(1, 50), 1.02**7),
+}
+
+
+def counted(durations: Sequence[float | None] | Floats) -> pd.DataFrame:
+    """The latency of a rollup of calls with these durations, made by rollup.sql itself."""
+    log = pd.DataFrame({"duration_ms": pd.Series(durations, dtype="float64")})
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.register("log", log)
+        nulls = ", ".join(
+            f"NULL::{kind} AS {name}"
+            for name, kind in {"error_type": "VARCHAR", "request_id": "VARCHAR", "ratelimit_limit": "INTEGER",
+                               "ratelimit_remaining": "INTEGER", "ratelimit_reset": "BIGINT", "contact": "VARCHAR",
+                               "conversation": "VARCHAR"}.items()
+        )  # fmt: skip
+        known = "TIMESTAMP '2026-11-24 09:00:00' AS timestamp, 'sync' AS app, 'GET' AS method, 200 AS status_code"
+        return count(
+            lambda sql: connection.execute(sql).df(),
+            f"(SELECT {known}, '/me' AS route, nullif(duration_ms, 'NaN') AS duration_ms, {nulls} FROM log)",
+        ).latency
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_percentile_is_within_one_percent(shape: str) -> None:
+    """Skewed and many-peaked durations: each percentile is within 0.995 % of the exact one."""
+    durations = SHAPES[shape](np.random.default_rng())
+    found = percentiles(counted(durations), QS).filter(like="p").to_numpy()[0]
+    exact = np.quantile(durations, QS, method="inverted_cdf")
+    assert np.abs(found / exact - 1).max() <= RELATIVE_ERROR * (1 + 1e-9)
+    assert RELATIVE_ERROR < 0.01
+
+
+@settings(max_examples=40)
+@given(st.lists(st.floats(0.01, 1e9), min_size=1, max_size=50), st.floats(0.001, 1))
+def test_the_bound_holds_for_every_log(durations: list[float], q: float) -> None:
+    """However few or strange the durations: the error is at most that of half a bucket."""
+    [found] = percentiles(counted(durations), [q]).iloc[:, -1]
+    exact = np.quantile(durations, q, method="inverted_cdf")
+    assert abs(found / exact - 1) <= RELATIVE_ERROR * (1 + 1e-9)
+
+
+def test_durations_too_short_to_measure_stay_in_the_picture() -> None:
+    """Zero counts as a hundredth of a millisecond, and calls of unknown duration are still counted in the rollup."""
+    latency = counted([0.0, 0.0, 0.005, 8.0, None])
+    assert latency["requests"].sum() == 5
+    assert latency["bucket"].isna().sum() == 1
+    frame = percentiles(latency, [0.5, 1])
+    assert frame["requests"].tolist() == [4]
+    assert frame["p50_ms"][0] == pytest.approx(0.01, rel=0.01)
+    assert frame["p100_ms"][0] == pytest.approx(8, rel=0.01)
+
+
+def test_no_durations_give_no_row() -> None:
+    """A histogram without durations has no percentiles, rather than zero or a warning."""
+    assert percentiles(Rollup.empty().latency, [0.5]).empty
+    assert percentiles(counted([None]), [0.5], by=["minute"]).empty
 
 
 def histogram(calls: Sequence[tuple[int, str, str, Floats]]) -> pd.DataFrame:
@@ -44,17 +125,6 @@ def windows(rows: Sequence[tuple[int, int | None, str | None, int]]) -> pd.DataF
     frame = pd.DataFrame(rows, columns=["minute", "status_code", "error_type", "requests"])
     frame["window_start"] = START + frame.pop("minute") * MINUTE
     return frame.astype({"status_code": "Int64", "error_type": "str"})
-
-
-def test_percentiles_over_time_agree_with_the_exact_ones() -> None:
-    """Skewed durations of three minutes, binned by two: each percentile is within 1 % of numpy's."""
-    rng = np.random.default_rng(5)
-    minutes = [rng.lognormal(5 + minute, 0.9, 4000) for minute in range(3)]
-    frame = percentiles_over_time(histogram([(m, "/me", "2xx", d) for m, d in enumerate(minutes)]), "2min")
-    for row, durations in enumerate((np.concatenate(minutes[:2]), minutes[2])):
-        exact = np.quantile(durations, [0.5, 0.95, 0.99], method="inverted_cdf")
-        assert frame.loc[row, ["p50_ms", "p95_ms", "p99_ms"]].to_list() == pytest.approx(exact, rel=0.01)
-    assert frame["time"].tolist() == [START, START + 2 * MINUTE]
 
 
 def test_a_minute_without_calls_is_a_gap() -> None:
@@ -90,12 +160,6 @@ def test_the_heat_map_holds_every_call_once() -> None:
     assert table.index[0] <= min(durations[0].min(), durations[1].min())
     slow = table.loc[table.index > 2000, START].sum()
     assert slow <= (durations[0] > 2000).sum()
-
-
-def test_a_status_code_has_the_class_that_the_histogram_gives_it() -> None:
-    """429 is a class of its own, and so is no answer."""
-    codes = pd.Series([200, 301, 404, 429, 503, None], dtype="Int64")
-    assert status_class(codes).tolist() == ["2xx", "3xx", "4xx", "429", "5xx", "none"]
 
 
 def test_errors_are_told_by_class_and_by_code() -> None:
@@ -183,3 +247,83 @@ def test_bins_keep_a_picture_small() -> None:
     assert bins_for((at, at + MINUTE), finest="1min") == "1min"
     assert bins_for((at, at + 360 * MINUTE)) == "2min"
     assert pd.Timedelta(days=365) / pd.Timedelta(bins_for((at, at + pd.Timedelta(days=365)))) <= 240
+
+
+def hour(failed: int, requests: int, count: int = 360) -> pd.DataFrame:
+    """An hour of windows, each with so many failed calls of so many."""
+    starts = pd.date_range(START, periods=count, freq="10s")
+    good = pd.DataFrame({"window_start": starts, "status_code": 200, "requests": requests - failed})
+    bad = pd.DataFrame({"window_start": starts, "status_code": 503, "requests": failed})
+    return pd.concat([good, bad], ignore_index=True).astype({"status_code": "Int64"})
+
+
+def test_a_share_of_three_tenths_of_a_percent_burns_three_times_too_fast() -> None:
+    """At 0.3 % failures of an objective of 99.9 % a month's budget lasts ten days, and an hour takes 1/240 of it."""
+    found = burn(hour(3, 1000))
+    assert found.rate == pytest.approx(3)
+    assert found.gone_in_h == pytest.approx(240)
+    assert found.spent == pytest.approx(1 / 240)
+    assert found.rate_low is not None
+    assert found.rate_high is not None
+    assert found.rate_low < 3 < found.rate_high
+
+
+def test_the_usual_traffic_tells_what_a_month_is() -> None:
+    """An incident with ten times the usual traffic spends ten times as much of the budget at the same rate."""
+    found = burn(hour(30, 10_000), hour(1, 1000))
+    assert found.rate == pytest.approx(3)
+    assert found.spent == pytest.approx(10 / 240)
+
+
+def test_too_few_calls_tell_nothing() -> None:
+    """Under the minimum sample the rate is unknown, and the sentence says how many calls it takes."""
+    found = burn(hour(1, 2, count=10))
+    assert found == Burn(0.999, 20, 10)
+    assert burn_words(found) == "Unknown how the error budget burns: 20 calls were seen, 100 are needed."
+
+
+@pytest.mark.parametrize(("failed", "requests", "low", "high"), [(10, 100, 0.0552, 0.1744), (0, 20, 0.0, 0.1611)])
+def test_the_interval_is_wilsons(failed: int, requests: int, low: float, high: float) -> None:
+    """The 95 % interval agrees with published values (Newcombe 1998, and a zero count of twenty)."""
+    assert wilson(failed, requests) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_burn_over_time_leaves_thin_bins_open() -> None:
+    """A bin with fewer calls than the minimum has no rate."""
+    thin = hour(1, 2, count=3)
+    thin["window_start"] += pd.Timedelta(minutes=2)
+    frame = burn_over_time(pd.concat([hour(2, 100, count=12), thin], ignore_index=True), "1min")
+    assert frame["rate"].round(6).tolist()[:2] == [20, 20]
+    assert math.isnan(frame["rate"].iloc[2])
+    assert frame[["requests", "failed"]].to_numpy().tolist() == [[600, 12], [600, 12], [6, 3]]
+
+
+def test_the_words_say_when_the_budget_is_gone() -> None:
+    """Plain words: hours while it is hours, minutes and days where they fit, and how much is gone already."""
+    assert "is gone in 14 h 24 min" in burn_words(burn(hour(50, 1000)))
+    assert "is gone in 10 d " in burn_words(burn(hour(3, 1000)))
+    assert "is gone in 43 min" in burn_words(burn(hour(1000, 1000)))
+    assert "used up 1.4 times the month's budget" in burn_words(burn(hour(1000, 1000)))
+    assert "used up 6.9 % of it" in burn_words(burn(hour(50, 1000)))
+    assert "(objective 99.5 %)" in burn_words(burn(hour(50, 1000), slo=0.995))
+
+
+def test_the_words_do_not_cry_wolf() -> None:
+    """Within the budget, and without any failure, the sentence says so."""
+    assert "within the error budget" in burn_words(burn(hour(1, 2000)))
+    assert burn_words(burn(hour(0, 1000))).startswith("Nothing of the error budget")
+    assert burn(hour(1, 2000)).gone_in_h is None
+
+
+def test_an_objective_that_is_no_share_is_refused() -> None:
+    """99.9 is a percentage: the message shows the form."""
+    with pytest.raises(ValueError, match=r"such as 0\.999"):
+        burn(hour(1, 1000), slo=99.9)
+
+
+def test_slow_calls_burn_the_latency_objective() -> None:
+    """One call of ten over two seconds is ten times what 99 % allows; calls without a duration do not count."""
+    rows = [(69.5, 900), (389.5, 90), (500, 10), (None, 50)]  # buckets of about 4 ms, 2.2 s, 20 s, and none
+    frame = pd.DataFrame(rows, columns=["bucket", "requests"]).assign(minute=START)
+    assert slow_over_time(frame, "5min")[["requests", "failed"]].to_numpy().tolist() == [[1000, 100]]
+    assert slow_over_time(frame, "5min")["rate"].iloc[0] == pytest.approx(10)

@@ -102,19 +102,6 @@ def test_a_window_without_headers_is_unknown() -> None:
     assert exhausted(frame).empty
 
 
-def test_429s_with_quota_left_and_of_an_overloaded_server_are_told_apart() -> None:
-    """The workspace's shared quota, the vendor's overload and our own quota are three causes of a 429."""
-    log = table(
-        [
-            row(0, 7, status=429, limit=100, remaining=60),
-            row(0, 5, status=429, error_type="too_many_requests", limit=100, remaining=60),
-            row(1, 3, status=429, limit=100, remaining=0),
-        ]
-    )
-    counts = headroom(log)[["throttled", "with_quota_left", "overload"]]
-    assert counts.to_numpy().tolist() == [[7, 7, 5], [3, 0, 0]]
-
-
 def test_exhausted_windows_that_touch_are_one_span() -> None:
     """A span reaches from the first 429 to the last window's end, and says how long nothing was left in it."""
     log = table(

@@ -11,6 +11,7 @@ import pytest
 from matplotlib.patches import StepPatch
 
 from intercom_kit.analyze import captions
+from intercom_kit.analyze.latency import errors_over_time
 from intercom_kit.analyze.study import Study, study
 from intercom_kit.display import charts_log
 from intercom_kit.display.charts import Chart
@@ -125,14 +126,14 @@ def test_headroom_marks_where_calls_were_refused(seen: Study) -> None:
     onset = seen.detected.main
     assert onset is not None
     assert onset.first_good is not None
-    assert abs(at.min() - onset.first_bad) <= pd.Timedelta(seen.freq)
+    assert abs(at.min() - onset.onset.by) <= pd.Timedelta(seen.freq)
     assert abs(at.max() - onset.first_good) <= pd.Timedelta(seen.freq)
 
 
 def test_stacked_areas_end_at_the_sum(seen: Study) -> None:
     """The tallest area of the errors is the whole share that failed; that of the quota is all of it."""
     tops = [np.nanmax(area.get_data().values) for area in areas(draw("errors", seen))]
-    assert max(tops) == pytest.approx(seen.errors_over_time.sum(axis=1).max())
+    assert max(tops) == pytest.approx(errors_over_time(seen.windows, seen.freq).sum(axis=1).max())
     assert max(np.nanmax(area.get_data().values) for area in areas(draw("used_by_app", seen))) == pytest.approx(1)
 
 

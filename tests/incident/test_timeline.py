@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
-from intercom_kit.analyze.detect import detection_gap
+from intercom_kit.analyze.episodes import detection_gap
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.drill.play import SimulatedIncident
 from intercom_kit.incident import timeline as timelines

@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from intercom_kit.analyze import latency
+from intercom_kit.analyze import episodes, latency
+from intercom_kit.analyze.burn import FAST_SLO, SLOW_MS, burn_words
 from intercom_kit.analyze.episodes import Episode
 from intercom_kit.analyze.ratelimit import (
     SHARED,
@@ -17,16 +18,8 @@ from intercom_kit.analyze.ratelimit import (
     workspace_floor,
 )
 from intercom_kit.analyze.study import Study
-from intercom_kit.analyze.whatif import GIVE_UP_S, improving, recorded
+from intercom_kit.analyze.whatif import GIVE_UP_S, POLICY_WORDS, improving, recorded
 from intercom_kit.text import duration, interval, milliseconds, moment, share
-
-POLICY_WORDS = {
-    "none": "no retry at all",
-    "exponential": "exponential backoff",
-    "sleep_to_reset": "sleeping to the reset",
-    "reset_with_jitter": "sleeping to the reset with jitter",
-    "token_bucket": "a queue with a token bucket",
-}
 
 
 def readings(seen: Study) -> Iterator[str]:
@@ -83,8 +76,8 @@ def others(seen: Study) -> Iterator[str]:
 
 def detection_gap(seen: Study) -> Iterator[str]:
     """Say how long the incident went unseen, where the timeline tells it."""
-    gap = seen.gap
-    for name, after in (("first alert", gap and gap.to_alert_s), ("status page's notice", gap and gap.to_notice_s)):
+    gap = episodes.detection_gap(seen.detected.main, seen.events) if seen.detected.main else ()
+    for name, after in zip(("first alert", "status page's notice"), gap, strict=False):
         if after:
             yield f"From the onset to the {name} it took {_took(*after)}."
 
@@ -227,11 +220,11 @@ def retries(seen: Study) -> str:
     worst = frame.iloc[0]
     if pd.isna(worst["share_1s"]):
         return "Unknown how refused calls were repeated: the log names neither contacts nor conversations to follow."
-    line = (
+    return (
         f"Of app {worst['app']}'s refused calls {share(worst['share_before_reset'])} came again before the reset, "
-        f"{share(worst['share_1s'])} within a second, to be refused again"
+        f"{share(worst['share_1s'])} within a second, to be refused again: each call that was meant became "
+        f"{worst['amplification']:.2f} calls."
     )
-    return f"{line}: each call that was meant became {worst['amplification']:.2f} calls."
 
 
 def what_if(seen: Study) -> str:
@@ -329,8 +322,7 @@ def errors(seen: Study) -> str:
         f"{code} {share(part)}" for code, part in frame[["code", "share"]].head(3).itertuples(index=False)
     )
     line = f"In {seen.scope} {share(frame['share'].sum())} of the calls failed ({kinds})"
-    worst = latency.worst_minute(seen.windows, seen.incident or seen.span)
-    if worst is None:
+    if not (worst := latency.worst_minute(seen.windows, seen.incident or seen.span)):
         return f"{line}."
     at, part = worst
     return f"{line}; in the worst minute{' of the incident' if seen.incident else ''}, from {at:%H:%M}, {share(part)}."
@@ -338,10 +330,10 @@ def errors(seen: Study) -> str:
 
 def burn_rate(seen: Study) -> str:
     """Say when a month's error budget would be gone."""
-    return latency.burn_words(seen.burn)
+    return burn_words(seen.burn)
 
 
-def slow_calls(seen: Study, slow_ms: float = latency.SLOW_MS) -> str:
+def slow_calls(seen: Study, slow_ms: float = SLOW_MS) -> str:
     """Say which share of calls was slow, in the incident where one was found, and whether the objective allows it."""
     frame = seen.slow_over_time(slow_ms, "1min")
     if seen.incident:
@@ -350,9 +342,9 @@ def slow_calls(seen: Study, slow_ms: float = latency.SLOW_MS) -> str:
     calls, slow = int(frame["requests"].sum()), int(frame["failed"].sum())
     if not calls:
         return "Unknown how many calls were slow: there are no durations."
-    goal = f"latency objective ({100 * latency.FAST_SLO:g} % of calls within {duration(slow_ms / 1000)})"
+    goal = f"latency objective ({100 * FAST_SLO:g} % of calls within {duration(slow_ms / 1000)})"
     part = slow / calls
-    if part <= 1 - latency.FAST_SLO:
+    if part <= 1 - FAST_SLO:
         return f"{share(part)} took longer: within the {goal}."
-    times = part / (1 - latency.FAST_SLO)
+    times = part / (1 - FAST_SLO)
     return f"{slow:,} of {calls:,} calls ({share(part)}) were slow: {times:.2g} times what the {goal} allows."

@@ -29,7 +29,7 @@ from intercom_kit.logs.rollup import Rollup
 from intercom_kit.protocol import WINDOW_S
 from intercom_kit.records import Onset
 
-BRIEF_S = 180  # a shorter phase has to be six times as bad: any day has its clusters
+BRIEF_S, BURST_S = 180, 60  # a shorter phase has to be six times, or eight times, as bad: any day has its clusters
 SPIKE_S = 120
 PAUSE_S = 120  # phases closer than this are one incident
 FLAP_S = 600  # three or more phases no longer and no farther apart than this are one that comes and goes
@@ -110,10 +110,10 @@ def _phases(counts: Counts, scope: Scope, series: Series, usual: Background, tes
 
 
 def _matters(counts: Counts, scope: Scope, series: Series, usual: Background, part: Segment) -> bool:
-    """Whether a phase is not only beyond chance but large: six times as bad when brief, twice when local."""
-    brief = series.end[part.end - 1] - series.start[part.start] < BRIEF_S
-    rise = counts.kind.rise * (6 if brief else 2 if scope != Scope() else 1)
-    return part.share >= usual.raised(min(rise, 0.5))
+    """Whether a phase is not only beyond chance but large: more so when brief, twice as bad when local."""
+    lasted_s = series.end[part.end - 1] - series.start[part.start]
+    times = 8 if lasted_s < BURST_S else 6 if lasted_s < BRIEF_S else 2 if scope != Scope() else 1
+    return part.share >= usual.raised(min(counts.kind.rise * times, 0.5))
 
 
 def _grouped(marks: Iterable[_Mark]) -> list[list[_Mark]]:

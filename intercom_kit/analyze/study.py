@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from intercom_kit.analyze import burn as burns
 from intercom_kit.analyze import latency as latencies
 from intercom_kit.analyze import ratelimit, whatif
 from intercom_kit.analyze.detect import detect
-from intercom_kit.analyze.episodes import Detection, DetectionGap, detection_gap
+from intercom_kit.analyze.episodes import Detection
 from intercom_kit.collect.incident_folder import rollup_in
 from intercom_kit.errors import EvidenceError, RequestLogError
 from intercom_kit.logs.rollup import WINDOWS, Rollup, load
@@ -42,7 +43,7 @@ class Study:
     detected: Detection
     events: tuple[Event, ...] = ()
     pressure: float = ratelimit.PRESSURE
-    slo: float = latencies.SLO
+    slo: float = burns.SLO
     bucket_rate: float | None = None
     scope: str = "the whole log"
 
@@ -80,11 +81,6 @@ class Study:
         """The windows of the main incident, from onset to recovery; None without one."""
         found = self.detected.main
         return None if found is None else counted_span(found.onset.by, found.first_good or self.span[1])
-
-    @cached_property
-    def gap(self) -> DetectionGap | None:
-        """How long the incident went unseen, see onset.detection_gap; None when no incident was found."""
-        return detection_gap(self.detected.main, self.events) if self.detected.main else None
 
     @cached_property
     def during(self) -> pd.DataFrame:
@@ -196,18 +192,18 @@ class Study:
         return latencies.compare(self.windows, latency, (self.span[0], calm), during, without=others)
 
     @cached_property
-    def burn(self) -> latencies.Burn:
+    def burn(self) -> burns.Burn:
         """The error budget's burn during the incident, or over the whole log when none was found."""
-        return latencies.burn(self.during, self.windows, slo=self.slo)
+        return burns.burn(self.during, self.windows, slo=self.slo)
 
     @cached_property
     def burn_over_time(self) -> pd.DataFrame:
         """See burn.burn_over_time; in wider bins, as the few failures of a good minute jump."""
-        return latencies.burn_over_time(self.windows, latencies.bins_for(self.span, 100, "5min"), slo=self.slo)
+        return burns.burn_over_time(self.windows, latencies.bins_for(self.span, 100, "5min"), slo=self.slo)
 
-    def slow_over_time(self, slow_ms: float = latencies.SLOW_MS, freq: str = "") -> pd.DataFrame:
-        """See latency.slow_over_time; in the bins of burn_over_time, where no other width is given."""
-        return latencies.slow_over_time(self.latency, freq or latencies.bins_for(self.span, 100, "5min"), slow_ms)
+    def slow_over_time(self, slow_ms: float = burns.SLOW_MS, freq: str = "") -> pd.DataFrame:
+        """See burn.slow_over_time; in the bins of burn_over_time, where no other width is given."""
+        return burns.slow_over_time(self.latency, freq or latencies.bins_for(self.span, 100, "5min"), slow_ms)
 
 
 def study(
@@ -217,7 +213,7 @@ def study(
     until: Moment = None,
     events: Sequence[Event] = (),
     pressure: float = ratelimit.PRESSURE,
-    slo: float = latencies.SLO,
+    slo: float = burns.SLO,
     bucket_rate: float | None = None,
 ) -> Study:
     """Cut the rollup to [since, until) and look at it; the arguments are explained at Study.
@@ -274,7 +270,7 @@ def stored_study(
     until: Moment = None,
     events: Sequence[Event] = (),
     pressure: float = ratelimit.PRESSURE,
-    slo: float = latencies.SLO,
+    slo: float = burns.SLO,
     bucket_rate: float | None = None,
 ) -> Study:
     """Look at the rollup in an incident's folder: see study. The same files and arguments give the same object.

@@ -16,7 +16,14 @@ from intercom_kit.protocol import WINDOW_S
 
 Floats = npt.NDArray[np.float64]
 
-POLICIES = ("none", "exponential", "sleep_to_reset", "reset_with_jitter", "token_bucket")
+POLICY_WORDS = {
+    "none": "no retry at all",
+    "exponential": "exponential backoff",
+    "sleep_to_reset": "sleeping to the reset",
+    "reset_with_jitter": "sleeping to the reset with jitter",
+    "token_bucket": "a queue with a token bucket",
+}
+POLICIES = tuple(POLICY_WORDS)
 SECONDS = [f"s{second}" for second in range(WINDOW_S)]
 REPEATS = [f"r{second}" for second in range(WINDOW_S)]
 LINKED = 0.5  # of the throttled calls have to be identified, for demand to be told from retries

@@ -15,9 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
 from intercom_kit.analyze import captions, latency, ratelimit
-from intercom_kit.analyze.latency import FAST_SLO, PAGE_FAST, PAGE_SLOW, SLOW_MS, TICKET
+from intercom_kit.analyze.burn import FAST_SLO, PAGE_FAST, PAGE_SLOW, SLOW_MS, TICKET
 from intercom_kit.analyze.ratelimit import UNATTRIBUTED
 from intercom_kit.analyze.study import Study
+from intercom_kit.analyze.whatif import POLICY_WORDS
 from intercom_kit.display.charts import (
     BLUE,
     GREEN,
@@ -138,7 +139,7 @@ def what_if(seen: Study) -> Chart:
     figure = Figure(figsize=(7.5, 2.6), layout="constrained", facecolor="white")
     left, middle, right = figure.subplots(1, 3, sharey=True)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
-    labels = [captions.POLICY_WORDS[policy] for policy in frame["policy"]]
+    labels = [POLICY_WORDS[policy] for policy in frame["policy"]]
     recorded = (frame["throttled"] + frame["avoided"]).max()
     _bars(left, frame["throttled"], f"429s (in the log: {recorded:,})", BLUE, "{:,.0f}")
     _bars(middle, frame["delay_p99_s"], "delay added, p99 (s)", ORANGE, "{:.0f} s")

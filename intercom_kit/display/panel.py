@@ -12,8 +12,8 @@ from uuid import uuid4
 import pandas as pd
 
 from intercom_kit.analyze import whatif
-from intercom_kit.analyze.captions import POLICY_WORDS
 from intercom_kit.analyze.study import Study
+from intercom_kit.analyze.whatif import POLICY_WORDS
 from intercom_kit.display.charts import BLUE, GREY, INK, VERMILION, Chart, kept_points, new_axes, utc_axis
 from intercom_kit.display.charts_log import what_if
 from intercom_kit.display.displays import person_asks

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from intercom_kit.analyze.latency import SLO
+from intercom_kit.analyze.burn import SLO
 from intercom_kit.analyze.ratelimit import PRESSURE
 from intercom_kit.analyze.study import Moment, Study, moment, stored_study, study
 from intercom_kit.collect.files import sync_folder

@@ -28,7 +28,7 @@ def main() -> None:
     with TemporaryDirectory() as outputs:
         settings = load_settings(dotenv=None, outputs=Path(outputs))
         played = play_incident(settings, "token-revoked", "INC-00000", with_log=False).folder
-        seal(played, clock=lambda: datetime.now(UTC), summary=summarize(played, settings))
+        seal(played, at=datetime.now(UTC), summary=summarize(played, settings))
         for copy in range(1, number):
             folder = settings.outputs / f"INC-{copy:05}"
             (folder / "evidence").mkdir(parents=True)

@@ -1,5 +1,6 @@
 """The reports of an incident: its notebooks are run, and what was run is rendered and sealed."""
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -29,20 +30,10 @@ from intercom_kit.collect.incident_folder import IncidentFolder, rollup_in
 from intercom_kit.decide.words import cause_badge, verdict_badge
 from intercom_kit.errors import EvidenceError, KitError, NotebookError
 from intercom_kit.incident.incident import as_declared, open_incident
-from intercom_kit.records import Record, UtcTime
 from intercom_kit.settings import SECRET_VARIABLES, Settings
 
 Parameters = Mapping[str, object]
-Clock = Callable[[], datetime]
 _MAKING = ".making"  # where notebooks run to, before their reports replace those of before
-
-
-class Unfinished(Record):
-    """The mark of a run that is at work, or was cut short: removed when its reports are sealed."""
-
-    started_at: UtcTime
-    notebooks: tuple[str, ...]
-    process: int
 
 
 def make_reports(
@@ -52,7 +43,6 @@ def make_reports(
     on_progress: Progress | None = None,
     on_wait: Callable[[], None] = lambda: None,
     *,
-    clock: Clock = lambda: datetime.now(UTC),
     forked: bool = True,
 ) -> tuple[Run, ...]:
     """Run notebooks on an incident, put `<name>.ipynb` and `<name>.html` of each in its folder, seal it, list it.
@@ -73,15 +63,15 @@ def make_reports(
         refuse_links(folder)
         _refuse_purged(folder)
         mark, making = folder.path / UNFINISHED, folder.path / _MAKING
-        write_atomic(mark, Unfinished(started_at=clock(), notebooks=tuple(given), process=os.getpid()).line())
+        write_atomic(mark, json.dumps({"notebooks": [*given], "process": os.getpid()}).encode())  # gone once sealed
         shutil.rmtree(making, ignore_errors=True)
         making.mkdir(mode=0o700)
         runs, summary = run_all(given, making, plan, folder, settings, on_progress)
         runs = tuple(_placed(folder, run) for run in runs)
         shutil.rmtree(making)
-        seal_reports(folder, settings, summary, clock)
+        seal_reports(folder, settings, summary)
         mark.unlink()
-    update_index(settings, clock().date())
+    update_index(settings, datetime.now(UTC).date())
     return runs
 
 
@@ -192,12 +182,7 @@ def seal_incident(folder: IncidentFolder, settings: Settings, on_wait: Callable[
     return head
 
 
-def seal_reports(
-    folder: IncidentFolder,
-    settings: Settings,
-    summary: Summary | None = None,
-    clock: Clock = lambda: datetime.now(UTC),
-) -> str:
+def seal_reports(folder: IncidentFolder, settings: Settings, summary: Summary | None = None) -> str:
     """Render every executed notebook of the kit that lies in an incident's folder, seal it, and return the head.
 
     Raises NotebookError where one holds a secret of the settings, or is none.
@@ -208,7 +193,8 @@ def seal_reports(
         for name, (notebook, _) in executed.items()
     }
     runs = [run for _, run in executed.values()]
-    return seal(folder, runs, parameters, clock=clock, summary=summary, settings=public(settings))
+    at = datetime.now(UTC)
+    return seal(folder, runs, parameters, at=at, summary=summary, settings=public(settings))
 
 
 def render_reports(folder: IncidentFolder, settings: Settings) -> dict[str, tuple[NotebookNode, Run]]:

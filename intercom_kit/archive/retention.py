@@ -49,25 +49,22 @@ def sweep(outputs: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def purge(
-    settings: Settings, older_than: timedelta, *, keep_reports: bool = False, clock: Callable[[], datetime]
-) -> list[Purged]:
+def purge(settings: Settings, older_than: timedelta, *, keep_reports: bool = False, now: datetime) -> list[Purged]:
     """Remove incidents whose last known moment is older, oldest first, and update the index.
 
     keep_reports: remove their evidence only, after it was sealed, and record that. An incident that is open, or whose
     record cannot be read, is kept, and reported so.
     """
     sweep(settings.outputs)
-    now = clock()
     limit = now - min(older_than, now - datetime.min.replace(tzinfo=UTC))
     old = [row for row in read_rows(settings) if (row.summary.recovery or row.began or limit) <= limit]
-    done = [_purge(settings, row, keep_reports=keep_reports, clock=clock) for row in reversed(old)]
+    done = [_purge(settings, row, keep_reports=keep_reports, now=now) for row in reversed(old)]
     if done:
         update_index(settings, now.date())
     return [Purged(incident_id=row.id, done=words) for row, words in zip(reversed(old), done, strict=True) if words]
 
 
-def _purge(settings: Settings, row: PastIncident, *, keep_reports: bool, clock: Callable[[], datetime]) -> str:
+def _purge(settings: Settings, row: PastIncident, *, keep_reports: bool, now: datetime) -> str:
     if row.problem:
         return f"kept: its record cannot be read ({row.problem})"
     if row.is_open:
@@ -75,12 +72,12 @@ def _purge(settings: Settings, row: PastIncident, *, keep_reports: bool, clock: 
     folder = IncidentFolder(settings.outputs, row.id)
     with locked(folder.path / ".lock"):
         if keep_reports:
-            return _remove_evidence(folder, settings, clock)
+            return _remove_evidence(folder, settings, now)
         _remove(folder.path, settings.outputs / f".{row.id}.{secrets.token_hex(4)}.purged")
     return "removed"
 
 
-def _remove_evidence(folder: IncidentFolder, settings: Settings, clock: Callable[[], datetime]) -> str:
+def _remove_evidence(folder: IncidentFolder, settings: Settings, now: datetime) -> str:
     """Seal the evidence as it is, record that it goes, and only then remove it."""
     refuse_links(folder)
     files = [path.relative_to(folder.path).as_posix() for path in folder.evidence_path.rglob("*") if path.is_file()]
@@ -88,8 +85,8 @@ def _remove_evidence(folder: IncidentFolder, settings: Settings, clock: Callable
         return ""
     manifest = read_manifest(folder)
     summary = (manifest.summary if manifest else None) or summarize(folder, settings)
-    seal(folder, clock=clock, summary=summary)
-    seal(folder, clock=clock, summary=summary, purge=files)
+    seal(folder, at=now, summary=summary)
+    seal(folder, at=now, summary=summary, purge=files)
     _remove(folder.evidence_path, settings.outputs / f".{folder.incident_id}.{secrets.token_hex(4)}.purged")
     folder.create()
     return f"evidence removed, {len(files)} files; reports kept"

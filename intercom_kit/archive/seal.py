@@ -64,16 +64,16 @@ def seal(
     runs: Iterable[Run] = (),
     parameters: Mapping[str, Mapping[str, Any]] | None = None,
     *,
-    clock: Callable[[], datetime],
+    at: datetime,
     summary: Summary | None = None,
     settings: Mapping[str, str] | None = None,
     purge: Collection[str] = (),
 ) -> str:
     """Write the manifest of what the folder holds now, and return its head: the SHA-256 of its bytes.
 
-    runs, parameters: of notebooks that were run since; others are taken over from the manifest before, and so are
-    settings that are not given. purge: evidence that is about to be deleted. Where nothing differs, the manifest before
-    stays. Raises EvidenceError when that one is broken, or the folder holds a symbolic link.
+    at: now, UTC. runs, parameters: of notebooks that were run since; others are taken over from the manifest before,
+    and so are settings that are not given. purge: evidence that is about to be deleted. Where nothing differs, the
+    manifest before stays. Raises EvidenceError when that one is broken, or the folder holds a symbolic link.
     """
     refuse_links(folder)
     before, bytes_before = read_manifest_file(folder.path / MANIFEST)
@@ -84,7 +84,7 @@ def seal(
         layout=LAYOUT,
         incident_id=folder.incident_id,
         number=number,
-        sealed_at=clock(),
+        sealed_at=at,
         kit=__version__,
         python=platform.python_version(),
         libraries={name: version(name) for name in LIBRARIES},

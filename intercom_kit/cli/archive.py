@@ -154,7 +154,7 @@ def purge(
     what = "the evidence of incidents" if keep_reports else "incidents"
     if not yes and not typer.confirm(f"Remove {what} older than {days} days, for ever?", err=True):
         raise typer.Exit(cli.COULD_NOT)
-    done = purge(load_settings(), timedelta(days=days), keep_reports=keep_reports, clock=lambda: datetime.now(UTC))
+    done = purge(load_settings(), timedelta(days=days), keep_reports=keep_reports, now=datetime.now(UTC))
     for one in done:
         cli.print_out(f"{one.incident_id} {one.done}")
     if not done:

@@ -57,7 +57,7 @@ def incident(settings: Settings, name: str, at: datetime = AT, **facts: object) 
 
 def close(folder: IncidentFolder, settings: Settings) -> None:
     """Seal with a summary, as after every report."""
-    seal(folder, clock=lambda: AT, summary=summarize(folder, settings))
+    seal(folder, at=AT, summary=summarize(folder, settings))
 
 
 def page(settings: Settings) -> tuple[str, list[list[str]]]:

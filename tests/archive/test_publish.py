@@ -32,9 +32,9 @@ def folder(settings: Settings) -> IncidentFolder:
     made.create()
     made.add_event(Event(at=AT, kind="note", text="first"))
     (made.path / "01-triage.html").write_text("<p>report</p>")
-    seal(made, clock=lambda: AT)
+    seal(made, at=AT)
     made.add_event(Event(at=AT, kind="note", text="second"))
-    seal(made, clock=lambda: AT)
+    seal(made, at=AT)
     return made
 
 
@@ -90,7 +90,7 @@ def test_a_copy_that_stopped_goes_on_where_it_was(folder: IncidentFolder, settin
     assert verify(copied_folder(target)) == []
     assert publish(folder, str(target), settings).copied == 0
     folder.add_event(Event(at=AT, kind="note", text="third"))
-    seal(folder, clock=lambda: AT)
+    seal(folder, at=AT)
     assert publish(folder, str(target), settings).copied == 3
     assert verify(copied_folder(target), head=head_of(folder)) == []
 
@@ -100,7 +100,7 @@ def test_another_archive_is_never_written_over(folder: IncidentFolder, settings:
     other = IncidentFolder(tmp_path / "elsewhere", "INC-1")
     other.create()
     other.add_event(Event(at=AT, kind="note", text="somebody else's"))
-    kept = seal(other, clock=lambda: AT)
+    kept = seal(other, at=AT)
     with pytest.raises(PublishError, match="not an earlier state"):
         publish(folder, str(tmp_path / "elsewhere"), settings)
     assert head_of(other) == kept
@@ -132,7 +132,7 @@ def test_an_archive_that_differs_from_its_seal_is_refused(
 def test_a_secret_does_not_leave(folder: IncidentFolder, settings: Settings, tmp_path: Path, text: str) -> None:
     """A file with a configured secret, or with what looks like a token, is named and nothing is copied."""
     (folder.path / "postmortem.md").write_text(f"We used {text} there")
-    seal(folder, clock=lambda: AT)
+    seal(folder, at=AT)
     with pytest.raises(PublishError, match=r"postmortem\.md holds what looks like a secret") as refused:
         publish(folder, str(tmp_path / "elsewhere"), settings)
     assert text not in str(refused.value)
@@ -143,7 +143,7 @@ def test_what_only_resembles_a_secret_may_leave(folder: IncidentFolder, settings
     """The runbook's commands and the inside of a picture's base64 are none."""
     text = "printf 'Authorization: Bearer %s' \"$INTERCOM_ACCESS_TOKEN\" iVBORdG9rOjAwMDAwMDAwXzAwMDBfMDAwMA"
     (folder.path / "postmortem.md").write_text(text)
-    seal(folder, clock=lambda: AT)
+    seal(folder, at=AT)
     assert publish(folder, str(tmp_path / "elsewhere"), settings).copied == 6
 
 

@@ -35,7 +35,7 @@ def incident(settings: Settings, name: str, days: int, state: str = "resolved") 
     folder.add_event(Event(at=at, kind="alert", text="pager"))
     folder.write_facts(IncidentFacts.model_validate({"id": name, "created_at": at, "state": state}))
     (folder.path / "01-triage.html").write_text("<p>report</p>")
-    seal(folder, clock=lambda: at, summary=summarize(folder, settings))
+    seal(folder, at=at, summary=summarize(folder, settings))
     return folder
 
 
@@ -49,7 +49,7 @@ def test_old_incidents_go_wholly(settings: Settings) -> None:
     incident(settings, "INC-old", 91)
     incident(settings, "INC-young", 89)
     update_index(settings, NOW.date())
-    purged = purge(settings, timedelta(days=90), clock=lambda: NOW)
+    purged = purge(settings, timedelta(days=90), now=NOW)
     assert [(one.incident_id, one.done) for one in purged] == [("INC-old", "removed")]
     assert names(settings) == {"INC-young"}
     html = (settings.outputs / "index.html").read_text()
@@ -64,7 +64,7 @@ def test_open_and_unreadable_incidents_stay(settings: Settings) -> None:
     incident(settings, "INC-open", 400, state="open")
     broken = incident(settings, "INC-broken", 400)
     broken.facts_path.write_text("{")
-    done = {one.incident_id: one.done for one in purge(settings, timedelta(days=90), clock=lambda: NOW)}
+    done = {one.incident_id: one.done for one in purge(settings, timedelta(days=90), now=NOW)}
     assert done["INC-open"] == "kept: it is still open"
     assert done["INC-broken"].startswith("kept: its record cannot be read")
     assert names(settings) == {"INC-open", "INC-broken"}
@@ -76,7 +76,7 @@ def test_reports_can_be_kept_without_their_evidence(settings: Settings) -> None:
     before = read_rows(settings)[0].summary
     folder.add_event(Event(at=NOW - timedelta(days=91), kind="note", text="not sealed yet"))
     head = head_of(folder)
-    purged = purge(settings, timedelta(days=90), keep_reports=True, clock=lambda: NOW)
+    purged = purge(settings, timedelta(days=90), keep_reports=True, now=NOW)
     assert [one.done for one in purged] == ["evidence removed, 2 files; reports kept"]
     assert list(folder.evidence_path.iterdir()) == []
     assert (folder.path / "01-triage.html").is_file()
@@ -86,7 +86,7 @@ def test_reports_can_be_kept_without_their_evidence(settings: Settings) -> None:
         with pytest.raises(EvidenceError, match="was purged"):
             refused()
     assert (folder.path / "01-triage.html").read_text() == "<p>report</p>"
-    assert purge(settings, timedelta(days=90), keep_reports=True, clock=lambda: NOW) == []
+    assert purge(settings, timedelta(days=90), keep_reports=True, now=NOW) == []
 
 
 @pytest.mark.parametrize("keep_reports", [False, True])
@@ -102,9 +102,9 @@ def test_a_purge_that_was_killed_is_finished(
 
         patch.setattr(shutil, "rmtree", killed)
         with pytest.raises(KeyboardInterrupt):
-            purge(settings, timedelta(days=90), keep_reports=keep_reports, clock=lambda: NOW)
+            purge(settings, timedelta(days=90), keep_reports=keep_reports, now=NOW)
     assert list(settings.outputs.glob(".*.purged"))
-    purge(settings, timedelta(days=90), keep_reports=keep_reports, clock=lambda: NOW)
+    purge(settings, timedelta(days=90), keep_reports=keep_reports, now=NOW)
     assert not list(settings.outputs.glob(".*.purged"))
     assert names(settings) == ({"INC-old"} if keep_reports else set())
 
@@ -112,7 +112,7 @@ def test_a_purge_that_was_killed_is_finished(
 def test_no_age_is_too_great(settings: Settings) -> None:
     """An age before the first year keeps everything."""
     incident(settings, "INC-old", 91)
-    assert purge(settings, timedelta.max, clock=lambda: NOW) == []
+    assert purge(settings, timedelta.max, now=NOW) == []
 
 
 def test_a_link_out_of_an_incident_is_not_followed(settings: Settings, tmp_path: Path) -> None:
@@ -121,6 +121,6 @@ def test_a_link_out_of_an_incident_is_not_followed(settings: Settings, tmp_path:
     (outside := tmp_path / "outside").mkdir()
     (outside / "precious.txt").write_text("x")
     (folder.path / "link").symlink_to(outside)
-    purge(settings, timedelta(days=90), clock=lambda: NOW)
+    purge(settings, timedelta(days=90), now=NOW)
     assert names(settings) == set()
     assert (outside / "precious.txt").read_text() == "x"

@@ -38,7 +38,7 @@ def run(notebook: str, outcome: str = "complete") -> Run:
 
 def close(folder: IncidentFolder, *runs: Run, **options: object) -> str:
     """Seal at a fixed time."""
-    return seal(folder, runs, clock=lambda: AT, **options)  # type: ignore[arg-type]
+    return seal(folder, runs, at=AT, **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def made(outputs: Path, rollup: Rollup) -> IncidentFolder:
     folder.write_facts(IncidentFacts(id="INC-1", created_at=AT, state="resolved", title="before"))
     keep(rollup, folder)
     (folder.path / "01-triage.html").write_text("<p>report</p>")
-    seal(folder, clock=lambda: AT, summary=summarize(folder, load_settings(None, outputs=outputs)))
+    seal(folder, at=AT, summary=summarize(folder, load_settings(None, outputs=outputs)))
     return folder
 
 
@@ -89,11 +89,11 @@ def main(operation: str, place: Path) -> None:
     events.write_text("at,text\n" + "".join(f"2026-11-24T09:{n:02}Z,event {n}\n" for n in range(30)))
 
     def cleared(*, keep_reports: bool) -> Callable[[IncidentFolder], object]:
-        return lambda _: purge(settings, timedelta(days=90), keep_reports=keep_reports, clock=lambda: LATER)
+        return lambda _: purge(settings, timedelta(days=90), keep_reports=keep_reports, now=LATER)
 
     acts: dict[str, Callable[[IncidentFolder], object]] = {
         "analyze": lambda folder: keep(second, folder),
-        "seal": lambda folder: seal(folder, clock=lambda: AT, summary=summarize(folder, settings)),
+        "seal": lambda folder: seal(folder, at=AT, summary=summarize(folder, settings)),
         "purge": cleared(keep_reports=False),
         "purge --keep-reports": cleared(keep_reports=True),
         "set": lambda folder: set_facts(folder, ["title=after"]),

@@ -43,7 +43,7 @@ def test_one_bad_date_breaks_nothing_else(name: str, year: str, tmp_path: Path) 
     assert bad.name in problems["INC-bad"]
     assert "no year from 1970 to 2099" in problems["INC-bad"]
     assert open_postmortem(settings, "INC-good").markdown
-    done = {one.incident_id: one.done for one in purge(settings, timedelta(days=90), clock=lambda: NOW)}
+    done = {one.incident_id: one.done for one in purge(settings, timedelta(days=90), now=NOW)}
     assert done["INC-good"] == "removed"
     assert done["INC-bad"].startswith("kept: its record cannot be read")
 

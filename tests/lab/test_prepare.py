@@ -35,7 +35,7 @@ def make_incident(settings: Settings, incident_id: str, **parameters: dict[str, 
     folder = IncidentFolder(settings.outputs, incident_id)
     folder.create()
     folder.write_facts(IncidentFacts(id=incident_id))
-    seal(folder, parameters={name.replace("_", "-"): given for name, given in parameters.items()}, clock=lambda: NOW)
+    seal(folder, parameters={name.replace("_", "-"): given for name, given in parameters.items()}, at=NOW)
     return folder
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
@@ -42,15 +43,16 @@ def preload(*, analysis: bool = True) -> None:
 
 def start(work: Callable[..., None], given: tuple[object, ...], *, forked: bool) -> Any:  # noqa: ANN401 - see context
     """Start a worker process; raises EOFError or OSError where it cannot be started."""
-    for again in (True, False):
+    for wait_s in (0.1, 1, 0):
         process = context(forked=forked).Process(target=work, args=given)
         try:
             with launching():
                 process.start()
             break
-        except (EOFError, OSError):  # the server was just killed: another one is started
-            if not again:
+        except (EOFError, OSError):  # the server was just killed: once it has ended, another one is started
+            if not wait_s:
                 raise
+            time.sleep(wait_s)
     return process
 
 

@@ -69,9 +69,9 @@ class Chart:
         return f"{self.title}\n{self.caption}"
 
 
-def new_axes(title: str, *, height_in: float = 2.8, width_in: float = 6.6) -> tuple[Figure, Axes]:
+def new_axes(title: str, *, height_in: float = 2.8) -> tuple[Figure, Axes]:
     """Return a figure with one titled, quiet axes: only the lines that carry meaning."""
-    figure = Figure(figsize=(width_in, height_in), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(6.6, height_in), layout="constrained", facecolor="white")
     axes = figure.add_subplot()
     quiet(axes, title)
     return figure, axes

@@ -1,4 +1,4 @@
-"""Which column of a log is which of ours: by the user's word, by a good guess, or refused with the question asked.
+"""Which column of a log is which of ours: by the user's mapping, by a guess that fits, or refused with a question.
 
 A guess looks at names and at the first values: a column whose values do not fit is not taken for what it is called.
 Only names that are in the log and numbers ever reach the SQL, each quoted: a mapping cannot carry anything else.
@@ -86,7 +86,7 @@ _CONTAINER = re.compile(
     r"^(?:(?:span_|resource_)?attributes|resource|attrs|fields|labels|tags|(?:res(?:ponse)?_)?headers)_(?=.)"
 )
 _MAPPING = re.compile(r"\s*(\S.*?)\s*(?:([*/])\s*(\d+(?:\.\d+)?))?\s*")
-_PLAIN_PARTS = ("status_code", "path", "host", "method")  # told by the last part of a dotted name too: res.statusCode
+_PLAIN_PARTS = ("status_code", "path", "host", "method")  # known by the last part of a dotted name too: res.statusCode
 
 _MICRO = str.maketrans("µμ", "uu")  # the sign and the Greek letter
 _NUMBERS = (

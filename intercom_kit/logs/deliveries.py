@@ -1,7 +1,7 @@
 """Webhook deliveries as a team logged them, in the same files and formats as request logs, one row a delivery received.
 
 A row holds Intercom's notification, whole or its fields only, flat or under a key, as JSON or as text that is JSON, and
-the time it was received. Of it only DELIVERY_COLUMNS are kept: what stands in `data` is somebody's conversation.
+the time it was received. Only DELIVERY_COLUMNS of it are stored: what is in `data` is somebody's conversation.
 """
 
 from collections.abc import Mapping, Sequence
@@ -67,15 +67,15 @@ def read_deliveries(
     parse_columns([f"{ours}={theirs}" for ours, theirs in (columns or {}).items()], DELIVERY_COLUMNS)
     with opened(paths, _choosing(columns or {})) as (connection, sources, skipped, _):
         whole = pd.concat([_frame(connection, source, zone) for source in sources] or [pd.DataFrame()])
-        torn = sum(number for number, _ in broken_lines(connection, sources).values())
+        broken = sum(number for number, _ in broken_lines(connection, sources).values())
     if whole.empty:
         raise RequestLogError("None of the 0 rows tells of a delivery. Map the columns with --column.")
     frame = pd.DataFrame({name: _restored(name, whole[name]) for name in DELIVERY_COLUMNS})
     readable = frame[["received_at", "created_at", "topic"]].notna().all(axis=1)
-    kept = frame[readable].sort_values(["received_at", "created_at", "id"], kind="stable", ignore_index=True)
-    if kept.empty:
+    found = frame[readable].sort_values(["received_at", "created_at", "id"], kind="stable", ignore_index=True)
+    if found.empty:
         raise RequestLogError(f"None of the {len(frame)} rows tells of a delivery. Map the columns with --column.")
-    return Deliveries(kept, len(frame) + torn, int((~readable).sum()) + torn, skipped)
+    return Deliveries(found, len(frame) + broken, int((~readable).sum()) + broken, skipped)
 
 
 def save(deliveries: Deliveries, evidence: Path) -> Path:
@@ -119,9 +119,9 @@ def _choosing(columns: Mapping[str, str]) -> Chooser:
 
 
 def _guess(name: str, found: Mapping[str, Column], beside: str) -> Column | None:
-    """Return the column whose last key is one of the usual names; what is beside the topic first."""
-    for usual in _NAMES[name]:
-        fitting = [full for full in found if normal(full.rpartition(".")[2]) == usual]
+    """Return the column whose last key is one of the names known for it; what is beside the topic first."""
+    for known in _NAMES[name]:
+        fitting = [full for full in found if normal(full.rpartition(".")[2]) == known]
         if name != "topic":
             fitting.sort(key=lambda full: full.rpartition(".")[0] != beside)
         if fitting and (name in ("topic", "received_at") or fitting[0].rpartition(".")[0] == beside):

@@ -1,6 +1,6 @@
 """DuckDB, and the log that is opened in it: its calls as one relation, and what was set aside.
 
-Text is parsed once, into Parquet in a private folder that is gone afterwards; Parquet is read where it lies. No log is
+Text is parsed once, into Parquet in a private folder that is gone afterwards; Parquet is read where it is. No log is
 held in memory.
 """
 
@@ -46,7 +46,7 @@ THREADS = 8  # more of them hold more at once than the memory limit has room for
 MISDATED = "far from all other rows in time"
 FAR = timedelta(days=30)  # from the bulk of the rows, or ten times as long as that lasts, whichever is longer
 _VECTORS = 32  # of 2048 rows, fetched at a time: all at once, the text of a million rows takes 300 MB
-MOST_ALONE = 0.9  # of starts without their finish: beyond, the two lines of a call are told by something else
+MOST_ALONE = 0.9  # of starts without their finish: beyond, the two lines of a call differ by something else
 _PEEK = 1_000  # rows that tell whether the timestamps have a zone
 
 
@@ -309,15 +309,15 @@ def _refuse_unreadable(rows: Rows, calls: int, unsigned: int, options: Options, 
         raise RequestLogError(f"None of the log's {rows.ignored} calls went to {' or '.join(options.hosts)}.")
     if not rows.read and rows.aside:
         raise RequestLogError(f"None of the log's {sum(rows.aside.values())} rows is a call. {' '.join(rows.words())}")
-    told = "; ".join(rows.samples[:3]) or ", ".join(rows.reasons)
+    examples = "; ".join(rows.samples[:3]) or ", ".join(rows.reasons)
     if rows.rejected and rows.rejected == rows.read:
         raise RequestLogError(
-            f"None of the log's {rows.rejected} rows could be read: {told}. "
+            f"None of the log's {rows.rejected} rows could be read: {examples}. "
             "Name the right columns with --column OURS=THEIRS."
         )
     if rows.rejected_share > MOST_SHARE and not options.accept_partial:
         raise RequestLogError(
-            f"{rows.rejected} of the log's {rows.read} rows could not be read: {told}. Name the right columns with "
+            f"{rows.rejected} of the log's {rows.read} rows could not be read: {examples}. Name the right columns with "
             "--column OURS=THEIRS, or count the rest all the same with --accept-partial."
         )
     if unsigned > MOST_SHARE * calls and not options.accept_partial:

@@ -1,4 +1,4 @@
-"""The files that a log is: found by path, folder, glob or URL, told by how they begin and never by their names.
+"""The files that a log is: found by path, folder, glob or URL, recognised by how they begin and never by their names.
 
 DuckDB reads them where they lie, in object storage too; only what it cannot decode (bz2, xz, UTF-16, a byte-order mark,
 code pages of Windows) is decoded first, into a private folder.

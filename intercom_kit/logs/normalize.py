@@ -191,11 +191,11 @@ _SAMPLE = """left(CASE WHEN broken OR excluded OR elsewhere THEN NULL
 def _reason(column: Mapping[str, Column], zone: str | None) -> str:
     """Return why a row is no call, or no readable one; null for a call."""
     naive = zone is None and (column["timestamp"].is_text or column["timestamp"].type == "PAIR")
-    told = any(
+    has_others = any(
         column[name].values for name in ("method", "path", "route", "duration_ms", "error_type") if name in column
     )
-    told = told or bool(column["status_code"].document)
-    nothing = "coalesce(verb, url, route_text, error, took_text::VARCHAR) IS NULL" if told else "FALSE"
+    has_others = has_others or bool(column["status_code"].document)
+    nothing = "coalesce(verb, url, route_text, error, took_text::VARCHAR) IS NULL" if has_others else "FALSE"
     telling = any(column[name].known for name in ("method", "path", "route") if name in column)
     other = "missing AND coalesce(verb, url, route_text, error) IS NULL" if telling else "FALSE"
     start = r"(?i)\b(?:start(?:ed|ing)?|begin|beginning|sending|outgoing|incoming|dispatch(?:ed|ing)?)\b"
@@ -241,7 +241,7 @@ def _status(column: Column) -> tuple[str, str]:
 
 
 def number_of(column: Column, kind: str) -> str:
-    """Return SQL for a whole number: of a header it may stand in a list, or twice (`0, 0`); none is below zero."""
+    """Return SQL for a whole number: of a header it may be in a list, or twice (`0, 0`); none is below zero."""
     if column.sql == "NULL":
         return f"NULL::{kind}"
     if not column.is_text and not column.type.endswith("[]"):

@@ -8,7 +8,7 @@ CREATE OR REPLACE TEMP MACRO known(t) AS CASE WHEN lower(trim(t)) IN ($blanks) T
 -- The JSON object that a line ends in, behind a prefix or not.
 CREATE OR REPLACE TEMP MACRO read_object(t) AS TRY_CAST(substr(t, strpos(t, '{')) AS JSON);
 
--- Times: a TIMESTAMP in UTC. Unix time is told by its size: seconds, milli-, micro- and nanoseconds do not overlap.
+-- Times: a TIMESTAMP in UTC. Unix time is known by its size: seconds, milli-, micro- and nanoseconds do not overlap.
 CREATE OR REPLACE TEMP MACRO unix_time(n) AS make_timestamp(TRY_CAST(round(CASE
   WHEN n >= 9e17 AND n < 4.2e18 THEN n / 1000
   WHEN n >= 9e14 AND n < 4.2e15 THEN n::DOUBLE
@@ -45,7 +45,7 @@ CREATE OR REPLACE TEMP MACRO offset_of(z) AS CASE WHEN regexp_matches(z, '\d') T
     + (length(z) > 3)::INTEGER * coalesce(TRY_CAST(regexp_extract(z, '(\d\d)$', 1) AS INTEGER), 0)) AS BIGINT))
   ELSE INTERVAL 0 MINUTE END;
 
--- The first forms are those of most logs: they are told by characters, as an expression costs ten times as much.
+-- The first forms are those of most logs: they are recognised by characters, as an expression costs ten times as much.
 CREATE OR REPLACE TEMP MACRO text_time(t, zone, slashed) AS CASE
   WHEN t LIKE '____-__-__T__:__:__%Z' THEN TRY_CAST(replace(t[:-2], ',', '.') AS TIMESTAMP)
   WHEN t LIKE '____-__-___%:__:__%' AND (t[-3] IN ('+', '-') OR t[-3] = ':' AND t[-6] IN ('+', '-'))
@@ -77,7 +77,7 @@ CREATE OR REPLACE TEMP MACRO duration(t, factor) AS coalesce(TRY_CAST(t AS DOUBL
 CREATE OR REPLACE TEMP MACRO is_unknown(t) AS regexp_matches(
   t, '(?i)timed?[ _-]?out|^(?:unknown|error|failed|never|aborted|[+]?inf(?:inity)?)$|^[<>]');
 
--- Answers and errors. An error that is no code is told by its kind only: its text may be about somebody.
+-- Answers and errors. An error that is no code is reported by its kind only: its text may be about somebody.
 CREATE OR REPLACE TEMP MACRO status_of(t) AS CASE
   WHEN length(t) = 3 THEN TRY_CAST(t AS INTEGER)
   ELSE TRY_CAST(nullif(regexp_extract(t, $code, 1), '') AS INTEGER) END;

@@ -27,7 +27,7 @@ ZONE_QUESTION = (
 WARN_SHARE, MOST_SHARE = 0.05, 0.5  # of rows that could not be read: findings are headed by it; refused
 NO_HOSTS = "No column names the server that was called: all calls are taken for calls to Intercom."
 NO_DURATIONS = "No column tells how long a call took: what is said of latency is of none."
-SHOWN = (*REQUEST_COLUMNS, "path", "host", "end")  # columns that are told
+SHOWN = (*REQUEST_COLUMNS, "path", "host", "end")  # columns that are reported
 _SAMPLES, _SKIPPED = 10, 20
 _RARE = ("error_type", *HEADERS, "contact", "conversation")
 
@@ -45,7 +45,7 @@ class Options:
     accept_partial: whether a log of which most rows cannot be read, or tell no status, is counted all the same.
     sampled: the log holds one in so many calls.
     engine, table: an Ibis URL and the table there that is the log, instead of files.
-    redactor: what takes secrets out of the names, ids and samples that are kept of a log.
+    redactor: what takes secrets out of the names, ids and samples that are stored of a log.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -119,7 +119,7 @@ class Rows:
             f"No calls to Intercom: {aside:,} of {total:,} rows ({_counts(others)}).": aside,
             f"Such as: {'; '.join(self.samples)}.": self.samples,
             f"Files not read: {'; '.join(self.skipped)}.": self.skipped,
-            f"The log holds one in {self.sampled} calls, as was said.": self.sampled > 1,
+            f"The log holds one in {self.sampled} calls (--sampled).": self.sampled > 1,
             **dict.fromkeys(self.assumptions, True),
             f"Columns: {', '.join(self.columns)}.": self.columns,
         }
@@ -176,8 +176,8 @@ def open_sources(
             if isinstance(error, NotALogError) and "empty" in str(error) and file.named:
                 continue
             if file.named:
-                raise RequestLogError(_told(file, error)) from error
-            skipped[file.name] = _told(file, error)
+                raise RequestLogError(_reason(file, error)) from error
+            skipped[file.name] = _reason(file, error)
     if not reader.sources and skipped:
         kinds = sorted(skipped.values(), key=lambda reason: "no format" in reason or "is empty" in reason)
         raise RequestLogError(f"None of the {len(skipped)} files could be read. {kinds[0]}")
@@ -186,7 +186,7 @@ def open_sources(
     return reader.sources, (*names[:_SKIPPED], *more)
 
 
-def _told(file: File, error: Exception) -> str:
+def _reason(file: File, error: Exception) -> str:
     if isinstance(error, RequestLogError):
         return f"{file.name}: {error}"
     damaged = str(error).startswith("it cannot be read")

@@ -1,7 +1,7 @@
 """What one look at a request log of any size leaves: counts by quota window, and a histogram of latency.
 
 Every figure and chart of the analysis comes from the rollup, so its cost does not grow with the log. Rollups add up:
-two of them merge by summing, in any order. What is counted, and how, stands in rollup.sql.
+two of them merge by summing, in any order. What is counted, and how, is in rollup.sql.
 """
 
 import hashlib
@@ -149,8 +149,8 @@ def count(
     """Run rollup.sql over the relation `request_log` and return what it counted, with `rows` still empty.
 
     query: runs one statement in DuckDB's dialect and returns its rows; times without a zone are UTC.
-    salt: contacts and conversations are kept only as hashes of salt and value. redactor: what knows secrets that a log
-    may have picked up.
+    salt: contacts and conversations are stored only as hashes of salt and value. redactor: what knows the secrets that
+    a log may have picked up.
     """
     clean = redactor or Redactor()
     sql = statements(request_log)

@@ -1,6 +1,6 @@
 -- One look at a request log of any size: what remains are counts, and they add up.
 --
--- DuckDB's dialect, kept to what sqlglot translates without a remainder (Spark, Trino, BigQuery, Snowflake,
+-- DuckDB's dialect, limited to what sqlglot translates without a remainder (Spark, Trino, BigQuery, Snowflake,
 -- ClickHouse, Databricks): floor() before every integer cast, because a cast rounds here and truncates in Spark;
 -- date_trunc() and extract() and no epoch(); ln() and no log(), whose base differs.
 --
@@ -13,7 +13,7 @@
 -- One row per quota window, app, method, route, status code, error type and the reset that the headers named: when our
 -- clock and the limiter's differ, a window of ours holds calls of two of theirs. A window is `minute` plus `tens` times
 -- ten seconds; s0 to s9 are the arrivals in each of its seconds. Only a call that names a contact or a conversation
--- can be told from others like it: `identified` counts those.
+-- can be distinguished from others like it: `identified` counts those.
 SELECT minute, tens, app, method, route, status_code, error_type, ratelimit_reset AS reset,
   count(*) AS requests,
   count(CASE WHEN second = 0 THEN 1 END) AS s0,
@@ -43,10 +43,10 @@ GROUP BY 1, 2, 3, 4, 5, 6, 7, 8;
 
 -- name: retries
 -- A throttled call is repeated when the same call (app, method, route, contact, conversation) comes again within 35 s,
--- the longest wait of a usual backoff. `repeated_1s` and `repeated_before_reset` count throttled calls that came again; r0 to r9 count the calls that
--- are such repeats, in each second of the window in which they came. Only identified calls can be linked, and only those
--- of a minute in which the same call was throttled, or of the next, need sorting. Where there is no next or previous
--- call, some engines say null and others 1970.
+-- the longest wait of a common backoff. `repeated_1s` and `repeated_before_reset` count throttled calls that came again;
+-- r0 to r9 count the calls that are such repeats, in each second of the window in which they came. Only identified calls
+-- can be linked, and only those of a minute in which the same call was throttled, or of the next, need sorting. Where
+-- there is no next or previous call, some engines say null and others 1970.
 WITH throttled AS (
   SELECT date_trunc('minute', timestamp) AS minute, app, method, route,
     coalesce(contact, '') AS contact, coalesce(conversation, '') AS conversation

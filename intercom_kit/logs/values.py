@@ -1,4 +1,4 @@
-"""A column of a log and its first values: what they tell of how all are written, and what they leave open is asked."""
+"""A column of a log and its first values: how all are written, or a question where they leave it open."""
 
 import re
 from collections.abc import Sequence
@@ -22,17 +22,7 @@ DAY = r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}|(?:19|20)\d{
 WITH_UNIT = (
     r"(?i)(?:pt)?(?:\d+(?:\.\d+)?\s?(?:ns|nsec|us|µs|μs|ms|msecs?|millis\w*|s|secs?|seconds?|m|min|minutes?|h)\s?)+"
 )
-SLASHED = (
-    "{} %H:%M:%S",
-    "{} %H:%M:%S.%f",
-    "{} %H:%M",
-    "{} %I:%M:%S %p",
-    "{} %I:%M %p",
-    "{}, %I:%M:%S %p",
-    "{} %I:%M:%S.%f %p",
-    "{}, %I:%M:%S.%f %p",
-    "{}, %H:%M:%S",
-)
+_CLOCKS = ("%H:%M:%S", "%H:%M:%S.%f", "%H:%M", "%I:%M:%S %p", "%I:%M %p", "%I:%M:%S.%f %p")  # behind 11/24/2026
 
 
 @dataclass(frozen=True)
@@ -145,4 +135,4 @@ def slashed(column: Column) -> Sequence[str]:
         )
     separator = "/" if "/" in column.known[0][:3] else "-"
     day = separator.join(("%d", "%m", "%Y") if days_first else ("%m", "%d", "%Y"))
-    return [form.format(day) for form in SLASHED]
+    return [f"{day}{comma} {clock}" for comma in ("", ",") for clock in _CLOCKS]

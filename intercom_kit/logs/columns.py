@@ -329,5 +329,5 @@ def _question(needed: str, found: Mapping[str, Column], names: Mapping[str, list
 
 
 def _listed(found: Mapping[str, Column]) -> str:
-    names = list(found)
-    return ", ".join(names[:30]) + (f" and {len(names) - 30} more" if len(names) > 30 else "") or "no column"
+    more = f" and {len(found) - 30} more" if len(found) > 30 else ""
+    return ", ".join(list(found)[:30]) + more or "no column"

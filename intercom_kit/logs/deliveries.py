@@ -6,6 +6,7 @@ the time it was received. Only DELIVERY_COLUMNS of it are stored: what is in `da
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from intercom_kit.logs.columns import no_column, normal, parse_columns
 from intercom_kit.logs.documents import Layout
 from intercom_kit.logs.engines import broken_lines, opened, read_parquet, write_parquet
 from intercom_kit.logs.normalize import checked_zone, in_place, text_of, time_of
-from intercom_kit.logs.read import Chooser, Source
+from intercom_kit.logs.read import Source
 from intercom_kit.logs.values import Column
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def read_deliveries(
     """
     zone = checked_zone(timezone) if timezone else None
     parse_columns([f"{ours}={theirs}" for ours, theirs in (columns or {}).items()], DELIVERY_COLUMNS)
-    with opened(paths, _choosing(columns or {})) as (connection, sources, skipped, _):
+    with opened(paths, partial(_choose, columns or {})) as (connection, sources, skipped, _):
         whole = pd.concat([_frame(connection, source, zone) for source in sources] or [pd.DataFrame()])
         broken = sum(number for number, _ in broken_lines(connection, sources).values())
     if whole.empty:
@@ -97,25 +98,21 @@ def _restored(name: str, values: "pd.Series[Any]") -> "pd.Series[Any]":
     return values.astype("Int64" if name == "attempts" else "str")
 
 
-def _choosing(columns: Mapping[str, str]) -> Chooser:
-    def choosing(layout: Layout) -> dict[str, Column]:
-        """Return where each of our columns is in the log's rows; raises RequestLogError where one is needed."""
-        found = layout.columns
-        chosen: dict[str, Column] = {}
-        for name in _NAMES:
-            beside = chosen["topic"].name.rpartition(".")[0] if "topic" in chosen else ""
-            if name in columns and columns[name] not in found:
-                raise RequestLogError(no_column(columns[name], name, found))
-            column = found[columns[name]] if name in columns else _guess(name, found, beside)
-            if column:
-                chosen[name] = column
-        for name in ("topic", "created_at", "received_at"):
-            if name not in chosen:
-                listed = ", ".join(list(found)[:30]) or "nothing"
-                raise RequestLogError(f"Which column holds {name}? Found: {listed}. Say it with: --column {name}=NAME")
-        return chosen
-
-    return choosing
+def _choose(columns: Mapping[str, str], layout: Layout) -> dict[str, Column]:
+    """Return where each of our columns is in the log's rows; raises RequestLogError where one is needed."""
+    found = layout.columns
+    chosen: dict[str, Column] = {}
+    for name in _NAMES:
+        beside = chosen["topic"].name.rpartition(".")[0] if "topic" in chosen else ""
+        if name in columns and columns[name] not in found:
+            raise RequestLogError(no_column(columns[name], name, found))
+        if column := found[columns[name]] if name in columns else _guess(name, found, beside):
+            chosen[name] = column
+    for name in ("topic", "created_at", "received_at"):
+        if name not in chosen:
+            listed = ", ".join(list(found)[:30]) or "nothing"
+            raise RequestLogError(f"Which column holds {name}? Found: {listed}. Say it with: --column {name}=NAME")
+    return chosen
 
 
 def _guess(name: str, found: Mapping[str, Column], beside: str) -> Column | None:

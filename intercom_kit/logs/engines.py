@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, timedelta
+from functools import partial
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,7 +121,7 @@ def opened(
 @contextmanager
 def open_log(paths: Sequence[str | Path], options: Options) -> Iterator["OpenLog"]:
     """Open the logs behind files, globs, folders and URLs as one; raises RequestLogError with the next step."""
-    with opened(paths, call_columns(options)) as (connection, sources, skipped, folder):
+    with opened(paths, partial(call_columns, options)) as (connection, sources, skipped, folder):
         yield OpenLog(connection, sources, skipped, folder, options)
 
 

@@ -163,17 +163,17 @@ def _conditions(source: Source, column: Mapping[str, Column], options: Options) 
     """Return the conditions under which a row is none, or is no call, and what a row without a call holds."""
     layout, status = source.layout, column["status_code"]
     tool = layout.tool
-    missing = (
-        f"NOT coalesce(json_exists({status.document}, {quoted(status.path)}), FALSE)" if status.document else "FALSE"
-    )
-    lines = layout.format not in ("CSV", "W3C", "Parquet", "CSV without a header") and not status.document
+    if status.document:
+        missing = f"NOT coalesce(json_exists({status.document}, {quoted(status.path)}), FALSE)"
+    else:
+        missing = "FALSE" if layout.format in ("CSV", "W3C", "Parquet", "CSV without a header") else "TRUE"
     kind = f"lower(replace({text_of(column['kind'])}, 'SPAN_KIND_', ''))" if "kind" in column else "NULL"
     tags = {
         name: c for name, c in layout.columns.items() if name in ("type", "metric", "metric_name", "responseMessage")
     }
     return {
         "broken": layout.broken,
-        "missing": "TRUE" if lines else missing,
+        "missing": missing,
         "keys": layout.keys,
         "excluded": f"NOT coalesce({condition(options.where, layout.columns)}, FALSE)" if options.where else "FALSE",
         "other_metric": f"NOT coalesce({condition(tool.keep, tags)}, FALSE)" if tool and tool.keep else "FALSE",

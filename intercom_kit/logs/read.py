@@ -173,24 +173,17 @@ def open_sources(
         try:
             reader.add(file)
         except (NotALogError, RequestLogError) as error:
-            if isinstance(error, NotALogError) and "empty" in str(error) and file.named:
-                continue
-            if file.named:
-                raise RequestLogError(_reason(file, error)) from error
-            skipped[file.name] = _reason(file, error)
+            reason = f"{file.name}: {error}".replace(": it cannot be read:", " cannot be read:")
+            if not file.named:
+                skipped[file.name] = reason
+            elif not reason.endswith(": it is empty"):
+                raise RequestLogError(reason) from error
     if not reader.sources and skipped:
         kinds = sorted(skipped.values(), key=lambda reason: "no format" in reason or "is empty" in reason)
         raise RequestLogError(f"None of the {len(skipped)} files could be read. {kinds[0]}")
     names = list(skipped.values())
     more = [f"and {len(names) - _SKIPPED} more"] if len(names) > _SKIPPED else []
     return reader.sources, (*names[:_SKIPPED], *more)
-
-
-def _reason(file: File, error: Exception) -> str:
-    if isinstance(error, RequestLogError):
-        return f"{file.name}: {error}"
-    damaged = str(error).startswith("it cannot be read")
-    return f"{file.name} cannot be read: {str(error).partition(': ')[2]}" if damaged else f"{file.name}: {error}"
 
 
 class _Reader:
@@ -241,15 +234,11 @@ class _Reader:
         return len(self.sources) - 1
 
 
-def call_columns(options: Options) -> Chooser:
-    """Return what tells which of a layout's columns are a request log's."""
-
-    def choosing(layout: Layout) -> dict[str, Column]:
-        known = layout.tool.columns if layout.tool else {}
-        chosen = choose(layout.columns, {**known, **options.columns}, options.hosts)
-        return _rare(chosen) | chosen
-
-    return choosing
+def call_columns(options: Options, layout: Layout) -> dict[str, Column]:
+    """Return which of a layout's columns are a request log's; raises RequestLogError to ask."""
+    known = layout.tool.columns if layout.tool else {}
+    chosen = choose(layout.columns, {**known, **options.columns}, options.hosts)
+    return _rare(chosen) | chosen
 
 
 def _rare(chosen: Mapping[str, Column]) -> dict[str, Column]:

@@ -36,7 +36,7 @@ class RemoteLog:
     def __init__(self, table: "Table", options: Options) -> None:
         found = {n: c for name, kind in table.schema().items() for n, c in _columns(name, named(name), kind).items()}
         layout = Layout("table", _TABLE, found, is_text=False)
-        source = Source(layout, (), call_columns(options)(layout))
+        source = Source(layout, (), call_columns(options, layout))
         _refuse(source.columns, options)
         log = table.alias(_TABLE)
         calls, self.rows = classified(lambda sql: _run(log, sql), _request_log(source, options), [source], options)

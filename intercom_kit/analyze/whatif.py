@@ -260,7 +260,10 @@ def _backoff(span: _Span, waits: tuple[int, ...]) -> Replay:
 
 
 def _to_reset(span: _Span, spread_s: int) -> Replay:
-    """Sleep until the window's end, then wake evenly over spread_s seconds and compete with the new calls."""
+    """Sleep until the window's end, then wake evenly over spread_s seconds and compete with the new calls.
+
+    Calls of one second pass in proportion, whatever their age: were the oldest served first, fewer would be lost.
+    """
     woken = np.zeros(WINDOW_S)  # which share of the waiting calls wakes in each second
     woken[:spread_s] = 1 / spread_s
     wanted, passed = np.zeros_like(span.calls), np.zeros_like(span.calls)

@@ -251,10 +251,8 @@ def _episode(views: Sequence[_View], error_s: float, log_end: datetime) -> Episo
         apps=main.scope.apps,
         bad=bad,
         calls=calls,
-        usual_share=round(main.usual.share, 4),
         levels=_levels(main),
         thin=_thin(main, calls),
-        does=main.counts.kind.does,
     )
 
 

@@ -27,7 +27,7 @@ class Episode(Record):
     onset, recovery: see records.Onset; recovery is None when the log ends with the incident. shape: `spike` is under
     two minutes, `flap` came and went at least three times. routes, apps: where it is local; empty when it is
     everywhere. since, until: the bins that hold it, UTC. bad, calls: of the signal, within the scope, between them.
-    usual_share: what is bad there anyway, 0 to 1. levels: in order of time. thin: why the data cannot tell more.
+    levels: in order of time. thin: why the data cannot tell more.
     """
 
     signal: Signal
@@ -40,10 +40,8 @@ class Episode(Record):
     apps: tuple[str, ...] = ()
     bad: int
     calls: int
-    usual_share: float
     levels: tuple[Level, ...] = ()
     thin: str | None = None
-    does: str = ""
 
     @property
     def share(self) -> float:

@@ -33,23 +33,22 @@ LASTING = 1.3  # times the baseline: while a block and the one next to it are so
 
 @dataclass(frozen=True)
 class Kind:
-    """One way for a call to be bad. does: what bad calls do, for a sentence.
+    """One way for a call to be bad.
 
     rise: how much the share of bad calls has to rise to matter; at_most: no more than this is taken for a baseline.
     """
 
     signal: Signal
-    does: str
     rise: float
     at_most: float
 
 
-FAILED = Kind("errors", "failed", 0.05, 0.3)
-THROTTLED = Kind("429", "got 429", 0.05, 0.3)
-REFUSED = Kind("errors", "got 400", 0.3, 0.5)  # mostly the caller's normal business, unless nearly all calls get it
-SLOW = Kind("latency", "took over 1.5 times as long as nine in ten do otherwise", 0.15, 0.3)
-VERY_SLOW = Kind("latency", "took over twice as long as 95 % do otherwise", 0.06, 0.3)
-SLOWER = Kind("latency", "took over 1.2 times as long as three in four do otherwise", 0.2, 0.5)
+FAILED = Kind("errors", 0.05, 0.3)
+THROTTLED = Kind("429", 0.05, 0.3)
+REFUSED = Kind("errors", 0.3, 0.5)  # mostly the caller's normal business, unless nearly all calls get it
+SLOW = Kind("latency", 0.15, 0.3)  # took over 1.5 times as long as nine in ten do otherwise
+VERY_SLOW = Kind("latency", 0.06, 0.3)  # over twice as long as 95 % do otherwise
+SLOWER = Kind("latency", 0.2, 0.5)  # over 1.2 times as long as three in four do otherwise
 
 
 @dataclass(frozen=True)

@@ -241,7 +241,6 @@ EPISODE = Episode(
     until=datetime(2026, 11, 24, 10, 0, tzinfo=UTC),
     bad=90,
     calls=100,
-    usual_share=0.002,
 )
 
 

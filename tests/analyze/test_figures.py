@@ -89,7 +89,6 @@ def _episode(hours: float, bad: int) -> Episode:
         until=end,
         bad=bad,
         calls=bad,
-        usual_share=0.0,
     )
 
 

@@ -117,6 +117,7 @@ def test_a_terminal_that_lacks_a_character_gets_the_verdict(play: Play, encoding
     assert "?Webhooks are delayed?" in " ".join(shown.split())
 
 
+@pytest.mark.slow
 def test_nothing_is_said_that_nobody_asked_for(kit: Kit) -> None:
     """A drill with all that is loaded for its reports leaves nothing on standard error but where the reports are."""
     result = kit("drill", "webhooks-delayed")

@@ -347,4 +347,4 @@ def slow_calls(seen: Study, slow_ms: float = SLOW_MS) -> str:
     if part <= 1 - FAST_SLO:
         return f"{share(part)} took longer: within the {goal}."
     times = part / (1 - FAST_SLO)
-    return f"{slow:,} of {calls:,} calls ({share(part)}) were slow: {times:.2g} times what the {goal} allows."
+    return f"{share(part)} of calls were slow: {times:.2g} times what the {goal} allows."

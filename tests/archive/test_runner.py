@@ -169,6 +169,7 @@ def test_a_cell_that_takes_too_long_is_stopped(make: Make, run: Callable[..., tu
     assert gone(int((tmp_path / "pid").read_text()))
 
 
+@pytest.mark.slow
 def test_a_notebook_that_takes_too_long_is_stopped(make: Make, run: Callable[..., tuple[Run, str]]) -> None:
     """The time limit of the whole ends the run in between cells that each keep theirs, and cannot be ignored."""
     stubborn = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\ntime.sleep(6000)"

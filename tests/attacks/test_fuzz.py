@@ -122,7 +122,7 @@ def test_status_pages(one: object, other: object) -> None:
         read_native(one, other, "eu", clean, NOW),
         read_widget(one, clean, NOW),
     ):
-        for incident in form.incidents or ():
+        for incident in [*(form.incidents or {}).values(), *form.resolved.values()]:
             assert VendorIncident.model_validate_json(incident.model_dump_json()) == incident
 
 

@@ -61,6 +61,7 @@ def test_a_healthy_day_needs_no_fallback() -> None:
     assert compared.chart.svg
 
 
+@pytest.mark.slow
 def test_searches_that_hang_are_bridged_too(caplog: pytest.LogCaptureFixture) -> None:
     """Calls that never answer are served what was kept, without warnings; the same seed makes the same calls."""
     first, second = (compare_fallback(find_scenario("search-timeouts"), calls=120, seed=7) for _ in range(2))

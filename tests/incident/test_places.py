@@ -26,7 +26,7 @@ PART = r"[\d.]+ %"
 SAID = {  # sentences in which numbers stand; a group's name is that of a figure, or one of `held`
     "the incident's share": rf"[Ii]n it (?P<failed_share>{PART}) of the calls failed",
     "the answer": rf"(?P<failed_share>{PART}) of our calls to Intercom failed",
-    "counts": r"(?<!\d)(?P<failed>[\d,]+) of (?P<requests>[\d,]+) calls(?! (?:between|ended|\([^)]*\) were slow))",
+    "counts": r"(?<!\d)(?P<failed>[\d,]+) of (?P<requests>[\d,]+) calls(?! (?:between|ended))",
     "the worst minute": rf"worst minute of the incident, from [\d:]+, (?P<worst_minute_share>{PART})",
     "p95": r"p95 (?:rose|fell) from (?P<before>[\d.,]+ m?s) to (?P<during>[\d.,]+ m?s)",
     "others": rf"at least (?P<unattributed_share>{PART}) was not in our log",

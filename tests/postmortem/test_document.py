@@ -269,6 +269,7 @@ def test_ongoing_means_no_end_is_made_up(bare: Settings, folder: IncidentFolder,
     assert "**Duration:** unknown: it goes on" in head
 
 
+@pytest.mark.slow
 def test_a_slow_incident_is_measured_by_its_latency(tmp_path: Path) -> None:
     """Where calls were slow and did not fail, sentence, tile and suggested summary give p95 before and during."""
     settings = load_settings(dotenv=None, outputs=tmp_path)

@@ -167,6 +167,7 @@ def test_an_outage_stops_it_after_some_tries(misbehave: Misbehave) -> None:
     assert "Run it again later" in warmed.stopped
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupt_loses_nothing(misbehave: Misbehave, tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C ends it at once, kill -9 as well; what was kept is kept, and the next run skips it."""

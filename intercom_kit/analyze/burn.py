@@ -27,7 +27,7 @@ class Burn:
     """How the budget burnt in one span.
 
     slo: share of calls that must not fail. requests, failed: counted in the span. rate: burn rate, with its 95 %
-    interval; spent: the share of a period's budget that the span used up, if the period's traffic is like `usual`;
+    interval; spent: the share of a period's budget that the span used up, if the period's traffic is like `baseline`;
     hours: how long the span is. They are None when the span has fewer than MIN_REQUESTS.
     """
 
@@ -60,10 +60,10 @@ def wilson(failed: int, requests: int) -> tuple[float, float]:
     return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
-def burn(windows: pd.DataFrame, usual: pd.DataFrame | None = None, *, slo: float = SLO) -> Burn:
+def burn(windows: pd.DataFrame, baseline: pd.DataFrame | None = None, *, slo: float = SLO) -> Burn:
     """Return how the budget burnt in the span of `windows`, a part of a rollup's windows.
 
-    usual: windows whose requests an hour tell what a month's traffic is, by default the same. Raises ValueError when
+    baseline: windows whose requests an hour tell what a month's traffic is, by default the same. Raises ValueError when
     slo is not between 0 and 1.
     """
     if not 0 < slo < 1:
@@ -72,9 +72,9 @@ def burn(windows: pd.DataFrame, usual: pd.DataFrame | None = None, *, slo: float
     failed = int(windows["requests"][is_failed(windows["status_code"])].sum())
     if requests < MIN_REQUESTS:
         return Burn(slo, requests, failed)
-    usual = windows if usual is None else usual
+    baseline = windows if baseline is None else baseline
     budget = 1 - slo
-    monthly = float(usual["requests"].sum()) / _hours(usual) * PERIOD_H
+    monthly = float(baseline["requests"].sum()) / _hours(baseline) * PERIOD_H
     rate, low, high = (share / budget for share in (failed / requests, *wilson(failed, requests)))
     return Burn(slo, requests, failed, rate, low, high, failed / (budget * monthly), _hours(windows))
 

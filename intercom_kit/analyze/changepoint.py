@@ -131,11 +131,11 @@ def least_score(bins: int, tests: int) -> float:
     return float(np.log(max(bins, 1) * max(tests, 1) / CHANCE))
 
 
-def segments(series: Series, usual: Background, high: float, least: float) -> list[Segment]:
-    """Return where the share is rather `high` than usual: each segment, and each pause between two, scores `least`."""
-    low, high = inside(usual.share), inside(high)
+def segments(series: Series, baseline: Background, high: float, least: float) -> list[Segment]:
+    """Return where the share is nearer `high` than the baseline; a segment, and a pause between two, scores `least`."""
+    low, high = inside(baseline.share), inside(high)
     scores = series.bad * np.log(high / low) + (series.calls - series.bad) * np.log((1 - high) / (1 - low))
-    return [Segment(*bounds, series.share(*bounds)) for bounds in best_segments(scores / usual.clusters, least)]
+    return [Segment(*bounds, series.share(*bounds)) for bounds in best_segments(scores / baseline.clusters, least)]
 
 
 def best_segments(scores: Floats, least: float) -> list[tuple[int, int]]:
@@ -162,20 +162,20 @@ def best_segments(scores: Floats, least: float) -> list[tuple[int, int]]:
     return found[::-1]
 
 
-def phases(series: Series, usual: Background, rise: float, whole: Segment, least: float) -> list[Segment]:
-    """Return the parts of a segment that are bad indeed, without pauses in which the share is the usual one again."""
+def phases(series: Series, baseline: Background, rise: float, whole: Segment, least: float) -> list[Segment]:
+    """Return the parts of a segment that are bad indeed, without pauses in which the share is the baseline again."""
     inside = slice(whole.start, whole.end)
     part = Series(series.start[inside], series.width_s, series.calls[inside], series.bad[inside])
     parts: list[Segment] = []
-    for found in segments(part, usual, part.share(0, len(part)), least):
+    for found in segments(part, baseline, part.share(0, len(part)), least):
         start, end = whole.start + found.start, whole.start + found.end
-        if parts and series.share(parts[-1].end, start) > usual.raised(rise):
+        if parts and series.share(parts[-1].end, start) > baseline.raised(rise):
             start = parts.pop().start
         parts.append(Segment(start, end, series.share(start, end)))
     return parts or [whole]
 
 
-def levels(series: Series, whole: Segment, usual: Background, depth: int = 4) -> list[Segment]:
+def levels(series: Series, whole: Segment, baseline: Background, depth: int = 4) -> list[Segment]:
     """Cut a segment where its share changes clearly: by more than half, and beyond chance."""
     n, k = series.calls[whole.start : whole.end], series.bad[whole.start : whole.end]
     long = series.start[whole.start + 1 : whole.end] - series.start[whole.start]
@@ -183,13 +183,13 @@ def levels(series: Series, whole: Segment, usual: Background, depth: int = 4) ->
     if depth and lasting.any():
         before = np.column_stack([n.cumsum(), k.cumsum()])[:-1].astype(np.float64)
         total = np.array([n.sum(), k.sum()], float)
-        gain = np.where(lasting, (_best(before) + _best(total - before) - _best(total)) / usual.clusters, -np.inf)
+        gain = np.where(lasting, (_best(before) + _best(total - before) - _best(total)) / baseline.clusters, -np.inf)
         cut = whole.start + 1 + int(gain.argmax())
         first, second = series.share(whole.start, cut), series.share(cut, whole.end)
         clear = max(first, second) > 1.5 * min(first, second) + LOWEST
         if clear and gain.max() > least_score(len(n), 10):
             halves = Segment(whole.start, cut, first), Segment(cut, whole.end, second)
-            return [level for half in halves for level in levels(series, half, usual, depth - 1)]
+            return [level for half in halves for level in levels(series, half, baseline, depth - 1)]
     return [Segment(whole.start, whole.end, series.share(whole.start, whole.end))]
 
 

@@ -34,7 +34,7 @@ SPIKE_S = 120
 PAUSE_S = 120  # phases closer than this are one incident
 FLAP_S = 600  # three or more phases no longer and no farther apart than this are one that comes and goes
 RAMP_S = 120  # a rise that takes at least this long is a ramp
-MOST_USUAL = 0.5  # where more than half of all calls are always bad, no rise can be told
+MOST_BASELINE = 0.5  # where more than half of all calls are always bad, no rise can be told
 WEIGHTY = 0.1  # of the largest excess: a signal with less does not date an incident
 AROUND_S = 3600  # before and after, with which an incident's durations are compared
 SLOWER_BY = 1.25  # and they have to be so many times as long
@@ -93,27 +93,27 @@ def _marks(counts: Counts, tests: int) -> Iterator[_Mark]:
     """The bad phases of each scope."""
     for scope in counts.scopes:
         series = counts.series(scope)
-        usual = background(series, counts.kind.at_most if scope == Scope() else 1.0)  # a route may always fail
-        if usual.share <= MOST_USUAL:
-            for part in _phases(counts, scope, series, usual, tests):
+        baseline = background(series, counts.kind.at_most if scope == Scope() else 1.0)  # a route may always fail
+        if baseline.share <= MOST_BASELINE:
+            for part in _phases(counts, scope, series, baseline, tests):
                 yield _Mark(counts, scope, int(series.start[part.start]), int(series.end[part.end - 1]))
 
 
-def _phases(counts: Counts, scope: Scope, series: Series, usual: Background, tests: int) -> list[Segment]:
+def _phases(counts: Counts, scope: Scope, series: Series, baseline: Background, tests: int) -> list[Segment]:
     least, rise = least_score(len(series), tests), counts.kind.rise
     found = [
         part
-        for whole in segments(series, usual, usual.raised(rise), least)
-        for part in phases(series, usual, rise, whole, least)
+        for whole in segments(series, baseline, baseline.raised(rise), least)
+        for part in phases(series, baseline, rise, whole, least)
     ]
-    return [part for part in found if _matters(counts, scope, series, usual, part)]
+    return [part for part in found if _matters(counts, scope, series, baseline, part)]
 
 
-def _matters(counts: Counts, scope: Scope, series: Series, usual: Background, part: Segment) -> bool:
+def _matters(counts: Counts, scope: Scope, series: Series, baseline: Background, part: Segment) -> bool:
     """Whether a phase is not only beyond chance but large: more so when brief, twice as bad when local."""
     lasted_s = series.end[part.end - 1] - series.start[part.start]
     times = 8 if lasted_s < BURST_S else 6 if lasted_s < BRIEF_S else 2 if scope != Scope() else 1
-    return part.share >= usual.raised(min(counts.kind.rise * times, 0.5))
+    return part.share >= baseline.raised(min(counts.kind.rise * times, 0.5))
 
 
 def _grouped(marks: Iterable[_Mark]) -> list[list[_Mark]]:
@@ -148,7 +148,7 @@ class _View:
     counts: Counts
     scope: Scope
     series: Series
-    usual: Background
+    baseline: Background
     parts: list[Segment]
     levels: list[Segment]
     began: Edge
@@ -158,7 +158,7 @@ class _View:
     def excess(self) -> float:
         """Bad calls beyond the baseline."""
         return sum(
-            float((self.series.bad - self.usual.share * self.series.calls)[part.start : part.end].sum())
+            float((self.series.bad - self.baseline.share * self.series.calls)[part.start : part.end].sum())
             for part in self.parts
         )
 
@@ -188,12 +188,12 @@ def _view(
 ) -> _View | None:
     """Date an incident by the calls of a scope; None when they do not show it well."""
     series = counts.series(scope)
-    usual = background(series, counts.kind.at_most if scope == Scope() else MOST_USUAL)
+    baseline = background(series, counts.kind.at_most if scope == Scope() else MOST_BASELINE)
     low, high = (int(np.searchsorted(series.start, at)) for at in free)
     from_s, to_s = min(span[0] for span in spans), max(span[1] for span in spans)
     parts = [
         part
-        for part in _phases(counts, scope, series, usual, tests)
+        for part in _phases(counts, scope, series, baseline, tests)
         if part.start >= low
         and part.end <= high
         and series.start[part.start] < to_s
@@ -201,12 +201,12 @@ def _view(
     ]
     if not parts:
         return None
-    cut = [level for part in parts for level in levels(series, part, usual)]
+    cut = [level for part in parts for level in levels(series, part, baseline)]
     first = [level for level in cut if level.end <= parts[0].end]
     last = [level.mirrored(len(series)) for level in reversed(cut) if level.start >= parts[-1].start]
-    began = onset(series, usual, first, low)
-    ended = onset(series.mirrored(), usual, last, len(series) - high).mirrored()
-    return _View(counts, scope, series, usual, parts, cut, began, ended)
+    began = onset(series, baseline, first, low)
+    ended = onset(series.mirrored(), baseline, last, len(series) - high).mirrored()
+    return _View(counts, scope, series, baseline, parts, cut, began, ended)
 
 
 def _is_slower(view: _View, durations: Durations) -> bool:

@@ -42,7 +42,7 @@ class Edge:
         return Edge(None if self.after is None else -self.after, -self.by, self.ramp_s)
 
 
-def onset(series: Series, usual: Background, parts: Sequence[Segment], floor: int = 0) -> Edge:
+def onset(series: Series, baseline: Background, parts: Sequence[Segment], floor: int = 0) -> Edge:
     """Return the interval in which the rise into the first of these levels lies.
 
     parts: the levels of a bad phase, in order. floor: the first bin that may be looked at. Steps from the baseline to
@@ -54,7 +54,7 @@ def onset(series: Series, usual: Background, parts: Sequence[Segment], floor: in
     first, top = parts[0], parts[climb - 1]
     near = int(np.searchsorted(series.start, series.start[first.start] - REACH_S))
     low, high = max(floor, near, first.start - REACH_BINS), min(top.end, top.start + REACH_BINS)
-    base = _local(series, usual, low, first.start)
+    base = _local(series, baseline, low, first.start)
     expected = np.full(high - low, inside(first.share))
     for level in parts[1:climb]:
         expected[level.start - low : level.end - low] = inside(level.share)
@@ -62,7 +62,7 @@ def onset(series: Series, usual: Background, parts: Sequence[Segment], floor: in
     penalty = 2 * (climb - 1) * np.log(len(n))
     last = min(first.end, first.start + REACH_BINS) - low
     steps = np.logaddexp.reduce([_steps(n, k, base, _odds(expected, odds))[: last + 1] for odds in ODDS])
-    steps = (steps - np.log(len(ODDS))) / usual.clusters - penalty
+    steps = (steps - np.log(len(ODDS))) / baseline.clusters - penalty
     is_first = low == 0
     bins = np.arange(low, low + last)
     earliest = np.where(bins > 0, series.end[bins - 1], series.start[bins]).astype(np.float64)
@@ -79,7 +79,7 @@ def onset(series: Series, usual: Background, parts: Sequence[Segment], floor: in
 
     def ramps(took_s: Sequence[float], from_s: float, to_s: float, doubt: float = 1.0) -> _Candidates:
         found = _ramps(middle, (n, k), (base, inside(top.share)), took_s, (from_s, to_s))
-        return found.discounted(usual.clusters, doubt)
+        return found.discounted(baseline.clusters, doubt)
 
     coarse = ramps(RAMPS_S, *near_s)
     if (mass := step.with_(coarse).ramp_mass()) > 0.02:
@@ -145,11 +145,11 @@ class _Candidates:
         return _quantile(self.low, self.mass, tail), _quantile(self.high, self.mass, 1 - tail)
 
 
-def _local(series: Series, usual: Background, low: int, start: int) -> float:
+def _local(series: Series, baseline: Background, low: int, start: int) -> float:
     """The share just before a segment; the baseline of the whole series counts like FEW calls of it."""
     before = slice(low, max(low, start - 3))
-    bad, calls = series.bad[before].sum() + FEW * usual.share, series.calls[before].sum() + FEW
-    return inside(float(np.clip(bad / calls, LOWEST / 2, max(usual.raised(0.02), LOWEST))))
+    bad, calls = series.bad[before].sum() + FEW * baseline.share, series.calls[before].sum() + FEW
+    return inside(float(np.clip(bad / calls, LOWEST / 2, max(baseline.raised(0.02), LOWEST))))
 
 
 def _steps(n: Floats, k: Floats, base: float, expected: Floats) -> Floats:

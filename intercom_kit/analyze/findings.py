@@ -54,7 +54,7 @@ class RowCount(_Part):
 
 
 class Span(_Part):
-    """A stretch of time, UTC; `to` is excluded."""
+    """A span of time, UTC; `to` is excluded."""
 
     from_: UtcTime = Field(alias="from")
     to: UtcTime

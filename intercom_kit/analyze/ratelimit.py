@@ -51,14 +51,14 @@ def clock_error_s(windows: pd.DataFrame) -> float:
 
     Calls of a window that refused some are not spread evenly over it, so they count only where there are no others.
     """
-    told = windows[windows["reset"].notna()]
-    calm = told[~told["reset"].isin(told.loc[told["status_code"].eq(429), "reset"])]
-    told = calm if calm["requests"].sum() >= FEW_CALLS else told
-    if told["requests"].sum() < FEW_CALLS:
+    known = windows[windows["reset"].notna()]
+    calm = known[~known["reset"].isin(known.loc[known["status_code"].eq(429), "reset"])]
+    known = calm if calm["requests"].sum() >= FEW_CALLS else known
+    if known["requests"].sum() < FEW_CALLS:
         return 0.0
-    ahead = told["window_start"].dt.as_unit("s").astype("int64") + WINDOW_S - told["reset"].astype("int64")
+    ahead = known["window_start"].dt.as_unit("s").astype("int64") + WINDOW_S - known["reset"].astype("int64")
     near = ahead.abs() <= FARTHEST_S
-    error = float(np.average(ahead[near], weights=told["requests"][near])) if near.any() else 0.0
+    error = float(np.average(ahead[near], weights=known["requests"][near])) if near.any() else 0.0
     return round(error, 3) if abs(error) >= 0.5 else 0.0
 
 
@@ -250,8 +250,8 @@ def attribution(windows: pd.DataFrame, frame: pd.DataFrame, by: str = "app", *, 
     limits = known.groupby("quota")["limit"].sum().astype(float)
     quotas = accepted.groupby(by)["quota"].unique()
     sums = accepted.groupby(by)["requests"].sum().sort_values(ascending=False, kind="stable")
-    told = max(0, int(known["used"].sum()) - int(known["accepted"].sum()))
-    sums.loc[UNATTRIBUTED] = told + int(_taken_by_others(known, floor).sum())
+    others = max(0, int(known["used"].sum()) - int(known["accepted"].sum()))
+    sums.loc[UNATTRIBUTED] = others + int(_taken_by_others(known, floor).sum())
     allowed = [float(limits[list(quotas.get(name, limits.index))].sum()) for name in sums.index]
     table = sums.rename("used").rename_axis(by).reset_index()
     share = table["used"] / max(1, int(sums.sum()))

@@ -107,8 +107,8 @@ class Counts:
             np.bincount(self.bin[inside], values[inside], len(self.start)).astype(np.int64)
             for values in (self.bad, self.calls)
         )
-        heard = np.flatnonzero(calls)
-        return Series(self.start[heard], self.width_s, calls[heard], bad[heard])
+        with_calls = np.flatnonzero(calls)
+        return Series(self.start[with_calls], self.width_s, calls[with_calls], bad[with_calls])
 
     @cached_property
     def scopes(self) -> tuple[Scope, ...]:
@@ -138,10 +138,10 @@ class Counts:
         """How well labels tell bad calls from others (gain of log-likelihood), and those that do; 0 and none if not."""
         now, before = (during, ~during) if inside is None else (during & inside, ~during & inside)
         calls, bad = labels.sums(self.calls * now), labels.sums(self.bad * now)
-        usual = (labels.sums(self.bad * before) + 1) / (labels.sums(self.calls * before) + 100)
-        share, excess, heard = bad / np.maximum(calls, 1), bad - usual * calls, calls >= WITNESS
-        hit = (share > usual + self.kind.rise) & (share > 0.3 * np.max(share[heard], initial=0.0))
-        witness = heard & ~hit
+        baseline = (labels.sums(self.bad * before) + 1) / (labels.sums(self.calls * before) + 100)
+        share, excess, enough = bad / np.maximum(calls, 1), bad - baseline * calls, calls >= WITNESS
+        hit = (share > baseline + self.kind.rise) & (share > 0.3 * np.max(share[enough], initial=0.0))
+        witness = enough & ~hit
         if not hit.any() or not witness.any() or excess[hit].sum() < LOCAL * np.maximum(excess, 0).sum():
             return 0.0, ()
         apart = sum(_likelihood(bad[part].sum(), calls[part].sum()) for part in (hit, ~hit))
@@ -229,11 +229,11 @@ def _limits(durations: Durations) -> list[tuple[Kind, Floats]]:
         calls = np.bincount(durations.route.codes * len(blocks) + block, durations.calls)
         if calls[calls >= WITNESS].sum() > calls.sum() / 2:
             break
-    usual = {q: _baseline(durations, blocks, block, q)[durations.route.codes, block] for q in (0.75, 0.9, 0.95)}
+    baseline = {q: _baseline(durations, blocks, block, q)[durations.route.codes, block] for q in (0.75, 0.9, 0.95)}
     return [
-        (SLOW, np.maximum(1.5 * usual[0.9], usual[0.9] + 50)),
-        (VERY_SLOW, np.maximum(2 * usual[0.95], usual[0.95] + 200)),
-        (SLOWER, np.maximum(1.2 * usual[0.75], usual[0.75] + 10)),
+        (SLOW, np.maximum(1.5 * baseline[0.9], baseline[0.9] + 50)),
+        (VERY_SLOW, np.maximum(2 * baseline[0.95], baseline[0.95] + 200)),
+        (SLOWER, np.maximum(1.2 * baseline[0.75], baseline[0.75] + 10)),
     ]
 
 
@@ -259,10 +259,10 @@ def _baseline(durations: Durations, blocks: Ints, block: Ints, q: float) -> Floa
     found = np.full_like(own, np.inf)
     for number in range(len(blocks)):
         near = np.abs(blocks - blocks[number]) <= AROUND
-        heard = own[:, near]
-        some = ~np.isnan(heard).all(axis=1)
+        nearby = own[:, near]
+        some = ~np.isnan(nearby).all(axis=1)
         if some.any():
-            found[some, number] = np.nanquantile(heard[some], 1 / 3, axis=1, method="lower")
+            found[some, number] = np.nanquantile(nearby[some], 1 / 3, axis=1, method="lower")
     for order in (range(1, len(blocks)), range(len(blocks) - 2, -1, -1)):
         for number in order:
             before = found[:, number - order.step]

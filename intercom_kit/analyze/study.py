@@ -279,8 +279,8 @@ def stored_study(
     """
     stats = ((str(path), path.stat()) for path in sorted(current_rollup(folder).glob("*")))
     files = tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
-    noted = tuple(event.evidence_id for event in events)
-    key = (folder.resolve(), files, noted, since or None, until or None, pressure, slo, bucket_rate)
+    event_ids = tuple(event.evidence_id for event in events)
+    key = (folder.resolve(), files, event_ids, since or None, until or None, pressure, slo, bucket_rate)
     if key not in _studies:
         while len(_studies) >= _KEPT:
             _studies.pop(next(iter(_studies)))

@@ -238,13 +238,13 @@ def _judged(found: WebhookFindings, late: pd.DataFrame) -> dict[str, object]:
         verdict = "vendor_suspected"
     elif repeats > SLOW_S:
         verdict = "ours"
-    told = [_delay(found, verdict)] if found.delayed_from else []
-    told += [_silence(silence) for silence in found.silences]
+    lines = [_delay(found, verdict)] if found.delayed_from else []
+    lines += [_silence(silence) for silence in found.silences]
     return {
         "verdict": verdict,
         "cause": "webhooks_delayed",
         "severity": "P3",
-        "readings": (f"P3, webhook delays. {told[0]}", *told[1:], *_details(found)),
+        "readings": (f"P3, webhook delays. {lines[0]}", *lines[1:], *_details(found)),
     }
 
 
@@ -279,13 +279,15 @@ def _span(start: datetime | None, end: datetime | None) -> str:
 
 
 def _details(found: WebhookFindings) -> list[str]:
-    told = []
+    lines = []
     if found.duplicate_share:
-        told.append(f"{found.duplicate_share:.1%} of the deliveries repeat one that was received: act on each id once.")
+        lines.append(
+            f"{found.duplicate_share:.1%} of the deliveries repeat one that was received: act on each id once."
+        )
     if found.redelivered_share:
-        told.append(f"{found.redelivered_share:.1%} came at a second or later attempt.")
+        lines.append(f"{found.redelivered_share:.1%} came at a second or later attempt.")
     if found.out_of_order_share:
-        told.append(f"{found.out_of_order_share:.1%} came after a younger event: order by created_at.")
+        lines.append(f"{found.out_of_order_share:.1%} came after a younger event: order by created_at.")
     if found.rejected > found.read * MAX_REJECTED:
-        told.append(f"{found.rejected} of {found.read} rows could not be read; the figures are without them.")
-    return told
+        lines.append(f"{found.rejected} of {found.read} rows could not be read; the figures are without them.")
+    return lines

@@ -62,8 +62,8 @@ def _arrivals(quota: str, rows: pd.DataFrame) -> pd.DataFrame:
     table = rows[["window_start", *SECONDS, "requests"]].assign(throttled=rows["requests"].where(limited, 0))
     table[SECONDS] = (table[SECONDS] - again).clip(lower=0)
     sums = table.assign(repeats=again.sum(axis=1)).groupby("window_start").sum()
-    told = rows.groupby("window_start").agg(limit=("limit", "max"), remaining=("remaining", "min"))
-    full = sums.join(told).reindex(pd.date_range(span[0], sums.index[-1], freq=step, name="window_start"))
+    limits = rows.groupby("window_start").agg(limit=("limit", "max"), remaining=("remaining", "min"))
+    full = sums.join(limits).reindex(pd.date_range(span[0], sums.index[-1], freq=step, name="window_start"))
     limit = full["limit"].astype(float).ffill().bfill()
     counts = full.drop(columns=["limit", "remaining"]).fillna(0)
     passed = counts["requests"] - counts["throttled"]

@@ -104,9 +104,9 @@ def legend_below(figure: Figure, axes: Axes, columns: int = 6, size: int = 9) ->
 
 
 def kept_points(values: Sequence[float] | NDArray[np.float64], points: int = MAX_POINTS) -> NDArray[np.intp]:
-    """Return which points of a line to draw, at most `points`: of each stretch its lowest and its highest.
+    """Return which points of a line to draw, at most `points`: of each segment its lowest and its highest.
 
-    Extremes survive, so that a thinned line shows the same peaks; a gap (NaN) at a stretch's edge survives as well.
+    Extremes survive, so that a thinned line shows the same peaks; a gap (NaN) at a segment's edge survives as well.
     """
     array = np.asarray(values, dtype=float)
     if len(array) <= points:
@@ -114,12 +114,12 @@ def kept_points(values: Sequence[float] | NDArray[np.float64], points: int = MAX
     edges = np.linspace(0, len(array), (points - 2) // 2 + 1).astype(int)
     kept = {0, len(array) - 1}
     for start, end in itertools.pairwise(edges):
-        stretch = array[start:end]
-        known = np.flatnonzero(~np.isnan(stretch))
+        segment = array[start:end]
+        known = np.flatnonzero(~np.isnan(segment))
         if len(known) == 0:
             kept.add(int(start))
             continue
-        kept |= {int(start + known[stretch[known].argmin()]), int(start + known[stretch[known].argmax()])}
+        kept |= {int(start + known[segment[known].argmin()]), int(start + known[segment[known].argmax()])}
     return np.array(sorted(kept), dtype=np.intp)
 
 

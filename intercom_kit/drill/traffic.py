@@ -79,7 +79,7 @@ def generate(
     """Play a scenario for some hours; the same arguments give the same log.
 
     hours: the log's span, up to `end` (default: now). rate: calls a second of our apps, averaged over a day. onset:
-    when scenario time is 0 (default: drawn, after a healthy stretch). quota: requests of one app in one window.
+    when scenario time is 0 (default: drawn, after a healthy span). quota: requests of one app in one window.
     Raises ScenarioError when a number makes no sense.
     """
     if not (hours > 0 and rate > 0 and quota > 0 and hours * 3600 * rate <= MOST_CALLS):
@@ -153,7 +153,7 @@ def small_log(
 
 
 def _draw_onset(rng: np.random.Generator, scenario: Scenario, first: datetime, last: datetime) -> datetime:
-    """Draw an onset that leaves a healthy stretch before it and, where the span allows, one after the recovery."""
+    """Draw an onset that leaves a healthy span before it and, where the span allows, one after the recovery."""
     span_s = (last - first).total_seconds()
     latest_s = max(0.3 * span_s, 0.85 * span_s - scenario.extent_s[1])
     return first + timedelta(seconds=float(rng.uniform(0.3 * span_s, latest_s)))

@@ -1,4 +1,4 @@
-"""The statistics under onset and recovery: stretches, backgrounds and edges in counts."""
+"""The statistics under onset and recovery: segments, backgrounds and edges in counts."""
 
 from itertools import combinations, pairwise
 
@@ -31,7 +31,7 @@ def series(bad: Ints, calls: Ints) -> Series:
 
 
 def best_by_trial(scores: list[float], least: float) -> float:
-    """The best sum over every way to choose stretches."""
+    """The best sum over every way to choose segments."""
     cuts = [(start, end) for start, end in combinations(range(len(scores) + 1), 2)]
     best = 0.0
     for count in range(1, len(scores) // 2 + 2):
@@ -44,7 +44,7 @@ def best_by_trial(scores: list[float], least: float) -> float:
 @settings(deadline=None)
 @given(st.lists(st.integers(-5, 5), max_size=7), st.integers(1, 6))
 def test_segments_are_the_best_there_are(scores: list[int], least: int) -> None:
-    """No other choice of stretches has a higher sum of scores after the price of each, found by trying all."""
+    """No other choice of segments has a higher sum of scores after the price of each, found by trying all."""
     found = best_segments(np.array(scores, float), float(least))
     total = sum(sum(scores[start:end]) - least for start, end in found)
     assert total == pytest.approx(best_by_trial([float(score) for score in scores], least))
@@ -53,7 +53,7 @@ def test_segments_are_the_best_there_are(scores: list[int], least: int) -> None:
 
 
 def test_a_quiet_row_has_no_stretch() -> None:
-    """A background of rare bad calls, even in small clusters, is no stretch."""
+    """A background of rare bad calls, even in small clusters, is no segment."""
     rng = np.random.default_rng(5)
     calls = rng.poisson(20, 8640)
     bad = rng.binomial(calls, 0.002) + 2 * (rng.random(8640) < 0.001)
@@ -102,7 +102,7 @@ def test_restless_rows_need_more() -> None:
 
 
 def test_pauses_part_phases_and_slow_beginnings_do_not() -> None:
-    """A stretch falls apart where the share is the usual one again, but not where it is only lower."""
+    """A segment falls apart where the share is the usual one again, but not where it is only lower."""
     calls = np.full(300, 20)
     share = np.zeros(300)
     share[50:110], share[140:200] = 0.9, 0.9

@@ -1,29 +1,25 @@
 """The error tree; each message names the next step.
 
 KitError
-├── SettingsError        a setting is missing or wrong
+├── KitError        a setting is missing or wrong
 ├── IncidentIdError      an incident id that is not a plain name
 ├── IncidentError        the incident's folder or record cannot be used
 ├── EvidenceError        evidence is missing, broken or changed
 ├── RequestLogError      a request log cannot be read, or is ambiguous
 ├── InputError           a time, a field or a file that a person gave cannot be understood
-├── ParameterError       a notebook's parameter is unknown or of the wrong type
-├── NotebookError        a notebook did not run to its end
-├── SendError            a message could not be sent
+├── KitError       a notebook's parameter is unknown or of the wrong type
+├── KitError        a notebook did not run to its end
+├── KitError            a message could not be sent
 ├── PublishError         an archive cannot be copied elsewhere
 ├── CacheError           the fallback's cache cannot be used
 │   └── CacheBusyError   another process holds it at the moment
 ├── SecretError          the secret manager refused, or holds something unexpected
-└── ScenarioError        no such drill, or it cannot be played
+└── KitError        no such drill, or it cannot be played
 """
 
 
 class KitError(Exception):
     """Anything the kit refuses or cannot do; the command line prints the message and exits with status 2."""
-
-
-class SettingsError(KitError):
-    """A setting is missing or wrong."""
 
 
 class IncidentIdError(KitError):
@@ -52,18 +48,6 @@ class InputError(KitError):
     """A time, a field or a file that a person gave cannot be understood."""
 
 
-class ParameterError(KitError):
-    """A notebook's parameter is unknown or of the wrong type."""
-
-
-class NotebookError(KitError):
-    """A notebook did not run to its end."""
-
-
-class SendError(KitError):
-    """A message could not be sent."""
-
-
 class CacheError(KitError):
     """The fallback's cache cannot be used."""
 
@@ -78,7 +62,3 @@ class PublishError(KitError):
 
 class SecretError(KitError):
     """The secret manager refused, or holds something unexpected."""
-
-
-class ScenarioError(KitError):
-    """No such drill, or it cannot be played."""

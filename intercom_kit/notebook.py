@@ -28,7 +28,7 @@ from intercom_kit.display.tables import (
 from intercom_kit.drill.play import Lesson, work_moment
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.server import serve
-from intercom_kit.errors import ParameterError
+from intercom_kit.errors import KitError
 from intercom_kit.incident.answer import answer_of, answer_of_log
 from intercom_kit.incident.incident import open_incident
 from intercom_kit.incident.triage import Triage, load_triage, run_triage
@@ -87,18 +87,18 @@ def check_parameters(notebook: str, incident_id: object, **parameters: object) -
     """Check a notebook's parameters before anything runs, and return the facts that they declare.
 
     parameters: those of collect.facts.DECLARED, read here, and others, which must be text. Raises IncidentIdError, and
-    ParameterError, naming the parameter, for another type, for what cannot be read, and for facts without an incident.
+    KitError, naming the parameter, for another type, for what cannot be read, and for facts without an incident.
     """
     others = {name: value for name, value in parameters.items() if name not in DECLARED}
     for name, value in {"incident_id": incident_id, **others}.items():
         if not isinstance(value, str):
             advice = f"Pass it with papermill's -r, which keeps text as it is: -r {name} …"
-            raise ParameterError(f"Parameter {name!r} must be text, but {type(value).__name__} was given. {advice}")
+            raise KitError(f"Parameter {name!r} must be text, but {type(value).__name__} was given. {advice}")
     settings = load_settings()
     facts = declared(parameters, settings.redactor, datetime.now(UTC))
     named = str(incident_id).strip()
     if facts and not named and (settings.token is None or notebook != "01-triage"):
-        raise ParameterError(f"Parameter {min(facts)!r} is about an incident. Name it: -r incident_id INC-…")
+        raise KitError(f"Parameter {min(facts)!r} is about an incident. Name it: -r incident_id INC-…")
     if named:
         named = IncidentFolder(settings.outputs, named).incident_id
     return Given(settings, named, facts, f"parameters of {notebook}")
@@ -107,7 +107,7 @@ def check_parameters(notebook: str, incident_id: object, **parameters: object) -
 def play(scenario: str = "rate-limited") -> Lesson:
     """Play a scenario and triage it; the token and the URLs of the environment are never used.
 
-    The incident is written to outputs/drills. Raises ScenarioError for an unknown name.
+    The incident is written to outputs/drills. Raises KitError for an unknown name.
     """
     return work_moment(load_settings(), find_scenario(scenario))
 
@@ -121,7 +121,7 @@ def score_table(lesson: Lesson) -> View:
 def open_triage(given: Given, run: str = "", scenario: str = "rate-limited") -> Triage:
     """Show an incident's evidence, else check Intercom; a drill is played where no incident is named and no token set.
 
-    Raises IncidentError, EvidenceError or ScenarioError; a failing check is a result, never an error.
+    Raises IncidentError, EvidenceError or KitError; a failing check is a result, never an error.
     """
     settings, facts = given.settings, given.facts
     if given.incident_id and IncidentFolder(settings.outputs, given.incident_id).checks():
@@ -239,7 +239,7 @@ def open_log(
     """Look at a request log: the one given, else the incident's, and a drill's where no incident is named.
 
     requests: a file, a folder or a glob. pressure, slo, bucket_rate: see Study; 0 takes the default.
-    Raises RequestLogError, EvidenceError, IncidentError or ScenarioError.
+    Raises RequestLogError, EvidenceError, IncidentError or KitError.
     """
     from intercom_kit.analyze.burn import SLO
     from intercom_kit.analyze.ratelimit import PRESSURE
@@ -280,7 +280,7 @@ def _made_up(scenario: str) -> "Rollup":
 def open_postmortem(given: Given, templates: str = "", scenario: str = "rate-limited") -> "Postmortem":
     """Open an incident's postmortem, or, where none is named, that of a simulated incident.
 
-    templates: a team's own folder of templates. Raises IncidentError, EvidenceError, InputError or ScenarioError.
+    templates: a team's own folder of templates. Raises IncidentError, EvidenceError, InputError or KitError.
     """
     from intercom_kit.drill.play import play_incident
     from intercom_kit.postmortem import document as postmortem

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from intercom_kit.errors import SettingsError
+from intercom_kit.errors import KitError
 from intercom_kit.protocol import LOOPBACK
 from intercom_kit.redaction import Redactor
 
@@ -204,11 +204,9 @@ class Settings(BaseModel):
         return (f"INTERCOM_API_VERSION {self.api_version} is none that this kit knows ({known}). It is sent as it is.",)
 
     def require_token(self) -> str:
-        """Return the token in clear for the Authorization header, or raise SettingsError."""
+        """Return the token in clear for the Authorization header, or raise KitError."""
         if self.token is None:
-            raise SettingsError(
-                "INTERCOM_ACCESS_TOKEN is not set. Export it, or start with: intercom-kit drill healthy"
-            )
+            raise KitError("INTERCOM_ACCESS_TOKEN is not set. Export it, or start with: intercom-kit drill healthy")
         return self.token.get_secret_value()
 
     def secrets(self) -> tuple[str, ...]:
@@ -264,7 +262,7 @@ def _other_secrets() -> Iterator[str]:
 def load_settings(dotenv: Path | None = Path(".env"), **overrides: object) -> Settings:
     """Read the settings; keyword arguments (field names) win over the environment.
 
-    Raises SettingsError naming the variable and the fix. The value itself is not repeated: it may be a secret. Refused
+    Raises KitError naming the variable and the fix. The value itself is not repeated: it may be a secret. Refused
     too is a file that sends the environment's token to an address of its own.
     """
     by_file, names = _read_dotenv(dotenv), {_alias(name): name for name in Settings.model_fields}
@@ -274,7 +272,7 @@ def load_settings(dotenv: Path | None = Path(".env"), **overrides: object) -> Se
     try:
         return Settings.model_validate(given | {names.get(name, name): value for name, value in overrides.items()})
     except ValidationError as error:
-        raise SettingsError("\n".join(_complaint(detail) for detail in error.errors())) from None
+        raise KitError("\n".join(_complaint(detail) for detail in error.errors())) from None
 
 
 def _read_dotenv(path: Path | None) -> dict[str, str]:
@@ -284,25 +282,25 @@ def _read_dotenv(path: Path | None) -> dict[str, str]:
             return {}
         if not stat.S_ISREG(mode) or path.stat().st_size > DOTENV_LIMIT:
             why = f"it is larger than {DOTENV_LIMIT >> 10} KB" if stat.S_ISREG(mode) else "it is not an ordinary file"
-            raise SettingsError(f"{path} is not read: {why}. Put it right, or move it away.")
+            raise KitError(f"{path} is not read: {why}. Put it right, or move it away.")
         text = path.read_bytes()[:DOTENV_LIMIT].decode()
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         why = (error.strerror or "") if isinstance(error, OSError) else "it is no UTF-8 text"
-        raise SettingsError(f"{path} cannot be read: {why}. Put it right, or move it away.") from None
+        raise KitError(f"{path} cannot be read: {why}. Put it right, or move it away.") from None
     from dotenv import dotenv_values
 
     return {name: value for name, value in dotenv_values(stream=io.StringIO(text), interpolate=False).items() if value}
 
 
 def _refuse_foreign_host(by_file: Mapping[str, str], by_environment: Mapping[str, str], path: Path | None) -> None:
-    """Raise SettingsError where whoever wrote the file would get a token that is not in it."""
+    """Raise KitError where whoever wrote the file would get a token that is not in it."""
     addresses = {"INTERCOM_BASE_URL", *(f"INTERCOM_{region.upper()}_URL" for region in get_args(Region))}
     official = {Settings.model_fields[f"{region}_url"].default for region in get_args(Region)}
     for name in sorted(addresses & by_file.keys() - by_environment.keys()):
         if "INTERCOM_ACCESS_TOKEN" in by_environment and by_file[name].rstrip("/") not in official:
-            raise SettingsError(
+            raise KitError(
                 f"{name} is refused: {path} says where the API is, but the token comes from the environment, and would "
                 f"be sent there. Export {name} too if it is right, or write the token into the same file."
             )

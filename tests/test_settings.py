@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intercom_kit.errors import SettingsError
+from intercom_kit.errors import KitError
 from intercom_kit.protocol import LOOPBACK
 from intercom_kit.settings import Settings, load_settings
 
@@ -73,7 +73,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     """A .env file of another encoding is refused by its name."""
     dotenv = tmp_path / ".env"
     dotenv.write_bytes(b"\xff\xfeINTERCOM_REGION=eu\n")
-    with pytest.raises(SettingsError, match=r"\.env cannot be read: .*Put it right, or move it away"):
+    with pytest.raises(KitError, match=r"\.env cannot be read: .*Put it right, or move it away"):
         load_settings(dotenv)
 
 
@@ -92,7 +92,7 @@ def test_a_file_that_is_no_dotenv_holds_nobody_up(kind: str, says: str, tmp_path
         with path.open("wb") as large:
             large.truncate(1 << 30)
     if says:
-        with pytest.raises(SettingsError, match=says):
+        with pytest.raises(KitError, match=says):
             load_settings(path)
     else:
         assert load_settings(path) == load_settings(None)
@@ -117,7 +117,7 @@ def test_a_file_does_not_send_the_environments_token_to_its_own_host(
     dotenv.write_text(f"{name}=https://evil.example\n")
     assert load_settings(dotenv).token is None
     monkeypatch.setenv("INTERCOM_ACCESS_TOKEN", TOKEN)
-    with pytest.raises(SettingsError, match=rf"{name} is refused: .*the token comes from the environment"):
+    with pytest.raises(KitError, match=rf"{name} is refused: .*the token comes from the environment"):
         load_settings(dotenv)
     monkeypatch.setenv(name, "https://proxy.example")
     assert "evil" not in str(load_settings(dotenv).environment())
@@ -161,7 +161,7 @@ def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INTERCOM_ACCESS_TOKEN", "")
     settings = load_settings(None)
     assert (settings.region, settings.token) == ("us", None)
-    with pytest.raises(SettingsError, match=r"INTERCOM_ACCESS_TOKEN is not set\. Export it, or start with"):
+    with pytest.raises(KitError, match=r"INTERCOM_ACCESS_TOKEN is not set\. Export it, or start with"):
         settings.require_token()
 
 
@@ -205,7 +205,7 @@ def test_a_wrong_value_is_refused_by_name_with_the_fix(
 ) -> None:
     """The message names the variable and what to do, and does not repeat the value, which may be a secret."""
     monkeypatch.setenv(name, value)
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(KitError) as caught:
         load_settings(None)
     message = "".join(traceback.format_exception(caught.value))
     assert f"{name} is refused" in message
@@ -225,7 +225,7 @@ def test_https_anywhere_and_http_on_loopback(url: str, is_good: bool) -> None:
     if is_good:
         assert load_settings(None, base_url_override=url).base_url == url
     else:
-        with pytest.raises(SettingsError):
+        with pytest.raises(KitError):
             load_settings(None, base_url_override=url)
 
 
@@ -263,7 +263,7 @@ def test_any_url_is_accepted_safe_or_refused(text: str) -> None:
     """Whatever is given for a URL is either refused as such, or is https or loopback."""
     try:
         accepted, refusal = load_settings(None, base_url_override=text).base_url, ""
-    except SettingsError as error:
+    except KitError as error:
         accepted, refusal = "", str(error)
     if accepted:
         assert urlsplit(accepted).scheme == "https" or urlsplit(accepted).hostname in LOOPBACK

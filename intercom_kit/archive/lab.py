@@ -27,7 +27,7 @@ from intercom_kit.archive.parameters import check_parameters, declared
 from intercom_kit.archive.seal import LAB
 from intercom_kit.collect.files import oddity, write_atomic
 from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.errors import IncidentError, NotebookError
+from intercom_kit.errors import IncidentError, KitError
 from intercom_kit.settings import Settings
 
 
@@ -62,7 +62,7 @@ def prepare_lab(settings: Settings, incident_id: str = "") -> Lab:
 
     A copy that nobody edited is made again if the kit's notebook or the parameters are others by now; else it stays,
     with its outputs. Copies that have none show those of the incident's reports. Raises IncidentError for an incident
-    that is not there, EvidenceError or ParameterError where the manifest holds parameters that cannot be used.
+    that is not there, EvidenceError or KitError where the manifest holds parameters that cannot be used.
     """
     incident = IncidentFolder(settings.outputs, incident_id) if incident_id else None  # a drill's lies among the drills
     given = _parameters(incident) if incident else {}
@@ -93,11 +93,11 @@ def open_lab(
     """Turn this process into a JupyterLab on copies of the notebooks; Ctrl-C ends it without a question.
 
     options: Jupyter's own, such as --port=9999. browser: open one; otherwise the address is printed. say: called with
-    each thing that was done. Kernels get the settings, secrets too, by environment. Raises NotebookError without
+    each thing that was done. Kernels get the settings, secrets too, by environment. Raises KitError without
     JupyterLab, and what prepare_lab raises.
     """
     if find_spec("jupyterlab") is None:
-        raise NotebookError("JupyterLab is not installed in this environment. Install it: pip install jupyterlab")
+        raise KitError("JupyterLab is not installed in this environment. Install it: pip install jupyterlab")
     lab = prepare_lab(settings, incident_id)
     for name in lab.kept:
         say(f"{name}.ipynb was edited, so it stays as it is. Rename it to get a fresh copy.")

@@ -28,7 +28,7 @@ from intercom_kit.archive.worker import call
 from intercom_kit.collect.files import write_atomic
 from intercom_kit.collect.incident_folder import IncidentFolder, rollup_in
 from intercom_kit.decide.words import cause_badge, verdict_badge
-from intercom_kit.errors import EvidenceError, KitError, NotebookError
+from intercom_kit.errors import EvidenceError, KitError
 from intercom_kit.incident.incident import as_declared, open_incident
 from intercom_kit.settings import SECRET_VARIABLES, Settings
 
@@ -49,7 +49,7 @@ def make_reports(
 
     notebooks: names with the parameters besides `incident_id`; they run at the same time. Where one did not run to its
     end, its complete report of before stays; without one, the report is stamped INCOMPLETE. forked: see runner.context.
-    Raises ParameterError, NotebookError for an unknown name, EvidenceError or IncidentError for a broken record.
+    Raises KitError for an unknown name or parameter, EvidenceError or IncidentError for a broken record.
     """
     if forked:
         preload(analysis=notebooks.keys() != {TRIAGE})
@@ -143,14 +143,14 @@ def _placed(folder: IncidentFolder, run: Run) -> Run:
 def read_executed(path: Path) -> tuple[NotebookNode, Run]:
     """Return an executed notebook and how it ran; one that the kit did not run is judged by its cells.
 
-    Raises NotebookError for what is none.
+    Raises KitError for what is none.
     """
     try:
         notebook = nbformat.read(path, as_version=4)
         record = notebook.metadata.get("intercom_kit", {}).get("run")
         return notebook, Run.model_validate(record) if record else _judged(path, notebook)
     except (ValueError, AttributeError, TypeError) as error:  # all that nbformat and pydantic raise
-        raise NotebookError(f"{path} is no executed notebook: {str(error)[:200]}. Run it again.") from None
+        raise KitError(f"{path} is no executed notebook: {str(error)[:200]}. Run it again.") from None
 
 
 def _judged(path: Path, notebook: NotebookNode) -> Run:
@@ -185,7 +185,7 @@ def seal_incident(folder: IncidentFolder, settings: Settings, on_wait: Callable[
 def seal_reports(folder: IncidentFolder, settings: Settings, summary: Summary | None = None) -> str:
     """Render every executed notebook of the kit that lies in an incident's folder, seal it, and return the head.
 
-    Raises NotebookError where one holds a secret of the settings, or is none.
+    Raises KitError where one holds a secret of the settings, or is none.
     """
     executed = render_reports(folder, settings)
     parameters = {
@@ -206,7 +206,7 @@ def render_reports(folder: IncidentFolder, settings: Settings) -> dict[str, tupl
     header = header_of(folder, without_secrets(settings))
     for name, (notebook, run) in executed.items():
         if settings.redactor.holds_secret(nbformat.writes(notebook)):
-            raise NotebookError(f"{name}.ipynb holds a secret of the settings. Delete it, and run it again without.")
+            raise KitError(f"{name}.ipynb holds a secret of the settings. Delete it, and run it again without.")
         render_html(notebook, folder.path / f"{name}.html", header=header, run=run, siblings=executed.keys())
     return executed
 

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from intercom_kit.errors import InputError, NotebookError
+from intercom_kit.errors import InputError, KitError
 
 START, TRIAGE, ANALYSIS, POSTMORTEM = "00-start", "01-triage", "02-rate-limit-and-latency", "03-postmortem"
 EXPLORE = "04-explore"  # for a person to work in: no part of the reports
@@ -39,15 +39,15 @@ def notebooks_folder() -> Path:
     for folder in (package / "notebooks", package.parent / "notebooks"):
         if (folder / f"{TRIAGE}.ipynb").is_file():
             return folder
-    raise NotebookError("The kit's notebooks are missing. Install it again: pip install --force-reinstall intercom-kit")
+    raise KitError("The kit's notebooks are missing. Install it again: pip install --force-reinstall intercom-kit")
 
 
 def notebook_source(name: str) -> Path:
-    """Return where one of the kit's notebooks is; raises NotebookError for any other name."""
+    """Return where one of the kit's notebooks is; raises KitError for any other name."""
     path = notebooks_folder() / f"{name}.ipynb"
     names = (START, *REPORTS, EXPLORE)
     if name not in names or not path.is_file():
-        raise NotebookError(f"The kit has no notebook named {name[:80]!r}. It has: {', '.join(names)}.")
+        raise KitError(f"The kit has no notebook named {name[:80]!r}. It has: {', '.join(names)}.")
     return path
 
 

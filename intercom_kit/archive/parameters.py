@@ -12,13 +12,13 @@ from typing import Any
 from nbformat import NotebookNode
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from intercom_kit.errors import ParameterError
+from intercom_kit.errors import KitError
 
 _PLAIN = {"str": str, "int": int, "float": float, "bool": bool}
 
 
 def check_parameters(notebook: NotebookNode, parameters: Mapping[str, object], secrets: Collection[str] = ()) -> None:
-    """Raise ParameterError unless every parameter is declared, of its declared type, and holds none of the secrets.
+    """Raise KitError unless every parameter is declared, of its declared type, and holds none of the secrets.
 
     Types are compared strictly: the text "5" is no int, True is no int, an int is taken for a declared float.
     """
@@ -26,10 +26,10 @@ def check_parameters(notebook: NotebookNode, parameters: Mapping[str, object], s
     for name, value in parameters.items():
         if name not in known:
             names = ", ".join(sorted(known)) or "none"
-            raise ParameterError(f"The notebook has no parameter {name[:80]!r}. It has: {names}.")
+            raise KitError(f"The notebook has no parameter {name[:80]!r}. It has: {names}.")
         _check_type(name, value, *known[name])
         if any(secret and secret in str(value) for secret in secrets):
-            raise ParameterError(
+            raise KitError(
                 f"Parameter {name!r} holds a secret, and parameters are archived in the clear. "
                 "Leave it out: secrets are read from the environment."
             )
@@ -38,14 +38,14 @@ def check_parameters(notebook: NotebookNode, parameters: Mapping[str, object], s
 def declared(notebook: NotebookNode) -> dict[str, tuple[Any, str]]:
     """Return (type, how it is written) of every name in the cell tagged `parameters`; empty without such a cell.
 
-    The type is the annotation's, or that of the default value where there is none. Raises ParameterError when the cell
+    The type is the annotation's, or that of the default value where there is none. Raises KitError when the cell
     holds anything but assignments of literals.
     """
     source = next((cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())), "")
     try:
         return dict(map(_declaration, ast.parse(source).body))
     except (SyntaxError, ValueError) as error:
-        raise ParameterError(f"The parameters cell may hold only assignments of literals: {error}.") from None
+        raise KitError(f"The parameters cell may hold only assignments of literals: {error}.") from None
 
 
 def _declaration(statement: ast.stmt) -> tuple[str, tuple[Any, str]]:
@@ -63,7 +63,7 @@ def _check_type(name: str, value: object, expected: Any, written: str) -> None: 
     try:
         TypeAdapter(expected, config=ConfigDict(strict=True)).validate_python(value)
     except ValidationError:
-        raise ParameterError(
+        raise KitError(
             f"Parameter {name!r} must be {written}, but {type(value).__name__} was given."
         ) from None  # pydantic's message repeats the value, which may be a secret
 

@@ -102,7 +102,7 @@ def run_notebook(
     """Run a notebook with parameters, and save what ran, however it ended: once, atomically, for its owner only.
 
     on_progress(done, total) counts code cells. stopper: stops it from outside; without one, SIGINT and SIGTERM do.
-    Raises ParameterError before anything runs when a parameter is unknown or ill-typed.
+    Raises KitError before anything runs when a parameter is unknown or ill-typed.
     """
     plan = plan or Plan()
     notebook = nbformat.read(source, as_version=4)

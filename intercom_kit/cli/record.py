@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from intercom_kit.cli import app as cli
-from intercom_kit.errors import InputError, SettingsError
+from intercom_kit.errors import InputError, KitError
 from intercom_kit.settings import load_settings
 from intercom_kit.text import parse_time
 
@@ -169,7 +169,7 @@ def update(
 
     settings = load_settings()
     if send and settings.slack_webhook_url is None:
-        raise SettingsError("INTERCOM_SLACK_WEBHOOK_URL is not set. Export the incoming webhook of your channel.")
+        raise KitError("INTERCOM_SLACK_WEBHOOK_URL is not set. Export the incoming webhook of your channel.")
     updated = update_messages(settings, incident_id, datetime.now(UTC), send=send)
     cli.print_out(updated.internal or "There is no update to send: no trouble was seen.")
     for path in updated.written:

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.declared import ActionItem, Correction, IncidentFacts, State
-from intercom_kit.errors import InputError, ParameterError
+from intercom_kit.errors import InputError, KitError
 from intercom_kit.records import Record, Severity
 from intercom_kit.redaction import Redactor
 from intercom_kit.text import check_observed, check_planned, parse_dated, parse_time
@@ -76,13 +76,13 @@ def set_facts(folder: IncidentFolder, assignments: Iterable[str], redactor: Reda
 def declared(given: Mapping[str, object], redactor: Redactor, now: datetime) -> dict[str, object]:
     """Return the facts that a notebook's parameters declare, by field, read and scrubbed; empty ones are left out.
 
-    Raises ParameterError, naming the parameter, for a value of another type than text and for one that cannot be read.
+    Raises KitError, naming the parameter, for a value of another type than text and for one that cannot be read.
     """
     facts = IncidentFacts(id="INC-0")
     for name in DECLARED:
         value = given.get(name, "")
         if not isinstance(value, str):
-            raise ParameterError(
+            raise KitError(
                 f"Parameter {name!r} must be text, but {type(value).__name__} was given. "
                 f"Write it in quotes, or pass it with papermill's -r: -r {name} …"
             )
@@ -95,7 +95,7 @@ def declared(given: Mapping[str, object], redactor: Redactor, now: datetime) -> 
             else:
                 facts = _assigned(facts, name, redactor.text(value, FACT_LIMIT), now)
         except InputError as error:
-            raise ParameterError(f"Parameter {name!r}: {error}") from None
+            raise KitError(f"Parameter {name!r}: {error}") from None
     return {name: value for name in DECLARED if (value := getattr(facts, name))}
 
 

@@ -52,7 +52,7 @@ def conversations_query(since: datetime, until: datetime) -> str:
 def count_conversations(settings: Settings, since: datetime, until: datetime, *, sleep: Sleep = asyncio.sleep) -> Count:
     """Count the conversations created from since (included) to until (excluded), page by page.
 
-    Raises SettingsError without a token, InputError for an empty span, EvidenceError when Intercom does not answer as
+    Raises KitError without a token, InputError for an empty span, EvidenceError when Intercom does not answer as
     documented. A 429 is waited out until the window ends, a few times.
     """
     settings.require_token()

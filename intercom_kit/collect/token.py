@@ -116,7 +116,7 @@ def verify_token(
 
     new: the token to verify, compared with the one that is set; unless given, the one that is set. folder: whose
     checks tell the workspace when the set token is refused already, and whose timeline is written.
-    Raises SettingsError when there is no token at all.
+    Raises KitError when there is no token at all.
     """
     steps = _Steps(on_step, folder)
     _verify(steps, settings, new, folder)

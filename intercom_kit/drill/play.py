@@ -93,7 +93,7 @@ def play_incident(
 
     with_log: also generate the traffic of those hours, and keep its rollup in the evidence; deliveries of webhooks too,
     where they are delayed.
-    Raises ScenarioError for an unknown scenario, IncidentIdError for an id that is not a plain name.
+    Raises KitError for an unknown scenario, IncidentIdError for an id that is not a plain name.
     """
     played = find_scenario(scenario)
     ended_s = played.recovery_s + LOG_AFTER_S

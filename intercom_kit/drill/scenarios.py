@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from intercom_kit.drill.scenario import MINUTE, Effect, Health, Notice, Scenario, Truth
-from intercom_kit.errors import ScenarioError
+from intercom_kit.errors import KitError
 
 
 def find_scenario(name: str) -> Scenario:
-    """Return the scenario of this name, or raise ScenarioError naming those there are."""
+    """Return the scenario of this name, or raise KitError naming those there are."""
     if name not in SCENARIOS:
-        raise ScenarioError(f"There is no scenario {name[:60]!r}. Choose one of: {', '.join(SCENARIOS)}.")
+        raise KitError(f"There is no scenario {name[:60]!r}. Choose one of: {', '.join(SCENARIOS)}.")
     return SCENARIOS[name]
 
 

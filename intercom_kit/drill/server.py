@@ -15,7 +15,7 @@ from intercom_kit.drill.loopback import Loopback
 from intercom_kit.drill.scenario import Scenario
 from intercom_kit.drill.status_page import side_app
 from intercom_kit.drill.vendor_api import Api
-from intercom_kit.errors import ScenarioError
+from intercom_kit.errors import KitError
 
 _HOST = "127.0.0.1"
 _TICK_S = 0.02
@@ -28,7 +28,7 @@ def serve(
     """Play a scenario from at_s on (its default_at_s unless given); its clock then runs in real time.
 
     port: of the API; the status page and our health endpoint take the next one; 0 takes any two. extra_delay_ms: added
-    to every answer. quota: of one app in one window. Raises ScenarioError when a port is taken.
+    to every answer. quota: of one app in one window. Raises KitError when a port is taken.
     """
     start_s = scenario.default_at_s if at_s is None else at_s
     with _bind(port) as api, _bind(port + 1 if port else 0) as side:
@@ -121,7 +121,7 @@ def _bind(port: int) -> socket.socket:
         bound.bind((_HOST, port))
     except (OSError, OverflowError) as error:
         bound.close()
-        raise ScenarioError(
+        raise KitError(
             f"Port {port} on {_HOST} cannot be used ({error}). Choose another with --port, or leave it out."
         ) from None
     return bound

@@ -35,7 +35,7 @@ from intercom_kit.drill.workload import (
     wander,
     work_ms,
 )
-from intercom_kit.errors import ScenarioError
+from intercom_kit.errors import KitError
 from intercom_kit.protocol import REQUEST_COLUMNS, WINDOW_S
 
 Ints = NDArray[np.int64]
@@ -80,13 +80,13 @@ def generate(
 
     hours: the log's span, up to `end` (default: now). rate: calls a second of our apps, averaged over a day. onset:
     when scenario time is 0 (default: drawn, after a healthy span). quota: requests of one app in one window.
-    Raises ScenarioError when a number makes no sense.
+    Raises KitError when a number makes no sense.
     """
     if not (hours > 0 and rate > 0 and quota > 0 and hours * 3600 * rate <= MOST_CALLS):
         most = f"and at most {MOST_CALLS:,} calls. Try --hours 6 --rate 80."
-        raise ScenarioError(f"A log needs a span, a rate and a quota above zero, {most}")
+        raise KitError(f"A log needs a span, a rate and a quota above zero, {most}")
     if seed < 0:
-        raise ScenarioError("A seed is a whole number from 0 on. Try --seed 1, or leave it out.")
+        raise KitError("A seed is a whole number from 0 on. Try --seed 1, or leave it out.")
     rng = np.random.default_rng(seed)
     last = (end or datetime.now(UTC)).astimezone(UTC)
     first = last - timedelta(hours=hours)
@@ -106,7 +106,7 @@ def generate(
 def make_log(scenario: Scenario, path: Path, *, hours: float, rate: float, seed: int | None = None) -> Traffic:
     """Generate a log until now, by a seed that is drawn unless given, and write it; raises what both steps raise."""
     if not path.parent.is_dir():  # known before the traffic is made
-        raise ScenarioError(f"{path} cannot be written: its folder is not there. Make it first.")
+        raise KitError(f"{path} cannot be written: its folder is not there. Make it first.")
     traffic = generate(scenario, hours=hours, rate=rate, seed=secrets.randbits(32) if seed is None else seed)
     write_log(traffic.frame, path)
     return traffic
@@ -115,7 +115,7 @@ def make_log(scenario: Scenario, path: Path, *, hours: float, rate: float, seed:
 def write_log(frame: pd.DataFrame, path: Path | str) -> None:
     """Write a request log as Parquet, CSV or NDJSON, by the path's suffix; the last two also as .gz or .zst.
 
-    Raises ScenarioError for any other suffix, and where the file cannot be written.
+    Raises KitError for any other suffix, and where the file cannot be written.
     """
     import duckdb  # here, as only this writes a file
 
@@ -123,7 +123,7 @@ def write_log(frame: pd.DataFrame, path: Path | str) -> None:
     packing = PACKING.get(target.suffix, "")
     suffix = target.with_suffix("").suffix if packing else target.suffix
     if suffix not in FORMS or (packing and suffix == ".parquet"):
-        raise ScenarioError(f"No form of request log is named like {target.name!r}. Use .parquet, .csv or .ndjson.")
+        raise KitError(f"No form of request log is named like {target.name!r}. Use .parquet, .csv or .ndjson.")
     quoted = str(target).replace("'", "''")
     if suffix != ".parquet":  # text: the engine would write the time in the machine's own zone
         moments = frame["timestamp"].dt.tz_localize(None).to_numpy()
@@ -134,7 +134,7 @@ def write_log(frame: pd.DataFrame, path: Path | str) -> None:
             connection.execute(f"COPY frame TO '{quoted}' ({FORMS[suffix]}{packing})")
     except duckdb.IOException as error:
         why = str(error).partition("\n")[0]
-        raise ScenarioError(f"The log cannot be written ({why}). Choose another path with --write-log.") from None
+        raise KitError(f"The log cannot be written ({why}). Choose another path with --write-log.") from None
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from intercom_kit.collect.http import Answer, ask
 from intercom_kit.collect.network import in_background
-from intercom_kit.errors import SendError
+from intercom_kit.errors import KitError
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -71,7 +71,7 @@ def send_update(webhook_url: SecretStr, text: str, blocks: Sequence[dict[str, ob
     """Post an update; `text` is the fallback for notifications, escaped here; `blocks` come escaped.
 
     Retries when Slack limits or fails, and when no connection was made, within a minute; Retry-After is honoured.
-    Raises SendError naming what Slack said and the next step.
+    Raises KitError naming what Slack said and the next step.
     """
     plain = {"text": escape(text), "mrkdwn": False, "parse": "none", "link_names": False}
     message = json.dumps(plain | ({"blocks": list(blocks)} if blocks else {}))
@@ -98,7 +98,7 @@ async def _post(webhook_url: SecretStr, message: bytes) -> None:
             _accept(answer)
 
 
-class _TryAgainError(SendError):
+class _TryAgainError(KitError):
     """Worth another attempt; after_s: how long Slack asks to wait, None when it did not say."""
 
     def __init__(self, message: str, after_s: float | None = None) -> None:
@@ -120,7 +120,7 @@ def _wait_s(state: "RetryCallState") -> float:
 
 
 def _accept(answer: Answer) -> None:
-    """Return when Slack took the message; raise SendError, or _TryAgainError where that may help."""
+    """Return when Slack took the message; raise KitError, or _TryAgainError where that may help."""
     if answer.status is None or answer.error_type:
         raise _unanswered(answer)
     body = answer.body[:200].decode(errors="replace").strip()
@@ -128,7 +128,7 @@ def _accept(answer: Answer) -> None:
     if answer.status == 200:
         if word != "ok":
             why = "what answered is no webhook of Slack's. Check INTERCOM_SLACK_WEBHOOK_URL."
-            raise SendError(f"The update did not arrive: {why}")
+            raise KitError(f"The update did not arrive: {why}")
         return
     said = f"Slack answered {answer.status}{f' {word}' if word else ''}"
     if answer.status == 429:
@@ -139,13 +139,13 @@ def _accept(answer: Answer) -> None:
     if answer.status >= 500:
         raise _TryAgainError(f"The update was not sent: {said}. Look at https://slack-status.com, or post it by hand.")
     step = NEXT_STEPS.get(word, "check the webhook's settings in Slack, or post the update by hand")
-    raise SendError(f"The update was not sent: {said}: {step}.")
+    raise KitError(f"The update was not sent: {said}: {step}.")
 
 
-def _unanswered(answer: Answer) -> SendError:
+def _unanswered(answer: Answer) -> KitError:
     if answer.error_type in UNSENT:
         return _TryAgainError(f"The update was not sent: {answer.detail}. Check the network and the webhook's host.")
     if answer.error_type == "redirect":
-        return SendError("The update was not sent: the webhook redirects. Copy its URL again from Slack.")
+        return KitError("The update was not sent: the webhook redirects. Copy its URL again from Slack.")
     doubt = "It may have arrived: look at the channel before you send it again."
-    return SendError(f"Slack did not confirm the update: {answer.detail}. {doubt}")
+    return KitError(f"Slack did not confirm the update: {answer.detail}. {doubt}")

@@ -235,7 +235,7 @@ class Updated(NamedTuple):
 def update_messages(settings: Settings, incident_id: str, now: datetime, *, send: bool = False) -> Updated:
     """Write an incident's messages as of now; send: post the internal one to Slack, and note that on the timeline.
 
-    Raises SendError where Slack did not take it, IncidentError where there is no such incident.
+    Raises KitError where Slack did not take it, IncidentError where there is no such incident.
     """
     seen = open_incident(settings, incident_id)
     texts = messages_of(story_of(seen, now))

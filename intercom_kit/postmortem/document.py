@@ -155,7 +155,7 @@ def lint(settings: Settings, incident_id: str, templates: str | Path = "") -> tu
 def count_impact(settings: Settings, incident_id: str) -> Event:
     """Ask Intercom how many conversations were created from onset to recovery, keep the counts, return the event.
 
-    Raises EvidenceError when no onset is known or Intercom does not answer, SettingsError without a token.
+    Raises EvidenceError when no onset is known or Intercom does not answer, KitError without a token.
     """
     case = open_incident(settings, incident_id)
     onset, recovery = case.lifecycle.onset, case.lifecycle.recovery

@@ -29,7 +29,7 @@ from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.declared import IncidentFacts
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.server import serve
-from intercom_kit.errors import EvidenceError, IncidentError, NotebookError, ParameterError
+from intercom_kit.errors import EvidenceError, IncidentError, KitError
 from intercom_kit.incident.triage import run_triage
 from intercom_kit.settings import Settings, load_settings
 from tests.conftest import PATIENCE_S
@@ -128,7 +128,7 @@ def test_secrets_do_not_reach_the_worker(settings: Settings, monkeypatch: pytest
 
 @pytest.mark.parametrize(
     ("notebooks", "error"),
-    [({TRIAGE: {"no_such": 1}}, ParameterError), ({TRIAGE: {}, "09-nothing": {}}, NotebookError)],
+    [({TRIAGE: {"no_such": 1}}, KitError), ({TRIAGE: {}, "09-nothing": {}}, KitError)],
 )
 def test_what_is_refused_leaves_no_trace(
     settings: Settings, folder: IncidentFolder, notebooks: dict[str, dict[str, object]], error: type[Exception]
@@ -241,11 +241,11 @@ def test_what_is_no_executed_notebook_is_not_sealed(settings: Settings, folder: 
     """A broken file, and one with a secret in it, are named."""
     path = folder.path / "01-triage.ipynb"
     path.write_text("{")
-    with pytest.raises(NotebookError, match=r"01-triage\.ipynb is no executed notebook"):
+    with pytest.raises(KitError, match=r"01-triage\.ipynb is no executed notebook"):
         seal_incident(folder, settings)
     shutil.copy(notebook_source(TRIAGE), path)
     path.write_text(path.read_text().replace("import", f"import {settings.require_token()} #", 1))
-    with pytest.raises(NotebookError, match="holds a secret"):
+    with pytest.raises(KitError, match="holds a secret"):
         seal_incident(folder, settings)
     shutil.copy(notebook_source(TRIAGE), path)
     seal_incident(folder, settings)

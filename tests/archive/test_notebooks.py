@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from intercom_kit.archive.notebooks import REPORTS, START, copy_notebooks, notebook_source, notebooks_folder
-from intercom_kit.errors import InputError, NotebookError
+from intercom_kit.errors import InputError, KitError
 from intercom_kit.settings import load_settings
 from tests.conftest import PATIENCE_S, Kit
 
@@ -18,7 +18,7 @@ from tests.conftest import PATIENCE_S, Kit
 def test_only_the_kits_own_notebooks_have_a_source(name: str) -> None:
     """Another name is refused with those there are."""
     assert all(notebook_source(known).is_file() for known in (START, *REPORTS))
-    with pytest.raises(NotebookError, match="It has: 00-start"):
+    with pytest.raises(KitError, match="It has: 00-start"):
         notebook_source(name)
 
 

@@ -19,7 +19,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from intercom_kit.archive.manifest import Run
 from intercom_kit.archive.notebooks import ANALYSIS_IMPORTS, IMPORTS
 from intercom_kit.archive.runner import Plan, run_notebook
-from intercom_kit.errors import ParameterError
+from intercom_kit.errors import KitError
 from tests.conftest import PATIENCE_S
 
 CANARY = "tok-canary-" + "execute"
@@ -255,7 +255,7 @@ def test_wrong_parameters_are_refused_before_anything_runs(
     """An unknown name, a crafted one, a value of another type or a secret stops the run before it starts."""
     output = tmp_path / "out.ipynb"
     source = make(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    with pytest.raises(ParameterError, match=complaint) as refused:
+    with pytest.raises(KitError, match=complaint) as refused:
         run_notebook(source, output, parameters, Plan(secrets=[CANARY]))
     assert CANARY not in str(refused.value)
     assert not output.exists()
@@ -265,7 +265,7 @@ def test_wrong_parameters_are_refused_before_anything_runs(
 @pytest.mark.parametrize("cell", ["import os", "x: str = os.getcwd()", "x, y = 1, 2", "x: SomeType = 1", "x = f()", ""])
 def test_a_parameters_cell_holds_nothing_but_literals(make: Make, tmp_path: Path, cell: str) -> None:
     """A cell whose types cannot be known is refused rather than guessed at; where it is empty, nothing is accepted."""
-    with pytest.raises(ParameterError, match="only assignments of literals" if cell else "It has: none"):
+    with pytest.raises(KitError, match="only assignments of literals" if cell else "It has: none"):
         run_notebook(make("1", parameters=cell), tmp_path / "out.ipynb", {"x": "1"})
 
 

@@ -10,7 +10,7 @@ import pytest
 from intercom_kit.collect.impact import count_conversations, state_impact
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.drill import objects
-from intercom_kit.errors import EvidenceError, InputError, SettingsError
+from intercom_kit.errors import EvidenceError, InputError, KitError
 from intercom_kit.redaction import Redactor
 from intercom_kit.settings import load_settings
 from tests.conftest import Play
@@ -54,7 +54,7 @@ def test_a_refusal_or_an_empty_span_says_so(play: Play) -> None:
     """No count is made up: a 401, a missing token and a span that ends before it begins are errors."""
     with pytest.raises(EvidenceError, match=r"answered 401.*intercom-kit token verify.*intercom-kit token rotate"):
         count_conversations(play("token-revoked").settings(), *_span(1))
-    with pytest.raises(SettingsError, match="INTERCOM_ACCESS_TOKEN"):
+    with pytest.raises(KitError, match="INTERCOM_ACCESS_TOKEN"):
         count_conversations(load_settings(dotenv=None), *_span(1))
     with pytest.raises(InputError, match="ends before it begins"):
         count_conversations(play("healthy").settings(), *reversed(_span(1)))

@@ -11,7 +11,7 @@ from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.collect.secret_store import kubectl, run_command
 from intercom_kit.collect.token import TokenStep, rotate_token, verify_token
 from intercom_kit.drill import objects
-from intercom_kit.errors import InputError, SettingsError
+from intercom_kit.errors import InputError, KitError
 from intercom_kit.records import CheckRecord
 from intercom_kit.settings import Settings, load_settings
 from tests.conftest import Play
@@ -164,7 +164,7 @@ def test_what_is_no_new_token_is_not_sent(misbehave: Misbehave, text: str, says:
 
 def test_without_any_token_there_is_nothing_to_verify() -> None:
     """Without a token the error names the variable."""
-    with pytest.raises(SettingsError, match="INTERCOM_ACCESS_TOKEN"):
+    with pytest.raises(KitError, match="INTERCOM_ACCESS_TOKEN"):
         verify_token(load_settings(dotenv=None))
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from intercom_kit.drill.scenario import Effect, Scenario, truth_at
 from intercom_kit.drill.scenarios import SCENARIOS, find_scenario
-from intercom_kit.errors import ScenarioError
+from intercom_kit.errors import KitError
 from intercom_kit.records import Cause
 
 each = pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
@@ -81,5 +81,5 @@ def test_flapping_is_healthy_between_its_phases() -> None:
 
 def test_unknown_name_is_told_with_those_there_are() -> None:
     """An unknown scenario is refused with the list to choose from."""
-    with pytest.raises(ScenarioError, match="rate-limited"):
+    with pytest.raises(KitError, match="rate-limited"):
         find_scenario("rate-limit")

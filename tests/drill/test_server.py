@@ -14,7 +14,7 @@ from intercom_kit.drill.loopback import KEPT, Arrived, Loopback
 from intercom_kit.drill.scenario import Effect
 from intercom_kit.drill.scenarios import SCENARIOS
 from intercom_kit.drill.server import serve
-from intercom_kit.errors import ScenarioError
+from intercom_kit.errors import KitError
 from intercom_kit.settings import load_settings
 from tests.conftest import PATIENCE_S
 
@@ -85,7 +85,7 @@ def test_chosen_port_is_used_and_a_taken_one_refused() -> None:
     with serve(SCENARIOS["healthy"], port=port) as loopback:
         assert loopback.api_url == f"http://127.0.0.1:{port}"
         assert loopback.side_url == f"http://127.0.0.1:{port + 1}"
-        with pytest.raises(ScenarioError, match="--port"), serve(SCENARIOS["healthy"], port=port):
+        with pytest.raises(KitError, match="--port"), serve(SCENARIOS["healthy"], port=port):
             pass
 
 

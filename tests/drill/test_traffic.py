@@ -13,7 +13,7 @@ from intercom_kit.drill.limiter import Limiter
 from intercom_kit.drill.scenarios import SCENARIOS
 from intercom_kit.drill.traffic import Traffic, generate, write_log
 from intercom_kit.drill.workload import APPS
-from intercom_kit.errors import ScenarioError
+from intercom_kit.errors import KitError
 from intercom_kit.protocol import REQUEST_COLUMNS
 
 END = datetime(2026, 11, 24, 16, tzinfo=UTC)
@@ -202,7 +202,7 @@ def test_written_log_reads_back(tmp_path: Path, suffix: str) -> None:
 )
 def test_nonsense_is_refused(numbers: dict[str, Any]) -> None:
     """A span, a rate or a seed that makes no sense is refused with an example that works."""
-    with pytest.raises(ScenarioError, match="--seed 1" if "seed" in numbers else "--hours 6"):
+    with pytest.raises(KitError, match="--seed 1" if "seed" in numbers else "--hours 6"):
         generate(SCENARIOS["healthy"], **{"seed": 1, **numbers})
 
 
@@ -211,7 +211,7 @@ def test_a_path_that_cannot_be_written_is_refused(tmp_path: Path, name: str, adv
     """A folder that is not there, and a name that tells no form, are refused in one line; nothing is written."""
     few = generate(SCENARIOS["vendor-outage"], hours=0.5, rate=0.005, seed=1, end=END).frame
     assert len(few) < 60
-    with pytest.raises(ScenarioError, match=advice) as raised:
+    with pytest.raises(KitError, match=advice) as raised:
         write_log(few, tmp_path / name)
     assert "\n" not in str(raised.value)
     assert not list(tmp_path.iterdir())

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from intercom_kit.errors import SendError, SettingsError
+from intercom_kit.errors import KitError
 from intercom_kit.incident.slack import NEXT_STEPS, escape, send_update
 from intercom_kit.settings import load_settings
 from tests.servers import Misbehave, answer
@@ -86,7 +86,7 @@ def test_a_limit_is_waited_for(slack: Callable[..., Slack]) -> None:
 def test_a_limit_longer_than_our_patience_is_told(slack: Callable[..., Slack]) -> None:
     """Slack asks for ten minutes: that is told at once, instead of a silent wait."""
     channel = slack((429, "rate_limited", {"Retry-After": "600"}), OK)
-    with pytest.raises(SendError, match="429 rate_limited; it asks to wait 600 s"):
+    with pytest.raises(KitError, match="429 rate_limited; it asks to wait 600 s"):
         send_update(channel.url, TEXT)
     assert len(channel.messages) == 1
 
@@ -94,7 +94,7 @@ def test_a_limit_longer_than_our_patience_is_told(slack: Callable[..., Slack]) -
 def test_a_failing_slack_is_given_up_on(slack: Callable[..., Slack]) -> None:
     """Slack fails every time, or names no number of seconds: five attempts, then its word and where to look."""
     channel = slack((429, "rate_limited", {"Retry-After": "soon"}), (500, "rollup_error", {}))
-    with pytest.raises(SendError, match=r"500 rollup_error.*slack-status"):
+    with pytest.raises(KitError, match=r"500 rollup_error.*slack-status"):
         send_update(channel.url, TEXT)
     assert len(channel.messages) == 5
 
@@ -103,7 +103,7 @@ def test_a_failing_slack_is_given_up_on(slack: Callable[..., Slack]) -> None:
 def test_a_refusal_is_told_with_its_next_step(slack: Callable[..., Slack], word: str) -> None:
     """Slack's word and what to do are told, after one attempt, and the webhook's URL is not."""
     channel = slack((403, word, {}))
-    with pytest.raises(SendError) as raised:
+    with pytest.raises(KitError) as raised:
         send_update(channel.url, TEXT)
     assert f"403 {word}: {NEXT_STEPS.get(word, 'check the webhook')}" in str(raised.value)
     assert len(channel.messages) == 1
@@ -121,7 +121,7 @@ def test_a_refusal_is_told_with_its_next_step(slack: Callable[..., Slack], word:
 )
 def test_a_strange_answer_is_told_without_the_url(slack: Callable[..., Slack], strange: Answer, message: str) -> None:
     """A page, a redirect, an endless answer and a removed webhook are told as what they are, without the URL."""
-    with pytest.raises(SendError, match=message) as raised:
+    with pytest.raises(KitError, match=message) as raised:
         send_update(slack(strange).url, TEXT)
     assert "canary" not in _whole_story(raised.value)
 
@@ -131,7 +131,7 @@ def test_no_connection_is_tried_again_and_told_without_the_url(slack: Callable[.
     url = slack(OK).url.get_secret_value().replace(PATH, "")
     closed = SecretStr(url.rpartition(":")[0] + ":1" + PATH)
     started = time.monotonic()
-    with pytest.raises(SendError, match=r"no connection to 127\.0\.0\.1") as raised:
+    with pytest.raises(KitError, match=r"no connection to 127\.0\.0\.1") as raised:
         send_update(closed, TEXT)
     assert time.monotonic() - started > 0.5
     assert "canary" not in _whole_story(raised.value)
@@ -140,7 +140,7 @@ def test_no_connection_is_tried_again_and_told_without_the_url(slack: Callable[.
 def test_a_broken_off_answer_is_not_sent_twice(misbehave: Misbehave) -> None:
     """The connection ends after the message was sent: it may have arrived, so it is not sent again."""
     server = misbehave(lambda connection, _: connection.close())
-    with pytest.raises(SendError, match="may have arrived"):
+    with pytest.raises(KitError, match="may have arrived"):
         send_update(SecretStr(f"{server.url}{PATH}"), TEXT)
     assert len(server.requests) == 1
 
@@ -149,7 +149,7 @@ def test_a_broken_off_answer_is_not_sent_twice(misbehave: Misbehave) -> None:
 def test_a_webhook_in_the_clear_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """The setting holds to https, and its complaint does not repeat it."""
     monkeypatch.setenv("INTERCOM_SLACK_WEBHOOK_URL", url)
-    with pytest.raises(SettingsError, match="INTERCOM_SLACK_WEBHOOK_URL is refused") as raised:
+    with pytest.raises(KitError, match="INTERCOM_SLACK_WEBHOOK_URL is refused") as raised:
         load_settings(dotenv=None)
     assert "canary" not in str(raised.value)
 

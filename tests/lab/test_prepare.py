@@ -16,7 +16,7 @@ from intercom_kit.archive.lab import open_lab, prepare_lab
 from intercom_kit.archive.seal import seal, verify
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.declared import IncidentFacts
-from intercom_kit.errors import IncidentError, IncidentIdError, NotebookError, ParameterError
+from intercom_kit.errors import IncidentError, IncidentIdError, KitError
 from intercom_kit.settings import Settings, load_settings
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -82,7 +82,7 @@ def test_an_incidents_parameters_are_filled_in(settings: Settings) -> None:
 def test_a_parameter_of_the_wrong_type_is_refused(settings: Settings) -> None:
     """A manifest that somebody wrote by hand cannot put anything but declared values into a copy."""
     make_incident(settings, "INC-1", **{"02_rate_limit_and_latency": {"pressure": "__import__('os')"}})
-    with pytest.raises(ParameterError, match="pressure"):
+    with pytest.raises(KitError, match="pressure"):
         prepare_lab(settings, "INC-1")
 
 
@@ -174,7 +174,7 @@ def test_without_jupyterlab_the_message_says_what_to_install(
 ) -> None:
     """Nothing is copied, and the next step is named."""
     monkeypatch.setitem(sys.modules, "jupyterlab", None)
-    with pytest.raises(NotebookError, match="pip install jupyterlab"):
+    with pytest.raises(KitError, match="pip install jupyterlab"):
         open_lab(settings)
     assert not settings.outputs.exists()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from intercom_kit.errors import ParameterError
+from intercom_kit.errors import KitError
 from intercom_kit.notebook import check_parameters
 from tests.conftest import Kit, Play
 
@@ -125,7 +125,7 @@ def test_each_parameter_is_checked_by_its_name(given: dict[str, object], says: s
     """Another type, a value that cannot be read and a fact of no incident are refused before anything runs."""
     incident_id, *others = ({"incident_id": "INC-2042"} | given).values()
     names = [name for name in given if name != "incident_id"]
-    with pytest.raises(ParameterError, match=re.escape(f"Parameter {says}")):
+    with pytest.raises(KitError, match=re.escape(f"Parameter {says}")):
         check_parameters("03-postmortem", incident_id, **dict(zip(names, others, strict=True)))
 
 

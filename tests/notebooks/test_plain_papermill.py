@@ -60,5 +60,5 @@ def test_the_start_takes_another_drill(scenario: str, tmp_path: Path) -> None:
 
 def test_an_unknown_drill_is_an_error(tmp_path: Path) -> None:
     """The command fails, and the message names the way on."""
-    with pytest.raises(AssertionError, match="ScenarioError"):
+    with pytest.raises(AssertionError, match="KitError"):
         papermill(NOTEBOOKS[0], tmp_path, "-p", "scenario", "no-such-drill")

@@ -212,7 +212,9 @@ def test_nothing_outlives_a_report_that_is_killed(played: tuple[object, Settings
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         process.stdout.readline()
-        started = psutil.Process(process.pid).children(recursive=True)
+        until, started = time.monotonic() + PATIENCE_S, []
+        while len(started) <= 3 and process.poll() is None and time.monotonic() < until:
+            started = psutil.Process(process.pid).children(recursive=True)
         process.kill()
     assert len(started) > 3
     assert psutil.wait_procs(started, timeout=PATIENCE_S)[1] == []

@@ -210,6 +210,7 @@ def test_drill_list_names_every_scenario(kit: Kit) -> None:
     assert listed == list(SCENARIOS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["lab"], ["lab", "latest"]])
 def test_jupyters_own_options_follow_two_dashes(kit: Kit, play: Play, words: list[str]) -> None:
     """What stands behind `--` is JupyterLab's, with an incident and without: here it prints its version and ends."""

@@ -184,6 +184,7 @@ def test_warming_is_bounded_by_what_it_is_told(kit: Kit, play: Play, tmp_path: P
     assert kit("warm", env=environment).returncode == 2
 
 
+@pytest.mark.slow
 def test_triage_tells_what_was_left_undone_the_last_time(kit: Kit, play: Play) -> None:
     """A triage like one in the archive names that incident and its unfinished action items, and no finished ones."""
     environment = play("token-revoked").environment

@@ -86,6 +86,7 @@ def test_replaying_a_log_without_retries_gives_the_429s_it_recorded(calls: list[
     assert (frame["throttled"].sum(), frame["avoided"].sum(), frame["lost"].sum()) == (recorded, 0, recorded)
 
 
+@pytest.mark.slow
 @given(CALLS, st.integers(1, 60), st.sampled_from(POLICIES))
 def test_every_call_of_the_throttled_span_is_served_or_lost(calls: list[list[int]], limit: int, policy: str) -> None:
     """No policy makes calls vanish or appear, and none sends more through a window than it lets pass."""

@@ -220,6 +220,7 @@ def test_nothing_outlives_a_report_that_is_killed(played: tuple[object, Settings
     assert psutil.wait_procs(started, timeout=PATIENCE_S)[1] == []
 
 
+@pytest.mark.slow
 def test_plain_papermill_is_rendered_and_sealed(settings: Settings, folder: IncidentFolder) -> None:
     """A notebook that papermill ran on an ordinary kernel gives the same report as the kit's own run."""
     environment = os.environ | settings.environment()

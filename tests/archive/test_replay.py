@@ -42,6 +42,7 @@ def settings(sealed: Path, tmp_path: Path) -> Settings:
     return load_settings(dotenv=None, outputs=tmp_path / "outputs")
 
 
+@pytest.mark.slow
 def test_all_reports_are_made_again_with_the_same_bytes(folder: IncidentFolder) -> None:
     """Replay finds no difference, also under other settings than those of that day, and touches nothing."""
     folder.add_event(Event(at=datetime.now(UTC), kind="note", text="Later than the seal", by="mia"))

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import pytest
+
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.logs.rollup import load
 from intercom_kit.redaction import PIECE
@@ -29,6 +31,7 @@ def texts() -> Iterator[str]:
     yield from (f"{PERSON}{at}example.com" for at in MAILS)
 
 
+@pytest.mark.slow
 def test_no_secret_gets_into_an_archive(kit: Kit, tmp_path: Path) -> None:
     """Through notes, imports, facts, impact and the names and ids of a log: neither in a file nor on the terminal."""
     outputs = tmp_path / "outputs"

@@ -47,6 +47,7 @@ def test_a_log_is_read_once_and_kept_in_the_evidence(settings: Settings, log_fil
     assert folder.facts().id == INCIDENT
 
 
+@pytest.mark.slow
 def test_another_log_adds_a_rollup_and_changes_none(settings: Settings, log_file: Path) -> None:
     """The newest rollup is what all views read, an event names it, and those before stay where and as they were."""
     folder = IncidentFolder(settings.outputs, INCIDENT)

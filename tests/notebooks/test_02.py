@@ -19,6 +19,7 @@ NAME = "02-rate-limit-and-latency"
 END = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
+@pytest.mark.slow
 def test_on_a_fresh_machine_it_plays_a_drill_and_says_so(tmp_path: Path) -> None:
     """With no incident, no log and no token, plain papermill runs it to its end on made-up traffic."""
     notebook = papermill(NAME, tmp_path)

@@ -99,6 +99,7 @@ def test_the_chain_runs_without_a_log_and_a_token(papermill: Papermill, tmp_path
     assert "P2" in pages[NAMES[0]]
 
 
+@pytest.mark.slow
 def test_a_wrong_parameter_stops_the_run(papermill: Papermill, tmp_path: Path) -> None:
     """The message names the parameter and what to write; nothing was asked, and nothing written."""
     done = papermill("03-postmortem", incident_id="INC-2042", started_at="yesterday")

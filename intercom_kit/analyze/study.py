@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import pandas as pd
 
@@ -260,19 +261,21 @@ def whole_rollup(folder: Path) -> Rollup:
         ) from error
 
 
+class Chosen(TypedDict, total=False):
+    """What a study may be asked for beside its rollup; see Study. since, until: the part of the log, by default all."""
+
+    since: Moment
+    until: Moment
+    pressure: float
+    slo: float
+    bucket_rate: float | None
+
+
+_DEFAULTS = {"pressure": ratelimit.PRESSURE, "slo": burns.SLO}
 _studies: dict[object, Study] = {}
 
 
-def stored_study(
-    folder: Path,
-    *,
-    since: Moment = None,
-    until: Moment = None,
-    events: Sequence[Event] = (),
-    pressure: float = ratelimit.PRESSURE,
-    slo: float = burns.SLO,
-    bucket_rate: float | None = None,
-) -> Study:
+def stored_study(folder: Path, *, events: Sequence[Event] = (), **chosen: Unpack[Chosen]) -> Study:
     """Look at the rollup in an incident's folder: see study. The same files and arguments give the same object.
 
     Raises EvidenceError when the rollup is missing or broken, and what study raises.
@@ -280,19 +283,12 @@ def stored_study(
     stats = ((str(path), path.stat()) for path in sorted(current_rollup(folder).glob("*")))
     files = tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
     event_ids = tuple(event.evidence_id for event in events)
-    key = (folder.resolve(), files, event_ids, since or None, until or None, pressure, slo, bucket_rate)
+    others = frozenset((name, each) for name, each in chosen.items() if each not in (None, "", _DEFAULTS.get(name)))
+    key = (folder.resolve(), files, event_ids, others)
     if key not in _studies:
         while len(_studies) >= _KEPT:
             _studies.pop(next(iter(_studies)))
-        _studies[key] = study(
-            whole_rollup(folder),
-            since=since,
-            until=until,
-            events=events,
-            pressure=pressure,
-            slo=slo,
-            bucket_rate=bucket_rate,
-        )
+        _studies[key] = study(whole_rollup(folder), events=events, **chosen)
     return _studies[key]
 
 

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Unpack
 
-from intercom_kit.analyze.burn import SLO
-from intercom_kit.analyze.ratelimit import PRESSURE
-from intercom_kit.analyze.study import Moment, Study, moment, stored_study, study
+from intercom_kit.analyze.study import Chosen, Study, moment, stored_study, study
 from intercom_kit.collect.files import sync_folder
 from intercom_kit.collect.incident_folder import IncidentFolder, rollup_in
 from intercom_kit.errors import EvidenceError
@@ -24,39 +23,27 @@ def open_study(
     incident_id: str = "",
     requests: Sequence[str | Path] = (),
     *,
-    since: Moment = None,
-    until: Moment = None,
     options: Options | None = None,
-    pressure: float = PRESSURE,
-    slo: float = SLO,
-    bucket_rate: float | None = None,
+    **chosen: Unpack[Chosen],
 ) -> Study:
     """Read request logs, or else the rollup in the incident's evidence, and look at it.
 
     A new rollup is kept in the evidence of the incident, if one is named, beside those of other logs and as the one
-    that counts from then on. pressure, slo, bucket_rate: see Study. Raises RequestLogError for a log that
+    that counts from then on. chosen: see Chosen. Raises RequestLogError for a log that
     cannot be read, EvidenceError when there is neither a log nor a rollup.
     """
     folder = IncidentFolder(settings.outputs, incident_id) if incident_id else None
     events = folder.events() if folder and folder.exists else ()
     if not requests and not (options and options.engine):
-        return stored_study(
-            _with_log(folder),
-            since=since,
-            until=until,
-            events=events,
-            pressure=pressure,
-            slo=slo,
-            bucket_rate=bucket_rate,
-        )
-    chosen = replace(options or Options(), since=moment(since, "since"), until=moment(until, "until"))
-    chosen = replace(chosen, redactor=settings.redactor)
+        return stored_study(_with_log(folder), events=events, **chosen)
+    since, until = moment(chosen.get("since"), "since"), moment(chosen.get("until"), "until")
+    reading = replace(options or Options(), since=since, until=until, redactor=settings.redactor)
     salt = _salt(settings.outputs)
-    if chosen.engine:
-        rollup = make_remote_rollup(chosen.engine, chosen.table, chosen, salt=salt)
+    if reading.engine:
+        rollup = make_remote_rollup(reading.engine, reading.table, reading, salt=salt)
     else:
-        rollup = make_rollup(requests, chosen, salt=salt)
-    seen = study(rollup, since=since, until=until, events=events, pressure=pressure, slo=slo, bucket_rate=bucket_rate)
+        rollup = make_rollup(requests, reading, salt=salt)
+    seen = study(rollup, events=events, **chosen)
     if folder:
         keep(rollup, folder)  # only now: what cannot be studied would break the next report
     return seen

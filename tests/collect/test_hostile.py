@@ -46,7 +46,7 @@ def _trickles(start: bytes, pieces: Callable[[int], bytes], wait_s: float) -> Be
 
 
 def _bomb() -> Behaviour:
-    packed = gzip.compress(bytes(30_000_000), compresslevel=1)
+    packed = gzip.compress(bytes(30_000_000), compresslevel=1, mtime=0)
     return answer(packed, content_encoding="gzip")
 
 

@@ -260,7 +260,7 @@ FORMATS: dict[str, tuple[Callable[[], str | bytes], dict[str, Any]]] = {
     "a code page": (lambda: table("timestamp,path,status,duration_ms,note", *((iso(a), "/me", c, 50, "für") for a, c in CALLS)).encode("cp1252"), {}),
     "bz2": (lambda: bz2.compress(lines(*(call(a, c) for a, c in CALLS)).encode()), {}),
     "xz": (lambda: lzma.compress(lines(*(call(a, c) for a, c in CALLS)).encode()), {}),
-    "gzip of UTF-16": (lambda: gzip.compress(lines(*(call(a, c) for a, c in CALLS)).encode("utf-16")), {}),
+    "gzip of UTF-16": (lambda: gzip.compress(lines(*(call(a, c) for a, c in CALLS)).encode("utf-16"), mtime=0), {}),
     "an array": (lambda: json.dumps([call(a, c) for a, c in CALLS], indent=2), {}),
     "wrapped rows": (lambda: json.dumps({"took": 1, "requests": [call(a, c) for a, c in CALLS]}, indent=2), {}),
     "lines of text between": (lambda: lines("Booting …", *(call(a, c) for a, c in CALLS), "Traceback (most recent call last):", '  File "x.py"'), {"aside": {"no request": 3}}),
@@ -531,7 +531,7 @@ def test_every_file_that_is_not_read_is_named_with_the_reason(tmp_path: Path) ->
     """A folder of logs and of other things is read, by content and not by name; the rest is told."""
     good = lines(*(call(a, c) for a, c in CALLS))
     (tmp_path / "calls.log.1").write_text(good)
-    (tmp_path / "calls.txt").write_bytes(gzip.compress(good.encode()))
+    (tmp_path / "calls.txt").write_bytes(gzip.compress(good.encode(), mtime=0))
     (tmp_path / "README.md").write_text("# The logs\n")
     (tmp_path / "shot.png").write_bytes(b"\x89PNG\r\n")
     (tmp_path / "old.zip").write_bytes(b"PK\x03\x04")

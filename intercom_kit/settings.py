@@ -86,7 +86,7 @@ def _token(value: SecretStr) -> SecretStr:
 
 
 def _webhook(value: SecretStr) -> SecretStr:
-    """Hold the webhook to the same rule: whoever has its URL can post."""
+    """Hold the webhook to the same rule: anybody who has its URL can post."""
     return SecretStr(_url(value.get_secret_value()))
 
 
@@ -295,7 +295,7 @@ def _read_dotenv(path: Path | None) -> dict[str, str]:
 
 
 def _refuse_foreign_host(by_file: Mapping[str, str], by_environment: Mapping[str, str], path: Path | None) -> None:
-    """Raise KitError where whoever wrote the file would get a token that is not in it."""
+    """Raise KitError where the author of the file would get a token that is not in it."""
     addresses = {"INTERCOM_BASE_URL", *(f"INTERCOM_{region.upper()}_URL" for region in get_args(Region))}
     official = {Settings.model_fields[f"{region}_url"].default for region in get_args(Region)}
     for name in sorted(addresses & by_file.keys() - by_environment.keys()):

@@ -71,9 +71,9 @@ def with_quota(windows: pd.DataFrame) -> pd.DataFrame:
     used = _used(windows.assign(quota=windows["app"]))
     known = used[used["used"].notna()]
     together = known.groupby("window_start")["accepted"].transform("sum")
-    apart = (known["used"] - known["accepted"]).abs().sum()
+    separate = (known["used"] - known["accepted"]).abs().sum()
     shared = (known["used"] - together).abs().sum()
-    if known["quota"].nunique() > 1 and shared < apart:
+    if known["quota"].nunique() > 1 and shared < separate:
         return windows.assign(quota=SHARED)
     return windows.assign(quota=windows["app"])
 

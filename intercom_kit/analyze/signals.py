@@ -144,9 +144,9 @@ class Counts:
         witness = enough & ~hit
         if not hit.any() or not witness.any() or excess[hit].sum() < LOCAL * np.maximum(excess, 0).sum():
             return 0.0, ()
-        apart = sum(_likelihood(bad[part].sum(), calls[part].sum()) for part in (hit, ~hit))
+        parted = sum(_likelihood(bad[part].sum(), calls[part].sum()) for part in (hit, ~hit))
         names = tuple(sorted(name for name, is_hit in zip(labels.names, hit, strict=True) if is_hit))
-        return apart - _likelihood(bad.sum(), calls.sum()), names
+        return parted - _likelihood(bad.sum(), calls.sum()), names
 
 
 def _likelihood(bad: float, calls: float) -> float:

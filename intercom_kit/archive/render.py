@@ -181,7 +181,7 @@ def safe_html(output: Mapping[str, Any]) -> str:
     """Return the HTML of an output, or its text where the HTML holds anything that a report has no use for.
 
     The kit's own tables, cards and charts pass, and so do pandas' tables; scripts, styles, frames, forms, event
-    handlers and links to elsewhere do not, whoever let them in.
+    handlers and links to elsewhere do not, whatever let them in.
     """
     html = output["data"]["text/html"]
     html = re.sub(r"<style scoped>.*?</style>", "", html, flags=re.DOTALL)  # pandas'; the report has its own

@@ -143,7 +143,7 @@ def _run(warming: "_Warming", todo: list[str], on_progress: Callable[[int, int],
             ended += [future.result() for future in finished]
             on_progress(len(ended), len(todo))
     finally:
-        warming.stop.set()  # whoever sleeps wakes up; what is under way ends within its timeout
+        warming.stop.set()  # sleeping workers wake up; what is under way ends within its timeout
         pool.shutdown(cancel_futures=True)
     ended += [future.result() for future in under_way if not future.cancelled()]
     counts, why = Counter(became for became, _ in ended if became), Counter(reason for _, reason in ended if reason)

@@ -17,8 +17,7 @@ from time import perf_counter
 import httpx
 
 from intercom_kit.drill import objects
-from intercom_kit.transports.breaker import Breaker
-from intercom_kit.transports.fallback import FallbackTransport
+from intercom_kit.transports.fallback import Breaker, FallbackTransport
 from intercom_kit.transports.store import Cache
 
 THREADS = 8

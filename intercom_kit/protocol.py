@@ -1,10 +1,11 @@
-"""What the vendor's API looks like from outside: routes, rate-limit headers, error bodies, regions; a log's columns.
+"""What the vendor's API looks like from outside: routes, rate-limit headers, bodies, regions; a log's columns.
 
 The route of a call is its path with every identifier replaced, so that no log of ours ever holds one: a segment is kept
 only when the vendor's API spells it; whatever else is there could be somebody's id, name or e-mail address.
 """
 
 import re
+import zlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -141,6 +142,18 @@ def api_error(body: object) -> ApiError:
         message if isinstance(message, str) and message else None,
         request_id if isinstance(request_id := body.get("request_id"), str) and is_request_id(request_id) else None,
     )
+
+
+def decoded(content: bytes, encoding: str, limit: int) -> bytes | None:
+    """Return a body decompressed, its first limit bytes at most; None where its encoding is broken or another one."""
+    if encoding.strip().lower() in ("", "identity"):
+        return content[:limit]
+    if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
+        return None
+    try:
+        return zlib.decompressobj(47).decompress(content, limit)
+    except zlib.error:
+        return None
 
 
 def is_error_body(body: object) -> bool:

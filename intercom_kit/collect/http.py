@@ -31,15 +31,13 @@ from intercom_kit.collect.network import (
     tls_problem,
     trusting,
 )
-from intercom_kit.protocol import LOOPBACK
+from intercom_kit.protocol import LOOPBACK, decoded
 from intercom_kit.records import ErrorType, Phases, TlsProblem
 
 # httpx does without its own command line where that cannot be imported; it would take as long as the rest of httpx.
 sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # None blocks an import, as documented
 
 import httpx  # noqa: E402  # after the line above
-
-from intercom_kit.transports.calls import decoded  # noqa: E402  # imports httpx
 
 BODY_LIMIT = 2 * 1024 * 1024  # bytes; a status page's list of incidents is some hundred kilobytes
 REDIRECT_LIMIT = 5

@@ -23,8 +23,7 @@ from intercom_kit.drill.server import serve
 from intercom_kit.records import Record
 from intercom_kit.text import duration
 from intercom_kit.transports import fallback
-from intercom_kit.transports.breaker import Breaker
-from intercom_kit.transports.fallback import FallbackTransport
+from intercom_kit.transports.fallback import Breaker, FallbackTransport
 from intercom_kit.transports.store import Cache
 
 CALLS = 900

@@ -9,15 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from intercom_kit.transports.breaker import Breaker
-    from intercom_kit.transports.fallback import FallbackTransport
+    from intercom_kit.transports.fallback import Breaker, FallbackTransport
     from intercom_kit.transports.recorder import RecordingTransport
     from intercom_kit.transports.retry import RetryTransport
     from intercom_kit.transports.store import Cache
 
 __all__ = ["Breaker", "Cache", "FallbackTransport", "RecordingTransport", "RetryTransport"]
 _MODULES = {
-    "Breaker": "breaker",
+    "Breaker": "fallback",
     "Cache": "store",
     "FallbackTransport": "fallback",
     "RecordingTransport": "recorder",

@@ -29,7 +29,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -37,10 +38,8 @@ from urllib.parse import unquote
 import httpx
 
 from intercom_kit.errors import CacheBusyError, CacheError, InputError
-from intercom_kit.protocol import WORDS, is_error_body
-from intercom_kit.transports.breaker import Breaker
-from intercom_kit.transports.calls import decoded, is_read, path_of, route_within
-from intercom_kit.transports.flow import Io, Transport
+from intercom_kit.protocol import WORDS, decoded, is_error_body
+from intercom_kit.transports.flow import Io, Transport, is_read, path_of, route_within
 from intercom_kit.transports.store import BUSY_S, Cache, Entry
 
 MAX_AGE_S = 3600.0
@@ -56,7 +55,10 @@ ROUTES = frozenset(
 )
 STALE_HEADER, FAILURE_HEADER = "X-Intercom-Kit-Stale", "X-Intercom-Kit-Failure"
 OPEN = "open circuit"  # no call was made
+FAILURES = 5  # in a row, after which a route is not waited for
+PROBE_S = 5.0  # from one call let through to the next
 PAUSE_S = 5.0  # without the cache, after it was found locked
+_MOST_CIRCUITS = 1024
 _SAY_EVERY_S = 60.0
 _READABLE = re.compile(r"GET (?:/(?:[a-z_]+|\{id\}))+|POST (?:/[a-z_]+)+/search")
 _NAMED_IN_BODY = {"/contacts/merge": ("from", "into"), "/conversations/redact": ("conversation_id",)}
@@ -64,6 +66,52 @@ _ERASING = {"DELETE /contacts/{id}", "DELETE /conversations/{id}", "POST /conver
 _TYPES = {"contacts": "contact", "conversations": "conversation"}
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Circuit:
+    failures: int = 0
+    probe_at: float = 0.0
+
+
+class Breaker:
+    """A circuit breaker: without it every call that hangs would wait for its timeout before the fallback is served.
+
+    It opens a circuit (a route of one host and token) after some failures in a row, then lets one call through every
+    few seconds, until one is answered. failures: how many in a row. clock: seconds, monotonic.
+    """
+
+    def __init__(self, failures: int = FAILURES, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit, self._clock = failures, clock
+        self._circuits: dict[str, _Circuit] = {}
+        self._lock = threading.Lock()
+
+    def is_open(self, circuit: str) -> bool:
+        """Tell whether not to make a call; False also for the one that finds out whether the route answers again."""
+        with self._lock:
+            seen, now = self._circuits.get(circuit), self._clock()
+            if not seen or seen.failures < self._limit:
+                return False
+            if now < seen.probe_at:
+                return True
+            seen.probe_at = now + PROBE_S
+            return False
+
+    def failed(self, circuit: str) -> None:
+        """Count a call that failed."""
+        with self._lock:
+            if circuit not in self._circuits and len(self._circuits) >= _MOST_CIRCUITS:
+                self._circuits.pop(next(iter(self._circuits)))
+            seen = self._circuits.setdefault(circuit, _Circuit())
+            seen.failures += 1
+            if seen.failures == self._limit:
+                seen.probe_at = self._clock() + PROBE_S
+
+    def answered(self, circuit: str) -> None:
+        """Close the circuit of a call that was answered."""
+        if circuit in self._circuits:
+            with self._lock:
+                self._circuits.pop(circuit, None)
 
 
 class FallbackTransport(Transport):
@@ -88,92 +136,54 @@ class FallbackTransport(Transport):
         breaker: Breaker | None = None,
     ) -> None:
         super().__init__(transport)
-        self._stale = StaleCache(cache, max_age_s, routes, breaker)
-        self.counts = self._stale.counts
+        if unfit := sorted(route for route in routes if not _READABLE.fullmatch(route)):
+            raise InputError(f"{unfit[0]!r} cannot be stored. Give reads in the form 'GET /companies/{{id}}'.")
+        self.counts: Counter[str] = Counter()
+        self._cache = cache if isinstance(cache, Cache) else Cache(cache)
+        self._max_age_s, self._routes, self._breaker = max_age_s, routes, breaker or Breaker()
+        self._lock = threading.Lock()
+        self._warned_at: dict[str, float] = {}  # by route
+        self._warned = False
+        self._paused_until = 0.0
+        self._removals: list[Callable[[], object]] = []  # what could not be removed while the cache was locked
 
     async def flow(self, request: httpx.Request, io: Io) -> httpx.Response:
         """Pass the call on, and answer in its place where it fails."""
-        stale = self._stale
-        if stale.needs_body(request):
+        route = route_within(request)
+        if request.method == "POST" and (f"POST {route}" in self._routes or route in _NAMED_IN_BODY):
             await io.read_request(request)
-        call = stale.read_of(request)
+        call = read_of(request, self._routes)
         if call is None:
             response = await io.send(request)
             if not is_read(request) and response.is_success:
-                await io.call(stale.forget_changed, request)
+                await io.call(self._forget_changed, request, route)
             return response
-        if stale.breaker.is_open(call.circuit) and (entry := await io.call(stale.find, call, OPEN)):
-            return _marked(io, entry, OPEN)
-        if re.search(
-            "br|zstd", request.headers.get("accept-encoding", "")
-        ):  # `decoded` cannot undo these within bounds
+        if self._breaker.is_open(call.circuit) and (stale := await self._stale(call, OPEN, io)):
+            return stale
+        if re.search("br|zstd", request.headers.get("accept-encoding", "")):  # which cannot be undone within bounds
             request.headers["Accept-Encoding"] = "gzip, deflate"
         try:
             response, body = await io.load(await io.send(request), BODY_LIMIT)
         except io.no_answer as error:
             why = "timeout" if isinstance(error, io.library.TimeoutException) else "network"
-            if entry := await io.call(stale.find, call, why):
-                return _marked(io, entry, why)
+            if stale := await self._stale(call, why, io):
+                return stale
             raise
         status = response.status_code
         if status in (408, 429) or status >= 500:
-            entry = await io.call(stale.find, call, str(status))
-            return _marked(io, entry, str(status)) if entry else response
+            return await self._stale(call, str(status), io) or response
         encoding = response.headers.get("content-encoding", "")
-        await io.call(stale.settle, call, status, decoded(body or b"", encoding, BODY_LIMIT + 1))
+        await io.call(self._settle, call, status, decoded(body or b"", encoding, BODY_LIMIT + 1))
         return response
 
+    async def _stale(self, call: "Read", failure: str, io: Io) -> httpx.Response | None:
+        entry = await io.call(self._find, call, failure)
+        return _marked(io, entry, failure) if entry else None
 
-class Read(NamedTuple):
-    """One whose answer is stored. key: hash of who requested what; circuit: what fails together; name: its object."""
-
-    route: str
-    key: bytes
-    circuit: str
-    name: str
-
-
-class StaleCache:
-    """Which calls have an entry, and what becomes of it; nothing here waits for the network."""
-
-    def __init__(
-        self,
-        cache: Cache | str | Path | None,
-        max_age_s: float = MAX_AGE_S,
-        routes: AbstractSet[str] = ROUTES,
-        breaker: Breaker | None = None,
-    ) -> None:
-        unfit = sorted(route for route in routes if not _READABLE.fullmatch(route))
-        if unfit:
-            raise InputError(f"{unfit[0]!r} cannot be stored. Give reads in the form 'GET /companies/{{id}}'.")
-        self.counts: Counter[str] = Counter()
-        self._cache = cache if isinstance(cache, Cache) else Cache(cache)
-        self._max_age_s, self._routes = max_age_s, routes
-        self.breaker = breaker or Breaker()
-        self._lock = threading.Lock()
-        self._said: dict[str, float] = {}
-        self._warned = False
-        self._paused_until = 0.0
-        self._removals: list[Callable[[], object]] = []  # what could not be removed while the cache was locked
-
-    def needs_body(self, request: httpx.Request) -> bool:
-        """Tell whether the request's body says what it is about."""
-        route = route_within(request)
-        return request.method == "POST" and (f"POST {route}" in self._routes or route in _NAMED_IN_BODY)
-
-    def read_of(self, request: httpx.Request) -> Read | None:
-        """Return the call as one whose answer is stored, or None; its body has been read where needs_body."""
-        route = f"{request.method} {route_within(request)}"
-        if route not in self._routes:
-            return None
-        who = (request.url.netloc.decode(), request.headers.get("authorization", ""))
-        circuit = f"{route} {hashlib.sha256(repr(who).encode()).hexdigest()[:16]}"
-        return Read(route, key_of(request), circuit, unquote(path_of(request).rpartition("/")[2]))
-
-    def find(self, call: Read, failure: str) -> Entry | None:
+    def _find(self, call: "Read", failure: str) -> Entry | None:
         """Return the entry to serve in place of a call that failed; None where there is none."""
         if failure != OPEN:
-            self.breaker.failed(call.circuit)
+            self._breaker.failed(call.circuit)
         entry = None
         with self._usable():
             self._remove_what_was_left()
@@ -184,33 +194,24 @@ class StaleCache:
             return None
         self._count("stale", *(["short_circuited"] if failure == OPEN else []))
         now = time.monotonic()
-        if now - self._said.get(call.route, -_SAY_EVERY_S) >= _SAY_EVERY_S:
-            self._said[call.route] = now
+        if now - self._warned_at.get(call.route, -_SAY_EVERY_S) >= _SAY_EVERY_S:
+            self._warned_at[call.route] = now
             _log.warning("Intercom fails (%s: %s): earlier answers are served, marked as stale.", call.route, failure)
         return entry
 
-    def settle(self, call: Read, status: int, body: bytes | None) -> None:
-        """Note an answer, and store it where it is a good one. body: decompressed."""
-        self.breaker.answered(call.circuit)
+    def _settle(self, call: "Read", status: int, body: bytes | None) -> None:
+        """Count an answer, and store it where it is a good one. body: decompressed."""
+        self._breaker.answered(call.circuit)
         self._count("answered")
         if status in (404, 410):
             self._remove(lambda: self._cache.drop(call.key))
         elif status == 200 and time.monotonic() >= self._paused_until:
             with self._usable():
                 self._remove_what_was_left()
-                self.store(call, body)
+                store(self._cache, call, body)
 
-    def store(self, call: Read, content: bytes | None) -> bool:
-        """Store the body of a good answer, and tell whether it was one. Raises CacheError."""
-        body = _parsed(content or b"")
-        if not _answers(call, body) or len(text := _written(body)) > BODY_LIMIT:
-            return False
-        self._cache.put(call.key, text, "" if call.route.endswith("/search") else str(body.get("id", "")))
-        return True
-
-    def forget_changed(self, request: httpx.Request) -> None:
+    def _forget_changed(self, request: httpx.Request, route: str) -> None:
         """Remove the objects that a write names; where it erased something, all that mentions it."""
-        route = route_within(request)
         names = [unquote(segment) for segment in path_of(request).split("/") if segment and segment not in WORDS]
         if route in _NAMED_IN_BODY:
             body = _parsed(request.content)
@@ -227,8 +228,7 @@ class StaleCache:
 
     def _remove(self, removal: Callable[[], object]) -> None:
         """Remove something now, or as soon as the cache is not locked any more; until then nothing is served."""
-        with self._lock:
-            self._removals.append(removal)
+        self._removals.append(removal)
         if time.monotonic() >= self._paused_until:
             with self._usable():
                 self._remove_what_was_left()
@@ -237,9 +237,8 @@ class StaleCache:
         while self._removals:
             removal = self._removals[0]
             removal()
-            with self._lock:
-                if self._removals and self._removals[0] is removal:
-                    self._removals.pop(0)
+            with suppress(ValueError):  # another thread has done it too
+                self._removals.remove(removal)
 
     @contextmanager
     def _usable(self) -> Iterator[None]:
@@ -256,6 +255,34 @@ class StaleCache:
     def _count(self, *names: str) -> None:
         with self._lock:
             self.counts.update(names)
+
+
+class Read(NamedTuple):
+    """One whose answer is stored. key: hash of who requested what; circuit: what fails together; name: its object."""
+
+    route: str
+    key: bytes
+    circuit: str
+    name: str
+
+
+def read_of(request: httpx.Request, routes: AbstractSet[str] = ROUTES) -> Read | None:
+    """Return a call, its body read, as one whose answer is stored, or None where it is of none of these routes."""
+    route = f"{request.method} {route_within(request)}"
+    if route not in routes:
+        return None
+    who = (request.url.netloc.decode(), request.headers.get("authorization", ""))
+    circuit = f"{route} {hashlib.sha256(repr(who).encode()).hexdigest()[:16]}"
+    return Read(route, key_of(request), circuit, unquote(path_of(request).rpartition("/")[2]))
+
+
+def store(cache: Cache, call: Read, content: bytes | None) -> bool:
+    """Store the body of an answer, and tell whether it is what the call requested. Raises CacheError."""
+    body = _parsed(content or b"")
+    if not _answers(call, body) or len(text := _written(body)) > BODY_LIMIT:
+        return False
+    cache.put(call.key, text, "" if call.route.endswith("/search") else str(body.get("id", "")))
+    return True
 
 
 def key_of(request: httpx.Request) -> bytes:

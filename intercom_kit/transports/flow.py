@@ -19,7 +19,7 @@ import httpx
 from anyio import to_thread
 
 from intercom_kit.errors import InputError
-from intercom_kit.protocol import LOOPBACK
+from intercom_kit.protocol import LOOPBACK, route_of
 
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None] | None]
@@ -268,6 +268,26 @@ def run(flow: Coroutine[Any, Any, T]) -> T:
     raise InputError(
         "A function for an AsyncClient was given to a Client. Give one that needs no await, as time.sleep."
     )
+
+
+def is_read(request: httpx.Request) -> bool:
+    """Tell whether a call only reads: searches do, although they are sent by POST."""
+    return request.method in ("GET", "HEAD", "OPTIONS") or (
+        request.method == "POST" and route_within(request).endswith("/search")
+    )
+
+
+def route_within(request: httpx.Request) -> str:
+    """Return the call's route, without what a base URL has before it."""
+    route = route_of(path_of(request))
+    while route.startswith("/{id}/"):
+        route = route.removeprefix("/{id}")
+    return route
+
+
+def path_of(request: httpx.Request) -> str:
+    """Return the call's path as it is sent, without the query."""
+    return request.url.raw_path.partition(b"?")[0].decode("ascii", "replace")
 
 
 def proxy_for(url: str) -> str | None:

@@ -34,10 +34,9 @@ from time import perf_counter
 
 import httpx
 
-from intercom_kit.protocol import REQUEST_COLUMNS, WORDS, api_error, is_request_id, rate_limit, route_of
+from intercom_kit.protocol import REQUEST_COLUMNS, WORDS, api_error, decoded, is_request_id, rate_limit, route_of
 from intercom_kit.redaction import Redactor, reflects
-from intercom_kit.transports.calls import decoded, path_of
-from intercom_kit.transports.flow import Io, Transport, Watcher, body_of
+from intercom_kit.transports.flow import Io, Transport, Watcher, body_of, path_of
 
 _OWNERS = {
     "contacts": "contact",

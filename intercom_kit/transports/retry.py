@@ -21,8 +21,7 @@ from itertools import count
 import httpx
 
 from intercom_kit.protocol import rate_limit
-from intercom_kit.transports.calls import is_read
-from intercom_kit.transports.flow import Io, Sleep, Transport
+from intercom_kit.transports.flow import Io, Sleep, Transport, is_read
 
 BUDGET = 0.1
 RESERVE = 10.0  # retries that may come before the share has earned them

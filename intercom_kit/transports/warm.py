@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,10 +24,9 @@ from typing import Literal
 import httpx
 
 from intercom_kit.errors import InputError
-from intercom_kit.protocol import WINDOW_S, rate_limit
+from intercom_kit.protocol import WINDOW_S, decoded, rate_limit
 from intercom_kit.text import count
-from intercom_kit.transports.calls import decoded
-from intercom_kit.transports.fallback import BODY_LIMIT, MAX_AGE_S, Read, StaleCache
+from intercom_kit.transports.fallback import BODY_LIMIT, MAX_AGE_S, Read, read_of, store
 from intercom_kit.transports.store import Cache
 
 SHARE = 0.2  # of the window, for warming; the rest is the app's
@@ -42,7 +41,6 @@ PATIENCE = 4  # times the time limit of a single step, for all of one answer
 NO_ANSWER = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError)
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_MISSING = "Intercom has none"
 
 Kind = Literal["contacts", "conversations"]
 
@@ -111,11 +109,6 @@ def warm(
     Raises InputError for a wrong share, a wrong id or more ids than the cache holds, CacheError. An interrupt is raised
     on; what was stored until then is stored.
     """
-    todo = _checked(ids, share, cache)
-    return _run(_Warming(client, cache, kind, share, deadline_s), todo, on_progress)
-
-
-def _checked(ids: Iterable[str], share: float, cache: Cache) -> list[str]:
     todo = list(dict.fromkeys(ids))
     wrong = next((name for name in todo if not _ID.fullmatch(name)), None)
     if wrong is not None:
@@ -127,57 +120,44 @@ def _checked(ids: Iterable[str], share: float, cache: Cache) -> list[str]:
             f"The list has {len(todo):,} ids and the cache holds {cache.max_entries:,} answers: the last ones would "
             "push the first out. Keep those most needed."
         )
-    return todo
-
-
-def _run(warming: "_Warming", todo: list[str], on_progress: Callable[[int, int], None]) -> Warmed:
-    ahead, under_way, ended = iter(todo), set[Future[tuple[str, str]]](), list[tuple[str, str]]()
+    warming = _Warming(client, cache, kind, share)
     pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="warm")
+    asked = [pool.submit(warming.one, name) for name in todo]
     try:
-        while not warming.is_over():
-            while len(under_way) < warming.room and (name := next(ahead, None)) is not None:
-                under_way.add(pool.submit(warming.one, name))
-            if not under_way:
+        for done, future in enumerate(as_completed(asked, timeout=deadline_s), 1):
+            future.result()
+            on_progress(done, len(todo))
+            if warming.stopped:
                 break
-            finished, under_way = wait(under_way, timeout=1, return_when=FIRST_COMPLETED)
-            ended += [future.result() for future in finished]
-            on_progress(len(ended), len(todo))
+    except TimeoutError:
+        warming.stopped = f"The deadline of {deadline_s:g} s is over. Run it again: it goes on where it stopped."
     finally:
-        warming.stop.set()  # sleeping workers wake up; what is under way ends within its timeout
+        warming.end()
         pool.shutdown(cancel_futures=True)
-    ended += [future.result() for future in under_way if not future.cancelled()]
-    counts, why = Counter(became for became, _ in ended if became), Counter(reason for _, reason in ended if reason)
-    return Warmed(**counts, left=len(todo) - counts.total(), why=dict(why), stopped=warming.stopped)
+    ended = [future.result() for future in asked if not future.cancelled()]
+    counts, why = Counter(became for became, _ in ended), Counter(reason for _, reason in ended if reason)
+    counts["left"] += len(todo) - len(ended)
+    return Warmed(**counts, why=dict(why), stopped=warming.stopped)
 
 
 class _Warming:
-    """One warming: asks for an id at a time, in any thread."""
+    """One warming: asks for an id at a time, in any thread, below its share of the rate limit."""
 
-    def __init__(self, client: httpx.Client, cache: Cache, kind: Kind, share: float, deadline_s: float) -> None:
-        self.stop, self.stopped = threading.Event(), ""
-        self._client, self._cache, self._kind = client, cache, kind
-        self._stale = StaleCache(cache)
-        self._pace = _Pace(share, self.stop)
-        self._deadline_s, self._ends = deadline_s, time.monotonic() + deadline_s
+    def __init__(self, client: httpx.Client, cache: Cache, kind: Kind, share: float) -> None:
+        self.stopped = ""  # why it ended early
+        self._client, self._cache, self._kind, self._share = client, cache, kind, share
         self._failures = 0
-
-    @property
-    def room(self) -> int:
-        """How many calls may be under way: the first one goes alone, as it tells the limit."""
-        return WORKERS if self._pace.knows_limit else 1
-
-    def is_over(self) -> bool:
-        """Tell whether to stop early: the token is refused, Intercom fails, or the time is up."""
-        if not self.stopped and time.monotonic() >= self._ends:
-            self.stopped = f"The deadline of {self._deadline_s:g} s is over. Run it again: it goes on where it stopped."
-        return bool(self.stopped)
+        self._limit = LOWEST_LIMIT
+        self._last = self._hold = 0.0  # when the last call was sent; until when none is; Unix seconds
+        self._is_over = False
+        self._changed = threading.Condition()
 
     def one(self, name: str) -> tuple[str, str]:
-        """Tell what came of an id (stored, fresh, missing, failed; empty where stopped before), and why it was lost."""
+        """Tell what came of an id (stored, fresh, missing, failed; left where it is over), and why it was lost."""
         request = self._client.build_request(
             "GET", f"/{self._kind}/{name}", headers={"Accept-Encoding": "gzip, deflate"}
         )
-        call = self._stale.read_of(request)
+        call = read_of(request)
         if call is None:
             raise InputError(f"{name!r} is not an id. Give Intercom's own ids.")
         age_s = self._cache.age_s(call.key)
@@ -185,13 +165,41 @@ class _Warming:
             return "fresh", ""
         status, body, problem = None, None, ""
         for _ in range(TRIES):
-            self._pace.wait()
-            if self.stop.is_set():
-                return "", ""
+            if not self._is_turn():
+                return "left", ""
             status, body, problem = self._ask(request)
             if status != 429:
                 break
         return self._settle(call, status, body, problem)
+
+    def end(self) -> None:
+        """Send no more calls; what is under way ends within its timeout."""
+        with self._changed:
+            self._is_over = True
+            self._changed.notify_all()
+
+    def _is_turn(self) -> bool:
+        """Wait until a call may be sent; False where all is over before."""
+        with self._changed:
+            while not self._is_over:
+                turn = max(self._last + WINDOW_S / (self._limit * self._share), self._hold)
+                left_s = turn - time.time()
+                if left_s <= 0:
+                    self._last = time.time()
+                    return True
+                self._changed.wait(left_s)
+            return False
+
+    def _learn(self, response: httpx.Response) -> None:
+        """Take the limit from the headers, and hold all calls until the reset when the window is nearly used up."""
+        limit, remaining, reset = rate_limit(response.headers) or (None, None, None)
+        with self._changed:
+            self._limit = limit or self._limit
+            full = remaining is not None and remaining < self._limit * RESERVE
+            if full or response.status_code == 429:
+                latest = time.time() + WINDOW_S
+                self._hold = min(reset or latest, latest) + random.random()  # noqa: S311  # the window's first is the app's
+            self._changed.notify_all()
 
     def _ask(self, request: httpx.Request) -> tuple[int | None, bytes | None, str]:
         """Return status and body of an answer, and what is wrong with it; it takes neither for ever nor all memory."""
@@ -199,12 +207,12 @@ class _Warming:
         try:
             response = self._client.send(request, stream=True)
             with closing(response):
-                self._pace.learn(response)
+                self._learn(response)
                 for chunk in response.iter_raw():
                     body += chunk
                     if len(body) > BODY_LIMIT:
                         return response.status_code, None, "the answer is too large"
-                    if time.monotonic() > ends or self.stop.is_set():
+                    if time.monotonic() > ends or self._is_over:
                         return None, None, "timeout"
         except NO_ANSWER as error:
             return None, None, "timeout" if isinstance(error, httpx.TimeoutException) else "no answer"
@@ -212,49 +220,20 @@ class _Warming:
         return response.status_code, whole, "" if whole is not None else "the answer is compressed wrongly"
 
     def _settle(self, call: Read, status: int | None, body: bytes | None, problem: str) -> tuple[str, str]:
-        if status == 200 and self._stale.store(call, body):
+        if status == 200 and store(self._cache, call, body):
             self._failures = 0
             return "stored", ""
         if status in (404, 410):
             self._cache.drop(call.key)
-            return "missing", f"{status}, {_MISSING}"
+            return "missing", f"{status}, Intercom has none"
+        self._failures += 1
         if status in (401, 403):
             self.stopped = f"Intercom refuses the call with {status}. See what to do: intercom-kit triage"
-        self._failures += 1
-        if self._failures >= GIVE_UP and not self.stopped:
+        elif self._failures >= GIVE_UP and not self.stopped:
             said = f"answers {status}" if status else "does not answer"
             self.stopped = (
                 f"Intercom {said}, {GIVE_UP} times in a row. Run it again later: it goes on where it stopped."
             )
+        if self.stopped:
+            self.end()
         return "failed", problem or (f"{status}, but not the object" if status == 200 else str(status))
-
-
-class _Pace:
-    """When the next call may be sent: evenly, at a share of the limit that the headers tell."""
-
-    def __init__(self, share: float, stop: threading.Event) -> None:
-        self.knows_limit = False
-        self._share, self._stop = share, stop
-        self._limit = LOWEST_LIMIT
-        self._next = self._hold = 0.0
-        self._lock = threading.Lock()
-
-    def wait(self) -> None:
-        """Sleep until it is this call's turn, or all is to stop; a window that fills up meanwhile puts it off."""
-        with self._lock:
-            turn = max(time.time(), self._next)
-            self._next = turn + WINDOW_S / (self._limit * self._share)
-        while (left_s := max(turn, self._hold) - time.time()) > 0:
-            if self._stop.wait(left_s):
-                return
-
-    def learn(self, response: httpx.Response) -> None:
-        """Take the limit from the headers, and hold all calls until the reset when the window is nearly used up."""
-        quota = rate_limit(response.headers)
-        limit, remaining, reset = quota or (None, None, None)
-        with self._lock:
-            self.knows_limit, self._limit = True, limit or self._limit
-            full = remaining is not None and remaining < self._limit * RESERVE
-            if full or response.status_code == 429:
-                latest = time.time() + WINDOW_S
-                self._hold = min(reset or latest, latest) + random.random()  # noqa: S311  # the window's first is the app's

@@ -24,8 +24,7 @@ from intercom.core.api_error import ApiError
 from intercom_kit.drill import objects
 from intercom_kit.drill.loopback import Loopback
 from intercom_kit.errors import InputError
-from intercom_kit.transports.breaker import Breaker
-from intercom_kit.transports.fallback import BODY_LIMIT, ROUTES, FallbackTransport
+from intercom_kit.transports.fallback import BODY_LIMIT, ROUTES, Breaker, FallbackTransport
 from intercom_kit.transports.store import Cache
 from tests.conftest import PATIENCE_S, Play
 from tests.servers import EMAIL, TOKEN, Behaviour, Misbehave, answer, hang, reset

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,11 +19,9 @@ from ipykernel.kernelspec import RESOURCES, get_kernel_dict
 from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpec, KernelSpecManager
 from nbformat import NotebookNode, ValidationError
 from nbformat.reader import NotJSONError
-from papermill.translators import translate_parameters
 
 from intercom_kit.archive.manifest import read_manifest
-from intercom_kit.archive.notebooks import START, TRIAGE, notebook_source
-from intercom_kit.archive.parameters import check_parameters, declared
+from intercom_kit.archive.notebooks import START, TRIAGE, declared, fill, notebooks_folder
 from intercom_kit.archive.seal import LAB
 from intercom_kit.collect.files import oddity, write_atomic
 from intercom_kit.collect.incident_folder import IncidentFolder
@@ -46,14 +44,14 @@ class OwnInterpreter(KernelSpecManager):
 
 @dataclass(frozen=True)
 class Lab:
-    """A folder of copies. first: the notebook to open; kept: names of copies that a person edited, left as they are.
+    """A folder of copies. first: the notebook to open; edited: names of copies that a person edited, left as they are.
 
     workspace: JupyterLab's name for the tabs that are open.
     """
 
     folder: Path
     first: str
-    kept: tuple[str, ...] = ()
+    edited: tuple[str, ...] = ()
     workspace: str = "intercom-kit"
 
 
@@ -67,19 +65,19 @@ def prepare_lab(settings: Settings, incident_id: str = "") -> Lab:
     incident = IncidentFolder(settings.outputs, incident_id) if incident_id else None  # a drill's lies among the drills
     given = _parameters(incident) if incident else {}
     place = incident.path if incident else settings.outputs
-    folder = place / LAB
+    folder, edited = place / LAB, []
     if odd := oddity(folder):
         raise IncidentError(odd)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    kept = []
-    for source in sorted(notebook_source(START).parent.glob("*.ipynb")):
+    for source in sorted(notebooks_folder().glob("*.ipynb")):
+        known = declared(nbformat.read(source, as_version=4))
         values = ({"incident_id": incident.incident_id} if incident else {}) | given.get(source.stem, {})
-        fresh = _with_outputs(_filled(source, values, settings), place / source.name)
-        if not _copy(fresh, folder / source.name):
-            kept.append(source.stem)
+        fresh = fill(source, {name: value for name, value in values.items() if name in known}, settings.secrets())
+        if not _copy(_with_outputs(fresh, place / source.name), folder / source.name):
+            edited.append(source.stem)
     if incident is None:
-        return Lab(folder, START, tuple(kept))
-    return Lab(folder, TRIAGE, tuple(kept), incident.incident_id)
+        return Lab(folder, START, tuple(edited))
+    return Lab(folder, TRIAGE, tuple(edited), incident.incident_id)
 
 
 def open_lab(
@@ -99,7 +97,7 @@ def open_lab(
     if find_spec("jupyterlab") is None:
         raise KitError("JupyterLab is not installed in this environment. Install it: pip install jupyterlab")
     lab = prepare_lab(settings, incident_id)
-    for name in lab.kept:
+    for name in lab.edited:
         say(f"{name}.ipynb was edited, so it stays as it is. Rename it to get a fresh copy.")
     say(f"JupyterLab works on copies in {lab.folder}. Stop it with Ctrl-C.")
     sys.stdout.flush()
@@ -125,20 +123,6 @@ def _parameters(folder: IncidentFolder) -> dict[str, dict[str, Any]]:
     given = manifest.parameters if manifest else {}
     # An archive may come from anybody: what it says of templates, which are read from any folder, is not followed.
     return {name: {k: v for k, v in values.items() if k != "templates"} for name, values in given.items()}
-
-
-def _filled(source: Path, values: Mapping[str, object], settings: Settings) -> NotebookNode:
-    """Return a notebook with those of the values that it declares, as papermill would inject them."""
-    notebook: NotebookNode = nbformat.read(source, as_version=4)
-    known = declared(notebook)
-    values = {name: value for name, value in values.items() if name in known}
-    check_parameters(notebook, values, settings.secrets())
-    if values:
-        words = translate_parameters("python3", "python", values, "Parameters").strip()
-        cell = nbformat.v4.new_code_cell(words, metadata={"tags": ["injected-parameters"]})
-        at = next(n for n, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", ()))
-        notebook.cells.insert(at + 1, cell)
-    return notebook
 
 
 def _with_outputs(fresh: NotebookNode, executed: Path) -> NotebookNode:
@@ -176,6 +160,6 @@ def _read(path: Path) -> NotebookNode | None:
 
 
 def _digest(notebook: NotebookNode) -> str:
-    """Fix what the cells say, whatever they showed; an empty cell at the end comes by running the last one."""
+    """Identify what the cells say, whatever they showed; an empty cell at the end comes by running the last one."""
     cells = [[cell.cell_type, cell.source] for cell in notebook.cells if cell.source.strip()]
     return hashlib.sha256(json.dumps(cells).encode()).hexdigest()

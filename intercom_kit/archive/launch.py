@@ -15,16 +15,33 @@ from multiprocessing import resource_tracker
 from types import ModuleType
 from typing import Any
 
-from intercom_kit.archive.notebooks import ANALYSIS_IMPORTS, IMPORTS
 from intercom_kit.settings import SECRET_VARIABLES
 
+# What the notebooks import, at the latest when a cell needs it: loaded once, in the server. A name that is not there
+# costs time only.
+IMPORTS = (
+    "IPython.core.completer",
+    "matplotlib.backends.backend_svg",
+    "intercom_kit.archive.worker",
+    "intercom_kit.display.charts",
+    "intercom_kit.display.displays",
+    "intercom_kit.notebook",
+)
+ANALYSIS_IMPORTS = (
+    "duckdb",
+    "markdown_it",
+    "pandas",
+    "intercom_kit.analyze.findings",
+    "intercom_kit.analyze.study",
+    "intercom_kit.archive.index",
+    "intercom_kit.display.charts_log",
+    "intercom_kit.display.panel",
+    "intercom_kit.incident.log",
+    "intercom_kit.display.log_tables",
+    "intercom_kit.postmortem.document",
+)
 _FORKS = "forkserver" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"  # Apple's libraries abort
-_launching = threading.Lock()
-
-
-def context(*, forked: bool = True) -> Any:  # noqa: ANN401 - one of two classes, by platform
-    """Return multiprocessing's way to start a worker: a fork of a server that has imported all, or a new process."""
-    return multiprocessing.get_context("forkserver" if forked and _FORKS else "spawn")
+_starting = threading.Lock()
 
 
 def preload(*, analysis: bool = True) -> None:
@@ -36,17 +53,18 @@ def preload(*, analysis: bool = True) -> None:
         from multiprocessing import forkserver
 
         names = [*IMPORTS, *(ANALYSIS_IMPORTS if analysis else ()), "intercom_kit.archive.preload"]
-        context().set_forkserver_preload(names)
-        with launching():
+        multiprocessing.get_context("forkserver").set_forkserver_preload(names)
+        with _isolated():
             forkserver.ensure_running()
 
 
-def start(work: Callable[..., None], given: tuple[object, ...], *, forked: bool) -> Any:  # noqa: ANN401 - see context
-    """Start a worker process; raises EOFError or OSError where it cannot be started."""
+def start(work: Callable[..., None], given: tuple[object, ...], *, forked: bool) -> Any:  # noqa: ANN401 - by platform
+    """Start a worker process, by a fork where that is safe; raises EOFError or OSError where it cannot be started."""
+    context: Any = multiprocessing.get_context("forkserver" if forked and _FORKS else "spawn")
     for wait_s in (0.1, 1, 0):
-        process = context(forked=forked).Process(target=work, args=given)
+        process = context.Process(target=work, args=given)
         try:
-            with launching():
+            with _isolated():
                 process.start()
             break
         except (EOFError, OSError):  # the server was just killed: once it has ended, another one is started
@@ -57,32 +75,26 @@ def start(work: Callable[..., None], given: tuple[object, ...], *, forked: bool)
 
 
 @contextmanager
-def launching() -> Iterator[None]:
-    """Start processes that do not run the caller's script again, hold no secret, and leave Ctrl-C to this one."""
-    with _launching, _without_interrupts():
-        main, secrets = sys.modules["__main__"], {name: os.environ.pop(name, None) for name in SECRET_VARIABLES}
-        sys.modules["__main__"] = ModuleType("__main__")  # multiprocessing imports the main module in each child
-        safe = os.environ.get("PYTHONSAFEPATH")
+def _isolated() -> Iterator[None]:
+    """Start processes that do not run the caller's script again, hold no secret, and leave Ctrl-C to this one.
+
+    Ctrl-C in a terminal reaches the whole group, so they start with SIGINT blocked.
+    """
+    with _starting:
+        if _FORKS:
+            resource_tracker.ensure_running()  # which would unblock it again
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        main, sys.modules["__main__"] = (
+            sys.modules["__main__"],
+            ModuleType("__main__"),
+        )  # each child imports the main one
+        before = {name: os.environ.pop(name, None) for name in (*SECRET_VARIABLES, "PYTHONSAFEPATH")}
         os.environ["PYTHONSAFEPATH"] = "1"  # no module is looked for in the working directory
         try:
             yield
         finally:
             sys.modules["__main__"] = main
-            for name, value in {**secrets, "PYTHONSAFEPATH": safe}.items():
-                os.environ.pop(name, None)
-                if value is not None:
-                    os.environ[name] = value
-
-
-@contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Start processes in which SIGINT is blocked: Ctrl-C in a terminal reaches the whole group."""
-    if not _FORKS:
-        yield
-        return
-    resource_tracker.ensure_running()  # which would unblock it again
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            del os.environ["PYTHONSAFEPATH"]
+            os.environ.update({name: value for name, value in before.items() if value is not None})
+            if _FORKS:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -1,32 +1,35 @@
-"""The reports of an incident: its notebooks are run, and what was run is rendered and sealed."""
+"""The reports of an incident: its notebooks are run, and what was run is rendered and sealed, or compared with it."""
 
 import json
 import multiprocessing
 import os
 import shutil
+import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from difflib import unified_diff
 from functools import partial
-from pathlib import Path
+from itertools import islice
+from pathlib import Path, PurePosixPath
 
 import nbformat
 from nbformat import NotebookNode
 from papermill.execute import ERROR_MARKER_TAG
+from pydantic import ValidationError
 
 from intercom_kit.archive.index import summarize, update_index
 from intercom_kit.archive.launch import preload, start
 from intercom_kit.archive.manifest import Run, Summary, read_manifest
-from intercom_kit.archive.notebooks import ANALYSIS, POSTMORTEM, REPORTS, TRIAGE, notebook_source
-from intercom_kit.archive.parameters import check_parameters
+from intercom_kit.archive.notebooks import ANALYSIS, POSTMORTEM, REPORTS, TRIAGE, fill, notebook_source
 from intercom_kit.archive.render import Header, render_html
-from intercom_kit.archive.retention import sweep
-from intercom_kit.archive.runner import Plan, Progress, judge, run_notebook, stopping
+from intercom_kit.archive.retention import TEMPORARY, sweep
+from intercom_kit.archive.runner import Plan, Progress, is_run, judge, run_notebook, stopping
 from intercom_kit.archive.seal import UNFINISHED, locked, refuse_links, seal
 from intercom_kit.archive.worker import call
 from intercom_kit.collect.files import write_atomic
-from intercom_kit.collect.incident_folder import IncidentFolder, rollup_in
+from intercom_kit.collect.incident_folder import DRILLS, IncidentFolder
 from intercom_kit.decide.words import cause_badge, verdict_badge
 from intercom_kit.errors import EvidenceError, KitError
 from intercom_kit.incident.incident import as_declared, open_incident
@@ -48,7 +51,7 @@ def make_reports(
     """Run notebooks on an incident, put `<name>.ipynb` and `<name>.html` of each in its folder, seal it, list it.
 
     notebooks: names with the parameters besides `incident_id`; they run at the same time. Where one did not run to its
-    end, its complete report of before stays; without one, the report is stamped INCOMPLETE. forked: see runner.context.
+    end, its complete report of before stays; without one, the report is stamped INCOMPLETE. forked: see launch.start.
     Raises KitError for an unknown name or parameter, EvidenceError or IncidentError for a broken record.
     """
     if forked:
@@ -56,7 +59,7 @@ def make_reports(
     given = {name: {"incident_id": folder.incident_id, **parameters} for name, parameters in notebooks.items()}
     plan = Plan(worker_environment(settings), settings.secrets(), forked=forked)
     for name, parameters in given.items():
-        check_parameters(nbformat.read(notebook_source(name), as_version=4), parameters, plan.secrets)
+        fill(notebook_source(name), parameters, plan.secrets)
     folder.require()
     sweep(settings.outputs)
     with locked(folder.path / ".lock", on_wait):
@@ -66,27 +69,76 @@ def make_reports(
         write_atomic(mark, json.dumps({"notebooks": [*given], "process": os.getpid()}).encode())  # gone once sealed
         shutil.rmtree(making, ignore_errors=True)
         making.mkdir(mode=0o700)
-        runs, summary = run_all(given, making, plan, folder, settings, on_progress)
-        runs = tuple(_placed(folder, run) for run in runs)
+        with ThreadPoolExecutor(1) as beside:
+            summary = beside.submit(_summarize, folder, settings, forked=forked)
+            runs = tuple(_placed(folder, run) for run in _run_all(given, making, plan, on_progress))
         shutil.rmtree(making)
-        seal_reports(folder, settings, summary)
+        _seal(folder, settings, summary.result())
         mark.unlink()
     update_index(settings, datetime.now(UTC).date())
     return runs
 
 
-def run_all(
-    notebooks: Mapping[str, Parameters],
-    target: Path,
-    plan: Plan,
-    folder: IncidentFolder,
-    settings: Settings,
-    on_progress: Progress | None = None,
-) -> tuple[tuple[Run, ...], Summary | None]:
-    """Run notebooks at the same time; return how each ran, and the summary of the incident (None: cannot be read).
+def replay(folder: IncidentFolder, templates: str = "", on_progress: Progress | None = None) -> list[str]:
+    """Make every report of an incident again in a temporary folder, the network off; return what differs, in words.
 
-    SIGINT and SIGTERM stop all of them.
+    Evidence is read as far as it was sealed, under the settings that the reports were made with. The manifest names
+    neither a notebook that is not the kit's nor a folder of templates: templates is the caller's. Raises EvidenceError
+    when there are no sealed reports.
     """
+    preload()
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY) as outputs:
+        again = IncidentFolder(Path(outputs), folder.incident_id, drill=folder.path.parent.name == DRILLS)
+        with locked(folder.path / ".lock"):
+            refuse_links(folder)
+            manifest = read_manifest(folder)
+            names = [run.notebook for run in manifest.runs if run.notebook in REPORTS] if manifest else []
+            if manifest is None or not names:
+                command = f"intercom-kit report {folder.incident_id}"
+                raise EvidenceError(f"{folder.incident_id} has no sealed reports. Make them with: {command}")
+            before: dict[str, bytes] = {}
+            for file in (file for file in manifest.files if (folder.path / file.path).is_file()):
+                content, target = (folder.path / file.path).read_bytes(), again.path / file.path
+                if file.is_evidence or target == again.facts_path:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(content[: file.size] if file.is_appended else content)
+                elif _is_made(PurePosixPath(file.path), names):
+                    before[file.path] = content
+        try:
+            settings = Settings.model_validate({**manifest.settings, "INTERCOM_KIT_OUTPUTS": outputs})
+        except ValidationError:
+            raise EvidenceError("The manifest holds settings that cannot be used. Restore it from a copy.") from None
+        given = {name: manifest.parameters.get(name, {}) for name in names}
+        given = {name: old | ({"templates": templates} if "templates" in old else {}) for name, old in given.items()}
+        _run_all(given, again.path, Plan(worker_environment(settings), offline=True), on_progress)
+        render_reports(again, settings)
+        return [line for name, content in before.items() for line in _compare(again.path / name, content)]
+
+
+def _is_made(path: PurePosixPath, notebooks: Collection[str]) -> bool:
+    """Whether a file was made by one of these notebooks."""
+    beside = path.name.startswith("postmortem") or path.parent.name == "messages"
+    return path.stem in notebooks or (beside and POSTMORTEM in notebooks)
+
+
+def _compare(path: Path, before: bytes) -> list[str]:
+    """Return the first lines that differ; of a notebook only what its cells show, as when they ran differs."""
+    if not path.is_file():
+        return [f"{path.name}: it was not made again"]
+
+    def lines(content: bytes) -> list[str]:
+        if path.suffix != ".ipynb":
+            return content.decode("utf-8", "replace").splitlines()
+        outputs = [cell.get("outputs", []) for cell in json.loads(content)["cells"]]
+        return json.dumps(outputs, indent=1, sort_keys=True).splitlines()
+
+    differ = unified_diff(lines(before), lines(path.read_bytes()), n=0, lineterm="")
+    changed = (line for line in differ if line[:3] not in ("---", "+++", "@@ "))
+    return [f"{path.name}: {line[:300]}" for line in islice(changed, 10)]
+
+
+def _run_all(notebooks: Mapping[str, Parameters], target: Path, plan: Plan, on_progress: Progress | None) -> list[Run]:
+    """Run notebooks at the same time, and return how each ran. SIGINT and SIGTERM stop all of them."""
     counted: dict[str, tuple[int, int]] = {}
     counting = threading.Lock()
 
@@ -96,26 +148,18 @@ def run_all(
             if on_progress:
                 on_progress(*map(sum, zip(*counted.values(), strict=True)))
 
-    with stopping() as stopper, ThreadPoolExecutor(len(notebooks) + 1) as threads:
-        running = [
-            threads.submit(
-                run_notebook,
-                notebook_source(name),
-                target / f"{name}.ipynb",
-                parameters,
-                plan,
-                partial(count, name),
-                stopper,
-            )
-            for name, parameters in notebooks.items()
-        ]
-        summary = threads.submit(_summarize, folder, without_secrets(settings), forked=plan.forked)
-        return tuple(run.result() for run in running), summary.result()
+    def run(name: str, parameters: Parameters) -> Run:
+        output = target / f"{name}.ipynb"
+        return run_notebook(notebook_source(name), output, parameters, plan, partial(count, name), stopper)
+
+    with stopping() as stopper, ThreadPoolExecutor(len(notebooks)) as threads:
+        return list(threads.map(run, notebooks, notebooks.values()))
 
 
 def _summarize(folder: IncidentFolder, settings: Settings, *, forked: bool) -> Summary | None:
-    """Summarize an incident, in a process that has pandas imported where there is a log to read."""
-    if rollup_in(folder.path) is None:
+    """Summarize an incident, in a process that has pandas imported where there is a log to read; None if it cannot."""
+    settings = without_secrets(settings)
+    if not folder.has_log:
         try:
             return summarize(folder, settings)
         except KitError:
@@ -156,7 +200,7 @@ def read_executed(path: Path) -> tuple[NotebookNode, Run]:
 def _judged(path: Path, notebook: NotebookNode) -> Run:
     """Return the record of a run by plain papermill or Jupyter."""
     cells = [cell for cell in notebook.cells if ERROR_MARKER_TAG not in cell.metadata.get("tags", ())]
-    code = [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
+    code = [cell for cell in cells if is_run(cell)]
     saved, times = datetime.fromtimestamp(path.stat().st_mtime, UTC), notebook.metadata.get("papermill", {})
     return Run(
         notebook=path.stem,
@@ -171,36 +215,30 @@ def _judged(path: Path, notebook: NotebookNode) -> Run:
 def seal_incident(folder: IncidentFolder, settings: Settings, on_wait: Callable[[], None] = lambda: None) -> str:
     """Render every executed notebook that lies in an incident's folder, seal it, list it, and return the head.
 
-    Raises IncidentError where there is no such incident, and what seal_reports raises.
+    Raises IncidentError where there is no such incident, and what render_reports raises.
     """
     folder.facts()
     sweep(settings.outputs)
     with locked(folder.path / ".lock", on_wait):
         refuse_links(folder)
-        head = seal_reports(folder, settings, _summarize(folder, without_secrets(settings), forked=True))
+        head = _seal(folder, settings, _summarize(folder, settings, forked=True))
     update_index(settings, datetime.now(UTC).date())
     return head
 
 
-def seal_reports(folder: IncidentFolder, settings: Settings, summary: Summary | None = None) -> str:
-    """Render every executed notebook of the kit that lies in an incident's folder, seal it, and return the head.
-
-    Raises KitError where one holds a secret of the settings, or is none.
-    """
+def _seal(folder: IncidentFolder, settings: Settings, summary: Summary | None) -> str:
     executed = render_reports(folder, settings)
-    parameters = {
-        name: dict(notebook.metadata.get("papermill", {}).get("parameters", {}))
-        for name, (notebook, _) in executed.items()
-    }
+    metadata = {name: notebook.metadata.get("papermill", {}) for name, (notebook, _) in executed.items()}
+    parameters = {name: dict(of.get("parameters", {})) for name, of in metadata.items()}
     runs = [run for _, run in executed.values()]
-    at = datetime.now(UTC)
-    return seal(folder, runs, parameters, at=at, summary=summary, settings=public(settings))
+    return seal(folder, runs, parameters, at=datetime.now(UTC), summary=summary, settings=_public(settings))
 
 
 def render_reports(folder: IncidentFolder, settings: Settings) -> dict[str, tuple[NotebookNode, Run]]:
     """Render the reports of all executed notebooks in a folder; return these by name, each with how it ran.
 
-    All are rendered together: their headers and links show what is there now.
+    All are rendered together: their headers and links show what is there now. Raises KitError where one holds a secret
+    of the settings, or is no executed notebook.
     """
     executed = {name: read_executed(path) for name in REPORTS if (path := folder.path / f"{name}.ipynb").is_file()}
     header = header_of(folder, without_secrets(settings))
@@ -218,21 +256,18 @@ def header_of(folder: IncidentFolder, settings: Settings) -> Header:
     """
     try:
         seen = open_incident(settings, folder.incident_id)
-        facts, runs = seen.facts, seen.runs
+        facts, shown = seen.facts, seen.checked.shown
     except KitError:
         return Header(folder.incident_id, warnings=("RECORD CANNOT BE READ",))
-    shown = seen.worst or (runs[-1] if runs else None)
     decision = as_declared(shown.decision, facts, seen.checked) if shown else None
-    severity, stamps = facts.severity, [str(facts.state)]
-    if decision:
-        severity = decision.severity
-        causes = [] if decision.cause == "none" else [cause_badge(decision.cause)]
-        stamps[:0] = [verdict_badge(decision.verdict), *causes]
+    badges = [verdict_badge(decision.verdict)] if decision else []
+    badges += [cause_badge(decision.cause)] if decision and decision.cause != "none" else []
     return Header(
         folder.incident_id,
         title=facts.title,
-        label=severity or ("ok" if decision and decision.verdict == "healthy" else ""),
-        stamps=tuple(stamps),
+        label=(decision.severity if decision else facts.severity)
+        or ("ok" if decision and decision.verdict == "healthy" else ""),
+        stamps=(*badges, facts.state),
         declared=facts.severity is not None,
         drill=facts.drill,
     )
@@ -279,7 +314,7 @@ def worker_environment(settings: Settings) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in own} | settings.environment()
 
 
-def public(settings: Settings) -> dict[str, str]:
+def _public(settings: Settings) -> dict[str, str]:
     """Return the settings that views may show, by variable: neither secrets nor paths of this machine."""
     paths = {field.alias for name, field in Settings.model_fields.items() if isinstance(getattr(settings, name), Path)}
     return {name: value for name, value in settings.environment().items() if name not in paths}

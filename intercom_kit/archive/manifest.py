@@ -133,6 +133,9 @@ class Finding(Record):
     path: str
     words: str
 
+    def __str__(self) -> str:
+        return f"{self.path}: {self.words}"
+
 
 class Manifest(Record):
     """Everything that was in the folder at sealed_at (UTC), and how the reports were made.

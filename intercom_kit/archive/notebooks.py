@@ -1,36 +1,28 @@
-"""The kit's own notebooks: the only names that are accepted wherever a notebook is named, in an archive too."""
+"""The kit's own notebooks, the only ones that are ever run or copied, and their parameters, checked before that.
 
+papermill warns about an unknown parameter and injects it as code all the same, and checks no type: a name such as
+`x=1;import os` would be executed. Here a name must be in the notebook's `parameters` cell, letter by letter, and the
+value must be of the type that is written there.
+"""
+
+import ast
 import shutil
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from intercom_kit.errors import InputError, KitError
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 START, TRIAGE, ANALYSIS, POSTMORTEM = "00-start", "01-triage", "02-rate-limit-and-latency", "03-postmortem"
 EXPLORE = "04-explore"  # for a person to work in: no part of the reports
 REPORTS = (TRIAGE, ANALYSIS, POSTMORTEM)  # those that make an incident's reports, in the order in which they are read
-# What the notebooks import, at the latest when a cell needs it: loaded once, in the process that workers are forked
-# from (see runner.preload). A name that is not there costs time only.
-IMPORTS = (
-    "IPython.core.completer",
-    "matplotlib.backends.backend_svg",
-    "intercom_kit.archive.worker",
-    "intercom_kit.display.charts",
-    "intercom_kit.display.displays",
-    "intercom_kit.notebook",
-)
-ANALYSIS_IMPORTS = (
-    "duckdb",
-    "markdown_it",
-    "pandas",
-    "intercom_kit.analyze.findings",
-    "intercom_kit.analyze.study",
-    "intercom_kit.archive.index",
-    "intercom_kit.display.charts_log",
-    "intercom_kit.display.panel",
-    "intercom_kit.incident.log",
-    "intercom_kit.display.log_tables",
-    "intercom_kit.postmortem.document",
-)
+PYTHON = "python3"  # the one kernel whose notebooks run here
+_PLAIN = {"str": str, "int": int, "float": float, "bool": bool}
 
 
 def notebooks_folder() -> Path:
@@ -58,3 +50,79 @@ def copy_notebooks(folder: Path) -> list[Path]:
         raise InputError(f"{folder} holds {', '.join(there)} already. Name another folder, or move them away.")
     folder.mkdir(parents=True, exist_ok=True)
     return [Path(shutil.copyfile(source, folder / source.name)) for source in sources]
+
+
+def fill(source: Path, parameters: Mapping[str, object], secrets: Collection[str] = ()) -> "NotebookNode":
+    """Return a notebook with parameters in a cell of their own, as papermill injects it; without any, as it is.
+
+    Raises KitError unless every parameter is declared, of its declared type, and holds none of the secrets. Types are
+    compared strictly: the text "5" is no int, True is no int, an int is taken for a declared float.
+    """
+    import nbformat
+    from papermill.parameterize import parameterize_notebook
+
+    notebook: NotebookNode = nbformat.read(source, as_version=4)
+    known = declared(notebook)
+    for name, value in parameters.items():
+        if name not in known:
+            names = ", ".join(sorted(known)) or "none"
+            raise KitError(f"The notebook has no parameter {name[:80]!r}. It has: {names}.")
+        _check_type(name, value, *known[name])
+        if any(secret and secret in str(value) for secret in secrets):
+            raise KitError(
+                f"Parameter {name!r} holds a secret, and parameters are archived in the clear. "
+                "Leave it out: secrets are read from the environment."
+            )
+    if parameters:
+        notebook.metadata["papermill"] = {}
+        for cell in notebook.cells:
+            cell.metadata.setdefault("tags", [])
+        notebook = parameterize_notebook(notebook, dict(parameters), kernel_name=PYTHON, language="python")
+        del notebook.metadata["papermill"]
+    return notebook
+
+
+def declared(notebook: "NotebookNode") -> dict[str, tuple[Any, str]]:
+    """Return (type, how it is written) of every name in the cell tagged `parameters`; empty without such a cell.
+
+    The type is the annotation's, or that of the default value where there is none. Raises KitError when the cell
+    holds anything but assignments of literals.
+    """
+    source = next((cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())), "")
+    try:
+        return dict(map(_declaration, ast.parse(source).body))
+    except (SyntaxError, ValueError) as error:
+        raise KitError(f"The parameters cell may hold only assignments of literals: {error}.") from None
+
+
+def _declaration(statement: ast.stmt) -> tuple[str, tuple[Any, str]]:
+    match statement:
+        case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation, value=ast.expr() as value):
+            ast.literal_eval(value)
+            return name, (_type(annotation), ast.unparse(annotation))
+        case ast.Assign(targets=[ast.Name(id=name)], value=value):
+            kind = type(ast.literal_eval(value))
+            return name, (kind, kind.__name__)
+    raise ValueError(f"{ast.unparse(statement)[:80]} is none")
+
+
+def _type(annotation: ast.expr) -> Any:  # noqa: ANN401 - a type, or a union of types
+    match annotation:
+        case ast.Name(id=name) if name in _PLAIN:
+            return _PLAIN[name]
+        case ast.Constant(value=None):
+            return None
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _type(left) | _type(right)
+        case ast.Subscript(value=ast.Name(id="list"), slice=item):
+            return list[_type(item)]  # type: ignore[misc]  # built at run time
+    raise ValueError(f"the type {ast.unparse(annotation)[:80]} cannot be checked")
+
+
+def _check_type(name: str, value: object, expected: Any, written: str) -> None:  # noqa: ANN401 - a type, or a union
+    try:
+        TypeAdapter(expected, config=ConfigDict(strict=True)).validate_python(value)
+    except ValidationError:
+        raise KitError(
+            f"Parameter {name!r} must be {written}, but {type(value).__name__} was given."
+        ) from None  # pydantic's message repeats the value, which may be a secret

@@ -1,6 +1,5 @@
 """What leaves an archive: old incidents, removed wholly or but for their reports; and copies, to any URL of fsspec."""
 
-import hashlib
 import os
 import re
 import secrets
@@ -11,16 +10,17 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from intercom_kit.archive.index import PastIncident, read_rows, summarize, update_index
 from intercom_kit.archive.manifest import EARLIER, MANIFEST, read_manifest
-from intercom_kit.archive.seal import head_of, locked, refuse_links, seal, verify
+from intercom_kit.archive.seal import locked, refuse_links, seal, sha256, verify
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import PublishError
-from intercom_kit.records import Record
 from intercom_kit.settings import Settings
 
+Progress = Callable[[int, int], None]
 TEMPORARY = "intercom-kit-"  # how the names of the kit's temporary folders begin
 _LEFT_S = 24 * 3600  # a temporary folder so old belongs to no command that still runs
 # What must not be there: tokens of Intercom (base64 of `tok:`), of a Bearer header and of AWS, and Slack's webhooks.
@@ -28,13 +28,6 @@ _SECRET = re.compile(
     rb"(?<![A-Za-z0-9+/_-])dG9r[A-Za-z0-9+/_-]{20,}|\bBearer [A-Za-z0-9+/=._~-]{20,}|hooks\.slack\.com/services/T\w{6,}"
     rb"|(?<![A-Z0-9])AKIA[A-Z0-9]{16}(?![A-Z0-9])"
 )
-
-
-class Purged(Record):
-    """What was done with one incident: removed, evidence removed, or kept and why."""
-
-    incident_id: str
-    done: str
 
 
 def sweep(outputs: Path) -> None:
@@ -49,6 +42,13 @@ def sweep(outputs: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+class Purged(NamedTuple):
+    """What was done with one incident: removed, evidence removed, or left as it is and why."""
+
+    incident_id: str
+    done: str
+
+
 def purge(settings: Settings, older_than: timedelta, *, keep_reports: bool = False, now: datetime) -> list[Purged]:
     """Remove incidents whose last known moment is older, oldest first, and update the index.
 
@@ -57,11 +57,11 @@ def purge(settings: Settings, older_than: timedelta, *, keep_reports: bool = Fal
     """
     sweep(settings.outputs)
     limit = now - min(older_than, now - datetime.min.replace(tzinfo=UTC))
-    old = [row for row in read_rows(settings) if (row.summary.recovery or row.began or limit) <= limit]
-    done = [_purge(settings, row, keep_reports=keep_reports, now=now) for row in reversed(old)]
+    old = [row for row in reversed(read_rows(settings)) if (row.summary.recovery or row.began or limit) <= limit]
+    done = [Purged(row.id, _purge(settings, row, keep_reports=keep_reports, now=now)) for row in old]
     if done:
         update_index(settings, now.date())
-    return [Purged(incident_id=row.id, done=words) for row, words in zip(reversed(old), done, strict=True) if words]
+    return [one for one in done if one.done]
 
 
 def _purge(settings: Settings, row: PastIncident, *, keep_reports: bool, now: datetime) -> str:
@@ -69,36 +69,36 @@ def _purge(settings: Settings, row: PastIncident, *, keep_reports: bool, now: da
         return f"kept: its record cannot be read ({row.problem})"
     if row.is_open:
         return f"kept: it is still {row.state}"
-    folder = IncidentFolder(settings.outputs, row.id)
+    folder, words = IncidentFolder(settings.outputs, row.id), "removed"
     with locked(folder.path / ".lock"):
+        going = folder.path
         if keep_reports:
-            return _remove_evidence(folder, settings, now)
-        _remove(folder.path, settings.outputs / f".{row.id}.{secrets.token_hex(4)}.purged")
-    return "removed"
+            files = _seal_for_good(folder, settings, now)
+            if not files:
+                return ""
+            going, words = folder.evidence_path, f"evidence removed, {files} files; reports kept"
+        doomed = settings.outputs / f".{row.id}.{secrets.token_hex(4)}.purged"
+        going.rename(doomed)  # so that no half of it is ever taken for an incident, and `sweep` finds it
+        shutil.rmtree(doomed)
+        if keep_reports:
+            folder.create()
+    return words
 
 
-def _remove_evidence(folder: IncidentFolder, settings: Settings, now: datetime) -> str:
-    """Seal the evidence as it is, record that it goes, and only then remove it."""
+def _seal_for_good(folder: IncidentFolder, settings: Settings, now: datetime) -> int:
+    """Seal the evidence as it is, record that it goes, and return how many files it has."""
     refuse_links(folder)
     files = [path.relative_to(folder.path).as_posix() for path in folder.evidence_path.rglob("*") if path.is_file()]
-    if not files:
-        return ""
-    manifest = read_manifest(folder)
-    summary = (manifest.summary if manifest else None) or summarize(folder, settings)
-    seal(folder, at=now, summary=summary)
-    seal(folder, at=now, summary=summary, purge=files)
-    _remove(folder.evidence_path, settings.outputs / f".{folder.incident_id}.{secrets.token_hex(4)}.purged")
-    folder.create()
-    return f"evidence removed, {len(files)} files; reports kept"
+    if files:
+        manifest = read_manifest(folder)
+        summary = (manifest.summary if manifest else None) or summarize(folder, settings)
+        seal(folder, at=now, summary=summary)
+        seal(folder, at=now, summary=summary, purge=files)
+    return len(files)
 
 
-def _remove(path: Path, doomed: Path) -> None:
-    path.rename(doomed)  # so that no half of it is ever taken for an incident, and `sweep` finds it
-    shutil.rmtree(doomed)
-
-
-class Published(Record):
-    """An archive that was copied: where to, how many files were copied and how many stood there already, its head."""
+class Published(NamedTuple):
+    """An archive that was copied: where to, how many files were copied and how many were there already, its head."""
 
     url: str
     copied: int
@@ -106,9 +106,7 @@ class Published(Record):
     head: str
 
 
-def publish(
-    folder: IncidentFolder, url: str, settings: Settings, on_progress: Callable[[int, int], None] = lambda *_: None
-) -> Published:
+def publish(folder: IncidentFolder, url: str, settings: Settings, on_progress: Progress = lambda *_: None) -> Published:
     """Copy a sealed incident to `<url>/<incident id>`; a file that is there with the same content is left alone.
 
     The manifest goes last, so that a copy that was cut short is not taken for a whole one. Every file is read back and
@@ -116,63 +114,53 @@ def publish(
     Raises PublishError when the archive differs from its seal or holds a secret, when what is there is not an earlier
     state of it, or when the copy fails; EvidenceError when it holds a symbolic link.
     """
+    import fsspec
+
     parts = urlsplit(url)
     place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else url  # no credentials
     is_local = parts.scheme in ("", "file", "local")
-    targets = (Path(parts.path).resolve(), Path(parts.path, folder.incident_id).resolve())
-    if is_local and any(target.is_relative_to(folder.path.resolve()) for target in targets):
+    if is_local and Path(parts.path, folder.incident_id).resolve().is_relative_to(folder.path.resolve()):
         raise PublishError(f"{place} lies in the incident itself. Publish to another place.")
     with locked(folder.path / ".lock"):
-        contents = _contents(folder, settings)
+        hashes = _hashes(folder, settings)
         try:
-            copied = _copy_all(folder, url, contents, on_progress, {"auto_mkdir": True} if is_local else {})
+            system, root = fsspec.core.url_to_fs(url, **({"auto_mkdir": True} if is_local else {}))
+            copied = _copy(folder, system, f"{root.rstrip('/')}/{folder.incident_id}", hashes, on_progress)
         except PublishError:
             raise
         except Exception as error:  # each file system has errors of its own
             said = f"{type(error).__name__}: {str(error)[:300]}".replace(url, place)
             raise PublishError(f"{place} cannot be written: {said}. What was copied stays; publish again.") from error
-    skipped = len(contents) - copied
-    return Published(url=f"{place}/{folder.incident_id}", copied=copied, skipped=skipped, head=head_of(folder) or "")
+    return Published(f"{place}/{folder.incident_id}", copied, len(hashes) - copied, hashes[MANIFEST])
 
 
-def _contents(folder: IncidentFolder, settings: Settings) -> dict[str, str]:
+def _hashes(folder: IncidentFolder, settings: Settings) -> dict[str, str]:
     """Return every path with the SHA-256 that it must have, the manifest last; refuse what must not leave."""
     refuse_links(folder)
     manifest, findings = read_manifest(folder), verify(folder)
     if findings or manifest is None:
-        found = f"{findings[0].path}: {findings[0].words}" if findings else ""
-        raise PublishError(f"{folder.incident_id} is not as it was sealed: {found} See: intercom-kit verify")
-    earlier = sorted(f"{EARLIER}/{path.name}" for path in (folder.path / EARLIER).glob("*.json"))
-    contents = {file.path: file.sha256 for file in manifest.files}
-    contents |= {path: _sha256((folder.path / path).read_bytes()) for path in (*earlier, MANIFEST)}
-    redactor = settings.redactor
-    for path in contents:
+        raise PublishError(f"{folder.incident_id} is not as it was sealed: {findings[0]} See: intercom-kit verify")
+    hashes = {file.path: file.sha256 for file in manifest.files}
+    redactor, earlier = settings.redactor, sorted(path.name for path in (folder.path / EARLIER).glob("*.json"))
+    for path in (*hashes, *(f"{EARLIER}/{name}" for name in earlier), MANIFEST):
         content = (folder.path / path).read_bytes()
         if _SECRET.search(content) or redactor.holds_secret(content.decode("utf-8", "replace")):
             raise PublishError(
                 f"{folder.path / path} holds what looks like a secret. Rotate that secret, take it out of the file, "
                 f"and seal again: intercom-kit report {folder.incident_id}"
             )
-    return contents
+        hashes.setdefault(path, sha256(content))
+    return hashes
 
 
-def _copy_all(
-    folder: IncidentFolder,
-    url: str,
-    contents: Mapping[str, str],
-    on_progress: Callable[[int, int], None],
-    options: Mapping[str, bool],
-) -> int:
-    """Copy the files whose hashes are given, and return how many were not there already."""
-    try:
-        import fsspec
-    except ImportError:
-        raise PublishError("Publishing needs fsspec. Run: pip install 'intercom-kit[publish]'") from None
-    system, root = fsspec.core.url_to_fs(url, **options)
+def _copy(folder: IncidentFolder, system: Any, root: str, hashes: Mapping[str, str], on_progress: Progress) -> int:  # noqa: ANN401 - fsspec has no types
+    """Copy the files whose hashes are given to a folder of a file system; return how many were not there already."""
 
     def hash_of(path: str) -> str | None:
-        there = f"{root.rstrip('/')}/{folder.incident_id}/{path}"
-        return _sha256(system.cat_file(there)) if system.exists(there) else None
+        try:
+            return sha256(system.cat_file(f"{root}/{path}"))
+        except FileNotFoundError:
+            return None
 
     head, copied = hash_of(MANIFEST), 0
     if head and any(finding.kind == "head" for finding in verify(folder, head)):
@@ -180,16 +168,11 @@ def _copy_all(
             f"There is an archive of {folder.incident_id} already that is not an earlier state of this one. "
             "Compare them, or publish to another place."
         )
-    for number, (path, wanted) in enumerate(contents.items(), 1):
+    for number, (path, wanted) in enumerate(hashes.items(), 1):
         if hash_of(path) != wanted:
-            system.pipe_file(f"{root.rstrip('/')}/{folder.incident_id}/{path}", (folder.path / path).read_bytes())
-            system.invalidate_cache()
+            system.pipe_file(f"{root}/{path}", (folder.path / path).read_bytes())
             if hash_of(path) != wanted:
                 raise PublishError(f"{path} does not read back as it was sealed. Publish again, or to another place.")
             copied += 1
-        on_progress(number, len(contents))
+        on_progress(number, len(hashes))
     return copied
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

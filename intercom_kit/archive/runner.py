@@ -1,11 +1,10 @@
-"""Runs a notebook through papermill, its cells in a process of their own, and records how that ended.
+"""Runs a notebook, its cells in a process of their own, and records how that ended.
 
-papermill marks every cell `completed` after a dead process or a time limit, and takes `sys.exit()` in a cell for
-success. Its marks are therefore not used: the engine here sees each cell's end itself.
+papermill fills in the parameters, as it does on its command line; it does not run the cells, as it marks every cell
+`completed` after a dead process or a time limit, and takes `sys.exit()` in a cell for success.
 """
 
 import json
-import logging
 import multiprocessing
 import os
 import signal
@@ -13,7 +12,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.connection import wait
@@ -24,22 +23,15 @@ from typing import Any, NamedTuple
 import nbformat
 import papermill
 from nbformat import NotebookNode
-from papermill.engines import Engine, NotebookExecutionManager, papermill_engines
-from papermill.exceptions import PapermillExecutionError
-from papermill.execute import ERROR_MARKER_TAG
 
 from intercom_kit.archive.launch import start
 from intercom_kit.archive.manifest import Ending, Run
-from intercom_kit.archive.parameters import check_parameters
+from intercom_kit.archive.notebooks import PYTHON, fill
 from intercom_kit.archive.worker import work
 from intercom_kit.collect.files import write_atomic
 
-ENGINE = "intercom-kit"
 Progress = Callable[[int, int], None]
-PYTHON = "python3"  # the one kernel whose notebooks run here
 _LAST_S = 5  # for a process that closed its pipe to end
-
-logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it has to say is in the Run
 
 
 class Stopper:
@@ -105,60 +97,32 @@ def run_notebook(
     Raises KitError before anything runs when a parameter is unknown or ill-typed.
     """
     plan = plan or Plan()
-    notebook = nbformat.read(source, as_version=4)
-    check_parameters(notebook, parameters, plan.secrets)
     if stopper is None:
         with stopping() as new:
             return run_notebook(source, output, parameters, plan, on_progress, new)
-    session = Session(notebook, plan, stopper, on_progress)
+    session = Session(fill(source, parameters, plan.secrets), plan, stopper, on_progress)
     stopper.sessions.append(session)
     try:
-        _execute(parameters, session)
+        session.run()
     finally:
         session.close()
         stopper.sessions.remove(session)
-    end = session.end or judge(session.cells)
     run = Run(
         notebook=source.stem,
         started_at=session.started_at,
         ended_at=datetime.now(UTC),
         cells_run=session.done,
-        cells_total=sum(map(_runs, session.cells)),
-        **end._asdict(),
+        cells_total=len(session.todo),
+        **(session.end or judge(session.cells))._asdict(),
     )
-    _save(session.notebook, run, output, plan.secrets)
+    metadata = session.notebook.metadata
+    metadata["papermill"] = {"parameters": dict(parameters), "version": papermill.__version__}
+    metadata["intercom_kit"] = {"run": run.model_dump(mode="json")}
+    text = nbformat.writes(session.notebook)
+    for secret in filter(None, plan.secrets):
+        text = text.replace(secret, "********")
+    write_atomic(output, text.encode(errors="replace"))
     return run
-
-
-def _execute(parameters: Mapping[str, object], session: "Session") -> None:
-    papermill_engines.register(ENGINE, KitEngine)
-    with suppress(PapermillExecutionError):  # the session knows
-        papermill.execute_notebook(
-            session.notebook,  # not a path: papermill fills in {} in paths, and writes them down
-            None,
-            parameters=dict(parameters),
-            engine_name=ENGINE,
-            kernel_name=session.notebook.metadata.get("kernelspec", {}).get("name", PYTHON),
-            language="python",
-            progress_bar=False,
-            session=session,
-        )
-
-
-class KitEngine(Engine):  # type: ignore[misc]  # papermill is not annotated
-    """papermill's engine for a session; known in this process only, and only while the kit runs notebooks."""
-
-    @classmethod
-    def execute_managed_notebook(
-        cls,
-        nb_man: NotebookExecutionManager,
-        kernel_name: str,
-        *,
-        session: "Session",
-        **_options: Any,  # noqa: ANN401 - papermill's, for nbclient
-    ) -> None:
-        """Run the notebook that papermill has put the parameters into."""
-        session.run(nb_man, kernel_name)
 
 
 class End(NamedTuple):
@@ -176,6 +140,8 @@ class Session:
 
     def __init__(self, notebook: NotebookNode, plan: Plan, stopper: Stopper, on_progress: Progress | None) -> None:
         self.notebook, self.plan, self.stopper, self.on_progress = notebook, plan, stopper, on_progress
+        self.cells: list[NotebookNode] = notebook.cells
+        self.todo = [(number, cell) for number, cell in enumerate(self.cells, 1) if is_run(cell)]
         self.started_at = datetime.now(UTC)
         self.end: End | None = None
         self.cell: int | None = None
@@ -183,34 +149,23 @@ class Session:
         self._until = time.monotonic() + plan.notebook_timeout_s
         self._process: Any = None
         self._displays: dict[str, list[NotebookNode]] = defaultdict(list)
+        for _, cell in self.todo:
+            cell.outputs, cell.execution_count = [], None
 
-    @property
-    def cells(self) -> list[NotebookNode]:
-        """All cells, those of parameters included; papermill's own markers of an error excluded."""
-        return [cell for cell in self.notebook.cells if ERROR_MARKER_TAG not in cell.metadata.get("tags", ())]
-
-    def run(self, manager: NotebookExecutionManager, kernel_name: str) -> None:
+    def run(self) -> None:
         """Run the cells one after another, until one fails."""
-        self.notebook = manager.nb
-        if kernel_name != PYTHON:
-            self.end = End(
-                "missing_kernel", f"The notebook asks for the kernel {kernel_name!r}. The kit runs {PYTHON}."
-            )
+        kernel = self.notebook.metadata.get("kernelspec", {}).get("name", PYTHON)
+        if kernel != PYTHON:
+            self.end = End("missing_kernel", f"The notebook asks for the kernel {kernel!r}. The kit runs {PYTHON}.")
             return
         self._start()
-        if self.end:
-            return
-        todo = [(index, cell) for index, cell in enumerate(self.notebook.cells) if _runs(cell)]
-        for index, cell in todo:
-            self.cell = index + 1
-            manager.cell_start(cell, index)
-            if not self._succeeds(cell):
-                manager.cell_exception(cell, index)
+        for number, cell in self.todo:
+            self.cell = number
+            if self.end or not self._succeeds(cell):
                 return
-            manager.cell_complete(cell, index)
             self.done += 1
             if self.on_progress:
-                self.on_progress(self.done, len(todo))
+                self.on_progress(self.done, len(self.todo))
 
     def _start(self) -> None:
         self._pipe, theirs = multiprocessing.Pipe()
@@ -230,7 +185,7 @@ class Session:
 
     def _succeeds(self, cell: NotebookNode) -> bool:
         """Run a cell and take in its outputs; set end where it did not come to its own."""
-        cell.outputs, self._displays = [], defaultdict(list)
+        self._displays.clear()
         until = min(self._until, time.monotonic() + self.plan.cell_timeout_s)
         try:
             self._pipe.send_bytes(cell.source.encode(errors="replace"))
@@ -321,24 +276,11 @@ def judge(cells: Sequence[NotebookNode]) -> End:
             if output.output_type == "error":
                 said = "".join(filter(str.isprintable, output.evalue))[:500]  # no escape codes for the terminal
                 return End("failed", f"{at} failed: {output.ename}: {said}", number, output.ename, said)
-        if _runs(cell) and not cell.execution_count:
+        if is_run(cell) and not cell.execution_count:
             return End("failed", f"{at} did not run.", number)
     return End("complete")
 
 
-def _runs(cell: NotebookNode) -> bool:
+def is_run(cell: NotebookNode) -> bool:
+    """Whether there is anything in a cell to run."""
     return cell.cell_type == "code" and bool(cell.source.strip())
-
-
-def _save(notebook: NotebookNode, run: Run, output: Path, secrets: Collection[str]) -> None:
-    """Write what ran, without papermill's markers, paths of this machine, and states that are not true."""
-    notebook.cells = [cell for cell in notebook.cells if ERROR_MARKER_TAG not in cell.metadata.get("tags", ())]
-    for cell in notebook.cells:
-        cell.metadata.pop("papermill", None)
-    parameters = notebook.metadata.pop("papermill", {}).get("parameters", {})
-    notebook.metadata["papermill"] = {"parameters": parameters, "version": papermill.__version__}
-    notebook.metadata["intercom_kit"] = {"run": run.model_dump(mode="json")}
-    text = nbformat.writes(notebook)
-    for secret in filter(None, secrets):
-        text = text.replace(secret, "********")
-    write_atomic(output, text.encode(errors="replace"))

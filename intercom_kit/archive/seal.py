@@ -77,35 +77,35 @@ def seal(
     """
     refuse_links(folder)
     before, bytes_before = read_manifest_file(folder.path / MANIFEST)
-    number = before.number + 1 if before else 1
-    earlier = [one for _, one, _ in _chain(folder.path, before) if one] if before else []
-    found = _unlike(folder.path, before, before, *earlier) if before else ()
+    nothing = Manifest(incident_id=folder.incident_id, number=0, sealed_at=at, kit="", python="", libraries={})
+    last = before or nothing
+    found = _unlike(folder.path, last, last, *_earlier(folder.path, last)[0].values())
     manifest = Manifest(
         layout=LAYOUT,
         incident_id=folder.incident_id,
-        number=number,
+        number=last.number + 1,
         sealed_at=at,
         kit=__version__,
         python=platform.python_version(),
         libraries={name: version(name) for name in LIBRARIES},
-        runs=tuple({run.notebook: run for run in (*(before.runs if before else ()), *runs)}.values()),
-        parameters={**(before.parameters if before else {}), **{k: dict(v) for k, v in (parameters or {}).items()}},
-        settings=dict(settings or (before.settings if before else {})),
+        runs=tuple({run.notebook: run for run in (*last.runs, *runs)}.values()),
+        parameters=last.parameters | {name: dict(given) for name, given in (parameters or {}).items()},
+        settings=dict(settings or last.settings),
         summary=summary,
         files=tuple(_sealed(folder.path, path) for path in _files(folder.path) if path not in purge),
-        differences=(*(before.differences if before else ()), *found),
-        purged={**(before.purged if before else {}), **dict.fromkeys(purge, number)},
-        previous=_sha256(bytes_before) if before else None,
+        differences=(*last.differences, *found),
+        purged={**last.purged, **dict.fromkeys(purge, last.number + 1)},
+        previous=sha256(bytes_before) if before else None,
     )
     if before:
         stamps = {name: getattr(before, name) for name in ("layout", "number", "sealed_at", "previous")}
         if manifest.model_copy(update=stamps) == before:
-            return _sha256(bytes_before)
+            return sha256(bytes_before)
         (folder.path / EARLIER).mkdir(mode=0o700, exist_ok=True)
         write_atomic(folder.path / EARLIER / f"{before.number:04}.json", bytes_before)
     content = manifest.model_dump_json(indent=1, exclude_defaults=True).encode() + b"\n"
     write_atomic(folder.path / MANIFEST, content)
-    return _sha256(content)
+    return sha256(content)
 
 
 def verify(folder: IncidentFolder, head: str | None = None) -> list[Finding]:
@@ -120,8 +120,7 @@ def verify(folder: IncidentFolder, head: str | None = None) -> list[Finding]:
     if manifest is None:
         words = f"It was never sealed. Run: intercom-kit seal {folder.incident_id}"
         return [Finding(kind="unsealed", path=MANIFEST, words=words)]
-    chain = list(_chain(folder.path, manifest))
-    hashes = {_sha256(content), *(sha for sha, earlier, _ in chain if earlier)}
+    earlier, broken = _earlier(folder.path, manifest)
     found = []
     if (folder.path / UNFINISHED).exists():
         words = "Reports were being made when the run was cut short (or one is at work now): what differs may be its"
@@ -129,11 +128,9 @@ def verify(folder: IncidentFolder, head: str | None = None) -> list[Finding]:
     if manifest.incident_id != folder.incident_id:
         words = f"It is of {manifest.incident_id[:80]}: the folder was renamed, or copied."
         found.append(Finding(kind="renamed", path=MANIFEST, words=words))
-    found += _compare(folder.path, manifest)
-    found += (broken for _, _, broken in chain if broken)
-    found += manifest.differences
-    found += _unlike(folder.path, manifest, *(earlier for _, earlier, _ in chain if earlier))
-    if head is not None and head.lower() not in hashes:
+    found += [*_compare(folder.path, manifest), *broken, *manifest.differences]
+    found += _unlike(folder.path, manifest, *earlier.values())
+    if head is not None and head.lower() not in (sha256(content), *earlier):
         words = f"This archive does not descend from the head {head[:80]!r}."
         found.append(Finding(kind="head", path=MANIFEST, words=words))
     return found
@@ -142,7 +139,7 @@ def verify(folder: IncidentFolder, head: str | None = None) -> list[Finding]:
 def head_of(folder: IncidentFolder) -> str | None:
     """Return the SHA-256 of the manifest, or None when there is none: keep it elsewhere, for `verify`."""
     content = read_manifest_file(folder.path / MANIFEST)[1]
-    return _sha256(content) if content else None
+    return sha256(content) if content else None
 
 
 def refuse_links(folder: IncidentFolder) -> None:
@@ -161,28 +158,26 @@ def _compare(folder: Path, manifest: Manifest) -> Iterator[Finding]:
         if oddity(folder / sealed.path):
             words = "It is a link or a pipe now, not the file that was sealed."
             yield Finding(kind="changed", path=sealed.path, words=words)
-        elif sealed.path in there:
-            found = _sealed(folder, sealed.path)
-            if found.sha256 != sealed.sha256:
-                yield _difference(folder, sealed, found)
-        else:
+        elif sealed.path not in there:
             yield Finding(kind="missing", path=sealed.path, words="It was sealed and is not there any more.")
+        else:
+            yield from _difference(folder, sealed, _sealed(folder, sealed.path))
     for path in sorted(there - {sealed.path for sealed in manifest.files}):
         words = f"It was not there when this was sealed, {manifest.sealed_at:%F %T}."
         yield Finding(kind="added", path=path, words=words)
 
 
-def _difference(folder: Path, sealed: SealedFile, found: SealedFile) -> Finding:
+def _difference(folder: Path, sealed: SealedFile, found: SealedFile) -> Iterator[Finding]:
+    more = (found.lines or 0) - (sealed.lines or 0)
     if found.size < sealed.size:
         words = f"It is {sealed.size - found.size} bytes shorter than what was sealed."
-        if sealed.lines is not None and found.lines is not None and found.lines < sealed.lines:
-            words = f"It lost {sealed.lines - found.lines} of its {sealed.lines} lines."
-        return Finding(kind="truncated", path=sealed.path, words=words)
-    if sealed.is_appended and _as_sealed(folder, sealed):
-        more = (found.lines or 0) - (sealed.lines or 0)
+        words = f"It lost {-more} of its {sealed.lines} lines." if more < 0 else words
+        yield Finding(kind="truncated", path=sealed.path, words=words)
+    elif found.size > sealed.size and sealed.is_appended and _as_sealed(folder, sealed):
         words = f"{more} lines were added since it was sealed; those before are as they were. Seal it again."
-        return Finding(kind="grown", path=sealed.path, words=words)
-    return Finding(kind="changed", path=sealed.path, words="Its content is not what was sealed.")
+        yield Finding(kind="grown", path=sealed.path, words=words)
+    elif found.sha256 != sealed.sha256:
+        yield Finding(kind="changed", path=sealed.path, words="Its content is not what was sealed.")
 
 
 def _unlike(folder: Path, newest: Manifest, *manifests: Manifest) -> Iterator[Finding]:
@@ -201,27 +196,22 @@ def _unlike(folder: Path, newest: Manifest, *manifests: Manifest) -> Iterator[Fi
                 yield Finding(kind="changed" if there else "missing", path=sealed.path, words=words)
 
 
-def _chain(folder: Path, manifest: Manifest) -> Iterator[tuple[str, Manifest | None, Finding | None]]:
-    """Yield (hash, manifest, finding) of every earlier manifest, newest first; it ends at the first that is wrong."""
-    newer = manifest
-    while newer.previous is not None:
-        path = f"{EARLIER}/{newer.number - 1:04}.json"
-        finding = None
+def _earlier(folder: Path, manifest: Manifest) -> tuple[dict[str, Manifest], list[Finding]]:
+    """Return the manifests before one by their hashes, the newest first, and the finding at which the chain ends."""
+    found: dict[str, Manifest] = {}
+    while manifest.previous is not None:
+        path = f"{EARLIER}/{manifest.number - 1:04}.json"
         try:
             earlier, content = read_manifest_file(folder / path)
         except EvidenceError as error:
-            finding = Finding(kind="broken", path=path, words=str(error))
-        else:
-            if earlier is None:
-                finding = Finding(kind="missing", path=path, words="The chain of manifests is cut here.")
-            elif _sha256(content) != newer.previous:
-                words = f"It is not the one that number {newer.number} names."
-                finding = Finding(kind="changed", path=path, words=words)
-        if finding or earlier is None:
-            yield "", None, finding
-            return
-        yield newer.previous, earlier, None
-        newer = earlier
+            return found, [Finding(kind="broken", path=path, words=str(error))]
+        if earlier is None:
+            return found, [Finding(kind="missing", path=path, words="The chain of manifests is cut here.")]
+        if sha256(content) != manifest.previous:
+            words = f"It is not the one that number {manifest.number} names."
+            return found, [Finding(kind="changed", path=path, words=words)]
+        found[manifest.previous], manifest = earlier, earlier
+    return found, []
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -244,7 +234,7 @@ def _files(folder: Path) -> list[str]:
 
 def _sealed(folder: Path, path: str) -> SealedFile:
     content = (folder / path).read_bytes()
-    sealed = SealedFile(path=path, sha256=_sha256(content), size=len(content))
+    sealed = SealedFile(path=path, sha256=sha256(content), size=len(content))
     return sealed.model_copy(update={"lines": content.count(b"\n")}) if sealed.is_appended else sealed
 
 
@@ -255,8 +245,9 @@ def _as_sealed(folder: Path, sealed: SealedFile) -> bool:
         return False
     content = path.read_bytes()
     is_longer = len(content) > sealed.size and not sealed.is_appended
-    return not is_longer and _sha256(content[: sealed.size]) == sealed.sha256
+    return not is_longer and sha256(content[: sealed.size]) == sealed.sha256
 
 
-def _sha256(content: bytes) -> str:
+def sha256(content: bytes) -> str:
+    """Return a SHA-256 in hex."""
     return hashlib.sha256(content).hexdigest()

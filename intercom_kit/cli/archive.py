@@ -90,17 +90,18 @@ def verify(
     --replay needs no network and has none; --templates are those that it was made with. Exit status: 0 all as it was
     sealed, 1 something differs, 2 it could not be compared.
     """
-    from intercom_kit.archive.replay import replay as made_again
     from intercom_kit.archive.seal import head_of, verify
 
     if head is not None and not (incident_id and head):
         raise InputError("--head is one hash of one incident. Give both: intercom-kit verify ID --head HASH")
     differs = False
     for folder in _folders(incident_id):
-        found = [f"{one.kind.upper()} {one.path}: {one.words}" for one in verify(folder, head)]
+        found = [f"{one.kind.upper()} {one}" for one in verify(folder, head)]
         if replay:
+            from intercom_kit.archive import make
+
             with cli.progress("Making the reports again") as on_progress:
-                found += [f"DIFFERS {line}" for line in made_again(folder, str(templates or ""), on_progress)]
+                found += [f"DIFFERS {line}" for line in make.replay(folder, str(templates or ""), on_progress)]
         differs = differs or bool(found)
         for words in found or [f"as it was sealed, head {head_of(folder)}"]:
             cli.print_out(safe(f"{folder.incident_id} {words}"))

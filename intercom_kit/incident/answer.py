@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from intercom_kit.decide.words import cause_badge, verdict_badge
 from intercom_kit.display.tables import Answer, Tile
-from intercom_kit.incident.incident import Incident, as_declared
+from intercom_kit.incident.incident import Incident
 from intercom_kit.records import Decision, Figure
 from intercom_kit.text import duration, milliseconds, share
 
@@ -36,13 +36,6 @@ def answer_of_log(found: "Findings") -> Answer:
     return Answer(found.bottom_line, tuple(tiles))
 
 
-def decision_of(seen: Incident) -> Decision | None:
-    """Return the decision of the worst run, else of the last one, as declared; None where nothing was asked."""
-    lifecycle = seen.lifecycle
-    run = lifecycle.worst or (lifecycle.runs[-1] if lifecycle.runs else None)
-    return as_declared(run.decision, seen.facts, lifecycle) if run else None
-
-
 def short(figure: Figure) -> str:
     """Return a figure's value as a tile shows it: without bounds and reasons."""
     if figure.value is None:
@@ -63,7 +56,7 @@ def worst_share(seen: Incident) -> Figure:
 
 def latencies(seen: Incident) -> tuple[str, str] | None:
     """Return p95 before and during an incident whose cause is slowness; None for others, and where it is unknown."""
-    decision, p95 = decision_of(seen), seen.figures["p95_ms"]
+    decision, p95 = seen.decision, seen.figures["p95_ms"]
     if decision is None or decision.cause not in SLOW or p95.value is None:
         return None
     before, _, during = p95.shown.partition(" before, ")
@@ -79,7 +72,7 @@ def harm(seen: Incident) -> str:
 
 
 def _sentence(seen: Incident) -> str:
-    lifecycle, decision = seen.lifecycle, decision_of(seen)
+    lifecycle, decision = seen.lifecycle, seen.decision
     if lifecycle.onset is None or (decision is not None and decision.verdict == "healthy"):
         return decision.summary if decision else "Nothing is known yet: no triage was run."
     hurt, severity = harm(seen), seen.figures["severity"].value or "an unknown severity"
@@ -101,7 +94,7 @@ def _cause(decision: Decision | None) -> str:
 
 
 def _tiles(seen: Incident) -> Iterator[Tile]:
-    figures, lifecycle, decision = seen.figures, seen.lifecycle, decision_of(seen)
+    figures, lifecycle, decision = seen.figures, seen.lifecycle, seen.decision
     reason = decision.severity_reason if decision and not seen.facts.severity else ""
     healthy = decision is not None and decision.verdict == "healthy" and figures["severity"].value is None
     yield Tile(

@@ -16,7 +16,6 @@ from intercom_kit.incident.lifecycle import (
     is_observable,
     lifecycle_of,
     timeline_entries,
-    worst_of,
 )
 from intercom_kit.records import CheckRecord, Event, Figure, Onset, Span, VendorIncident
 from intercom_kit.settings import Settings
@@ -70,11 +69,6 @@ class Evidence:
     def resolved(self) -> tuple[VendorIncident, ...]:
         """The vendor's incidents that its status page shows as resolved lately."""
         return tuple(incident for check in self.checks for incident in check.resolved)
-
-    @cached_property
-    def worst(self) -> Run | None:
-        """The run with the highest severity, the last of several; None when no run found trouble. Reads no log."""
-        return worst_of(self.runs)
 
     @property
     def has_log(self) -> bool:

@@ -42,6 +42,12 @@ class Incident(Evidence):
         return index_evidence(self.folder.path, self.checks, self.all_events, self.figures.values())
 
     @cached_property
+    def decision(self) -> Decision | None:
+        """The decision that speaks for it (see Lifecycle.shown), as declared; None where nothing was asked."""
+        shown = self.lifecycle.shown
+        return as_declared(shown.decision, self.facts, self.lifecycle) if shown else None
+
+    @cached_property
     def contradictions(self) -> tuple[str, ...]:
         """Where sources tell different things, a sentence each, for the top of every report."""
         return (*_about_declared(self), *_about_log(self), *_about_page(self), *_about_entries(self))

@@ -70,6 +70,11 @@ class Lifecycle:
     resolution: TimelineEntry | None = None
 
     @property
+    def shown(self) -> Run | None:
+        """The run whose decision speaks for the incident: the worst, else the last one."""
+        return self.worst or (self.runs[-1] if self.runs else None)
+
+    @property
     def notice(self) -> Notice | None:
         """The first notice in which the vendor acknowledges our fault."""
         names = {notice.incident.name for notice in self.notices if notice.acknowledges}
@@ -116,12 +121,6 @@ def is_declared(bound: Onset | None) -> bool:
     return bound is not None and bound.signal in (DECLARED, NOTED)
 
 
-def worst_of(runs: Sequence[Run]) -> Run | None:
-    """Return the run with the highest severity, the last bad one of several; None when all are healthy."""
-    bad = [run for run in runs if run.is_bad]
-    return min(reversed(bad), key=lambda run: run.decision.severity or "P9", default=None)
-
-
 def lifecycle_of(
     runs: Sequence[Run],
     entries: Sequence[TimelineEntry],
@@ -141,6 +140,7 @@ def lifecycle_of(
     ours = [entry for entry in entries if since is None or entry.at >= since]
     resolution = _last(ours, "resolution")
     healthy = log_recovery or _recovery(runs, began)
+    bad = [run for run in reversed(runs) if run.is_bad]
     ended = _declared(facts, "ended_at") or _noted_end(runs, began, resolution, healthy)
     return Lifecycle(
         runs=tuple(runs),
@@ -149,7 +149,7 @@ def lifecycle_of(
         recovery=ended if ended and (began is None or ended.by > began.by) else None,
         found_onset=found,
         found_recovery=healthy,
-        worst=worst_of(runs),
+        worst=min(bad, key=lambda run: run.decision.severity or "P9", default=None),
         alert=_first([entry for entry in entries if since is None or entry.at >= since - LEEWAY], "alert"),
         triage=_first(ours, "triage"),
         mitigation=_first(ours, "mitigation"),

@@ -127,8 +127,7 @@ def make_story(
     lifecycle: Lifecycle, facts: IncidentFacts, now: datetime, entries: Iterable[TimelineEntry], unseen: Decision
 ) -> Story:
     """Return the story of a lifecycle. unseen: the decision where there was no run of the checks."""
-    worst = lifecycle.worst or (lifecycle.runs[-1] if lifecycle.runs else None)
-    decision = worst.decision if worst else unseen
+    decision = lifecycle.shown.decision if lifecycle.shown else unseen
     since = (lifecycle.onset.after or lifecycle.onset.by) if lifecycle.onset else None
     taken = [one for one in entries if one.kind in ("mitigation", "resolution") and (since is None or one.at >= since)]
     return Story(as_declared(decision, facts, lifecycle), facts, lifecycle, now, tuple(taken))

@@ -8,7 +8,7 @@ from typing import Any
 
 from intercom_kit import __version__
 from intercom_kit.display.charts import Chart
-from intercom_kit.incident.answer import SLOW, answer_of, decision_of
+from intercom_kit.incident.answer import SLOW, answer_of
 from intercom_kit.incident.evidence_index import MANIFEST_COMMAND, Entry, FileRecord, manifest_id
 from intercom_kit.incident.figures import DEFINED
 from intercom_kit.incident.incident import Incident
@@ -37,7 +37,7 @@ def plain(case: Incident, charts: Mapping[str, Chart], problems: Sequence[Proble
 
     Raises EvidenceError when something in it cites what is not in the evidence.
     """
-    decision, worst, answer, shown = decision_of(case), case.lifecycle.worst, answer_of(case), shown_of(case)
+    decision, worst, answer, shown = case.decision, case.lifecycle.worst, answer_of(case), shown_of(case)
     cause = decision.cause if decision else "unknown"
     names = {figure.evidence_id: name for name, figure in case.figures.items()}
     day = _one_day(case)
@@ -81,7 +81,7 @@ def plain(case: Incident, charts: Mapping[str, Chart], problems: Sequence[Proble
 
 def shown_of(case: Incident) -> tuple[str, ...]:
     """Return the names of the figures that matter for the cause at hand."""
-    figures, decision = case.figures, decision_of(case)
+    figures, decision = case.figures, case.decision
     cause = decision.cause if decision else "unknown"
     quota = cause in LIMITED or _above(figures["exhausted"])
     calls = figures["requests"].value

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from intercom_kit.declared import ActionItem
-from intercom_kit.incident.answer import decision_of, harm, short
+from intercom_kit.incident.answer import harm, short
 from intercom_kit.incident.incident import Incident
 from intercom_kit.records import Cause
 from intercom_kit.text import count, share
@@ -64,7 +64,7 @@ def suggestions(case: Incident) -> tuple[Suggestion, ...]:
 
 def suggested_summary(case: Incident) -> str:
     """Return a summary of one sentence that the evidence gives, for a person to put into words."""
-    decision = decision_of(case)
+    decision = case.decision
     if case.lifecycle.onset is None and decision and decision.verdict == "healthy":
         return decision.summary
     duration, severity = case.figures["duration"], case.figures["severity"].value or "severity unknown"

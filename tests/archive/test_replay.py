@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from intercom_kit.archive.make import make_reports, reports_of
+from intercom_kit.archive.make import make_reports, replay, reports_of
 from intercom_kit.archive.manifest import MANIFEST
-from intercom_kit.archive.replay import replay
 from intercom_kit.archive.seal import verify
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.drill.play import play_incident

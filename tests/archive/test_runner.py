@@ -16,8 +16,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from intercom_kit.archive.launch import ANALYSIS_IMPORTS, IMPORTS
 from intercom_kit.archive.manifest import Run
-from intercom_kit.archive.notebooks import ANALYSIS_IMPORTS, IMPORTS
 from intercom_kit.archive.runner import Plan, run_notebook
 from intercom_kit.errors import KitError
 from tests.conftest import PATIENCE_S

@@ -104,7 +104,7 @@ def test_a_copy_that_was_edited_is_kept(settings: Settings) -> None:
     edited = (lab.folder / "01-triage.ipynb").read_bytes()
     (folder.path / "manifest.json").unlink()
     make_incident(settings, "INC-1", **{"01_triage": {"title": "New"}, "03_postmortem": {"scenario": "x"}})
-    assert prepare_lab(settings, "INC-1").kept == ("01-triage",)
+    assert prepare_lab(settings, "INC-1").edited == ("01-triage",)
     assert (lab.folder / "01-triage.ipynb").read_bytes() == edited
     assert 'scenario = "x"' in injected(lab.folder / "03-postmortem.ipynb")
 
@@ -117,7 +117,7 @@ def test_outputs_are_no_edit_and_are_kept(settings: Settings) -> None:
     notebook.cells.append(nbformat.v4.new_code_cell(""))
     nbformat.write(notebook, path)
     ran = path.read_bytes()
-    assert prepare_lab(settings).kept == ()
+    assert prepare_lab(settings).edited == ()
     assert path.read_bytes() == ran
 
 
@@ -138,7 +138,7 @@ def test_a_file_in_a_copys_place_is_kept(settings: Settings, content: bytes) -> 
     folder = settings.outputs / "lab"
     folder.mkdir(parents=True)
     (folder / "01-triage.ipynb").write_bytes(content)
-    assert prepare_lab(settings).kept == ("01-triage",)
+    assert prepare_lab(settings).edited == ("01-triage",)
     assert (folder / "01-triage.ipynb").read_bytes() == content
 
 

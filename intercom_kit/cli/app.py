@@ -9,43 +9,55 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console, ConsoleOptions, RenderableType
-from rich.segment import Segment
 from typer.core import TyperGroup
 
 from intercom_kit import __version__
 from intercom_kit.errors import KitError
-from intercom_kit.redaction import Redactor, safe
+from intercom_kit.redaction import Redactor
 from intercom_kit.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from intercom_kit.collect.incident_folder import IncidentFolder
 
 COULD_NOT = 2
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
-class SafeConsole(Console):
-    """A console on which text from outside (names, messages, files) cannot move the cursor, nor turn a line round."""
+@cache
+def out() -> "Console":
+    """Return the console of standard output; rich is imported by the first command that shows something."""
+    from intercom_kit.display.terminal import SafeConsole
 
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Render as rich does; what is no control code of its own loses every control character."""
-        for segment in super().render(renderable, options):
-            harmless = segment.control or segment.text.isprintable()
-            yield segment if harmless else Segment(safe(segment.text, keep="\n"), segment.style)
+    return SafeConsole(highlight=False, emoji=False, markup=False)
 
 
-out = SafeConsole(highlight=False, emoji=False, markup=False)
-err = SafeConsole(stderr=True, highlight=False, emoji=False, markup=False)
-print_out, print_err = partial(out.print, soft_wrap=True), partial(err.print, soft_wrap=True)  # what is never wrapped
+@cache
+def err() -> "Console":
+    """Return the console of standard error."""
+    from intercom_kit.display.terminal import SafeConsole
+
+    return SafeConsole(stderr=True, highlight=False, emoji=False, markup=False)
+
+
+def print_out(text: str, end: str = "\n") -> None:
+    """Print a line that is never wrapped."""
+    out().print(text, end=end, soft_wrap=True)
+
+
+def print_err(text: str) -> None:
+    """Print a line on standard error that is never wrapped."""
+    err().print(text, soft_wrap=True)
+
 
 EXTRAS = {
     "boto3": "aws",
@@ -154,7 +166,7 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
-        out.print(f"intercom-kit {__version__}")
+        print_out(f"intercom-kit {__version__}")
         raise typer.Exit
 
 
@@ -224,6 +236,6 @@ def progress(words: str) -> Iterator[Callable[[int, int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True) as bar:
+    with Progress(*columns, console=err(), transient=True) as bar:
         task = bar.add_task(words, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

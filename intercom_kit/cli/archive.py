@@ -44,7 +44,7 @@ def list_(
         line = f"{row['id']:{width}}  {row['state']:9}  {row['severity'] or '-':2}  {row['age']:>9}  {row['verdict']}"
         cli.print_out(safe(line))
     if not rows:
-        cli.out.print("There is no incident yet. Start one with: intercom-kit triage")
+        cli.out().print("There is no incident yet. Start one with: intercom-kit triage")
 
 
 @cli.app.command(rich_help_panel=report.PANEL, epilog="Example: intercom-kit actions --markdown")
@@ -159,7 +159,7 @@ def purge(
     for one in done:
         cli.print_out(f"{one.incident_id} {one.done}")
     if not done:
-        cli.out.print("Nothing is that old.")
+        cli.out().print("Nothing is that old.")
 
 
 def _folders(incident_id: str) -> "list[IncidentFolder]":

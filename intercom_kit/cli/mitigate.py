@@ -70,7 +70,7 @@ def rotate(
         on_step=_show,
     )
     if not apply:
-        cli.err.print("Nothing was changed. Add --apply to do it.")
+        cli.err().print("Nothing was changed. Add --apply to do it.")
     raise typer.Exit(int(any(step.outcome == "failed" for step in steps)))
 
 
@@ -101,9 +101,9 @@ def warm(
         raise InputError("Say what to do: --contacts FILE, --purge ID or --purge-older-than 90d.")
     cache = Cache(settings.cache, busy_s=PATIENCE_S)
     if forget:
-        cli.out.print(f"{cache.forget(forget)} answers removed.")
+        cli.out().print(f"{cache.forget(forget)} answers removed.")
     if older_than:
-        cli.out.print(f"{cache.purge(age_in_days(older_than) * 86400)} answers removed.")
+        cli.out().print(f"{cache.purge(age_in_days(older_than) * 86400)} answers removed.")
     if contacts:
         ids = read_ids(contacts)
         asking = client_for(settings.base_url, settings.require_token(), version, settings.timeout_s)
@@ -132,7 +132,7 @@ def webhooks(
     from intercom_kit.logs.deliveries import DELIVERY_COLUMNS, read_deliveries, save
 
     settings = load_settings()
-    with cli.err.status("Reading the delivery log …"):
+    with cli.err().status("Reading the delivery log …"):
         deliveries = read_deliveries(
             files, columns=parse_columns(column or (), DELIVERY_COLUMNS), timezone=timezone or None
         )
@@ -143,7 +143,7 @@ def webhooks(
         cli.print_json(found.model_dump_json(indent=2))
     else:
         for line in (*found.readings, *(f"File not read: {skipped}" for skipped in deliveries.skipped)):
-            cli.out.print(line)
+            cli.out().print(line)
     raise typer.Exit(int(found.verdict != "healthy"))
 
 

@@ -47,15 +47,15 @@ def drill(
     if with_fallback:
         from intercom_kit.drill.fallback import compare_fallback
 
-        with cli.err.status("Playing the outage with the fallback and without …"):
+        with cli.err().status("Playing the outage with the fallback and without …"):
             compared = compare_fallback(played)
-        cli.out.print(compared.found.caption)
+        cli.out().print(compared.found.caption)
         cli.print_out(f"Chart: {compared.save(settings.outputs)}")
         return
     from intercom_kit.drill.play import work_incident, work_moment
 
     is_whole = not (at or no_report)
-    with cli.err.status("Playing the incident in virtual time …"):
+    with cli.err().status("Playing the incident in virtual time …"):
         lesson = work_incident(settings, played) if is_whole else work_moment(settings, played, _seconds(at))
     found = lesson.triage
     show_triage(found, as_json=as_json, now=found.decision.at)
@@ -63,7 +63,7 @@ def drill(
         complete = make_all(settings, found.folder.incident_id)
     else:
         complete = no_report or make_triage(lesson.settings, found)
-    console = cli.err if as_json else cli.out
+    console = cli.err() if as_json else cli.out()
     console.print(f"\nAgainst the hidden truth\n{lesson.score}")
     if is_whole:
         console.print("Read the reports in a browser. Another drill: intercom-kit drill --list", soft_wrap=True)
@@ -96,18 +96,18 @@ def simulate(
     if write_log:
         from intercom_kit.drill.traffic import make_log
 
-        with cli.err.status("Making up the traffic …"):
+        with cli.err().status("Making up the traffic …"):
             traffic = make_log(played, write_log, hours=hours, rate=rate, seed=seed)
         cli.print_out(f"{write_log}: {len(traffic.frame):,} requests of {played.name}, seed {traffic.seed}")
         for word, moment in (("onset", traffic.onset), ("recovery", traffic.recovery)):
-            cli.out.print(f"Hidden truth: {word} {f'{moment:%F %T} UTC' if moment else 'not in the log'}")
+            cli.out().print(f"Hidden truth: {word} {f'{moment:%F %T} UTC' if moment else 'not in the log'}")
         return
     from intercom_kit.drill.server import serve
 
     with serve(played, at_s=_seconds(at), port=port) as loopback:
         for name, value in loopback.environment.items():
             print(f"export {name}='{value}'", flush=True)  # noqa: T201 - to be evaluated by a shell, so unstyled
-        cli.err.print(f"{played.name}: {played.story} Serving until Ctrl-C.")
+        cli.err().print(f"{played.name}: {played.story} Serving until Ctrl-C.")
         try:
             signal.pause()
         except KeyboardInterrupt:

@@ -61,7 +61,7 @@ def import_events(
     folder, now = cli.folder_of(settings, incident_id), datetime.now(UTC)
     first, last = (parse_time(text, now) if text else None for text in (since, until))
     result = import_events(folder, file, zone=zone, since=first, until=last, redactor=settings.redactor)
-    cli.out.print(
+    cli.out().print(
         f"{result.added} events added, {result.known} known already, {result.outside} outside of the span, "
         f"{result.rejected} not readable."
     )
@@ -152,7 +152,7 @@ def impact(
         folder = cli.folder_of(settings, incident_id)
         event = state_impact(folder, source, conversations=conversations, users=users, redactor=settings.redactor)
     else:
-        with cli.err.status("Counting conversations from onset to recovery …"):
+        with cli.err().status("Counting conversations from onset to recovery …"):
             event = count_impact(settings, incident_id)
     cli.print_out(f"{event.text} [{event.evidence_id}]")
 
@@ -174,4 +174,4 @@ def update(
     cli.print_out(updated.internal or "There is no update to send: no trouble was seen.")
     for path in updated.written:
         cli.print_err(f"Written: {path}")
-    cli.err.print("Sent." if updated.sent else "Not sent. Add --send to post it to Slack.")
+    cli.err().print("Sent." if updated.sent else "Not sent. Add --send to post it to Slack.")

@@ -79,7 +79,7 @@ def analyze(
     settings = load_settings()
     given = _options(column, timezone, host)
     options = replace(given, where=where, accept_partial=accept_partial, sampled=sampled, engine=engine, table=table)
-    with cli.err.status("Reading the request log …"):
+    with cli.err().status("Reading the request log …"):
         study = open_study(settings, incident_id, requests or (), since=since, until=until, options=options)
         found = findings_of(study)
     _declare(settings, incident_id, user_facing)
@@ -87,7 +87,7 @@ def analyze(
         cli.print_json(found.model_dump_json(indent=2, by_alias=True))
     else:
         for line in filter(None, (found.rows.warning, *found.readings, *found.rows.words)):
-            cli.out.print(line)
+            cli.out().print(line)
     complete = no_report or make(settings, incident_id, {ANALYSIS: {"since": since, "until": until}})
     raise typer.Exit(0 if complete else cli.COULD_NOT)
 
@@ -110,7 +110,7 @@ def report(
     if requests:
         from intercom_kit.incident.log import open_study
 
-        with cli.err.status("Reading the request log …"):
+        with cli.err().status("Reading the request log …"):
             open_study(settings, incident_id, requests, options=_options(column, timezone, host))
     _declare(settings, incident_id, user_facing)
     raise typer.Exit(0 if make_all(settings, incident_id, templates) else cli.COULD_NOT)
@@ -136,7 +136,7 @@ def lint(
     else:
         for problem in problems:
             cli.print_out(f"{problem.level.upper():7} {problem}")
-        cli.out.print(f"{errors} errors, {len(problems) - errors} warnings." if problems else "No open rule.")
+        cli.out().print(f"{errors} errors, {len(problems) - errors} warnings." if problems else "No open rule.")
     raise typer.Exit(int(errors > 0))
 
 

@@ -49,13 +49,11 @@ def triage(
     Exit status: 0 healthy, 1 an incident, 2 it could not run. The verdict is on the screen before the report is
     made, and the evidence is on disk before that. Without --incident it joins an open incident of the same cause.
     """
-    from intercom_kit.collect.facts import declared
-
     settings = load_settings()
     if past and not end:
         raise InputError("--past writes up an incident that is over. Say when it ended: --end 2026-11-24T10:30Z")
     given = {"title": title, "severity": severity, "started_at": start, "ended_at": end}
-    facts = declared(given, settings.redactor, datetime.now(UTC))
+    facts = _declared(given, settings) if any(given.values()) else {}
     found = _ask(settings, incident, facts, new=new or bool(end), as_json=as_json)
     _finish(settings, found, as_json=as_json, brief=brief, no_report=no_report)
 
@@ -103,7 +101,7 @@ def watch(
 
     started = time.monotonic()
     runs = watch(load_settings(), incident, parse_duration(every) if every else 10.0, open_after=after if open_ else 0)
-    last = show_watch(cli.out, runs)
+    last = show_watch(cli.out(), runs)
     if last is None:
         raise typer.Exit(cli.COULD_NOT)
     cli.print_err(safe(closing_line(last, time.monotonic() - started)))
@@ -130,7 +128,13 @@ def runbook(
         text = triage_script(settings)
     else:
         text = entry(known, settings, markdown=markdown) if known else manual(settings, markdown=markdown)
-    cli.out.print(text, end="", soft_wrap=True)
+    cli.out().print(text, end="", soft_wrap=True)
+
+
+def _declared(given: Mapping[str, str], settings: Settings) -> dict[str, object]:
+    from intercom_kit.collect.facts import declared
+
+    return declared(given, settings.redactor, datetime.now(UTC))
 
 
 def _ask(
@@ -144,10 +148,9 @@ def _ask(
 ) -> "Triage":
     """Run the checks, and import meanwhile what their answers need."""
     from intercom_kit.collect.checks import start_checks
-    from intercom_kit.collect.incident_folder import IncidentFolder
 
     if incident:
-        incident = IncidentFolder(settings.outputs, incident).incident_id
+        incident = cli.folder_of(settings, incident).incident_id
     for warning in settings.warnings():
         cli.print_err(warning)
     asked = start_checks(settings)
@@ -156,7 +159,7 @@ def _ask(
         from intercom_kit.display import terminal  # noqa: F401
         from intercom_kit.incident.triage import NotArchivedError, open_alert, run_triage
 
-        with cli.err.status("Asking Intercom, its status page and your own service …"):
+        with cli.err().status("Asking Intercom, its status page and your own service …"):
             while not interrupts and not asked.done():
                 wait([asked], 0.1)
     try:
@@ -171,7 +174,9 @@ def _ask(
 def _finish(settings: Settings, found: "Triage", *, as_json: bool, brief: bool, no_report: bool) -> None:
     """Show a triage, write its messages and its report, and exit with its status."""
     if found.joined:
-        cli.err.print(f"This run is added to {found.folder.incident_id}, which is open. --new makes another incident.")
+        cli.err().print(
+            f"This run is added to {found.folder.incident_id}, which is open. --new makes another incident."
+        )
     show_triage(found, as_json=as_json, brief=brief, settings=settings)
     found.write_messages()
     if not (no_report or find_spec("papermill")):
@@ -204,7 +209,9 @@ def show_triage(
         return
     now = now or datetime.now(UTC)
     if not brief:
-        terminal.show_triage(cli.out, found.decision, found.checks, found.facts, found.messages.get(INTERNAL, ""), now)
+        terminal.show_triage(
+            cli.out(), found.decision, found.checks, found.facts, found.messages.get(INTERNAL, ""), now
+        )
         before = same_before(settings, found.folder.incident_id, found.decision, found.checks) if settings else []
-        terminal.show_past(cli.out, [(row.words, row.unfinished()) for row in before[:3]])
-    terminal.show_summary(cli.out, found.decision, found.facts, now)
+        terminal.show_past(cli.out(), [(row.words, row.unfinished()) for row in before[:3]])
+    terminal.show_summary(cli.out(), found.decision, found.facts, now)

@@ -8,12 +8,14 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
 from intercom_kit.decide.words import cause_badge, verdict_badge
 from intercom_kit.declared import ActionItem, IncidentFacts
 from intercom_kit.records import CHECK_LABELS, Action, CheckRecord, Decision, Outcome, RateLimit, Severity
+from intercom_kit.redaction import safe
 from intercom_kit.text import duration
 
 _MARKS: dict[Outcome, tuple[str, str]] = {
@@ -22,6 +24,16 @@ _MARKS: dict[Outcome, tuple[str, str]] = {
     "unknown": ("unknown", "bold"),
 }
 _SLOW = ("slow", "bold red")
+
+
+class SafeConsole(Console):
+    """A console on which text from outside (names, messages, files) cannot move the cursor, nor turn a line round."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render as rich does; what is no control code of its own loses every control character."""
+        for segment in super().render(renderable, options):
+            harmless = segment.control or segment.text.isprintable()
+            yield segment if harmless else Segment(safe(segment.text, keep="\n"), segment.style)
 
 
 def outcome_mark(check: CheckRecord) -> tuple[str, str]:

@@ -24,7 +24,7 @@ from intercom_kit.archive.notebooks import REPORTS
 from intercom_kit.archive.seal import locked
 from intercom_kit.collect.files import write_atomic
 from intercom_kit.collect.incident_folder import DRILLS, IncidentFolder
-from intercom_kit.decide.words import cause_badge, verdict_badge
+from intercom_kit.decide import cause_badge, verdict_badge
 from intercom_kit.declared import ActionItem, State, check_incident_id
 from intercom_kit.errors import KitError
 from intercom_kit.incident.incident import Incident, open_incident

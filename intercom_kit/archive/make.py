@@ -30,7 +30,7 @@ from intercom_kit.archive.seal import UNFINISHED, locked, refuse_links, seal
 from intercom_kit.archive.worker import call
 from intercom_kit.collect.files import write_atomic
 from intercom_kit.collect.incident_folder import DRILLS, IncidentFolder
-from intercom_kit.decide.words import cause_badge, verdict_badge
+from intercom_kit.decide import cause_badge, verdict_badge
 from intercom_kit.errors import EvidenceError, KitError
 from intercom_kit.incident.incident import as_declared, open_incident
 from intercom_kit.settings import SECRET_VARIABLES, Settings

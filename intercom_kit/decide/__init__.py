@@ -5,16 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 
+from intercom_kit.decide.conclusion import actions, notes, respond_by, severity, summary, weigh
 from intercom_kit.decide.facts import Facts
-from intercom_kit.decide.questions import QUESTIONS, START
-from intercom_kit.decide.reasons import weigh
-from intercom_kit.decide.runbook import actions
-from intercom_kit.decide.severity import respond_by, severity
-from intercom_kit.decide.summary import notes, summary
+from intercom_kit.decide.questions import walk
+from intercom_kit.decide.runbook import cause_badge, past_line, verdict_badge
 from intercom_kit.decide.symptoms import CALLS
-from intercom_kit.decide.tree import walk
 from intercom_kit.records import CheckRecord, Decision
 from intercom_kit.settings import Settings
+
+__all__ = ["Run", "cause_badge", "decide", "decide_runs", "past_line", "respond_by", "verdict_badge"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def decide(checks: Iterable[CheckRecord], settings: Settings) -> Decision:
 @lru_cache(maxsize=1000)  # a run is decided when it is made, and again with the evidence that it was written to
 def _decide(checks: tuple[CheckRecord, ...], settings: Settings) -> Decision:
     f = Facts(checks, settings)
-    path, ending = walk(f, QUESTIONS, START)
+    path, ending = walk(f)
     level, reason = severity(f, ending)
     pro, contra = weigh(f, ending)
     return Decision(

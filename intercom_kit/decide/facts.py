@@ -1,14 +1,14 @@
 """Facts: the checks of one run by name, and what the tree asks of them."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cached_property
 
 from intercom_kit.decide.page import Page
-from intercom_kit.decide.symptoms import CALLS, Call, Family, Symptom, symptom
+from intercom_kit.decide.symptoms import CALLS, Call, Family, symptom
 from intercom_kit.protocol import region_of
-from intercom_kit.records import Cause, CheckName, CheckRecord, RateLimit
+from intercom_kit.records import Cause, CheckName, CheckRecord
 from intercom_kit.settings import Settings
 
 STALE_VALUES = ("stale", "cache", "fallback")
@@ -19,95 +19,77 @@ NEARLY_USED_UP = 0.9  # of the window's quota
 WITHOUT_SEARCH = re.compile(r"1\.\d+")  # versions of the API that have no search
 
 
-@dataclass(frozen=True)
 class Facts:
-    """The checks of one run by name, each None when absent, and the settings they were made with."""
+    """The checks of one run by name, the settings they were made with, and what both tell.
 
-    checks: tuple[CheckRecord, ...]
-    settings: Settings
+    at: when the last check began, UTC; 1970 without any, so that the same input gives the same output.
+    working: the calls to the API that worked each time they were made. failing: those that failed, the one to judge by
+    first; without a route that our token may not call (out_of_scope), which is no trouble of theirs. tried: both.
+    lead: the failed call to judge by; cause: what it points to; symptom_text: its HTTP status and error code, and what
+    they mean; lead_text: what it observed. same_cause, others: the failed calls that show what it shows, or something
+    else. only: the call that alone fails while others work. slow_calls: those answered well, but late.
+    region: where the workspace is hosted: as /me says, else as the page was asked about it, else as configured.
+    page: what the status page reports for it. rate_limit: the last window that Intercom's headers described.
+    """
+
+    def __init__(self, checks: Iterable[CheckRecord], settings: Settings) -> None:
+        self.checks, self.settings = tuple(checks), settings
+        ordered = sorted(self.checks, key=lambda each: (each.started_at, each.line()))
+        self._by_name = {check.name: check for check in ordered}  # the last of each name
+        self.at = ordered[-1].started_at if ordered else datetime.fromtimestamp(0, UTC)
+        self.working = tuple(name for name in CALLS if self.is_("ok", name))
+        failed = [Call(check, row) for name in CALLS if (check := self.check(name)) and (row := symptom(check))]
+        judged = [call for call in failed if not self._is_out_of_scope(call)]
+        self.out_of_scope = len(judged) < len(failed)
+        self.failing = tuple(sorted(judged, key=lambda call: _rank(call, judged, self.working)))
+        self.tried = tuple(name for name in CALLS if name in {*self.working, *(call.name for call in judged)})
+        self.lead = self.failing[0] if self.failing else None
+        self.cause = self.lead.symptom.cause if self.lead else None
+        self.symptom_text = self.lead.text if self.lead else ""
+        self.lead_text = self.observed(self.lead.name) if self.lead else ""
+        self.same_cause = tuple(call for call in self.failing if call.symptom.cause == self.cause)
+        self.others = tuple(call for call in self.failing if call.symptom.cause != self.cause)
+        self.only = self.failing[0].name if len(self.failing) == 1 and self.working else None
+        self.slow_calls = tuple(name for name in CALLS if self.slow(name))
+        asked = [check.region for name in ("api", "status_page") if (check := self.check(name))]
+        self.region = next(filter(None, map(region_of, asked)), settings.region)
+        self.page = Page(self.check("status_page"), self.region, self.at)
+        described = [check for name in reversed(CALLS) if (check := self.check(name)) and check.rate_limit]
+        self.rate_limit = max(described, key=lambda call: call.started_at).rate_limit if described else None
 
     def check(self, name: CheckName) -> CheckRecord | None:
         """Return the last check of that name in the run."""
         return self._by_name.get(name)
 
-    @cached_property
-    def _by_name(self) -> dict[CheckName, CheckRecord]:
-        return {check.name: check for check in sorted(self.checks, key=lambda each: (each.started_at, each.line()))}
-
     def evidence(self, *names: CheckName) -> tuple[str, ...]:
         """Return the evidence ids of the named checks that are present."""
         return tuple(check.evidence_id for name in names if (check := self.check(name)))
+
+    def observed(self, name: CheckName) -> str:
+        """What the named check observed, in plain words, as part of a sentence."""
+        check = self.check(name)
+        return check.observed.removesuffix(".") if check else "not checked"
 
     def is_(self, outcome: str, name: CheckName) -> bool:
         """Tell whether the named check is present with that outcome."""
         check = self.check(name)
         return check is not None and check.outcome == outcome
 
-    @property
-    def at(self) -> datetime:
-        """When the last check began, UTC; 1970 when there is none, so that the same input gives the same output."""
-        return max((check.started_at for check in self.checks), default=datetime.fromtimestamp(0, UTC))
+    def slow(self, name: CheckName) -> bool:
+        """Tell whether the named check was answered well, but late."""
+        check = self.check(name)
+        return check is not None and check.outcome == "ok" and check.slow
 
     # The calls to the API
 
-    @cached_property
-    def _failed(self) -> tuple[Call, ...]:
-        return tuple(Call(check, row) for name in CALLS if (check := self.check(name)) and (row := symptom(check)))
-
-    @cached_property
-    def failing(self) -> tuple[Call, ...]:
-        """The calls that failed, the one to judge by first; without a route that our token may not call."""
-        judged = [call for call in self._failed if not self._is_out_of_scope(call)]
-        return tuple(sorted(judged, key=lambda call: _rank(call, judged, self.working)))
-
-    @property
-    def working(self) -> tuple[CheckName, ...]:
-        """The calls that worked each time they were made."""
-        return tuple(name for name in CALLS if self.is_("ok", name))
-
-    @property
-    def tried(self) -> tuple[CheckName, ...]:
-        """The calls that were made and tell something."""
-        names = {*self.working, *(call.name for call in self.failing)}
-        return tuple(name for name in CALLS if name in names)
-
-    @property
-    def out_of_scope(self) -> bool:
-        """Our token may not read conversations, though it works for other calls: that is no trouble of theirs."""
-        return any(map(self._is_out_of_scope, self._failed))
-
     def _is_out_of_scope(self, call: Call) -> bool:
+        """Tell whether our token may not read conversations, though it works for other calls."""
         refused = (call.symptom.cause in OF_PERMISSION or call.is_plain_401) and not call.is_intermittent
-        return call.name == "conversations" and refused and bool({"api", "search"} & set(self.working))
-
-    @property
-    def lead(self) -> Call | None:
-        """The failed call to judge by."""
-        return self.failing[0] if self.failing else None
-
-    @property
-    def symptom(self) -> Symptom | None:
-        """What the failed call to judge by looked like."""
-        return self.lead.symptom if self.lead else None
-
-    @property
-    def cause(self) -> Cause | None:
-        """The cause that the failed call to judge by points to."""
-        return self.symptom.cause if self.symptom else None
-
-    @property
-    def same_cause(self) -> tuple[Call, ...]:
-        """The failed calls that show what the first shows."""
-        return tuple(call for call in self.failing if call.symptom.cause == self.cause)
-
-    @property
-    def others(self) -> tuple[Call, ...]:
-        """The failed calls that show something else than the first."""
-        return tuple(call for call in self.failing if call not in self.same_cause)
+        return call.name == "conversations" and refused and bool({"api", "search"} & {*self.working})
 
     def family(self, *families: Family) -> bool:
         """Tell whether the call to judge by is of one of these families."""
-        return self.symptom is not None and self.symptom.family in families
+        return self.lead is not None and self.lead.symptom.family in families
 
     def has_status(self, *statuses: int) -> bool:
         """Tell whether the call to judge by was answered with one of these HTTP statuses."""
@@ -117,12 +99,6 @@ class Facts:
     def every_call_fails(self) -> bool:
         """No call to the API that was tried works, not even now and then."""
         return bool(self.failing) and not self.working and not any(call.is_intermittent for call in self.failing)
-
-    @property
-    def only(self) -> CheckName | None:
-        """The call that fails though all the others that were tried work; None when none was, or more fail."""
-        alone = len(self.failing) == 1 and bool(self.working)
-        return self.failing[0].name if alone else None
 
     @property
     def token_is_dead(self) -> bool:
@@ -143,15 +119,24 @@ class Facts:
         asked = api is not None and api.outcome != "unknown"
         return not asked and (self.settings.token is None or (api is not None and not api.configured))
 
-    def slow(self, name: CheckName) -> bool:
-        """Tell whether the named check was answered well, but late."""
-        check = self.check(name)
-        return check is not None and check.outcome == "ok" and check.slow
+    @property
+    def limit_text(self) -> str:
+        """The rate-limit headers of the failed call to judge by."""
+        limit = self.lead.check.rate_limit if self.lead else None
+        if limit is None or limit.remaining is None:
+            return self.symptom_text
+        whole = "an unknown number" if limit.limit is None else f"{limit.limit:,}"
+        return f"{limit.remaining:,} of {whole} left in our 10-second window"
 
     @property
-    def slow_calls(self) -> tuple[CheckName, ...]:
-        """The calls to the API that were answered well, but late."""
-        return tuple(name for name in CALLS if self.slow(name))
+    def quota_low(self) -> str:
+        """How little is left of our window's quota, in words; empty while a tenth is left, or when it is not known."""
+        limits = [check.rate_limit for name in CALLS if (check := self.check(name)) and check.rate_limit]
+        used = [limit for limit in limits if limit.used_share is not None]
+        lowest = min(used, key=lambda limit: limit.remaining or 0, default=None)
+        if lowest is None or (lowest.used_share or 0) < NEARLY_USED_UP:
+            return ""
+        return f"{max(lowest.remaining or 0, 0):,} of {lowest.limit:,} requests are left in this 10-second window"
 
     # The way to the API
 
@@ -204,7 +189,13 @@ class Facts:
             return "the status page cannot be reached from here either"
         return ""
 
-    # Our own service, the page, the quota
+    @property
+    def connection_text(self) -> str:
+        """What the network check observed where it failed, else the call that found no connection."""
+        by_network = self.is_("failed", "network") or self.reached
+        return self.observed("network") if by_network else self.lead_text
+
+    # Our own service, and what could not be seen
 
     @property
     def has_stale_health(self) -> bool:
@@ -224,18 +215,6 @@ class Facts:
         return self.is_("ok", name) and not self.slow(name) and not stale
 
     @property
-    def region(self) -> str:
-        """Where the workspace is hosted: as /me says, else as the page was asked about it, else as configured."""
-        checks = (self.check("api"), self.check("status_page"))
-        known = [region_of(check.region) for check in checks if check]
-        return next((region for region in known if region), self.settings.region)
-
-    @cached_property
-    def page(self) -> Page:
-        """What the status page reports for our region, or without naming one."""
-        return Page(self.check("status_page"), self.region, self.at)
-
-    @property
     def unseen(self) -> tuple[str, ...]:
         """What could not be checked, the status page aside, in plain words."""
         health = self.check("health")
@@ -244,55 +223,6 @@ class Facts:
             "our health endpoint could not be read": bool(health and health.outcome == "unknown" and health.configured),
         }
         return tuple(gap for gap, holds in gaps.items() if holds)
-
-    @property
-    def rate_limit(self) -> RateLimit | None:
-        """The last window that Intercom's headers described, of any call."""
-        calls = [check for name in reversed(CALLS) if (check := self.check(name)) and check.rate_limit]
-        return max(calls, key=lambda call: call.started_at).rate_limit if calls else None
-
-    @property
-    def quota_low(self) -> str:
-        """How little is left of our window's quota, in words; empty while a tenth is left, or when it is not known."""
-        limits = [check.rate_limit for name in CALLS if (check := self.check(name)) and check.rate_limit]
-        used = [limit for limit in limits if limit.used_share is not None]
-        lowest = min(used, key=lambda limit: limit.remaining or 0, default=None)
-        if lowest is None or (lowest.used_share or 0) < NEARLY_USED_UP:
-            return ""
-        left = max(lowest.remaining or 0, 0)
-        return f"{left:,} of {lowest.limit:,} requests are left in this 10-second window"
-
-    # Words
-
-    def observed(self, name: CheckName) -> str:
-        """What the named check observed, in plain words, as part of a sentence."""
-        check = self.check(name)
-        return check.observed.removesuffix(".") if check else "not checked"
-
-    @property
-    def symptom_text(self) -> str:
-        """The HTTP status and error code of the failed call to judge by, and what they mean."""
-        return self.lead.text if self.lead else ""
-
-    @property
-    def lead_text(self) -> str:
-        """What the failed call to judge by observed."""
-        return self.observed(self.lead.name) if self.lead else ""
-
-    @property
-    def limit_text(self) -> str:
-        """The rate-limit headers of the failed call to judge by."""
-        limit = self.lead.check.rate_limit if self.lead else None
-        if limit is None or limit.remaining is None:
-            return self.symptom_text
-        whole = "an unknown number" if limit.limit is None else f"{limit.limit:,}"
-        return f"{limit.remaining:,} of {whole} left in our 10-second window"
-
-    @property
-    def connection_text(self) -> str:
-        """What the network check observed where it failed, else the call that found no connection."""
-        by_network = self.is_("failed", "network") or self.lead is None or self.reached
-        return self.observed("network" if by_network or self.lead is None else self.lead.name)
 
 
 def _rank(call: Call, failed: list[Call], working: tuple[CheckName, ...]) -> int:

@@ -4,25 +4,23 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from intercom_kit.decide.questions import QUESTIONS, START
-from intercom_kit.decide.runbook import EXTRAS, RUNBOOK, filled
-from intercom_kit.decide.tree import REPORTED, Ending, Question
-from intercom_kit.decide.words import CAUSES, VERDICTS
+from intercom_kit.decide.conclusion import AFTER, BEFORE
+from intercom_kit.decide.questions import QUESTIONS, REPORTED, START, Question
+from intercom_kit.decide.runbook import ACTIONS, CAUSES, RUNBOOK, VERDICTS, Ending, filled
 from intercom_kit.records import Action, Cause
 from intercom_kit.settings import Settings
 
-LEVELS = (
-    ("Level", "Definition", "Respond within", "Example"),
-    ("---", "---", "---", "---"),
-    ("P1", "all Intercom API calls fail", "15 minutes", "401 on every call, API unreachable"),
-    ("P2", "degraded service", "1 hour", "some calls fail, high latency, rate limited (429)"),
-    ("P3", "partial impact", "4 hours", "webhook delays, search timeouts"),
-    ("P4", "no user impact", "next business day, 17:00 UTC", "monitoring gaps, stale cache"),
-)
 INTRODUCTION = """\
 What `intercom-kit triage` decides and why, and what to do about each cause. `intercom-kit runbook --markdown` prints
 this page with the commands filled from your settings; `intercom-kit runbook --script` prints the five questions as one
 shell script, for a host without Python."""
+LEVELS = """\
+| Level | Definition | Respond within | Example |
+| --- | --- | --- | --- |
+| P1 | all Intercom API calls fail | 15 minutes | 401 on every call, API unreachable |
+| P2 | degraded service | 1 hour | some calls fail, high latency, rate limited (429) |
+| P3 | partial impact | 4 hours | webhook delays, search timeouts |
+| P4 | no user impact | next business day, 17:00 UTC | monitoring gaps, stale cache |"""
 REPORTED_NOTE = """\
 Where the tree asks “reported?”, what counts is an incident, a component's outage or a maintenance on Intercom's status
 page, in our region, that explains what fails; a maintenance alone ends in the cause `maintenance`. A page that could
@@ -34,22 +32,11 @@ def manual(settings: Settings, *, markdown: bool = False) -> str:
 
     markdown: with links, tables and fenced commands; else as plain text whose commands are ready to copy.
     """
-    table = [f"| {' | '.join(row)} |" for row in LEVELS]
-    lines = [
-        "# Runbook",
-        "",
-        INTRODUCTION,
-        "",
-        "## Severity",
-        "",
-        *table,
-        "",
-        "## The decision tree",
-        "",
-        REPORTED_NOTE,
-    ]
-    lines += ["", "```text", *tree(), "```", "", "## What to do, by cause", "", *_by_cause(settings)]
-    lines += ["## Whatever the cause", "", *_actions([extra.action for extra in EXTRAS], settings)]
+    paragraphs = ["# Runbook", INTRODUCTION, "## Severity", LEVELS, "## The decision tree", REPORTED_NOTE, "```text"]
+    lines = [*"\n\n".join(paragraphs).splitlines(), *tree(), "```", "", "## What to do, by cause", ""]
+    lines += _by_cause(settings)
+    extras = [ACTIONS[name] for name in (*BEFORE, *AFTER)]
+    lines += ["## Whatever the cause", "", *_actions(extras, settings)]
     return _joined(lines, markdown)
 
 

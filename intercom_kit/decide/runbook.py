@@ -1,21 +1,49 @@
-"""The runbook: for each cause what to do, in order, with commands filled from the settings.
+"""The runbook: verdicts and causes in words, and for each cause what to do, with commands filled from the settings.
 
-Its texts are in runbook.toml: to add an action, or a cause with its words, edit that file.
+Its texts are in runbook.toml: to add an action, or a cause with its words, edit that file. Codes such as
+`vendor_acknowledged` stay in `--json` and in the evidence; people read these words.
 """
 
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+import tomllib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from intercom_kit.decide.facts import Facts
-from intercom_kit.decide.tree import Ending
-from intercom_kit.decide.words import TEXTS
-from intercom_kit.records import Action, Cause
+from intercom_kit.records import Action, Cause, Verdict
 from intercom_kit.settings import Settings
+
+
+class VerdictWords(NamedTuple):
+    """A verdict in a few words, for a badge, and the bottom line, now and past; `{what}`: what is wrong."""
+
+    badge: str
+    line: str
+    past: str
+
+
+class CauseWords(NamedTuple):
+    """A cause in a few words, for a badge, and in a clause that completes a bottom line, now and past."""
+
+    badge: str
+    clause: str
+    past: str
+
+
+class Ending(NamedTuple):
+    """Where a path through the tree ends. runbook: whose entries to follow, when they are not the cause's own alone."""
+
+    verdict: Verdict
+    cause: Cause
+    runbook: tuple[Cause, ...] = ()
+
+    @property
+    def entries(self) -> tuple[Cause, ...]:
+        """The causes whose runbook entries apply, first things first."""
+        return self.runbook or (self.cause,)
 
 
 def _fill(texts: Iterable[str], values: Mapping[str, str]) -> tuple[str, ...]:
@@ -24,55 +52,44 @@ def _fill(texts: Iterable[str], values: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(names.sub(lambda match: values[match[1]], text) for text in texts)
 
 
+_TEXTS = tomllib.loads((Path(__file__).parent / "runbook.toml").read_text(encoding="utf-8"))
+VERDICTS: dict[Verdict, VerdictWords] = {
+    verdict: VerdictWords(**words) for verdict, words in _TEXTS["verdicts"].items()
+}
+CAUSES: dict[Cause, CauseWords] = {
+    cause: CauseWords(words["badge"], words["clause"], words["past"]) for cause, words in _TEXTS["causes"].items()
+}
 ACTIONS = {
-    name: Action(**texts | {"commands": _fill(texts.get("commands", ()), TEXTS["shared"])})
-    for name, texts in TEXTS["actions"].items()
+    name: Action(**texts | {"commands": _fill(texts.get("commands", ()), _TEXTS["shared"])})
+    for name, texts in _TEXTS["actions"].items()
 }
 RUNBOOK: dict[Cause, tuple[Action, ...]] = {
-    cause: tuple(ACTIONS[name] for name in entry["actions"]) for cause, entry in TEXTS["causes"].items()
+    cause: tuple(ACTIONS[name] for name in entry["actions"]) for cause, entry in _TEXTS["causes"].items()
 }
 
 
-class Extra(NamedTuple):
-    """An action for a circumstance rather than a cause, put before or after the cause's own."""
-
-    action: Action
-    when: Callable[[Facts, Ending], bool]
-    first: bool = True
+def past_line(verdict: Verdict, cause: Cause) -> str:
+    """Return the bottom line of an incident that is over, such as “It was us: …”."""
+    return VERDICTS[verdict].past.format(what=CAUSES[cause].past)
 
 
-def _vendor_alone(f: Facts, ending: Ending) -> bool:
-    return ending.verdict == "vendor_acknowledged" and not _other_causes(f, ending)
+def verdict_badge(verdict: Verdict) -> str:
+    """Return a verdict as people read it, such as “Intercom acknowledged it”."""
+    return VERDICTS[verdict].badge
 
 
-EXTRAS: tuple[Extra, ...] = (
-    Extra(ACTIONS["set_token"], lambda f, _: f.without_token),
-    Extra(ACTIONS["no_action_needed"], _vendor_alone),
-    Extra(ACTIONS["compare_region"], lambda f, _: f.lead is not None and f.lead.check.error_type == "redirect"),
-    Extra(ACTIONS["look_at_certificate"], lambda f, _: any(call.check.tls_problem for call in f.unconnected)),
-    Extra(ACTIONS["lower_volume"], lambda f, end: end.verdict == "healthy" and bool(f.quota_low)),
-    Extra(ACTIONS["check_version"], lambda f, _: f.family("broken") and f.has_status(404, 410), first=False),
-    Extra(ACTIONS["follow_page"], lambda f, _: bool(f.page.reported) and not f.failing, first=False),
-    Extra(ACTIONS["read_page_elsewhere"], lambda f, _: bool(f.checks) and not f.page.readable, first=False),
-)
+def cause_badge(cause: Cause) -> str:
+    """Return a cause as people read it, such as “our rate limit used up”."""
+    return CAUSES[cause].badge
 
 
-def actions(f: Facts, ending: Ending) -> tuple[Action, ...]:
-    """Return what to do, most urgent first, each action once, its commands filled from the settings."""
-    causes = (*ending.entries, *_other_causes(f, ending))
-    entries = [action for cause in causes for action in RUNBOOK[cause]]
-    extras = [extra for extra in EXTRAS if extra.when(f, ending)]
-    first, last = ([extra.action for extra in extras if extra.first == early] for early in (True, False))
-    return filled([*first, *entries, *last], f.settings)
-
-
-def filled(wanted: Iterable[Action], settings: Settings) -> tuple[Action, ...]:
+def filled(actions: Iterable[Action], settings: Settings) -> tuple[Action, ...]:
     """Return each action once, its texts and commands filled from the settings; in commands, quoted for the shell."""
     plain = _values(settings)
     quoted = {name: shlex.quote(value) for name, value in plain.items()}
     return tuple(
         action.model_copy(update={"steps": _fill(action.steps, plain), "commands": _fill(action.commands, quoted)})
-        for action in dict.fromkeys(wanted)
+        for action in dict.fromkeys(actions)
     )
 
 
@@ -84,12 +101,6 @@ def triage_script(settings: Settings) -> str:
     text = (Path(__file__).parent / "triage.sh").read_text(encoding="utf-8")
     values = _values(settings) | {"health": settings.health_url or ""}
     return re.sub(r"@([a-z_]+)@", lambda match: shlex.quote(values[match[1]]), text)
-
-
-def _other_causes(f: Facts, ending: Ending) -> tuple[Cause, ...]:
-    """Return the causes that the other failed calls point to, and that the ending does not name yet."""
-    causes = dict.fromkeys(call.symptom.cause for call in f.others)
-    return tuple(cause for cause in causes if cause not in (*ending.entries, "unknown"))
 
 
 def _values(settings: Settings) -> dict[str, str]:

@@ -8,7 +8,6 @@ whose answer it is counts more than either, since a proxy's 401 says nothing abo
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -39,7 +38,7 @@ OTHER_REGION = r"region_mismatch|hosted in .{1,40}\bconnected to"
 class Symptom:
     """One row: the words for it, the family the tree asks for, the cause it points to, and when it fits.
 
-    An empty statuses, codes or errors fits anything; all given conditions must hold.
+    It fits by one of the statuses or codes, where any are given, and by all else that is given.
     """
 
     says: str
@@ -53,9 +52,9 @@ class Symptom:
 
     def fits(self, check: CheckRecord) -> bool:
         """Tell whether the check looked like this."""
+        named = check.http_status in self.statuses or check.error_code in self.codes
         return (
-            (not self.statuses or check.http_status in self.statuses)
-            and (not self.codes or check.error_code in self.codes)
+            (named or not (self.statuses or self.codes))
             and (not self.errors or check.error_type in self.errors)
             and bool(re.search(self.message, check.error_message or "", re.IGNORECASE))
             and self.also(check)
@@ -76,17 +75,17 @@ def _of_unknown_origin(check: CheckRecord) -> bool:
     return not known and check.error_type in ("not_json", "redirect", None)
 
 
-def _limited(check: CheckRecord) -> bool:
-    return check.http_status == 429 or check.error_code == "rate_limit_exceeded"
+def _has_quota(check: CheckRecord) -> bool:
+    return check.rate_limit is not None and (check.rate_limit.remaining or 0) > 0
 
 
-def _quota_left(check: CheckRecord, *, some: bool) -> bool:
-    """Tell whether a limited call's headers say that our own window has some requests left, or none."""
-    remaining = check.rate_limit.remaining if check.rate_limit else None
-    return _limited(check) and remaining is not None and (remaining > 0) == some
+def _quota_is_used_up(check: CheckRecord) -> bool:
+    known = check.rate_limit is not None and check.rate_limit.remaining is not None
+    return known and not _has_quota(check)
 
 
 _REFUSALS = (401, 403)
+_LIMITED = ((429,), ("rate_limit_exceeded",))
 _SERVER_CODES = ("server_error", "internal_error", "service_unavailable", "server_timeout")
 
 SYMPTOMS: tuple[Symptom, ...] = (
@@ -110,30 +109,19 @@ SYMPTOMS: tuple[Symptom, ...] = (
     Symptom("the host is another region's", "refused", "region_mismatch", _REFUSALS, message=OTHER_REGION),
     Symptom("blocked at Intercom's edge", "refused", "edge_blocked", (403,), also=_from_the_edge),
     Symptom("it cannot be told whose answer it is", "foreign", "gateway", _REFUSALS, also=_of_unknown_origin),
-    Symptom("the token is wrong, revoked or regenerated", "refused", "token_invalid", codes=("unauthorized",)),
-    Symptom("the token is wrong, revoked or regenerated", "refused", "token_invalid", (401,)),
-    Symptom("the plan does not allow it", "refused", "plan_restricted", codes=("api_plan_restricted",)),
-    Symptom("the plan does not allow it", "refused", "plan_restricted", (402,)),
+    Symptom("the token is wrong, revoked or regenerated", "refused", "token_invalid", (401,), ("unauthorized",)),
+    Symptom("the plan does not allow it", "refused", "plan_restricted", (402,), ("api_plan_restricted",)),
     Symptom(
         "our IP address is not on the workspace's allowlist", "refused", "ip_not_allowed", (403,), message=ALLOWLIST
     ),
     Symptom("a required scope is missing", "refused", "scope_missing", (403,), message=NAMES_SCOPE),
-    Symptom("forbidden, without a scope named", "refused", "forbidden", (403,)),
-    Symptom("forbidden, without a scope named", "refused", "forbidden", codes=("forbidden",)),
+    Symptom("forbidden, without a scope named", "refused", "forbidden", (403,), ("forbidden",)),
     Symptom("the API version is unknown", "refused", "version_invalid", codes=("intercom_version_invalid",)),
     Symptom("Intercom's servers are overloaded", "limited", "server_overload", codes=("too_many_requests",)),
-    Symptom(
-        "our own window of 10 seconds is used up", "limited", "app_rate_limit", also=partial(_quota_left, some=False)
-    ),
-    Symptom(
-        "limited with quota left in our own window",
-        "limited",
-        "workspace_rate_limit",
-        also=partial(_quota_left, some=True),
-    ),
-    Symptom("limited, without rate-limit headers", "limited", "unknown", also=_limited),
-    Symptom("Intercom's servers fail", "server", "vendor_errors", (408, *range(500, 600))),
-    Symptom("Intercom's servers fail", "server", "vendor_errors", codes=_SERVER_CODES),
+    Symptom("our own window of 10 seconds is used up", "limited", "app_rate_limit", *_LIMITED, also=_quota_is_used_up),
+    Symptom("limited with quota left in our own window", "limited", "workspace_rate_limit", *_LIMITED, also=_has_quota),
+    Symptom("limited, without rate-limit headers", "limited", "unknown", *_LIMITED),
+    Symptom("Intercom's servers fail", "server", "vendor_errors", (408, *range(500, 600)), _SERVER_CODES),
     Symptom("the host's name does not resolve", "no_connection", "network", errors=("dns",)),
     Symptom("the connection fails", "no_connection", "network", errors=("connect",)),
     Symptom("TLS fails", "no_connection", "network", errors=("tls",)),
@@ -145,7 +133,8 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "foreign",
         "gateway",
         (200,),
-        errors=("not_json",),
+        (),
+        ("not_json",),
         also=_of_unknown_origin,
     ),
     Symptom("not an answer this call is documented to give", "broken", "unknown"),

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup, escape
 
 from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.decide import Run
-from intercom_kit.decide.words import cause_badge, verdict_badge
+from intercom_kit.decide import Run, cause_badge, verdict_badge
 from intercom_kit.declared import IncidentFacts
 from intercom_kit.display.terminal import deadline_words, outcome_mark, severity_label
 from intercom_kit.records import CHECK_LABELS, Action, CheckRecord, Decision, Event

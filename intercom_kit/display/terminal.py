@@ -12,7 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from intercom_kit.decide.words import cause_badge, verdict_badge
+from intercom_kit.decide import cause_badge, verdict_badge
 from intercom_kit.declared import ActionItem, IncidentFacts
 from intercom_kit.records import CHECK_LABELS, Action, CheckRecord, Decision, Outcome, RateLimit, Severity
 from intercom_kit.redaction import safe

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from intercom_kit.decide.words import cause_badge, verdict_badge
+from intercom_kit.decide import cause_badge, verdict_badge
 from intercom_kit.display.tables import Answer, Tile
 from intercom_kit.incident.incident import Incident
 from intercom_kit.records import Decision, Figure

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.decide.severity import respond_by
+from intercom_kit.decide import respond_by
 from intercom_kit.declared import IncidentFacts
 from intercom_kit.incident.evidence import Evidence
 from intercom_kit.incident.evidence_index import EvidenceIndex, index_evidence

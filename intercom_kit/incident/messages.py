@@ -14,9 +14,7 @@ from typing import Literal
 
 from intercom_kit.collect.files import write_atomic
 from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.decide import decide
-from intercom_kit.decide.severity import respond_by
-from intercom_kit.decide.words import past_line
+from intercom_kit.decide import decide, past_line, respond_by
 from intercom_kit.declared import IncidentFacts
 from intercom_kit.errors import IncidentError
 from intercom_kit.incident.incident import Incident, as_declared

@@ -14,8 +14,7 @@ from rich.text import Text
 
 from intercom_kit.collect.checks import run_checks
 from intercom_kit.collect.incident_folder import IncidentFolder
-from intercom_kit.decide import Run, decide, decide_runs
-from intercom_kit.decide.words import cause_badge, verdict_badge
+from intercom_kit.decide import Run, cause_badge, decide, decide_runs, verdict_badge
 from intercom_kit.declared import IncidentFacts
 from intercom_kit.display.terminal import check_lines, deadline_words, rate_limit_words, verdict_line
 from intercom_kit.errors import KitError

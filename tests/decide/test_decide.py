@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from intercom_kit.decide import decide_runs
-from intercom_kit.decide.severity import respond_by
+from intercom_kit.decide import decide_runs, respond_by
 from intercom_kit.decide.symptoms import CALLS
 from intercom_kit.records import CheckRecord, Decision, Phases, RateLimit, RawResponse, Severity, VendorIncident
 from intercom_kit.settings import Settings

@@ -12,10 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from intercom_kit.cli import app
+from intercom_kit.decide.conclusion import AFTER, BEFORE, actions
 from intercom_kit.decide.facts import Facts
-from intercom_kit.decide.runbook import ACTIONS, EXTRAS, RUNBOOK, actions
-from intercom_kit.decide.tree import Ending
-from intercom_kit.decide.words import CAUSES as WORDS
+from intercom_kit.decide.runbook import ACTIONS, RUNBOOK, Ending
+from intercom_kit.decide.runbook import CAUSES as WORDS
 from intercom_kit.records import CAUSES, Action, Cause, CheckRecord
 from intercom_kit.settings import Settings
 from tests.conftest import PATIENCE_S
@@ -194,7 +194,7 @@ def test_an_action_is_listed_where_it_helps_only() -> None:
     assert _causes_of("Store the new token and restart") == renewed
     assert renewed <= _causes_of("No access to the Developer Hub? Escalate to the workspace admin")
     assert limits | failures <= _causes_of("Cache empty? Warm it")
-    used = {action for listed in RUNBOOK.values() for action in listed} | {extra.action for extra in EXTRAS}
+    used = {action for listed in RUNBOOK.values() for action in listed} | {ACTIONS[name] for name in (*BEFORE, *AFTER)}
     assert used == set(ACTIONS.values())
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from intercom_kit.decide import decide
 from intercom_kit.decide.questions import QUESTIONS, START
+from intercom_kit.decide.runbook import Ending
 from intercom_kit.decide.symptoms import SYMPTOMS
-from intercom_kit.decide.tree import Ending
 from intercom_kit.records import (
     CAUSES,
     CHECK_NAMES,

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intercom_kit.decide import Run
-from intercom_kit.decide.words import past_line
+from intercom_kit.decide import Run, past_line
 from intercom_kit.declared import IncidentFacts, State
 from intercom_kit.incident.lifecycle import TimelineEntry, lifecycle_of
 from intercom_kit.incident.messages import (

@@ -1,10 +1,11 @@
-"""Runs a notebook, its cells in a process of their own, and records how that ended.
+"""Runs a notebook through papermill, its cells in a process of their own, and records how that ended.
 
-papermill fills in the parameters, as it does on its command line; it does not run the cells, as it marks every cell
-`completed` after a dead process or a time limit, and takes `sys.exit()` in a cell for success.
+papermill marks every cell `completed` after a dead process or a time limit, and takes `sys.exit()` in a cell for
+success. Its marks are therefore not used: the engine here sees each cell's end itself.
 """
 
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -12,7 +13,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.connection import wait
@@ -23,6 +24,8 @@ from typing import Any, NamedTuple
 import nbformat
 import papermill
 from nbformat import NotebookNode
+from papermill.engines import Engine, NotebookExecutionManager, papermill_engines
+from papermill.exceptions import PapermillExecutionError
 
 from intercom_kit.archive.launch import start
 from intercom_kit.archive.manifest import Ending, Run
@@ -30,8 +33,11 @@ from intercom_kit.archive.notebooks import PYTHON, fill
 from intercom_kit.archive.worker import work
 from intercom_kit.collect.files import write_atomic
 
+ENGINE = "intercom-kit"
 Progress = Callable[[int, int], None]
 _LAST_S = 5  # for a process that closed its pipe to end
+
+logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it has to say is in the Run
 
 
 class Stopper:
@@ -100,10 +106,21 @@ def run_notebook(
     if stopper is None:
         with stopping() as new:
             return run_notebook(source, output, parameters, plan, on_progress, new)
-    session = Session(fill(source, parameters, plan.secrets), plan, stopper, on_progress)
+    notebook = fill(source, parameters, plan.secrets)
+    session = Session(plan, stopper, on_progress)
     stopper.sessions.append(session)
+    papermill_engines.register(ENGINE, KitEngine)
     try:
-        session.run()
+        with suppress(PapermillExecutionError):  # the session knows
+            papermill.execute_notebook(
+                notebook,  # not a path: papermill fills in {} in paths, and writes them down
+                None,
+                engine_name=ENGINE,
+                kernel_name=notebook.metadata.get("kernelspec", {}).get("name", PYTHON),
+                language="python",
+                progress_bar=False,
+                session=session,
+            )
     finally:
         session.close()
         stopper.sessions.remove(session)
@@ -112,17 +129,35 @@ def run_notebook(
         started_at=session.started_at,
         ended_at=datetime.now(UTC),
         cells_run=session.done,
-        cells_total=len(session.todo),
+        cells_total=sum(map(is_run, session.cells)),
         **(session.end or judge(session.cells))._asdict(),
     )
-    metadata = session.notebook.metadata
+    for cell in session.cells:
+        cell.metadata.pop("papermill", None)
+    notebook.cells, metadata = session.cells, notebook.metadata
     metadata["papermill"] = {"parameters": dict(parameters), "version": papermill.__version__}
     metadata["intercom_kit"] = {"run": run.model_dump(mode="json")}
-    text = nbformat.writes(session.notebook)
+    text = nbformat.writes(notebook)
     for secret in filter(None, plan.secrets):
         text = text.replace(secret, "********")
     write_atomic(output, text.encode(errors="replace"))
     return run
+
+
+class KitEngine(Engine):  # type: ignore[misc]  # papermill is not annotated
+    """papermill's engine for a session; known in this process only, and only while the kit runs notebooks."""
+
+    @classmethod
+    def execute_managed_notebook(
+        cls,
+        nb_man: NotebookExecutionManager,
+        kernel_name: str,
+        *,
+        session: "Session",
+        **_options: Any,  # noqa: ANN401 - papermill's, for nbclient
+    ) -> None:
+        """Run the notebook that papermill manages, which is a copy."""
+        session.run(nb_man.nb.cells, kernel_name)
 
 
 class End(NamedTuple):
@@ -138,10 +173,9 @@ class End(NamedTuple):
 class Session:
     """One notebook's run. end: why it was broken off; None where its cells tell. cell: number of the one at work."""
 
-    def __init__(self, notebook: NotebookNode, plan: Plan, stopper: Stopper, on_progress: Progress | None) -> None:
-        self.notebook, self.plan, self.stopper, self.on_progress = notebook, plan, stopper, on_progress
-        self.cells: list[NotebookNode] = notebook.cells
-        self.todo = [(number, cell) for number, cell in enumerate(self.cells, 1) if is_run(cell)]
+    def __init__(self, plan: Plan, stopper: Stopper, on_progress: Progress | None) -> None:
+        self.plan, self.stopper, self.on_progress = plan, stopper, on_progress
+        self.cells: list[NotebookNode] = []
         self.started_at = datetime.now(UTC)
         self.end: End | None = None
         self.cell: int | None = None
@@ -149,23 +183,22 @@ class Session:
         self._until = time.monotonic() + plan.notebook_timeout_s
         self._process: Any = None
         self._displays: dict[str, list[NotebookNode]] = defaultdict(list)
-        for _, cell in self.todo:
-            cell.outputs, cell.execution_count = [], None
 
-    def run(self) -> None:
-        """Run the cells one after another, until one fails."""
-        kernel = self.notebook.metadata.get("kernelspec", {}).get("name", PYTHON)
+    def run(self, cells: Sequence[NotebookNode], kernel: str) -> None:
+        """Run cells one after another, until one fails; papermill has emptied them, and may add marks to its list."""
+        self.cells = list(cells)
+        todo = [(number, cell) for number, cell in enumerate(cells, 1) if is_run(cell)]
         if kernel != PYTHON:
             self.end = End("missing_kernel", f"The notebook asks for the kernel {kernel!r}. The kit runs {PYTHON}.")
             return
         self._start()
-        for number, cell in self.todo:
+        for number, cell in todo:
             self.cell = number
             if self.end or not self._succeeds(cell):
                 return
             self.done += 1
             if self.on_progress:
-                self.on_progress(self.done, len(self.todo))
+                self.on_progress(self.done, len(todo))
 
     def _start(self) -> None:
         self._pipe, theirs = multiprocessing.Pipe()

@@ -4,13 +4,15 @@ A file of lines has one reader and one repairer: a last line that was cut short 
 next write, so that no line ever grows out of two.
 """
 
+import json
 import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from glob import escape
+from io import FileIO
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -19,7 +21,7 @@ from intercom_kit.errors import IncidentError
 
 PATIENCE_S = 30.0  # a lock for facts and evidence is held for moments
 _LEFT_S = 3600.0  # no file takes so long to write
-IsWhole = Callable[[bytes], bool]
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has no links to refuse this way
 
 
 @contextmanager
@@ -39,16 +41,14 @@ def locked(lock: FileLock) -> Iterator[None]:
 def write_atomic(path: Path, content: bytes) -> None:
     """Write a file as a whole or not at all, readable by its owner only, and wait until it is on the disk."""
     partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
-    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW, 0o600)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with FileIO(partial, "x", opener=_private) as file:
             partial.chmod(0o600)  # whatever the umask took away
-            file.write(content)
-            file.flush()
-            os.fsync(handle)
+            _write_all(file, content)
         partial.replace(path)
     except BaseException as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         if isinstance(error, OSError):
             error.filename = error.filename or str(path)  # a full disk does not say where it is full
         raise
@@ -74,7 +74,7 @@ def oddity(path: Path) -> str:
     return f"{path} is {what}. Replace it."
 
 
-def read_lines(path: Path, is_whole: IsWhole) -> list[bytes]:
+def read_lines(path: Path) -> list[bytes]:
     """Return the lines of a file without their newlines; a last one without newline only where it is whole.
 
     None when the file is not there. Raises OSError.
@@ -83,49 +83,52 @@ def read_lines(path: Path, is_whole: IsWhole) -> list[bytes]:
         *lines, tail = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
-    return [*lines, tail] if tail and is_whole(tail) else lines
+    return [*lines, tail] if _is_whole(tail) else lines
 
 
-def append_lines(path: Path, lines: Sequence[bytes], is_whole: IsWhole) -> None:
+def append_lines(path: Path, lines: Sequence[bytes]) -> None:
     """Append lines in one write, and wait until they are on the disk; the caller holds the lock.
 
     A truncated end that a crash left is first moved to `<name>.torn`. Where the disk is full, what was written of these
     lines is taken back; raises OSError.
     """
-    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | _NOFOLLOW | _BINARY, 0o600)
-    try:
-        if not os.fstat(handle).st_size:
+    with FileIO(path, "a+", opener=_private) as file:
+        if not file.tell():
             path.chmod(0o600)  # whatever the umask took away
-        _mend(path, handle, is_whole)
-        before = os.fstat(handle).st_size
+        _mend(path, file)
+        before = file.seek(0, os.SEEK_END)
         try:
-            _write_all(handle, b"".join(line + b"\n" for line in lines))
-            os.fsync(handle)
+            _write_all(file, b"".join(line + b"\n" for line in lines))
         except OSError:
-            os.ftruncate(handle, before)
+            file.truncate(before)
             raise
-    finally:
-        os.close(handle)
     if before == 0:
         sync_folder(path.parent)
 
 
-def _mend(path: Path, handle: int, is_whole: IsWhole) -> None:
+def _mend(path: Path, file: FileIO) -> None:
     """End a whole last line that lost its newline; set a truncated one aside."""
-    size = os.lseek(handle, 0, os.SEEK_END)
-    if not size or _read_from(handle, size - 1) == b"\n":
+    size = file.tell()
+    file.seek(max(size - 1, 0))
+    if file.read(1) in (b"\n", b""):
         return
-    tail = _read_from(handle, 0).rpartition(b"\n")[2]
-    if is_whole(tail):
-        _write_all(handle, b"\n")
+    file.seek(0)
+    tail = file.readall().rpartition(b"\n")[2]
+    if _is_whole(tail):
+        _write_all(file, b"\n")
         return
-    aside = os.open(path.with_suffix(".torn"), os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NOFOLLOW | _BINARY, 0o600)
-    try:
+    with FileIO(path.with_suffix(".torn"), "a", opener=_private) as aside:
         _write_all(aside, tail + b"\n")
-        os.fsync(aside)
-    finally:
-        os.close(aside)
-    os.ftruncate(handle, size - len(tail))
+    file.truncate(size - len(tail))
+
+
+def _is_whole(line: bytes) -> bool:
+    """Tell whether a line is JSON to its end: no part of one is."""
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def make_folder(folder: Path) -> None:
@@ -146,19 +149,13 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has neither links to refuse this way, nor text to leave alone
-_BINARY = getattr(os, "O_BINARY", 0)
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | _NOFOLLOW, 0o600)
 
 
-def _read_from(handle: int, offset: int) -> bytes:
-    os.lseek(handle, offset, os.SEEK_SET)
-    parts = []
-    while part := os.read(handle, 2**20):
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _write_all(handle: int, content: bytes) -> None:
+def _write_all(file: FileIO, content: bytes) -> None:
+    """Write at the end, and wait until it is on the disk."""
     view = memoryview(content)
     while view:
-        view = view[os.write(handle, view) :]
+        view = view[file.write(view) :]
+    os.fsync(file.fileno())

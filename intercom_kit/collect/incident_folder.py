@@ -5,7 +5,6 @@ drills in outputs/drills.
 """
 
 import difflib
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import TypeVar
 
 from filelock import FileLock
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from intercom_kit.collect.files import append_lines, locked, make_folder, oddity, read_lines, write_atomic
 from intercom_kit.declared import IncidentFacts, check_incident_id
@@ -29,7 +29,6 @@ LATEST = "latest"  # stands for the incident that was last written to, wherever 
 DRILLS = "drills"
 LOCK = ".evidence.lock"
 _ROLLUP = re.compile(r"rollup(?:-([1-9]\d{0,5}))?")
-_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 
 
 class IncidentFolder:
@@ -180,10 +179,10 @@ class IncidentFolder:
         self._refuse_links()
         if not records:
             return
-        path, kind = self.evidence_path / name, type(records[0])
+        path = self.evidence_path / name
         try:
             with self.locked():
-                append_lines(path, [record.line() for record in records], lambda line: _is_record(kind, line))
+                append_lines(path, [record.line() for record in records])
         except OSError as error:
             raise EvidenceError(f"{path} cannot be written: {error.strerror}. {_NEXT_STEP}") from error
 
@@ -191,7 +190,7 @@ class IncidentFolder:
         self._refuse_links()
         path = self.evidence_path / name
         try:
-            lines = read_lines(path, lambda line: _is_record(kind, line))
+            lines = read_lines(path)
         except OSError as error:
             raise EvidenceError(f"{path} cannot be read: {error.strerror}. Restore it from a copy.") from error
         return tuple(_record(kind, path, number, line) for number, line in enumerate(lines, 1))
@@ -280,14 +279,6 @@ def _make_private(folder: Path) -> None:
         raise IncidentError(f"{folder} is in the way: it is no folder. Move it, or choose another incident id.")
 
 
-def _is_record(kind: type[Record], line: bytes) -> bool:
-    try:
-        kind.from_line(line)
-    except ValidationError:
-        return False
-    return True
-
-
 def _record(kind: type[T], path: Path, number: int, line: bytes) -> T:
     try:
         return kind.from_line(line)
@@ -309,24 +300,13 @@ def _complaints(path: Path, text: str, error: ValidationError) -> Iterator[str]:
 
 def _line_of(text: str, location: Sequence[int | str]) -> int:
     """Return the line of valid JSON on which the value at a location begins; where it is missing, its parent's."""
-    path: list[int | str] = []  # the key or index at which the walk stands in every open container
-    opened: list[str] = []
-    depth, found, key_next = -1, 1, False
-    for match in _JSON_TOKEN.finditer(text):
-        sign = match[0]
-        if sign in ("}", "]"):
-            path.pop()
-            opened.pop()
-        elif sign == ",":
-            last = path[-1]
-            path[-1] = last + 1 if isinstance(last, int) else last
-        elif sign != ":" and key_next:
-            path[-1] = json.loads(sign)
-        elif sign != ":":
-            if len(path) > depth and path == list(location[: len(path)]):
-                depth, found = len(path), text.count("\n", 0, match.start()) + 1
-            if sign in ("{", "["):
-                opened.append(sign)
-                path.append("" if sign == "{" else 0)
-        key_next = sign in ("{", ",") and opened[-1:] == ["{"]
+    deepest, found, lines = 0, 1, text.splitlines(keepends=True)
+    for number in range(1, len(lines) + 1):
+        depth = 0
+        with suppress(ValueError, LookupError, TypeError):
+            value = from_json("".join(lines[:number]), allow_partial=True)
+            for key in location:
+                value, depth = value[key], depth + 1
+        if depth > deepest:
+            deepest, found = depth, number
     return found

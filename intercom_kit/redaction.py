@@ -40,7 +40,8 @@ STATUS_KEYS = _words(
     "page status indicator description components name id incidents impact created_at updated_at started_at "
     "monitoring_at resolved_at incident_updates body display_at affected_components scheduled_maintenances "
     "scheduled_for scheduled_until summary structure items group component component_id ongoing_incidents type "
-    "published_at component_impacts start_at end_at starts_at ends_at old_status new_status"
+    "published_at component_impacts start_at end_at starts_at ends_at old_status new_status in_progress_maintenances "
+    "current_worst_impact current_status last_update_at last_update_message scheduled_end_at group_id group_name"
 )
 
 # Each pattern takes time in proportion to the text: a long page from outside must not hold the other checks up.

@@ -1,25 +1,29 @@
-"""Intercom's API: how it is called, what its answers say, and whose answers they are.
+"""Intercom's API: how it is called, what its answers say and whose they are; and how a check's record is made of one.
 
 Intercom's API answers with JSON and `X-Request-Id`; its servers with nginx's or its own 50x pages; its load balancer
 (`Server: awselb/2.0`) without an id. Any other answer comes from a proxy, gateway or filter on the way. Source: public
 reports of callers behind such, and the vendor's answers as recorded in public code.
 """
 
+import asyncio
 import hashlib
 import hmac
 import html
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from intercom_kit import protocol
-from intercom_kit.collect.http import REDIRECTS, Answer, Clock, ask, utc_now
+from intercom_kit.collect.http import REDIRECTS, Answer, Clock, ask, peer_certificate, utc_now
+from intercom_kit.collect.network import Certificate
 from intercom_kit.errors import InputError
-from intercom_kit.records import AnsweredBy, ErrorType, RateLimit
+from intercom_kit.records import AnsweredBy, CheckName, CheckRecord, ErrorType, Outcome, RateLimit, RawResponse
 from intercom_kit.redaction import Redactor
 from intercom_kit.settings import Settings
 from intercom_kit.text import is_plausible
@@ -55,22 +59,112 @@ _PUBLIC_EDGES = ("cloudflare", "cloudfront", "akamai", "fastly", "varnish")  # n
 _UNSEEN = re.compile(rb"<(script|style)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)|<[^>]*>?", re.IGNORECASE | re.DOTALL)
 
 
-async def ask_api(
-    settings: Settings, method: str, path: str, *, deadline: float, body: object = None, clock: Clock = utc_now
-) -> Answer:
-    """Call Intercom's API with the token and the version of the settings; body: sent as JSON unless None. See `ask`."""
-    headers = {"Intercom-Version": settings.api_version}
-    if body is not None:
-        headers["Content-Type"] = "application/json"
-    return await ask(
-        method,
-        settings.base_url + path,
-        deadline=deadline,
-        headers=headers,
-        token=settings.token,
-        content=json.dumps(body).encode() if body is not None else b"",
-        clock=clock,
-    )
+@dataclass(frozen=True)
+class CheckRun:
+    """One run of the checks: how they call the API, and how a record is made of an answer.
+
+    id: its name. deadline: when every check gives up, on the running loop's clock. clock: gives the records' times.
+    """
+
+    settings: Settings
+    redactor: Redactor
+    id: str
+    deadline: float
+    clock: Clock = utc_now
+    _certificates: dict[str, asyncio.Task[Certificate | None]] = field(default_factory=dict)
+
+    @classmethod
+    def begin(cls, settings: Settings, run_id: str, *, time_limits: float = 1, clock: Clock = utc_now) -> Self:
+        """Begin a run on the running loop; time_limits: how many times settings.timeout_s it may take."""
+        deadline = asyncio.get_running_loop().time() + time_limits * settings.timeout_s
+        return cls(settings, settings.redactor, run_id, deadline, clock)
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the deadline."""
+        return self.deadline - asyncio.get_running_loop().time()
+
+    async def call(self, method: str, path: str, body: object = None) -> Answer:
+        """Call Intercom's API with the settings' token and version; body: sent as JSON unless None. See `ask`."""
+        return await ask(
+            method,
+            self.settings.base_url + path,
+            deadline=self.deadline,
+            headers={"Intercom-Version": self.settings.api_version}
+            | ({"Content-Type": "application/json"} if body is not None else {}),
+            token=self.settings.token,
+            content=json.dumps(body).encode() if body is not None else b"",
+            clock=self.clock,
+        )
+
+    async def record(
+        self, name: CheckName, answer: Answer, outcome: Outcome, observed: str, **found: object
+    ) -> CheckRecord:
+        """Make the record of a check from its answer; `found` holds further fields, and wins."""
+        answered = answer.status is not None and not answer.error_type
+        certificate = await self._certificate(answer.url) if answer.tls_problem else None
+        if certificate:
+            names = ", ".join(certificate.names[:3]) or "no name"
+            observed += f" The certificate is for {names}, issued by {certificate.issuer or 'nobody named'}."
+        fields: dict[str, Any] = {
+            "run": self.id,
+            "name": name,
+            "outcome": outcome,
+            "observed": observed,
+            "started_at": answer.started_at,
+            "duration_ms": answer.duration_ms,
+            "http_status": answer.status,
+            "error_type": answer.error_type,
+            "slow": answered and answer.duration_ms > self.settings.slow_s * 1000,
+            "phases": answer.phases,
+            "tls_problem": answer.tls_problem,
+            "tls_issuer": certificate.issuer if certificate else None,
+            "tls_names": certificate.names if certificate else (),
+        }
+        return CheckRecord.model_validate(fields | found)
+
+    def not_asked(self, name: CheckName, observed: str, skipped: str = "") -> CheckRecord:
+        """Make the record of a check that has nothing to ask, or nothing to ask it with."""
+        return CheckRecord(
+            run=self.id,
+            name=name,
+            outcome="unknown",
+            observed=f"Not asked: {observed}",
+            started_at=self.clock(),
+            duration_ms=0,
+            configured=False,
+            skipped=skipped,
+        )
+
+    def raw(self, answer: Answer, allowed: frozenset[str]) -> tuple[RawResponse, ...]:
+        """Return the redacted answer as evidence; nothing where none came."""
+        try:
+            body, cut = self.redactor.body(answer.json(), allowed) if answer.body else ("", False)
+        except ValueError:
+            body, cut = self.redactor.page(answer.body), False
+        return self.evidence(answer, body, cut=cut)
+
+    def evidence(self, answer: Answer, body: str, *, cut: bool = False) -> tuple[RawResponse, ...]:
+        """Return an answer with an already redacted body as evidence; nothing where none came."""
+        if answer.status is None:
+            return ()
+        url, headers = self.redactor.url(answer.url), self.redactor.headers(answer.headers)
+        cut = cut or answer.error_type == "body_too_large"
+        return (RawResponse(url=url, status=answer.status, headers=headers, body=body, truncated=cut),)
+
+    def why_not(self, answer: Answer) -> str:
+        """Return in plain words why an answer is none or not whole; empty when it is whole."""
+        within = f" within {self.settings.timeout_s:g} s" if answer.error_type == "timeout" else ""
+        return self.redactor.text(answer.detail + within)
+
+    async def _certificate(self, url: str) -> Certificate | None:
+        """Return what the refused certificate of a URL's host says; all checks of a host look at it once."""
+        host = urlsplit(url).netloc
+        if host not in self._certificates:
+            self._certificates[host] = asyncio.create_task(peer_certificate(url, deadline=self.deadline))
+        read = await self._certificates[host]
+        clean = self.redactor.text
+        return Certificate(clean(read.issuer, 120), tuple(clean(name, 80) for name in read.names)) if read else None
 
 
 def parsed(answer: Answer) -> tuple[object, ErrorType | None]:

@@ -1,7 +1,7 @@
 """The checks, made at once, each within its own deadline; the whole takes as long as the slowest.
 
 To add one, add its name to records.CheckName, its function below (or its call of the API to CALLS), and that to
-collect_checks.
+_collect.
 """
 
 import asyncio
@@ -12,13 +12,12 @@ from concurrent.futures import Future
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from intercom_kit.collect.api import SEARCH, answered_by, ask_api, error_of, first_line, inner, parsed, rate_limit
-from intercom_kit.collect.check_run import CheckRun
+from intercom_kit.collect.api import SEARCH, CheckRun, answered_by, error_of, first_line, inner, parsed, rate_limit
 from intercom_kit.collect.http import Answer, Clock, ask, reach, utc_now
 from intercom_kit.collect.network import in_background
 from intercom_kit.collect.status_page import check_status_page
 from intercom_kit.protocol import ApiError, is_error_body, region_of
-from intercom_kit.records import CHECK_NAMES, CheckName, CheckRecord, Outcome, RateLimit
+from intercom_kit.records import CHECK_NAMES, CheckName, CheckRecord, ErrorType, Outcome, RateLimit
 from intercom_kit.redaction import API_KEYS
 from intercom_kit.settings import Settings
 from intercom_kit.text import milliseconds
@@ -54,33 +53,26 @@ CALLS: dict[CheckName, Call] = {
 }
 
 
-async def collect_checks(settings: Settings, *, clock: Clock = utc_now) -> tuple[CheckRecord, ...]:
+def run_checks(settings: Settings, *, clock: Clock = utc_now) -> tuple[CheckRecord, ...]:
     """Make all checks at once and return their records in the order of CHECK_NAMES, within settings.timeout_s seconds.
 
     clock: gives the time of the records, UTC. Without a token the calls of the API are recorded as skipped. Whatever
-    fails outside is a record, never an exception. A name that never resolves can delay the end of the caller's own
-    loop, not that of run_checks.
+    fails outside is a record, never an exception. Works in a running loop too (a notebook); an interrupt ends the
+    waiting.
     """
-    run = start_run(settings, f"{clock():%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}", clock=clock)
-    beside = [asyncio.ensure_future(check(run)) for check in (check_status_page, check_health, check_network)]
-    found = [*await _check_calls(run, beside), *await asyncio.gather(*beside)]
-    return tuple(sorted(found, key=lambda record: CHECK_NAMES.index(record.name)))
-
-
-def start_run(settings: Settings, run_id: str, *, time_limits: float = 1, clock: Clock = utc_now) -> CheckRun:
-    """Begin a run of checks on the running loop; time_limits: how many times settings.timeout_s it may take."""
-    deadline = asyncio.get_running_loop().time() + time_limits * settings.timeout_s
-    return CheckRun(settings, settings.redactor, run_id, deadline, clock)
+    return start_checks(settings, clock=clock).result()
 
 
 def start_checks(settings: Settings, *, clock: Clock = utc_now) -> Future[tuple[CheckRecord, ...]]:
-    """Start collect_checks in a background thread and return at once, so that imports can go on meanwhile."""
-    return in_background(lambda: collect_checks(settings, clock=clock))
+    """Start what run_checks does in a background thread and return at once, so that imports can go on meanwhile."""
+    return in_background(lambda: _collect(settings, clock))
 
 
-def run_checks(settings: Settings, *, clock: Clock = utc_now) -> tuple[CheckRecord, ...]:
-    """Do what collect_checks does where no loop runs, or one already (a notebook); an interrupt ends the waiting."""
-    return start_checks(settings, clock=clock).result()
+async def _collect(settings: Settings, clock: Clock) -> tuple[CheckRecord, ...]:
+    run = CheckRun.begin(settings, f"{clock():%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}", clock=clock)
+    beside = [asyncio.ensure_future(check(run)) for check in (check_status_page, check_health, check_network)]
+    found = [*await _check_calls(run, beside), *await asyncio.gather(*beside)]
+    return tuple(sorted(found, key=lambda record: CHECK_NAMES.index(record.name)))
 
 
 async def _check_calls(run: CheckRun, beside: Sequence[asyncio.Future[CheckRecord]]) -> list[CheckRecord]:
@@ -88,18 +80,18 @@ async def _check_calls(run: CheckRun, beside: Sequence[asyncio.Future[CheckRecor
     if run.settings.token is None:
         said = "INTERCOM_ACCESS_TOKEN is not set. Export it to have Intercom's API checked."
         return [run.not_asked(name, said, skipped=NO_TOKEN) for name in CALLS]
-    started = {name: asyncio.create_task(_call(run, call)) for name, call in CALLS.items()}
+    started = {name: asyncio.create_task(_called(run, name)) for name in CALLS}
     await asyncio.wait(started.values(), timeout=run.left_s / 2)
     first = {name: task.result() for name, task in started.items() if task.done()}
     times = await _repeats(run, first, beside)
     cheap = [name for name in first if CALLS[name].method == "GET"]
-    more = await asyncio.gather(*(_repeat(run, CALLS[name], times) for name in cheap))
+    more = await asyncio.gather(*(_repeat(run, name, times) for name in cheap))
     repeated = dict(zip(cheap, more, strict=True))
-    return [await _called(run, name, [await task, *repeated.get(name, [])]) for name, task in started.items()]
+    return [await _sampled(run, name, [await task, *repeated.get(name, [])]) for name, task in started.items()]
 
 
-async def _call(run: CheckRun, call: Call) -> Answer:
-    return await ask_api(run.settings, call.method, call.path, body=call.body, deadline=run.deadline, clock=run.clock)
+async def _called(run: CheckRun, name: CheckName) -> Answer:
+    return await run.call(CALLS[name].method, CALLS[name].path, CALLS[name].body)
 
 
 async def _repeats(
@@ -107,7 +99,7 @@ async def _repeats(
 ) -> int:
     """Return how often to repeat the cheap calls: not when all is clear, and never after a 429 or just before."""
     answers = list(first.values())
-    failed = [answer for answer in answers if _may_flap(answer)]
+    failed = [a for a in answers if a.status in (None, 408) or a.status >= 500 or a.error_type == "reset"]
     if any(answer.status == 429 or _is_nearly_used_up(answer) for answer in answers):
         return 0
     if failed and len(failed) == len(CALLS):
@@ -126,27 +118,22 @@ def _is_nearly_used_up(answer: Answer) -> bool:
     return limit is not None and limit.remaining is not None and limit.remaining < 4 * REPEATS
 
 
-def _may_flap(answer: Answer) -> bool:
-    """Tell whether the same call could succeed a moment later: a 5xx, or no whole answer."""
-    return answer.status is None or answer.status >= 500 or answer.status == 408 or answer.error_type == "reset"
-
-
-async def _repeat(run: CheckRun, call: Call, times: int) -> list[Answer]:
+async def _repeat(run: CheckRun, name: CheckName, times: int) -> list[Answer]:
     """Repeat a call; the deadline or a 429 end it, and neither counts as a sample."""
     answers: list[Answer] = []
     for _ in range(times):
         await asyncio.sleep(SPACING_S)
-        answer = await _call(run, call)
+        answer = await _called(run, name)
         if answer.error_type == "timeout" or answer.status == 429:
             break
         answers.append(answer)
     return answers
 
 
-async def _called(run: CheckRun, name: CheckName, answers: Sequence[Answer]) -> CheckRecord:
+async def _sampled(run: CheckRun, name: CheckName, answers: Sequence[Answer]) -> CheckRecord:
     """Make the record of a call from all its samples: that of the first failed one, else of the first."""
     works = [_works(name, answer) for answer in answers]
-    record = await call_record(run, name, answers[works.index(False) if False in works else 0])
+    record = await _call_record(run, name, answers[works.index(False) if False in works else 0])
     samples, failed = len(works), works.count(False)
     if samples == 1:
         return record
@@ -164,10 +151,10 @@ def _works(name: CheckName, answer: Answer) -> bool:
 
 async def check_api(run: CheckRun) -> CheckRecord:
     """Ask who we are (GET /me); the same answer tells the rate limit."""
-    return await call_record(run, "api", await _call(run, CALLS["api"]))
+    return await _call_record(run, "api", await _called(run, "api"))
 
 
-async def call_record(run: CheckRun, name: CheckName, answer: Answer) -> CheckRecord:
+async def _call_record(run: CheckRun, name: CheckName, answer: Answer) -> CheckRecord:
     """Make the record of one call of the API; of contacts and conversations nothing is kept."""
     call, (body, error_type) = CALLS[name], parsed(answer)
     title = f"{call.method} {call.path.partition('?')[0]}"
@@ -247,18 +234,20 @@ async def check_health(run: CheckRun) -> CheckRecord:
     if not url:
         return run.not_asked("health", "no health endpoint is configured. Set INTERCOM_HEALTH_URL to have it checked.")
     answer = await ask("GET", url, deadline=run.deadline, clock=run.clock)
-    found, value = _health_value(answer, path)
-    shown = run.redactor.text(value, 80) if found else None
-    body = json.dumps({path: shown}, ensure_ascii=False) if found else run.redactor.page(answer.body)
+    value, error_type = _value_at(path, answer)
+    shown = run.redactor.text(value, 80) if value is not None else None
+    body = json.dumps({path: shown}, ensure_ascii=False) if shown is not None else run.redactor.page(answer.body)
     outcome, observed = _health_judged(run, answer, shown, path)
-    more: dict[str, object] = {
-        "target": f"GET {run.redactor.url(url)}",
-        "health_value": shown,
-        "responses": run.evidence(answer, body),
-    }
-    if not found and answer.status == 200 and not answer.error_type:
-        more["error_type"] = "not_json" if value == "not_json" else "wrong_shape"
-    return await run.record("health", answer, outcome, observed, **more)
+    return await run.record(
+        "health",
+        answer,
+        outcome,
+        observed,
+        target=f"GET {run.redactor.url(url)}",
+        health_value=shown,
+        responses=run.evidence(answer, body),
+        error_type=error_type if answer.status == 200 else answer.error_type,
+    )
 
 
 def _health_judged(run: CheckRun, answer: Answer, value: str | None, path: str) -> tuple[Outcome, str]:
@@ -276,22 +265,23 @@ def _health_judged(run: CheckRun, answer: Answer, value: str | None, path: str) 
     return ("ok" if value.lower() in HEALTHY else "failed"), f"{says}, in {milliseconds(answer.duration_ms)}."
 
 
-def _health_value(answer: Answer, path: str) -> tuple[bool, str]:
-    """Return whether a plain value stands at the path, and that value as text, or else why there is none."""
+def _value_at(path: str, answer: Answer) -> tuple[str | None, ErrorType | None]:
+    """Return the plain value at the path of a JSON body as text, or None and why there is none."""
     value, error_type = parsed(answer)
     if error_type:
-        return False, error_type
+        return None, error_type
     for key in path.split("."):
         if isinstance(value, list) and key.isdecimal() and int(key[:6]) < len(value):
             value = value[int(key[:6])]
         elif isinstance(value, dict) and key in value:
             value = value[key]
         else:
-            return False, "wrong_shape"
+            return None, "wrong_shape"
     if isinstance(value, bool):
-        return True, str(value).lower()
-    plain = isinstance(value, str | float) or (isinstance(value, int) and abs(value) < 10**15)
-    return (True, str(value)) if plain else (False, "wrong_shape")
+        return str(value).lower(), None
+    if isinstance(value, str | float) or (isinstance(value, int) and abs(value) < 10**15):
+        return str(value), None
+    return None, "wrong_shape"
 
 
 async def check_network(run: CheckRun) -> CheckRecord:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from intercom_kit.collect.api import ask_api, inner, parsed, rate_limit
+from intercom_kit.collect.api import CheckRun, inner, parsed, rate_limit
 from intercom_kit.collect.http import Answer, utc_now
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.collect.network import in_background
@@ -106,11 +106,12 @@ async def _count(settings: Settings, since: datetime, until: datetime, sleep: Sl
     conversations, cursor = 0, None
     for page in range(1, PAGES_LIMIT + 1):
         place = {"per_page": PER_PAGE} | ({"starting_after": cursor} if cursor else {})
-        answer = await _page(settings, json.loads(query) | {"pagination": place}, sleep)
-        found, cursor = _read(answer)
-        inside = [one for one in found if _is_within(one, since, until)]
-        conversations += len(inside)
-        contacts |= {contact for one in inside for contact in _contacts(one)}
+        found, cursor = _read(await _page(settings, json.loads(query) | {"pagination": place}, sleep))
+        for conversation in found:
+            created, listed = inner(conversation, "created_at"), inner(conversation, "contacts", "contacts")
+            if isinstance(created, int | float) and since.timestamp() <= created < until.timestamp():
+                conversations += 1
+                contacts |= {str(inner(one, "id")) for one in listed} if isinstance(listed, list) else set()
         if not cursor:
             return Count(conversations, len(contacts), page, query)
     raise EvidenceError(f"There are over {PAGES_LIMIT * PER_PAGE} conversations in the span. Choose a shorter one.")
@@ -118,8 +119,9 @@ async def _count(settings: Settings, since: datetime, until: datetime, sleep: Sl
 
 async def _page(settings: Settings, body: object, sleep: Sleep) -> Answer:
     for left in range(RETRIES, -1, -1):
-        deadline = asyncio.get_running_loop().time() + PATIENCE * settings.timeout_s
-        answer = await ask_api(settings, "POST", "/conversations/search", body=body, deadline=deadline)
+        answer = await CheckRun.begin(settings, "count", time_limits=PATIENCE).call(
+            "POST", "/conversations/search", body
+        )
         if answer.status != 429 or not left:
             break
         await sleep(_wait_s(answer))
@@ -145,13 +147,3 @@ def _read(answer: Answer) -> tuple[list[object], str | None]:
         raise EvidenceError("Intercom's answer holds no page of conversations. Check INTERCOM_BASE_URL.")
     cursor = inner(page, "pages", "next", "starting_after")
     return found, str(cursor) if cursor else None
-
-
-def _is_within(conversation: object, since: datetime, until: datetime) -> bool:
-    created = inner(conversation, "created_at")
-    return isinstance(created, int | float) and since.timestamp() <= created < until.timestamp()
-
-
-def _contacts(conversation: object) -> list[str]:
-    contacts = inner(conversation, "contacts", "contacts")
-    return [str(inner(one, "id")) for one in contacts] if isinstance(contacts, list) else []

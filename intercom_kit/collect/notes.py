@@ -5,6 +5,7 @@ All text is scrubbed as any from outside is: no address, no secret, no control c
 
 import csv
 import getpass
+import html
 import json
 import re
 import zipfile
@@ -176,25 +177,19 @@ def parse_stamp(value: object, zone: str = "") -> datetime:
 
 def _rows(path: Path) -> Iterator[tuple[str, Row]]:
     """Yield each row of the file, with its place, under the names at, text, kind and by."""
-    if zipfile.is_zipfile(_readable(path)):
-        yield from _slack_zip(path)
-        return
-    text = path.read_bytes().decode("utf-8-sig", "replace").lstrip()
-    whole = _json(text) if text[:1] in ("[", "{") else None
-    if isinstance(whole, list):
-        yield from _slack_messages(whole, {}, path.name)
-    elif isinstance(whole, dict) and "messages" in whole:
-        yield from _slack_messages(whole["messages"], {}, path.name)
-    else:
-        yield from _ndjson(text) if text.startswith("{") else _csv(text)
-
-
-def _readable(path: Path) -> Path:
     if not path.is_file():
         raise InputError(f"{path.name} is not a file. Give a Slack export (zip or JSON), CSV or NDJSON.")
     if path.stat().st_size > FILE_LIMIT:
         raise InputError(f"{path.name} has over {FILE_LIMIT // 2**20} MB. Cut it to the hours of the incident first.")
-    return path
+    if zipfile.is_zipfile(path):
+        return _slack_zip(path)
+    text = path.read_bytes().decode("utf-8-sig", "replace").lstrip()
+    whole = _json(text) if text[:1] in ("[", "{") else None
+    if isinstance(whole, dict) and "messages" in whole:
+        whole = whole["messages"]
+    elif not isinstance(whole, list):
+        return _ndjson(text) if text.startswith("{") else _csv(text)
+    return _slack_messages(whole, {}, path.name)
 
 
 def _json(text: str | bytes) -> object:
@@ -238,17 +233,14 @@ def _slack_zip(path: Path) -> Iterator[tuple[str, Row]]:
             if sum(member.file_size for member in archive.infolist()) > FILE_LIMIT:
                 raise InputError(f"{path.name} unpacks to over {FILE_LIMIT // 2**20} MB. Export the channel alone.")
             names = sorted(name for name in archive.namelist() if name.endswith(".json"))
-            users = _slack_users(_json(archive.read("users.json"))) if "users.json" in names else {}
+            people = _json(archive.read("users.json")) if "users.json" in names else []
+            known = [user for user in people if isinstance(user, dict)] if isinstance(people, list) else []
+            users = {str(user.get("id")): str(user.get("real_name") or user.get("name") or "") for user in known}
             for name in names:
                 if "/" in name:
                     yield from _slack_messages(_json(archive.read(name)), users, name)
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         raise InputError(f"{path.name} cannot be unpacked: {error}.") from None
-
-
-def _slack_users(users: object) -> dict[str, str]:
-    people = [user for user in users if isinstance(user, dict)] if isinstance(users, list) else []
-    return {str(user.get("id")): str(user.get("real_name") or user.get("name") or "") for user in people}
 
 
 def _slack_messages(messages: object, users: dict[str, str], name: str) -> Iterator[tuple[str, Row]]:
@@ -261,19 +253,14 @@ def _slack_messages(messages: object, users: dict[str, str], name: str) -> Itera
         elif "ts" not in message:
             yield place, _named(message)  # a plain JSON list of events
         elif message.get("subtype") not in _NOISE:
-            yield place, _slack_row(message, users)
-
-
-def _slack_row(message: Mapping[str, object], users: dict[str, str]) -> Row:
-    profile, user = message.get("user_profile"), str(message.get("user") or "")
-    named = profile.get("real_name") if isinstance(profile, dict) else None
-    by = named or users.get(user) or message.get("username") or user
-    return {"at": message["ts"], "text": _slack_text(str(message.get("text") or ""), users), "by": by}
+            profile, user = message.get("user_profile"), str(message.get("user") or "")
+            named = profile.get("real_name") if isinstance(profile, dict) else None
+            by = named or users.get(user) or message.get("username") or user
+            yield place, {"at": message["ts"], "text": _slack_text(str(message.get("text") or ""), users), "by": by}
 
 
 def _slack_text(text: str, users: dict[str, str]) -> str:
     """Return a message as it reads: mentions by name, links by their words, entities resolved."""
     text = re.sub(r"<@(\w+)(?:\|[^>]*)?>", lambda match: "@" + (users.get(match[1]) or match[1]), text)
     text = re.sub(r"<[#!]?[^|>]*\|([^>]*)>", r"\1", text)
-    text = re.sub(r"<[!#]?([^>]*)>", r"\1", text)
-    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    return html.unescape(re.sub(r"<[!#]?([^>]*)>", r"\1", text))

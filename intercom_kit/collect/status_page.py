@@ -9,17 +9,11 @@ from time import perf_counter
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from intercom_kit.collect.api import parsed
-from intercom_kit.collect.check_run import CheckRun
+from intercom_kit.collect.api import CheckRun, parsed
 from intercom_kit.collect.http import Answer, ask
 from intercom_kit.collect.page_forms import Entries, Form, read_compatible, read_native, read_widget
 from intercom_kit.records import CheckRecord, Component, ErrorType, Outcome, VendorIncident
 from intercom_kit.redaction import STATUS_KEYS
-
-KEPT_KEYS = STATUS_KEYS | {
-    *("in_progress_maintenances", "current_worst_impact", "current_status", "last_update_at", "last_update_message"),
-    *("scheduled_end_at", "group_id", "group_name"),
-}
 
 
 class Reading(NamedTuple):
@@ -66,7 +60,7 @@ async def check_status_page(run: CheckRun) -> CheckRecord:
         vendor_incidents=reading.incidents,
         components=reading.components,
         resolved=reading.resolved,
-        responses=tuple(raw for answer in answers for raw in run.raw(answer, KEPT_KEYS)),
+        responses=tuple(raw for answer in answers for raw in run.raw(answer, STATUS_KEYS)),
     )
 
 
@@ -117,24 +111,26 @@ def combine(compatible: Form, native: Form, widget: Form, region: str) -> Readin
     Trouble in any is trouble, except what the forms without regions have more than a regional form that answered.
     All is well only where the incidents and either an indicator or the region's form were read.
     """
-    regional = native.incidents is not None
-    anywhere = (widget.incidents or {}) | (compatible.incidents or {})
-    incidents = _merge(native.incidents or {}, anywhere) if regional else anywhere
-    elsewhere = _others(anywhere, incidents) if regional else ()
-    parts = dict.fromkeys((native if regional else compatible).components or ())
-    components = tuple(parts if regional else parts | dict.fromkeys(widget.components or ()))
-    resolved = native.resolved if regional else widget.resolved | compatible.resolved
-    if elsewhere and not incidents and not components:
-        indicator = native.indicator
+    anywhere = widget.incidents | compatible.incidents
+    if native.is_read:
+        incidents, parts, resolved = _merge(native.incidents, anywhere), native.components, native.resolved
+        names = {incident.name for incident in incidents.values()}
+        elsewhere = [one for key, one in anywhere.items() if key not in incidents and one.name not in names]
     else:
+        incidents, elsewhere = anywhere, []
+        parts = tuple(dict.fromkeys(compatible.components + widget.components))
+        resolved = widget.resolved | compatible.resolved
+    indicator = native.indicator
+    if incidents or parts or not elsewhere:
         indicator = compatible.indicator or native.indicator or widget.indicator
-    if incidents or components or indicator not in (None, "none"):
+    if incidents or parts or indicator not in (None, "none"):
         outcome: Outcome = "failed"
     else:
-        seen = regional or widget.incidents is not None or (compatible.indicator and compatible.incidents is not None)
+        seen = native.is_read or widget.is_read or (compatible.indicator and compatible.is_read)
         outcome = "ok" if seen else "unknown"
-    reading = Reading(outcome, "", indicator, tuple(incidents.values()), components, tuple(resolved.values()))
-    return reading._replace(observed=" ".join(_sentences(reading, elsewhere, f" for {region}" if regional else "")))
+    reading = Reading(outcome, "", indicator, tuple(incidents.values()), parts, tuple(resolved.values()))
+    where = f" for {region}" if native.is_read else ""
+    return reading._replace(observed=" ".join(_sentences(reading, elsewhere, where)))
 
 
 def describe(incident: VendorIncident) -> str:
@@ -184,9 +180,3 @@ def _merge(native: Entries, others: Entries) -> Entries:
         fill = {gap: getattr(other, gap) for gap in gaps if getattr(incident, gap) in (None, "unknown", ())}
         merged[key] = incident.model_copy(update=fill)
     return merged
-
-
-def _others(anywhere: Entries, regional: Entries) -> tuple[VendorIncident, ...]:
-    """Return what only the forms without regions report."""
-    names = {incident.name for incident in regional.values()}
-    return tuple(v for key, v in anywhere.items() if key not in regional and v.name not in names)

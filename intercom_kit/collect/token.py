@@ -9,16 +9,15 @@ import secrets
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from intercom_kit.collect.api import SEARCH, ask_api, error_of, parsed
-from intercom_kit.collect.check_run import CheckRun
-from intercom_kit.collect.checks import check_api, check_health, start_run
+from intercom_kit.collect.api import SEARCH, CheckRun, error_of, parsed
+from intercom_kit.collect.checks import check_api, check_health
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.collect.network import in_background
 from intercom_kit.collect.secret_store import SecretManager, kubectl, run_command, same, shown
@@ -44,7 +43,6 @@ PROBES: dict[str, tuple[str, str, object]] = {
     "list conversations": ("GET", "/conversations?per_page=1", None),
     "search conversations": ("POST", "/conversations/search", SEARCH),
 }
-READS = ("allowed", "refused", "unclear")
 HEALTHY_IN_A_ROW = 2  # a rolling restart may answer from a new and from an old pod in turn
 PATIENCE_S = 300.0
 EVERY_S = 1.0
@@ -76,8 +74,8 @@ class _Look(NamedTuple):
     """
 
     me: CheckRecord
-    elsewhere: str = ""
-    reads: Mapping[str, str] = MappingProxyType({})
+    elsewhere: str
+    reads: Mapping[str, str]
 
     @property
     def valid(self) -> bool:
@@ -185,13 +183,13 @@ async def _look_at(settings: Settings, *tokens: SecretStr | None) -> list[_Look]
 async def _look(settings: Settings, token: SecretStr) -> _Look:
     """Ask who a token is and, if it is anybody, what it may read; after a 401, which other region knows it."""
     mine = settings.model_copy(update={"token": token})
-    run = start_run(mine, f"token-{secrets.token_hex(3)}", time_limits=2)
+    run = CheckRun.begin(mine, f"token-{secrets.token_hex(3)}", time_limits=2)
     me = await check_api(run)
     if me.outcome != "ok":
         asks = me.http_status == 401 and me.answered_by != "gateway"
-        return _Look(me, elsewhere=await _elsewhere(run) if asks else "")
+        return _Look(me, await _elsewhere(run) if asks else "", {})
     reads = await asyncio.gather(*(_probe(run, *probe) for probe in PROBES.values()))
-    return _Look(me, reads=dict(zip(PROBES, reads, strict=True)))
+    return _Look(me, "", dict(zip(PROBES, reads, strict=True)))
 
 
 async def _elsewhere(run: CheckRun) -> str:
@@ -202,7 +200,7 @@ async def _elsewhere(run: CheckRun) -> str:
         for region, url in settings.api_hosts.items()
         if region != settings.region and (urlsplit(url).hostname in LOOPBACK or not settings.is_loopback)
     }
-    asking = (ask_api(other, "GET", "/me", deadline=run.deadline) for other in others.values())
+    asking = (replace(run, settings=other).call("GET", "/me") for other in others.values())
     statuses = dict(zip(others, (answer.status for answer in await asyncio.gather(*asking)), strict=True))
     if home := next((region for region, status in statuses.items() if status == 200), None):
         return f"But region {home} knows this token. Set INTERCOM_REGION={home}; a new token would not help."
@@ -213,7 +211,7 @@ async def _elsewhere(run: CheckRun) -> str:
 
 async def _probe(run: CheckRun, method: str, path: str, body: object) -> str:
     """Tell whether a read is allowed, refused, or neither is clear."""
-    answer = await ask_api(run.settings, method, path, body=body, deadline=run.deadline)
+    answer = await run.call(method, path, body)
     said, _ = parsed(answer)
     if answer.status == 200 and not answer.error_type and not is_error_body(said):
         return "allowed"
@@ -244,7 +242,9 @@ def _workspace_of(folder: IncidentFolder | None) -> str | None:
 
 def _compare_scopes(steps: _Steps, seen: _Look, before: _Look | None) -> None:
     """Tell what the token may read; the API tells no scope but by refusing."""
-    named = {word: [name for name, said in seen.reads.items() if said == word] for word in READS}
+    named = {
+        word: [name for name, said in seen.reads.items() if said == word] for word in ("allowed", "refused", "unclear")
+    }
     reads = "; ".join(f"{word}: {', '.join(names)}" for word, names in named.items() if names)
     lost = [name for name in named["refused"] if before and before.reads.get(name) == "allowed"]
     if lost:
@@ -319,7 +319,7 @@ def _await_health(steps: _Steps, settings: Settings, patience_s: float) -> None:
 async def _healthy(settings: Settings, patience_s: float) -> tuple[StepOutcome, str]:
     started, in_a_row = time.monotonic(), 0
     while True:
-        check = await check_health(start_run(settings, "token"))
+        check = await check_health(CheckRun.begin(settings, "token"))
         in_a_row = in_a_row + 1 if check.outcome == "ok" else 0
         waited_s = time.monotonic() - started
         if in_a_row == HEALTHY_IN_A_ROW:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from intercom_kit.collect.checks import collect_checks, run_checks
+from intercom_kit.collect.checks import run_checks, start_checks
 from intercom_kit.decide import decide
 from intercom_kit.records import CHECK_NAMES, CheckRecord
 from intercom_kit.settings import load_settings
@@ -100,7 +100,7 @@ def test_a_notebook_can_run_the_checks(play: Play) -> None:
     settings = play("healthy").settings()
 
     async def cell() -> tuple[tuple[CheckRecord, ...], tuple[CheckRecord, ...]]:
-        return run_checks(settings), await collect_checks(settings)
+        return run_checks(settings), await asyncio.wrap_future(start_checks(settings))
 
     for checks in asyncio.run(cell()):
         assert {check.outcome for check in checks} == {"ok"}

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intercom_kit.collect.page_forms import read_compatible, read_native, read_widget
-from intercom_kit.collect.status_page import KEPT_KEYS, Reading, combine
+from intercom_kit.collect.status_page import Reading, combine
 from intercom_kit.records import CheckRecord, Component
-from intercom_kit.redaction import Redactor
+from intercom_kit.redaction import STATUS_KEYS, Redactor
 from tests.collect.conftest import checked
 from tests.servers import Behaviour, Misbehave, answer
 
@@ -347,7 +347,7 @@ def test_the_regions_of_an_incident_are_read_from_its_words(name: str, update: s
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from(["resolved", "none"]),
-    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(sorted(KEPT_KEYS)), inner, max_size=5),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(sorted(STATUS_KEYS)), inner, max_size=5),
     max_leaves=20,
 )
 

@@ -1,15 +1,23 @@
-"""What is known of one incident, before anything is stated about it: each part read or computed once, on demand."""
+"""What is known of one incident, before anything is stated about it: each part read or computed once, on demand.
 
+What a report cites is an id: the start of the SHA-256 of a line, or of a whole file. An index of ids that is made from
+the folder holds exactly what is there, so that a citation of what was removed or changed is not found in it.
+"""
+
+import hashlib
 import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.decide import Run, decide_runs
 from intercom_kit.declared import IncidentFacts
+from intercom_kit.errors import EvidenceError
 from intercom_kit.incident.lifecycle import (
     Lifecycle,
     TimelineEntry,
@@ -27,6 +35,19 @@ if TYPE_CHECKING:
 
 MOST_STEPS = 1000
 AROUND = timedelta(minutes=10)  # exhausted quota so near to the incident belongs to it
+MANIFEST_COMMAND = "find evidence -type f ! -name '.*' | LC_ALL=C sort | xargs sha256sum | sha256sum"
+
+
+class Entry(NamedTuple):
+    """One piece of evidence under its id. record: None for a whole file.
+
+    path: within the incident's folder; line: its number, from 1. Neither for a figure, which is computed.
+    """
+
+    id: str
+    record: CheckRecord | Event | Figure | None
+    path: str = ""
+    line: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,3 +222,56 @@ class Evidence:
 def _plain(moment: datetime) -> datetime:
     """Return a time of pandas as one of Python, UTC."""
     return datetime.fromtimestamp(moment.timestamp(), UTC)
+
+
+def index_evidence(seen: Evidence, figures: Iterable[Figure]) -> dict[str, Entry]:
+    """Return the lines and files of an incident's evidence, and the figures computed from them, by id."""
+    lines: dict[str, tuple[CheckRecord | Event, ...]] = {"checks": seen.checks, "events": seen.all_events}
+    found = [
+        Entry(record.evidence_id, record, f"evidence/{name}.jsonl", line)
+        for name, records in lines.items()
+        for line, record in enumerate(records, 1)
+    ]
+    found += [Entry(f"ev:{digest[:12]}", None, path) for path, digest in _digests(seen.folder.path)]
+    found += [Entry(figure.evidence_id, figure) for figure in figures]
+    index: dict[str, Entry] = {}
+    for entry in found:  # a line that was written twice is cited as its first
+        index.setdefault(entry.id, entry)
+    return index
+
+
+def cited(index: Mapping[str, Entry], ids: Iterable[str]) -> tuple[Entry, ...]:
+    """Return the evidence of these ids and all that it rests on, in the order of the folder.
+
+    Raises EvidenceError for an id that is not in the evidence.
+    """
+    wanted, left = set[str](), list(ids)
+    while left:
+        one = left.pop()
+        if one not in index:
+            raise EvidenceError(
+                f"{one} is cited, and is not in the evidence: its line was removed or changed. "
+                "Find what changed with: intercom-kit verify"
+            )
+        if one not in wanted:
+            wanted.add(one)
+            record = index[one].record
+            left += record.cites if isinstance(record, Event) else record.sources if isinstance(record, Figure) else ()
+    return tuple(entry for entry in index.values() if entry.id in wanted)
+
+
+def manifest_id(folder: Path) -> str:
+    """Return one SHA-256 over all files of the evidence: of the lines that `sha256sum` prints for them, sorted by path.
+
+    The same as, in the incident's folder, what MANIFEST_COMMAND prints.
+    """
+    return hashlib.sha256("".join(f"{digest}  {path}\n" for path, digest in _digests(folder)).encode()).hexdigest()
+
+
+def _digests(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield path and SHA-256 of the files of the evidence."""
+    found = (folder / "evidence").rglob("[!.]*")  # a hidden one is a write that was cut short
+    files = {path.relative_to(folder).as_posix(): path for path in found if path.is_file() and not path.is_symlink()}
+    for name in sorted(files, key=str.encode):
+        with files[name].open("rb") as file:
+            yield name, hashlib.file_digest(file, "sha256").hexdigest()

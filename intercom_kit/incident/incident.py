@@ -1,4 +1,8 @@
-"""An incident as a whole: its evidence, its figures and its timeline, opened once and read once in a process."""
+"""An incident as a whole, opened and read once in a process: its figures, its timeline, and where its sources differ.
+
+Rows of the timeline come from the request log (onset, exhausted quota, recovery), from the checks (each change of the
+verdict), from the vendor's status page and from what people noted or declared. What will be done about it is elsewhere.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,17 +12,29 @@ from functools import cached_property
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.decide import respond_by
 from intercom_kit.declared import IncidentFacts
-from intercom_kit.incident.evidence import Evidence
-from intercom_kit.incident.evidence_index import EvidenceIndex, index_evidence
+from intercom_kit.display.terminal import severity_label
+from intercom_kit.incident.evidence import Entry, Evidence, index_evidence
 from intercom_kit.incident.figures import figures_of
-from intercom_kit.incident.lifecycle import Lifecycle
-from intercom_kit.incident.timeline import timeline
-from intercom_kit.records import Decision, Figure, Row
+from intercom_kit.incident.lifecycle import DECLARED, Lifecycle
+from intercom_kit.records import Decision, EventKind, Figure, Row
 from intercom_kit.settings import Settings
 from intercom_kit.text import duration, minute
 
 APART = timedelta(minutes=5)  # times that are so near to each other do not contradict
-KEPT = 8  # incidents that stay open in a process
+LEFT_OPEN = 8  # incidents that stay open in a process
+SPANS_SHOWN = 4  # of exhausted quota; of more the first ones, and then their sum
+LABELS: dict[EventKind, str] = {
+    "alert": "Alert",
+    "triage": "Triage",
+    "mitigation": "Mitigation",
+    "resolution": "Resolution",
+    "comms": "Message",
+    "note": "Note",
+    "vendor": "Vendor",
+    "gap": "Gap",
+}
+# Which comes first of what has one time.
+_RANK = {label: rank for rank, label in enumerate(("Last known good", "Onset", "First alert", "Alert", "Status page"))}
 _opened: dict[object, "Incident"] = {}
 
 
@@ -33,13 +49,14 @@ class Incident(Evidence):
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:
-        """The timeline."""
-        return timeline(self, self.figures)
+        """The timeline: what happened when, each row with its evidence, in order of time."""
+        rows = (*_bound_rows(self), *_quota_rows(self), *_page_rows(self), *_run_rows(self), *_entry_rows(self))
+        return tuple(sorted(rows, key=lambda row: (row.at, _RANK.get(row.label, len(_RANK)), row.text)))
 
     @cached_property
-    def index(self) -> EvidenceIndex:
+    def index(self) -> dict[str, Entry]:
         """All evidence and figures, by evidence id: what a report may cite."""
-        return index_evidence(self.folder.path, self.checks, self.all_events, self.figures.values())
+        return index_evidence(self, self.figures.values())
 
     @cached_property
     def decision(self) -> Decision | None:
@@ -63,7 +80,7 @@ def open_incident(settings: Settings, incident_id: str) -> Incident:
     folder.require()
     key = (folder.path.resolve(), folder.stamp(), settings.model_dump_json())
     if key not in _opened:
-        while len(_opened) >= KEPT:
+        while len(_opened) >= LEFT_OPEN:
             _opened.pop(next(iter(_opened)))
         _opened[key] = Incident(folder, settings, folder.facts())
     return _opened[key]
@@ -171,3 +188,67 @@ def _about_log(seen: Incident) -> Iterator[str]:
         )
     elif main is None and lifecycle.onset.by < log.end:
         yield "The request log shows no trouble, and the incident is known from the checks or from what people noted."
+
+
+def _bound_rows(seen: Incident) -> Iterator[Row]:
+    """Yield the bounds of onset and recovery: what was declared, and what the evidence shows beside it."""
+    lifecycle = seen.lifecycle
+    sides = (
+        ("onset", "Last known good", "Calls to Intercom are still well, by {}",
+         "Onset", "Trouble has begun, shown by {}", lifecycle.onset, lifecycle.found_onset),
+        ("recovery", "Last known bad", "Trouble is last seen, by {}",
+         "Recovery", "Calls to Intercom are well again, shown by {}", lifecycle.recovery, lifecycle.found_recovery),
+    )  # fmt: skip
+    for name, before, text_before, label, text, bound, found in sides:
+        if bound is None:
+            continue
+        cites = bound.sources or (seen.figures[name].evidence_id,)
+        if bound.signal != DECLARED and bound.after:
+            by = "the request log" if "request log" in bound.signal else "the triage checks"
+            yield Row(bound.after, before, text_before.format(by), cites)
+        yield Row(bound.by, label, text.format(bound.signal), cites)
+        if found and bound.signal == DECLARED and found.by != bound.by:
+            yield Row(found.by, f"{label} in the evidence", text.format(found.signal), found.sources)
+
+
+def _quota_rows(seen: Incident) -> Iterator[Row]:
+    """Yield when the quota was used up, as far as it belongs to this incident."""
+    spans, label, cites = seen.exhausted, "Quota exhausted", (seen.figures["exhausted"].evidence_id,)
+    for span in spans[:SPANS_SHOWN]:
+        text = f"Our own 10-second windows are used up, for {duration(span.seconds)}"
+        yield Row(span.start, label, text, cites, span.end)
+    if more := spans[SPANS_SHOWN:]:
+        end = more[-1].end
+        text = f"Our own windows are used up {len(more)} more times, the last until {end:%H:%M:%S}"
+        yield Row(more[0].start, label, text, cites, end)
+
+
+def _page_rows(seen: Incident) -> Iterator[Row]:
+    for notice in seen.lifecycle.notices:
+        incident = notice.incident
+        rated = f", impact {incident.impact}" if incident.impact not in ("unknown", "none") else ""
+        update = f": {incident.latest_update}" if incident.latest_update else ""
+        text = f"“{incident.name}” ({incident.kind} {incident.status.replace('_', ' ')}{rated}){update}"
+        yield Row(notice.at, "Status page", text, notice.cites)
+
+
+def _run_rows(seen: Incident) -> Iterator[Row]:
+    """Yield the changes of the verdict that no triage event shows already, with the checks that were not well."""
+    shown = {cited for entry in seen.entries if entry.kind == "triage" for cited in entry.cites}
+    for run in seen.lifecycle.changes:
+        if not shown.intersection(run.cites):
+            text = f"{run.decision.summary} ({severity_label(run.decision.severity)})"
+            unwell = tuple(check.evidence_id for check in run.checks if check.outcome != "ok" or check.slow)
+            yield Row(run.at, "Checks", text, unwell or run.cites[:1])
+
+
+def _entry_rows(seen: Incident) -> Iterator[Row]:
+    lifecycle = seen.lifecycle
+    named = {"First alert": lifecycle.alert, "Triage started": lifecycle.triage, "Resolution": lifecycle.resolution}
+    first = {entry.id: label for label, entry in named.items() if entry}
+    for entry in seen.entries:
+        text = entry.text.removeprefix("Triage: ") if entry.kind == "triage" else entry.text
+        by = f" (noted by {entry.by})" if entry.by not in ("kit", "") else ""
+        corrected = f" (corrected: {entry.corrected})" if entry.corrected else ""
+        cites = (entry.id,) if entry.kind == "triage" else (entry.id, *entry.cites)  # a triage cites its checks
+        yield Row(entry.at, first.get(entry.id, LABELS[entry.kind]), f"{text}{by}{corrected}", cites)

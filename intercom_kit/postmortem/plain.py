@@ -9,7 +9,7 @@ from typing import Any
 from intercom_kit import __version__
 from intercom_kit.display.charts import Chart
 from intercom_kit.incident.answer import SLOW, answer_of
-from intercom_kit.incident.evidence_index import MANIFEST_COMMAND, Entry, FileRecord, manifest_id
+from intercom_kit.incident.evidence import MANIFEST_COMMAND, Entry, cited, manifest_id
 from intercom_kit.incident.figures import DEFINED
 from intercom_kit.incident.incident import Incident
 from intercom_kit.incident.lifecycle import is_declared
@@ -70,7 +70,7 @@ def plain(case: Incident, charts: Mapping[str, Chart], problems: Sequence[Proble
         "problems": _by_message(problems),
         "errors": sum(problem.level == "error" for problem in problems),
         "customers": customers.partition("\n\n")[2] or customers,  # without its headline
-        "evidence": {entry.id: _entry(entry) for entry in case.index.cited(_cited(case))},
+        "evidence": {entry.id: _entry(entry) for entry in cited(case.index, _cited(case))},
         "macros": _macros(case.figures.values()),
         "manifest_id": manifest_id(case.folder.path),
         "manifest_command": MANIFEST_COMMAND,
@@ -183,15 +183,14 @@ def _cited(case: Incident) -> Iterator[str]:
 
 def _entry(entry: Entry) -> Plain:
     """Return what a piece of evidence is, in a few words, and where its bytes lie."""
-    record = entry.record
+    record, file = entry.record, entry.path
     if isinstance(record, CheckRecord):
         how = " ".join(str(one) for one in (record.outcome, record.http_status or record.error_type) if one)
-        what, file = f"{CHECK_LABELS[record.name]} {how}", "evidence/checks.jsonl"
+        what = f"{CHECK_LABELS[record.name]} {how}"
     elif isinstance(record, Event):
-        source = f": {record.query}" if record.query else ""
-        what, file = f"{record.kind} by {record.by}{source}", "evidence/events.jsonl"
-    elif isinstance(record, FileRecord):
-        return {"what": "request log", "file": f"{Path(record.path).parent.as_posix()}/", "line": 0}
+        what = f"{record.kind} by {record.by}{f': {record.query}' if record.query else ''}"
+    elif record is None:
+        what, file = "request log", f"{Path(entry.path).parent.as_posix()}/"
     else:
-        return {"what": f"{record.label}: {record.query}", "file": "", "line": 0}
-    return {"what": what, "file": file, "line": int(entry.found_by.split()[2].removesuffix("p"))}  # sed -n 7p FILE
+        what = f"{record.label}: {record.query}"
+    return {"what": what, "file": file, "line": entry.line}

@@ -31,6 +31,11 @@ hypothesis_settings.load_profile("kit")
 Kit = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Spare the import of the browser where no slow test runs."""
+    return (collection_path.name == "browser" and config.getoption("markexpr") == "not slow") or None
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Keep a developer's own settings out of the tests, and what they write out of the checkout."""
@@ -72,6 +77,23 @@ def kit(tmp_path: Path) -> Kit:
 def misbehave() -> Iterator[Misbehave]:
     """Return a function that serves one behaviour on a port of its own until the test ends."""
     yield from misbehaving()
+
+
+@pytest.fixture(scope="module")
+def aws_server() -> Iterator[None]:
+    """A real server of AWS's APIs on loopback, which the environment points at."""
+    from moto.server import ThreadedMotoServer  # takes a second, which few tests need
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield
+    server.stop()
 
 
 ACTIONS = (

@@ -1,12 +1,10 @@
 """A sealed archive is copied elsewhere: whole, resumed, and never over what is not its own past."""
 
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from intercom_kit.archive.retention import publish
 from intercom_kit.archive.seal import head_of, locked, seal, verify
@@ -39,22 +37,12 @@ def folder(settings: Settings) -> IncidentFolder:
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
+def s3(aws_server: None) -> str:  # noqa: ARG001 - it runs meanwhile
     """A bucket on a real S3 server on loopback."""
     import boto3
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    patch = pytest.MonkeyPatch()
-    patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    patch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     boto3.client("s3").create_bucket(Bucket="incidents")
-    yield "s3://incidents/archive"
-    patch.undo()
-    server.stop()
+    return "s3://incidents/archive"
 
 
 def copied_folder(path: Path) -> IncidentFolder:

@@ -6,12 +6,10 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
-import boto3
 import duckdb
 import pytest
-import s3fs.core
-from moto.server import ThreadedMotoServer
 
 from intercom_kit.errors import RequestLogError
 from intercom_kit.logs.read import Options
@@ -25,34 +23,28 @@ LOG = f"""SELECT to_timestamp(1795510800 + i / 20) AS timestamp, '/me' AS route,
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[Path]:
-    """A bucket `logs` on a real S3 server on loopback, with the endpoint in the environment."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        boto3.client("s3").create_bucket(Bucket="logs")
-        yield Path("logs")
-    server.stop()
+def bucket(aws_server: None) -> Any:  # noqa: ANN401, ARG001 - boto3 makes its clients at run time; it runs meanwhile
+    """A client of a real S3 server on loopback with a bucket `logs`."""
+    import boto3
+
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="logs")
+    return client
 
 
-@pytest.mark.usefixtures("bucket")
-def test_a_log_in_a_bucket_is_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_in_a_bucket_is_the_log(bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
     """A glob of Parquet and a folder of gzip files give the same as here; other columns are not fetched."""
+    import s3fs.core
+
     path, text = tmp_path / "calls.parquet", tmp_path / "calls.csv.gz"
     duckdb.execute(f"COPY ({LOG}) TO '{path}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20000)")
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(f"COPY (SELECT * EXCLUDE (trace_state) FROM '{path}' LIMIT 500) TO '{text}' (FORMAT csv)")
     assert gzip.decompress(text.read_bytes()).startswith(b"timestamp,route")
-    client = boto3.client("s3")
-    client.upload_file(str(path), "logs", "2026/11/calls.parquet")
-    client.upload_file(str(text), "logs", "text/calls.csv.gz")
-    client.put_object(Bucket="logs", Key="text/notes.md", Body=b"# no log")
+    bucket.upload_file(str(path), "logs", "2026/11/calls.parquet")
+    bucket.upload_file(str(text), "logs", "text/calls.csv.gz")
+    bucket.put_object(Bucket="logs", Key="text/notes.md", Body=b"# no log")
     fetched = []
     fetch = s3fs.core._fetch_range
 

@@ -14,7 +14,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from intercom_kit.drill.play import play_incident
 from intercom_kit.settings import load_settings
-from tests.lab.conftest import ERROR, Server, StartLab, lab_server, run_all, wait_idle
+from tests.browser.conftest import ERROR, Server, StartLab, lab_server, run_all, wait_idle
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"

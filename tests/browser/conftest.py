@@ -1,4 +1,4 @@
-"""A JupyterLab as `intercom-kit lab` opens it, and a browser before it."""
+"""The system's Chromium, and a JupyterLab as `intercom-kit lab` opens it."""
 
 import os
 import re

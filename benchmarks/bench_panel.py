@@ -18,8 +18,7 @@ import pandas as pd
 from intercom_kit.analyze.study import study
 from intercom_kit.analyze.whatif import POLICIES
 from intercom_kit.display.panel import Panel
-from intercom_kit.drill.scenario import Effect, Scenario
-from intercom_kit.drill.scenarios import find_scenario
+from intercom_kit.drill.scenarios import Effect, Scenario, find_scenario
 from intercom_kit.drill.traffic import generate, write_log
 from intercom_kit.logs.rollup import make_rollup
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from intercom_kit.collect.facts import DECLARED, declare, declared
 from intercom_kit.collect.incident_folder import DRILLS, IncidentFolder
 from intercom_kit.declared import IncidentFacts
-from intercom_kit.display.displays import person_asks
+from intercom_kit.display import person_asks
 from intercom_kit.display.tables import (
     View,
     answer_card,
@@ -114,7 +114,7 @@ def play(scenario: str = "rate-limited") -> Lesson:
 
 def score_table(lesson: Lesson) -> View:
     """Return what triage found beside the truth that it did not know."""
-    rows = [(row.field, row.found, row.truth, "agrees" if row.agrees else "DIFFERS") for row in lesson.score.rows]
+    rows = [(row.field, row.found, row.truth, "agrees" if row.agrees else "DIFFERS") for row in lesson.score]
     return table(("Field", "Found", "Truth", "Compared"), rows, f"The truth of this drill: {lesson.story}")
 
 
@@ -301,7 +301,7 @@ def open_postmortem(given: Given, templates: str = "", scenario: str = "rate-lim
 def fill_form(incident_id: str, *, person: bool | None = None) -> View:
     """Write the form of `intercom-kit edit` beside the notebook, or read it back where somebody has filled it.
 
-    person: whether somebody is there to fill it; None: see displays.person_asks. Without, the command is named.
+    person: whether somebody is there to fill it; None: see display.person_asks. Without, the command is named.
     Raises InputError with a line for everything in the form that cannot be read.
     """
     from intercom_kit.postmortem.form import FORM, read_form, write_form

@@ -17,8 +17,7 @@ from rich.text import Text
 
 from intercom_kit.cli.app import app
 from intercom_kit.display.terminal import SafeConsole
-from intercom_kit.drill.scenario import truth_at
-from intercom_kit.drill.scenarios import SCENARIOS
+from intercom_kit.drill.scenarios import SCENARIOS, truth_at
 from intercom_kit.records import CHECK_NAMES
 from intercom_kit.settings import Settings
 from tests.conftest import PATIENCE_S, Kit, Play

@@ -24,7 +24,6 @@ IMPORTS = (
     "matplotlib.backends.backend_svg",
     "intercom_kit.archive.worker",
     "intercom_kit.display.charts",
-    "intercom_kit.display.displays",
     "intercom_kit.notebook",
 )
 ANALYSIS_IMPORTS = (

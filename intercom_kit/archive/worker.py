@@ -25,7 +25,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets import Type
 from traitlets.config import Config
 
-from intercom_kit.display.displays import register
+from intercom_kit.display import register
 from intercom_kit.errors import KitError
 
 Send = Callable[..., None]

@@ -64,10 +64,10 @@ def drill(
     else:
         complete = no_report or make_triage(lesson.settings, found)
     console = cli.err() if as_json else cli.out()
-    console.print(f"\nAgainst the hidden truth\n{lesson.score}")
+    console.print("\nAgainst the hidden truth", *lesson.score, sep="\n")
     if is_whole:
         console.print("Read the reports in a browser. Another drill: intercom-kit drill --list", soft_wrap=True)
-    raise typer.Exit(int(not lesson.score.agrees) if complete else cli.COULD_NOT)
+    raise typer.Exit(int(not lesson.agrees) if complete else cli.COULD_NOT)
 
 
 @cli.app.command(rich_help_panel=PANEL, epilog="Example: intercom-kit simulate slow-api")

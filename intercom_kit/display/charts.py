@@ -8,14 +8,15 @@ import io
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import matplotlib as mpl
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -56,14 +57,15 @@ class Chart:
             self.figure.savefig(buffer, format="svg", metadata=_NO_METADATA)
         return buffer.getvalue()
 
+    @property
+    def image(self) -> Markup:
+        """The picture as an HTML element."""
+        form = Markup('<img src="data:image/svg+xml;base64,{}" alt="{}">')
+        return form.format(base64.b64encode(self.svg).decode(), self.alt)
+
     def _repr_html_(self) -> str:
-        data = base64.b64encode(self.svg).decode()
-        return str(
-            Markup(
-                '<figure class="ik-chart"><img src="data:image/svg+xml;base64,{}" alt="{}"><figcaption>{}</figcaption>'
-                "</figure>"
-            ).format(data, self.alt, self.caption)
-        )
+        form = Markup('<figure class="ik-chart">{}<figcaption>{}</figcaption></figure>')
+        return str(form.format(self.image, self.caption))
 
     def __repr__(self) -> str:
         return f"{self.title}\n{self.caption}"
@@ -85,6 +87,8 @@ def quiet(axes: Axes, title: str = "") -> None:
     axes.tick_params(labelsize=9, color=GREY, labelcolor=INK)
     axes.grid(visible=True, axis="y", color="#E4E4E4", linewidth=0.7)
     axes.set_axisbelow(True)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.label.set(fontsize=9, color=INK)
 
 
 def utc_axis(axes: Axes) -> None:
@@ -92,15 +96,22 @@ def utc_axis(axes: Axes) -> None:
     locator = AutoDateLocator(tz="UTC", minticks=4, maxticks=9)  # type: ignore[no-untyped-call]  # matplotlib.dates is not annotated
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz="UTC"))  # type: ignore[no-untyped-call]
-    axes.set_xlabel("time (UTC)", fontsize=9, color=INK)
+    axes.set_xlabel("time (UTC)")
 
 
-def legend_below(figure: Figure, axes: Axes, columns: int = 6, size: int = 9) -> None:
-    """Put a frameless legend under the picture, where it hides no data; each label once."""
+def days(moment: datetime) -> float:
+    """Return a time as matplotlib's axes count it: days since 1970."""
+    return float(date2num(moment))  # type: ignore[no-untyped-call]
+
+
+def finished(axes: Axes, caption: str, alt: str, *, columns: int = 6, size: int = 9) -> Chart:
+    """Return the chart, called by the axes' title; its legend, each label once, is where it hides no data: below."""
+    figure = cast("Figure", axes.figure)
     handles, labels = axes.get_legend_handles_labels()
     if once := dict(zip(labels, handles, strict=True)):
         figure.legend(once.values(), once.keys(), loc="outside lower center", ncols=columns, frameon=False,
                       fontsize=size)  # fmt: skip
+    return Chart(figure, axes.get_title(loc="left"), caption, alt)
 
 
 def kept_points(values: Sequence[float] | NDArray[np.float64], points: int = MAX_POINTS) -> NDArray[np.intp]:
@@ -130,34 +141,34 @@ PHASES = (
     ("first_byte_ms", "first byte", BLUE),
 )
 REST, REST_COLOUR = "rest, or until given up", "#BFBFBF"
+SLOW_S, TIMEOUT_S = 2.0, 5.0
 
 
-def phases_chart(checks: Sequence[CheckRecord], slow_s: float = 2.0, timeout_s: float = 5.0) -> Chart:
+def phases_chart(checks: Sequence[CheckRecord]) -> Chart:
     """Return where the time of each check went: one stacked bar per check, in milliseconds.
 
     The lines at which a call counts as slow, or is given up, are drawn where the longest bar comes near them.
     """
-    title = "Where the time of each check went"
     configured = [check for check in checks if check.configured]
     longest = max((check.duration_ms for check in configured), default=1.0)
-    figure, axes = new_axes(title, height_in=1.3 + 0.36 * max(len(configured), 1))
+    _, axes = new_axes("Where the time of each check went", height_in=1.3 + 0.36 * max(len(configured), 1))
     for row, check in enumerate(configured):
         _phase_bar(axes, row, check, gap=longest / 100)
-    near = [(name, limit_s * 1000) for name, limit_s in (("slow", slow_s), ("timeout", timeout_s))
-            if limit_s * 1000 <= longest * 2]  # fmt: skip
-    for (name, limit_ms), style in zip(near, ("--", "-"), strict=False):
-        axes.axvline(limit_ms, color=VERMILION, linestyle=style, linewidth=1.2, label=f"{name} ({limit_ms:,.0f} ms)")
+    right = longest
+    for name, limit_ms, style in (("slow", SLOW_S * 1000, "--"), ("timeout", TIMEOUT_S * 1000, "-")):
+        if limit_ms <= longest * 2:
+            label = f"{name} ({limit_ms:,.0f} ms)"
+            axes.axvline(limit_ms, color=VERMILION, linestyle=style, linewidth=1.2, label=label)
+            right = max(right, limit_ms)
     axes.set_yticks(range(len(configured)), [CHECK_LABELS[check.name] for check in configured])
     axes.invert_yaxis()
-    axes.set_xlim(0, max(longest, *(limit_ms for _, limit_ms in near), 0) * 1.25)
-    axes.set_xlabel("milliseconds", fontsize=9, color=INK)
+    axes.set(xlim=(0, right * 1.25), xlabel="milliseconds")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.grid(visible=False, axis="y")
     axes.grid(visible=True, axis="x", color="#E4E4E4", linewidth=0.7)
-    legend_below(figure, axes, columns=4)
     bars = "; ".join(f"{CHECK_LABELS[check.name]} {check.duration_ms:,.0f} ms, {check.outcome}" for check in configured)
     alt = f"Stacked bar chart, one bar per check, time in milliseconds. {bars or 'No check was run'}."
-    return Chart(figure, title, _phases_caption(configured, slow_s), alt)
+    return finished(axes, _phases_caption(configured), alt, columns=4)
 
 
 def _phase_bar(axes: Axes, row: int, check: CheckRecord, gap: float) -> None:
@@ -174,7 +185,7 @@ def _phase_bar(axes: Axes, row: int, check: CheckRecord, gap: float) -> None:
     axes.text(start + gap, row, words, va="center", fontsize=9, color=INK)
 
 
-def _phases_caption(configured: Sequence[CheckRecord], slow_s: float) -> str:
+def _phases_caption(configured: Sequence[CheckRecord]) -> str:
     if not configured:
         return "No check was run."
     longest = max(configured, key=lambda check: check.duration_ms)
@@ -182,8 +193,8 @@ def _phases_caption(configured: Sequence[CheckRecord], slow_s: float) -> str:
     rest = "waiting in vain" if longest.error_type == "timeout" else "on the rest"
     spent[rest] = longest.duration_ms - sum(spent.values())
     phase, phase_ms = max(spent.items(), key=lambda item: item[1])
-    slow = [CHECK_LABELS[check.name] for check in configured if check.duration_ms > slow_s * 1000]
-    verdict = f"Over {slow_s:g} s: {', '.join(slow)}." if slow else f"None took more than {slow_s:g} s."
+    slow = [CHECK_LABELS[check.name] for check in configured if check.duration_ms > SLOW_S * 1000]
+    verdict = f"Over {SLOW_S:g} s: {', '.join(slow)}." if slow else f"None took more than {SLOW_S:g} s."
     name = CHECK_LABELS[longest.name]
     return f"{name} took longest: {longest.duration_ms:,.0f} ms, {phase_ms:,.0f} ms of it {phase}. {verdict}"
 
@@ -193,27 +204,22 @@ def headroom_chart(limit: RateLimit | None) -> Chart:
     title = "Used part of the app's 10-second window"
     figure, axes = new_axes(title, height_in=1.25)
     axes.grid(visible=False)
-    axes.set_yticks([])
+    axes.set(yticks=[], xlabel="requests")
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel("requests", fontsize=9, color=INK)
     if limit is None or limit.limit is None or limit.remaining is None:
         axes.set_xticks([])
         axes.text(0.5, 0.5, "unknown", transform=axes.transAxes, ha="center", va="center", fontsize=12, color=GREY)
         caption = "Unknown: the API sent no rate-limit headers. It sends them only with valid credentials."
         return Chart(figure, title, caption, "Bar chart without a bar: the rate limit is unknown.")
-    used = limit.limit - limit.remaining
-    axes.barh(0, used, color=BLUE, hatch="//", edgecolor="white", label="used")
-    axes.barh(0, limit.remaining, left=used, color="#D9D9D9", label="left")
-    axes.set_xlim(0, max(limit.limit, used, 1))
+    size, left = limit.limit, limit.remaining
+    axes.barh(0, size - left, color=BLUE, hatch="//", edgecolor="white", label="used")
+    axes.barh(0, left, left=size - left, color="#D9D9D9", label="left")
+    axes.set_xlim(0, max(size, size - left, 1))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     figure.legend(loc="outside right center", frameon=False, fontsize=9)
-    caption = _headroom_caption(limit.limit, limit.remaining, limit)
-    return Chart(figure, title, caption, f"Bar chart of one bar, in requests: {used:,} used, {limit.remaining:,} left.")
-
-
-def _headroom_caption(size: int, remaining: int, limit: RateLimit) -> str:
     used = f" ({share(limit.used_share)})" if limit.used_share is not None else ""
     until = f", until {limit.reset_at:%H:%M:%S} UTC" if limit.reset_at else ""
-    if remaining <= 0:
-        return f"The window of {size:,} requests is used up{until}: every further call is refused with 429."
-    return f"{size - remaining:,} of {size:,} requests of the window are used{used}; {remaining:,} are left{until}."
+    caption = f"{size - left:,} of {size:,} requests of the window are used{used}; {left:,} are left{until}."
+    if left <= 0:
+        caption = f"The window of {size:,} requests is used up{until}: every further call is refused with 429."
+    return Chart(figure, title, caption, f"Bar chart of one bar, in requests: {size - left:,} used, {left:,} left.")

@@ -6,26 +6,12 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.dates import date2num
 
 from intercom_kit.decide import Run
-from intercom_kit.display.charts import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    Chart,
-    legend_below,
-    new_axes,
-    utc_axis,
-)
+from intercom_kit.display import charts
+from intercom_kit.display.charts import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILION, Chart, days
 from intercom_kit.records import Figure, Onset, Row, Span
 
-TITLE = "The incident over time"
 LANES = ("Incident", "Response", "Checks", "Quota", "Status page", "Events")
 GLYPH = 0.0115  # of the width: a figure of a label
 LEAST = 0.004  # of the width: a bar that is shorter is drawn so wide, to be seen
@@ -53,35 +39,36 @@ def timeline_chart(timeline: Timeline, figures: Mapping[str, Figure]) -> Chart:
 
     Numbers are those of the timeline's rows. A lane without anything is left out; times are UTC.
     """
-    span = _span(timeline)
-    figure, axes = new_axes(TITLE, height_in=3.4)
+    title, span = "The incident over time", _span(timeline)
+    figure, axes = charts.new_axes(title, height_in=3.4)
     axes.grid(visible=False)
     if span is None:
         axes.set_axis_off()
         axes.text(0.5, 0.5, "nothing is known yet", transform=axes.transAxes, ha="center", color=GREY)
-        return Chart(figure, TITLE, "The timeline is empty.", "An empty timeline.")
-    bars, marks, rows = _bars(timeline, span[1]), _marks(timeline, span), _inside(timeline, span)
+        return Chart(figure, title, "The timeline is empty.", "An empty timeline.")
+    rows = [(number, row) for number, row in enumerate(timeline.rows, 1) if span[0] <= row.at <= span[1]]
+    bars, marks = _bars(timeline, span[1]), _marks(timeline, span)
     lanes = [lane for lane in LANES if bars.get(lane) or marks.get(lane)]
     for number, lane in enumerate(lanes):
         for bar in bars.get(lane, ()):
             _draw_bar(axes, number, bar, span)
         for mark in marks.get(lane, ()):
-            axes.plot(
-                [_x(at) for at in mark.times], [number + mark.raised] * len(mark.times), mark.marker,
-                color=mark.colour, markersize=mark.size, label=mark.label,
-            )  # fmt: skip
+            places = [days(at) for at in mark.times], [number + mark.raised] * len(mark.times)
+            axes.plot(*places, mark.marker, color=mark.colour, markersize=mark.size, label=mark.label)
     for at, words in event_labels(rows, span):
         axes.text(at, len(lanes) - 0.95, words, ha="center", va="top", fontsize=7, color=INK)
-    axes.set_xlim(_x(span[0]), _x(span[1]))
-    axes.set_ylim(len(lanes) - 0.4, -0.6)
+    axes.set(xlim=(days(span[0]), days(span[1])), ylim=(len(lanes) - 0.4, -0.6))
     axes.set_yticks(range(len(lanes)), lanes)
     axes.tick_params(axis="y", length=0)
-    utc_axis(axes)
+    charts.utc_axis(axes)
     figure.set_figheight(1.0 + 0.42 * len(lanes))
-    legend_below(figure, axes, columns=4, size=8)
     left_out = len(timeline.rows) - len(rows)
     beyond = f" Not drawn, as too far off: {left_out} of {len(timeline.rows)} events." if left_out else ""
-    return Chart(figure, TITLE, _caption(timeline, figures) + beyond, _alt(timeline, lanes, span) + beyond)
+    alt = (
+        f"Timeline with the lanes {', '.join(lanes).lower()} over the time in UTC, from {span[0]:%Y-%m-%d %H:%M} to "
+        f"{span[1]:%Y-%m-%d %H:%M}; {len(timeline.rows)} events, {len(timeline.runs)} runs of checks."
+    )
+    return charts.finished(axes, _caption(timeline, figures) + beyond, alt + beyond, columns=4, size=8)
 
 
 class _Bar(NamedTuple):
@@ -104,16 +91,13 @@ class _Mark(NamedTuple):
 def _bars(timeline: Timeline, last: datetime) -> dict[str, list[_Bar]]:
     """Return the bars of each lane; what goes on ends at `last`."""
     onset, recovery, notices = timeline.onset, timeline.recovery, timeline.notices
-    bars: dict[str, list[_Bar]] = {
-        "Quota": [_Bar(one.start, one.end, ORANGE, "quota exhausted", "xxx") for one in timeline.exhausted],
-        "Status page": [_Bar(notices[0], timeline.page_until or notices[-1], PURPLE, "on the status page", "..")]
-        if notices
-        else [],
-    }
+    bars = {"Quota": [_Bar(one.start, one.end, ORANGE, "quota exhausted", "xxx") for one in timeline.exhausted]}
+    if notices:
+        bars["Status page"] = [_Bar(notices[0], timeline.page_until or notices[-1], PURPLE, "on the status page", "..")]
     if onset is None:
         return bars
-    unsure = [(edge.after, edge.by) for edge in (onset, recovery) if edge and edge.after]
     end = (recovery.after or recovery.by) if recovery else last
+    unsure = [(edge.after, edge.by) for edge in (onset, recovery) if edge and edge.after]
     bars["Incident"] = [
         _Bar(onset.by, max(end, onset.by), VERMILION, "degraded"),
         *(_Bar(after, by, GREY, "between last good and first bad", "////") for after, by in unsure if after),
@@ -144,8 +128,8 @@ def _marks(timeline: Timeline, span: tuple[datetime, datetime]) -> dict[str, lis
 
 def _draw_bar(axes: Axes, lane: int, bar: _Bar, span: tuple[datetime, datetime]) -> None:
     """Draw a bar inside the span, and never one too short to be seen."""
-    first, last = map(_x, span)
-    left, right = (min(max(_x(moment), first), last) for moment in (bar.start, bar.end))
+    first, last = map(days, span)
+    left, right = (min(max(days(moment), first), last) for moment in (bar.start, bar.end))
     least = (last - first) * LEAST
     middle, width = (left + right) / 2, max(right - left, least)
     edge = "white" if width > 4 * least else bar.colour
@@ -153,29 +137,37 @@ def _draw_bar(axes: Axes, lane: int, bar: _Bar, span: tuple[datetime, datetime])
               linewidth=0.5, label=bar.label)  # fmt: skip
 
 
-def _inside(timeline: Timeline, span: tuple[datetime, datetime]) -> list[tuple[int, Row]]:
-    return [(number, row) for number, row in enumerate(timeline.rows, 1) if span[0] <= row.at <= span[1]]
+class _Label(NamedTuple):
+    """The number of a row, or the first and the last of several, with the places of these (matplotlib's days)."""
+
+    first: int
+    last: int
+    left: float
+    right: float
+
+    @property
+    def shown(self) -> tuple[float, str]:
+        """Where it is written, and how."""
+        words = f"{self.first}–{self.last}" if self.first != self.last else str(self.first)
+        return (self.left + self.right) / 2, words
 
 
 def event_labels(rows: Sequence[tuple[int, Row]], span: tuple[datetime, datetime]) -> list[tuple[float, str]]:
     """Return where to write the rows' numbers (matplotlib's days): those that would overlap share one, as `3–5`."""
-    figure = (_x(span[1]) - _x(span[0])) * GLYPH
-    labels: list[tuple[int, int, float, float]] = []  # first and last number, first and last place
+    glyph = (days(span[1]) - days(span[0])) * GLYPH
+
+    def overlap(one: _Label, other: _Label) -> bool:
+        (left, words), (right, others) = one.shown, other.shown
+        return right - left < glyph * (len(words) + len(others) + 1) / 2
+
+    labels: list[_Label] = []
     for number, row in rows:
-        new = (number, number, _x(row.at), _x(row.at))
-        while labels and _middle(new) - _middle(labels[-1]) < figure * (_width(new) + _width(labels[-1]) + 1) / 2:
+        new = _Label(number, number, days(row.at), days(row.at))
+        while labels and overlap(labels[-1], new):
             old = labels.pop()
-            new = (old[0], new[1], old[2], new[3])
+            new = _Label(old.first, new.last, old.left, new.right)
         labels.append(new)
-    return [(_middle(each), f"{each[0]}–{each[1]}" if each[0] != each[1] else str(each[0])) for each in labels]
-
-
-def _middle(label: tuple[int, int, float, float]) -> float:
-    return (label[2] + label[3]) / 2
-
-
-def _width(label: tuple[int, int, float, float]) -> int:
-    return len(str(label[0])) + (len(str(label[1])) + 1 if label[0] != label[1] else 0)
+    return [label.shown for label in labels]
 
 
 def _span(timeline: Timeline) -> tuple[datetime, datetime] | None:
@@ -193,10 +185,6 @@ def _span(timeline: Timeline) -> tuple[datetime, datetime] | None:
     return first - margin, last + margin
 
 
-def _x(moment: datetime) -> float:
-    return float(date2num(moment))  # type: ignore[no-untyped-call]  # matplotlib.dates is not annotated
-
-
 def _caption(timeline: Timeline, figures: Mapping[str, Figure]) -> str:
     """Say in words what the picture shows."""
     if timeline.onset is None:
@@ -210,10 +198,3 @@ def _caption(timeline: Timeline, figures: Mapping[str, Figure]) -> str:
     if timeline.exhausted:
         said.append(f"nothing was left of our quota for {figures['exhausted_s'].shown} in all")
     return f"{'; '.join(said)}."
-
-
-def _alt(timeline: Timeline, lanes: Sequence[str], span: tuple[datetime, datetime]) -> str:
-    return (
-        f"Timeline with the lanes {', '.join(lanes).lower()} over the time in UTC, from {span[0]:%Y-%m-%d %H:%M} to "
-        f"{span[1]:%Y-%m-%d %H:%M}; {len(timeline.rows)} events, {len(timeline.runs)} runs of checks."
-    )

@@ -1,40 +1,38 @@
 """Tables of what a request log shows."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 from markupsafe import Markup
 
 from intercom_kit.analyze import captions
 from intercom_kit.analyze.findings import Findings, findings_of
 from intercom_kit.analyze.study import Study
-from intercom_kit.display.tables import View, table
+from intercom_kit.display.tables import View, each, table
 from intercom_kit.text import milliseconds, share
 
 MOST_LINES = 4  # besides the bottom line
 METRIC_WORDS = {"error_share": "share of calls that failed", "p50_ms": "p50", "p95_ms": "p95", "p99_ms": "p99"}
 
 
-def findings_card(found: Findings) -> View:
+def findings_card(found: Findings | Study) -> View:
     """Return the bottom line, then the other captions."""
-    lines = (*found.readings[1:], *found.rows.words)
-    rest = Markup("").join(Markup("<li>{}</li>").format(line) for line in lines)
-    first = " ".join(filter(None, (found.rows.warning, found.bottom_line)))
-    card = Markup('<div class="ik-card"><p class="ik-line"><strong>{}</strong></p><ul>{}</ul></div>')
-    return View(card.format(first, rest), "\n".join((first, *lines)))
-
-
-def study_card(seen: Study) -> View:
-    """Return the same of a study."""
-    return findings_card(findings_of(seen))
+    found = findings_of(found) if isinstance(found, Study) else found
+    return _card(found, (*found.readings[1:], *found.rows.words), Markup('<p class="ik-line"><strong>{}</strong></p>'))
 
 
 def log_card(seen: Study) -> View:
     """Return what a log shows in at most five lines; what the charts' captions say is left out."""
     found = findings_of(seen)
-    lines = [*captions.others(seen), *captions.detection_gap(seen), *found.rows.words][:MOST_LINES]
-    rest = Markup("").join(Markup("<li>{}</li>").format(line) for line in lines)
+    lines = (*captions.others(seen), *captions.detection_gap(seen), *found.rows.words)[:MOST_LINES]
+    return _card(found, lines, Markup("<p>{}</p>"))
+
+
+def _card(found: Findings, lines: Sequence[str], form: Markup) -> View:
     first = " ".join(filter(None, (found.rows.warning, found.bottom_line)))
-    card = Markup('<div class="ik-card"><p>{}</p>{}</div>')
-    return View(card.format(first, Markup("<ul>{}</ul>").format(rest) if lines else ""), "\n".join((first, *lines)))
+    items = Markup("<ul>{}</ul>").format(each(Markup("<li>{}</li>"), lines)) if lines else ""
+    card = Markup('<div class="ik-card">{}{}</div>')
+    return View(card.format(form.format(first), items), "\n".join((first, *lines)))
 
 
 def errors_table(seen: Study) -> View:

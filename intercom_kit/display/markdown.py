@@ -4,13 +4,12 @@ The one renderer, of the notebooks' prose and of the postmortem. A value that is
 else is text from outside and is escaped. HTML in Markdown is shown as text. `[^1]` is a footnote, as GitHub has them.
 """
 
+import html
 import re
 import unicodedata
-from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from html import unescape
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
@@ -24,11 +23,12 @@ if TYPE_CHECKING:
 
     from intercom_kit.display.charts import Chart
 
-_SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?:^|(?<=\s))#")
+_SPECIAL = re.compile(
+    r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?:^|(?<=\s))#|:(?=//)|(?i:(?<=www)\.)"  # the last two: links
+)
 _AT_START = re.compile(r"^(\d{1,9}(?=[.)](?:\s|$))|(?=[-+=:](?:[-+=:\s]|$)))")
-_LINK = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)
+_HIDDEN = ("Cc", "Cf", "Cs", "Co")  # control characters and bidi marks, by Unicode's category
 _JOINERS = "\u200c\u200d"  # parts of words in Persian and of emoji: they reorder nothing
-_ENTITY = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _PIPE = re.compile(r"(?<!\\)\|")
 _NOTE = re.compile(r"\[\^(\d{1,4})\]")
 _DEFINED = re.compile(r"\[\^(\d{1,4})\]: (.*)")
@@ -42,22 +42,18 @@ class Md(str):
 
 def visible(text: str) -> str:
     """Return one line of text: line breaks as spaces; control characters and bidi marks by number, as [U+202E]."""
-    return "".join(_visible(char) for char in " ".join(text.split()))
-
-
-def _visible(char: str) -> str:
-    hidden = unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co") and char not in _JOINERS
-    return f"[U+{ord(char):04X}]" if hidden else char
+    return "".join(
+        f"[U+{ord(char):04X}]" if unicodedata.category(char) in _HIDDEN and char not in _JOINERS else char
+        for char in " ".join(text.split())
+    )
 
 
 def md(value: object) -> Md:
     """Return a value as Markdown that reads as its plain text, on one line; what is Markdown already stays as it is."""
     if isinstance(value, Md):
         return value
-    text = "".join(_ENTITY.get(char, char) for char in visible("" if value is None else str(value)))
-    text = _SPECIAL.sub(lambda match: f"\\{match[0]}", text)
-    text = _LINK.sub(lambda match: f"\\{match[0]}", text)
-    return Md(_AT_START.sub(lambda match: f"{match[0]}\\", text))
+    text = html.escape(visible("" if value is None else str(value)), quote=False)
+    return Md(_AT_START.sub(r"\g<0>\\", _SPECIAL.sub(r"\\\g<0>", text)))
 
 
 def code(text: object) -> Md:
@@ -100,10 +96,10 @@ class Page:
     notes: dict[str, str] = field(default_factory=dict)
     cited: set[str] = field(default_factory=set)
 
-    def anchor(self, level: int, html: str) -> str:
-        """Return a new anchor for a heading, and note it."""
-        words = re.sub(r"<[^>]+>", "", html)
-        plain = re.sub(r"\W+", "-", unescape(words).lower()).strip("-")
+    def anchor(self, level: int, heading: str) -> str:
+        """Return a new anchor for a heading, given as HTML, and add it to the headings."""
+        words = re.sub(r"<[^>]+>", "", heading)
+        plain = re.sub(r"\W+", "-", html.unescape(words).lower()).strip("-")
         taken = sum(anchor == plain or anchor.startswith(f"{plain}--") for _, anchor, _ in self.headings)
         anchor = f"{plain}--{taken + 1}" if taken else plain
         self.headings.append((level, anchor, words))
@@ -115,36 +111,30 @@ def to_html(markdown: str, page: Page | None = None) -> Markup:
     page = page or Page()
     page.notes |= {number: re.sub(r"<[^>]+>", "", _parser().renderInline(text, {"page": page, "plain": True}))
                    for number, text in re.findall(rf"^{_DEFINED.pattern}$", markdown, re.MULTILINE)}  # fmt: skip
-    html: str = _parser().render(markdown, {"page": page})
-    return Markup(html)  # noqa: S704 - the parser's rules let no tag through that the text brought
+    return Markup(_parser().render(markdown, {"page": page}))  # noqa: S704 - the parser's rules let no tag through that the text brought
 
 
 @lru_cache(maxsize=1)
 def _parser() -> "MarkdownIt":
     from markdown_it import MarkdownIt
 
-    parser = MarkdownIt("commonmark", {"xhtmlOut": False}).enable(["table", "strikethrough"])
+    parser = MarkdownIt("commonmark", {"html": False, "xhtmlOut": False}).enable(["table", "strikethrough"])
     parser.core.ruler.push("pictures", _unwrap_pictures)
     parser.inline.ruler.before("link", "note", _note)
     parser.block.ruler.before("reference", "notes", _notes)
-    rules: dict[str, Callable[..., str]] = {
-        "html_inline": lambda tokens, index, *_: str(escape(tokens[index].content)),
-        "html_block": lambda tokens, index, *_: f"<p>{escape(tokens[index].content)}</p>\n",
+    scroll = '<div class="ik-scroll" role="group" aria-label="Table" tabindex="0">'
+    parser.renderer.rules |= {  # type: ignore[attr-defined]  # its protocol does not name them
         "image": _image,
         "link_open": _link_open,
         "heading_open": _heading_open,
         "fence": _fence,
         "note": _note_html,
         "notes": _notes_html,
-        "table_open": lambda *_: (
-            '<div class="ik-scroll" role="group" aria-label="Table" tabindex="0"><table class="ik-table">\n'
-        ),
+        "table_open": lambda *_: f'{scroll}<table class="ik-table">\n',
         "table_close": lambda *_: "</table></div>\n",
         "blockquote_open": lambda *_: '<div class="ik-card">\n',
         "blockquote_close": lambda *_: "</div>\n",
     }
-    for name, rule in rules.items():
-        parser.add_render_rule(name, lambda _self, *args, rule=rule: rule(*args))
     return parser
 
 
@@ -186,7 +176,7 @@ def _note_html(tokens: "Sequence[Token]", index: int, _options: object, env: Map
         return ""
     first = "" if number in page.cited else f' id="cited-{number}"'
     page.cited.add(number)
-    label = escape(unescape(page.notes[number])[:240])
+    label = escape(html.unescape(page.notes[number])[:240])
     return f'<sup><a class="ik-note"{first} href="#note-{number}" aria-label="{number}: {label}">{number}</a></sup>'
 
 
@@ -202,19 +192,15 @@ def _notes_html(tokens: "Sequence[Token]", index: int, _options: object, env: Ma
 
 
 def _heading_open(tokens: "Sequence[Token]", index: int, _options: object, env: Mapping[str, Any]) -> str:
-    html = _parser().renderInline(tokens[index + 1].content, {**env, "plain": True})
+    heading = _parser().renderInline(tokens[index + 1].content, {**env, "plain": True})
     tag = tokens[index].tag
-    return f'<{tag} id="{env["page"].anchor(int(tag[1]), html)}">'
+    return f'<{tag} id="{env["page"].anchor(int(tag[1]), heading)}">'
 
 
 def _image(tokens: "Sequence[Token]", index: int, _options: object, env: Mapping[str, Any]) -> str:
     token = tokens[index]
     chart = env["page"].charts.get(str(token.attrGet("src")))
-    if chart is None:
-        return str(escape(token.content))
-    data = b64encode(chart.svg).decode()
-    figure = Markup('<figure class="ik-chart"><img src="data:image/svg+xml;base64,{}" alt="{}"></figure>\n')
-    return str(figure.format(data, chart.alt))
+    return str(escape(token.content)) if chart is None else f'<figure class="ik-chart">{chart.image}</figure>\n'
 
 
 def _fence(tokens: "Sequence[Token]", index: int, *_: object) -> str:

@@ -14,9 +14,9 @@ import pandas as pd
 from intercom_kit.analyze import whatif
 from intercom_kit.analyze.study import Study
 from intercom_kit.analyze.whatif import POLICY_WORDS
-from intercom_kit.display.charts import BLUE, GREY, INK, VERMILION, Chart, kept_points, new_axes, utc_axis
+from intercom_kit.display import person_asks
+from intercom_kit.display.charts import BLUE, GREY, VERMILION, Chart, kept_points, new_axes, utc_axis
 from intercom_kit.display.charts_log import what_if
-from intercom_kit.display.displays import person_asks
 from intercom_kit.protocol import WINDOW_S
 
 if TYPE_CHECKING:
@@ -94,8 +94,8 @@ def _chart(wanted: pd.DataFrame, replayed: pd.DataFrame, outcome: Any, rate: flo
         kept = frame.iloc[kept_points(frame[column].to_numpy(float))]
         axes.plot(kept["window_start"], kept[column], color=colour, linewidth=1.2, linestyle=dash, label=label)
     axes.set_ylim(bottom=0)
+    axes.set_ylabel("calls in a 10-second window")
     axes.yaxis.set_major_formatter("{x:,.0f}")
-    axes.set_ylabel("calls in a 10-second window", fontsize=9, color=INK)
     figure.legend(loc="lower center", ncols=3, frameon=False, fontsize=9)
     span = f"x: time from {times.iloc[0]:%Y-%m-%d %H:%M} to {times.iloc[-1]:%Y-%m-%d %H:%M} UTC"
     most = f"wanted {wanted['sent'].max():,.0f}, sent {replayed['sent'].max():,.0f}"

@@ -21,14 +21,10 @@ SHORT = 12  # characters
 
 @dataclass(frozen=True)
 class View:
-    """Something to show: HTML in a notebook and a report, plain text in a terminal.
-
-    stamp: a word that the whole report is marked with because it shows this, such as DRAFT.
-    """
+    """Something to show: HTML in a notebook and a report, plain text in a terminal."""
 
     html: Markup
     text: str
-    stamp: str = ""
 
     def _repr_html_(self) -> str:
         return str(self.html)
@@ -61,8 +57,8 @@ class Answer(NamedTuple):
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]], caption: str) -> View:
     """Return a table with a caption; a cell may be text (escaped) or Markup, None shows as `unknown`."""
     cells = [["unknown" if cell is None else cell for cell in row] for row in rows]
-    head = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in headers)
-    body = Markup("").join(Markup("<tr>{}</tr>").format(Markup("").join(map(_cell, row))) for row in cells)
+    head = each(Markup('<th scope="col">{}</th>'), headers)
+    body = each(Markup("<tr>{}</tr>"), (Markup("").join(map(_cell, row)) for row in cells))
     html = Markup(
         '<div class="ik-scroll" role="group" aria-label="{}" tabindex="0"><table class="ik-table">'
         "<caption>{}</caption><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>"
@@ -73,9 +69,13 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]], caption: str
 
 def _cell(cell: object) -> Markup:
     """Return a cell; one of a few characters, such as `606 ms`, is never broken into two lines."""
-    if len(escape(cell).striptags()) <= SHORT:
-        return Markup('<td class="ik-short">{}</td>').format(cell)
-    return Markup("<td>{}</td>").format(cell)
+    short = Markup(' class="ik-short"') if len(escape(cell).striptags()) <= SHORT else ""
+    return Markup("<td{}>{}</td>").format(short, cell)
+
+
+def each(form: Markup, values: Iterable[object]) -> Markup:
+    """Return values as HTML, escaped, each put into the form."""
+    return Markup("").join(map(form.format, values))
 
 
 def stacked(*views: View) -> View:
@@ -91,16 +91,15 @@ def answer_card(answer: Answer) -> View:
         )
         for tile in answer.tiles
     )
-    differ = Markup("").join(Markup("<p><strong>The sources differ:</strong> {}</p>").format(w) for w in answer.differ)
+    differ = each(Markup("<p><strong>The sources differ:</strong> {}</p>"), answer.differ)
     kind = severity_label(answer.severity).lower()  # type: ignore[arg-type]  # P1 to P4
     html = Markup(
         '<section class="ik-answer ik-{}" aria-label="Answer"><p class="ik-line">{}</p><dl class="ik-tiles">{}</dl>{}'
         "</section>"
     ).format(kind, answer.sentence, tiles, differ)
     lines = [f"{tile.label}: {tile.value}{f' ({tile.note})' if tile.note else ''}" for tile in answer.tiles]
-    return View(
-        html, "\n".join([answer.sentence, *lines, *(f"The sources differ: {words}" for words in answer.differ)])
-    )
+    differs = [f"The sources differ: {words}" for words in answer.differ]
+    return View(html, "\n".join([answer.sentence, *lines, *differs]))
 
 
 def verdict_card(decision: Decision, facts: IncidentFacts | None = None) -> View:
@@ -124,14 +123,18 @@ def triage_view(triage: Any) -> View:  # noqa: ANN401 - a Triage, which lies abo
 
 def run_card(run: Run, others: Sequence[Run]) -> View:
     """Return what one run of checks found, with its time and deadline, and what the other runs found."""
+
+    def found(decision: Decision) -> str:
+        cause = f", {cause_badge(decision.cause)}" if decision.cause != "none" else ""
+        return f"{verdict_badge(decision.verdict)}{cause}"
+
     decision = run.decision
     lines = [*decision.notes, decision.severity_reason, deadline_words(decision, decision.at)]
     if others:
-        found = [f"{each.at:%H:%M} {severity_label(each.decision.severity)}, {_found(each)}" for each in others]
-        lines.append(f"Other runs: {'; '.join(found)}")
-    return _card(
-        severity_label(decision.severity), f"{run.at:%Y-%m-%d %H:%M:%S} UTC: {_found(run)}", map(_sentence, lines)
-    )
+        each_found = [f"{o.at:%H:%M} {severity_label(o.decision.severity)}, {found(o.decision)}" for o in others]
+        lines.append(f"Other runs: {'; '.join(each_found)}")
+    first = f"{run.at:%Y-%m-%d %H:%M:%S} UTC: {found(decision)}"
+    return _card(severity_label(decision.severity), first, map(_sentence, lines))
 
 
 def _card(label: str, first: str, lines: Iterable[str]) -> View:
@@ -140,7 +143,7 @@ def _card(label: str, first: str, lines: Iterable[str]) -> View:
     html = Markup(
         '<div class="ik-card ik-{}"><p class="ik-line"><strong class="ik-badge">{}</strong> <strong>{}</strong></p>{}'
         "</div>"
-    ).format(label.lower(), label, first, Markup("").join(Markup("<p>{}</p>").format(line) for line in rest))
+    ).format(label.lower(), label, first, each(Markup("<p>{}</p>"), rest))
     return View(html, "\n".join([f"{label} {first}", *rest]))
 
 
@@ -148,43 +151,26 @@ def _sentence(words: str) -> str:
     return f"{words[0].upper()}{words[1:].rstrip('.')}." if words else ""
 
 
-def _found(run: Run) -> str:
-    decision = run.decision
-    cause = f", {cause_badge(decision.cause)}" if decision.cause != "none" else ""
-    return f"{verdict_badge(decision.verdict)}{cause}"
-
-
 def checks_table(checks: CheckRecord | Sequence[CheckRecord]) -> View:
     """Return the checks of one run, one row each, or one check."""
     checks = [checks] if isinstance(checks, CheckRecord) else checks
-    rows = [
-        (
-            CHECK_LABELS[check.name],
-            _emphasis(check),
-            check.observed,
-            "–" if check.http_status is None else check.http_status,
-            f"{check.duration_ms:.0f}" if check.configured else "–",
-            check.request_id or "–",
-            Markup("<code>{}</code>").format(check.evidence_id),
-        )
-        for check in checks
-    ]
+    rows = []
+    for check in checks:
+        word, style = outcome_mark(check)
+        outcome = Markup("<strong>{}</strong>").format(word) if "red" in style else word
+        status = "–" if check.http_status is None else check.http_status
+        took = f"{check.duration_ms:.0f}" if check.configured else "–"
+        identifiers = check.request_id or "–", _cites([check.evidence_id])
+        rows.append((CHECK_LABELS[check.name], outcome, check.observed, status, took, *identifiers))
     headers = ("Check", "Outcome", "What was observed", "HTTP", "ms", "Request id", "Evidence")
     caption = "One triage check" if len(checks) == 1 else f"The {len(checks)} triage checks"
     return table(headers, rows, caption)
 
 
-def _emphasis(check: CheckRecord) -> str:
-    word, style = outcome_mark(check)
-    return Markup("<strong>{}</strong>").format(word) if "red" in style else word
-
-
 def events_table(events: Event | Sequence[Event]) -> View:
     """Return events of the timeline, one row each, or one event."""
     events = [events] if isinstance(events, Event) else events
-    rows = [
-        (f"{event.at:%Y-%m-%d %H:%M:%S}", event.kind, event.text, event.by, _cites(event.cites)) for event in events
-    ]
+    rows = [(f"{one.at:%Y-%m-%d %H:%M:%S}", one.kind, one.text, one.by, _cites(one.cites)) for one in events]
     caption = "One event" if len(events) == 1 else f"{len(events)} events"
     return table(("UTC", "Kind", "What happened", "By", "Evidence"), rows, caption)
 
@@ -223,9 +209,10 @@ def actions_list(actions: Iterable[Action]) -> View:
     """Return the runbook's actions in order, with their commands ready to copy."""
     items, lines = [], []
     for action in actions:
-        steps = Markup("").join(Markup("<li>{}</li>").format(step) for step in action.steps)
+        steps = each(Markup("<li>{}</li>"), action.steps)
         steps = Markup("<ul>{}</ul>").format(steps) if steps else steps
-        items.append(Markup("<li><strong>{}</strong>{}{}</li>").format(action.title, steps, _commands(action)))
+        commands = _pre("\n".join(action.commands), f"Commands: {action.title}") if action.commands else ""
+        items.append(Markup("<li><strong>{}</strong>{}{}</li>").format(action.title, steps, commands))
         lines += [action.title, *(f"- {step}" for step in action.steps), *action.commands]
     return View(Markup('<ol class="ik-actions">{}</ol>').format(Markup("").join(items)), "\n".join(lines))
 
@@ -233,10 +220,6 @@ def actions_list(actions: Iterable[Action]) -> View:
 def message(text: str) -> View:
     """Return a message to copy, as it would be posted."""
     return View(_pre(text, "Message to copy"), text)
-
-
-def _commands(action: Action) -> Markup:
-    return _pre("\n".join(action.commands), f"Commands: {action.title}") if action.commands else Markup("")
 
 
 def _pre(text: str, label: str) -> Markup:
@@ -249,10 +232,10 @@ def _cites(evidence: Sequence[str]) -> Markup:
 
 def written(folder: IncidentFolder) -> View:
     """Return what lies in the incident's evidence, each file with its number of lines."""
+
+    def lines(path: Path) -> str:
+        return str(path.read_bytes().count(b"\n")) if path.suffix == ".jsonl" else "–"
+
     files = sorted(path for path in folder.evidence_path.rglob("*") if path.is_file())
-    rows = [(path.relative_to(folder.path).as_posix(), _lines(path)) for path in files]
+    rows = [(path.relative_to(folder.path).as_posix(), lines(path)) for path in files]
     return table(("File", "Lines"), rows, f"Evidence of {folder.incident_id}")
-
-
-def _lines(path: Path) -> str:
-    return str(path.read_bytes().count(b"\n")) if path.suffix == ".jsonl" else "–"

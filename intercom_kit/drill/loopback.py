@@ -9,7 +9,7 @@ from pathlib import Path
 
 from intercom_kit.drill.limiter import Limiter
 from intercom_kit.drill.objects import CANARY_TOKEN
-from intercom_kit.drill.scenario import Scenario, Truth, truth_at
+from intercom_kit.drill.scenarios import Scenario, Truth, truth_at
 from intercom_kit.settings import Settings, load_settings
 
 PATIENCE_S = 60.0  # a drill waits so long for what is sure to come: a busy machine is no trouble of Intercom's

@@ -11,16 +11,17 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from intercom_kit.collect.checks import run_checks
 from intercom_kit.collect.incident_folder import IncidentFolder, new_incident_id
 from intercom_kit.decide import Run, decide
+from intercom_kit.decide.runbook import cause_badge, verdict_badge
 from intercom_kit.declared import IncidentFacts
 from intercom_kit.drill.limiter import SMALL_QUOTA
 from intercom_kit.drill.loopback import Loopback
-from intercom_kit.drill.scenario import Scenario, Score, Truth, score, truth_at
-from intercom_kit.drill.scenarios import find_scenario
+from intercom_kit.drill.scenarios import Scenario, Truth, find_scenario, truth_at
 from intercom_kit.drill.server import serve
 from intercom_kit.drill.traffic import small_log
 from intercom_kit.drill.webhooks import fault_of, generate_deliveries, write_deliveries
@@ -28,11 +29,13 @@ from intercom_kit.incident.log import open_study
 from intercom_kit.incident.triage import Triage, load_triage, run_triage, triage_event
 from intercom_kit.logs.deliveries import read_deliveries, save
 from intercom_kit.protocol import WINDOW_S
-from intercom_kit.records import Cause, Event
+from intercom_kit.records import Cause, Decision, Event
 from intercom_kit.settings import Settings
 
 BEFORE_S, AFTER_S = 600.0, 300.0  # the first and the last checks: before the onset, after the recovery
 ALERTED_S, MITIGATED_AFTER_S, RESOLVED_AFTER_S = 240.0, 480.0, 600.0
+ALERTED = "Our monitor pages: work that needs Intercom fails, or takes too long"
+RESOLVED = "Work that needs Intercom succeeds again, and has done so for ten minutes"
 MITIGATIONS: dict[Cause, str] = {  # what a team has done by then
     "app_rate_limit": "The sync job is paused, and its rate limited",
     "token_invalid": "A new token is rolled out",
@@ -57,6 +60,20 @@ class SimulatedIncident:
     truth: Truth
 
 
+class Row(NamedTuple):
+    """One field of a decision beside the truth, both in words."""
+
+    field: str
+    found: str
+    truth: str
+    agrees: bool
+
+    def __str__(self) -> str:
+        """Return what was found, and whether that is the truth."""
+        compared = "agrees" if self.agrees else f"DIFFERS: the truth is {self.truth}"
+        return f"  {self.field:9} {self.found:30} {compared}"
+
+
 @dataclass(frozen=True)
 class Lesson:
     """A drill that was worked: its story, the settings of its calls, what triage found, and how true that is."""
@@ -64,7 +81,21 @@ class Lesson:
     story: str
     settings: Settings
     triage: Triage
-    score: Score
+    score: tuple[Row, ...]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all of the truth was found."""
+        return all(row.agrees for row in self.score)
+
+
+def score(found: Decision, truth: Truth) -> tuple[Row, ...]:
+    """Compare a decision with the truth of the moment it was made at: verdict, cause and severity."""
+    return (
+        Row("verdict", verdict_badge(found.verdict), verdict_badge(truth.verdict), found.verdict == truth.verdict),
+        Row("cause", cause_badge(found.cause), cause_badge(truth.cause), found.cause == truth.cause),
+        Row("severity", found.severity or "none", truth.severity or "none", found.severity == truth.severity),
+    )
 
 
 def work_moment(settings: Settings, scenario: Scenario, at_s: float | None = None) -> Lesson:
@@ -112,7 +143,7 @@ def play_incident(
     for run in runs.values():
         folder.add_checks(run.checks)
     triage = runs[played.default_at_s]
-    for event in _events(played, onset, triage):
+    for event in sorted(_events(played, onset, triage), key=lambda event: event.at):
         folder.add_event(event)
     if with_log:
         _keep_log(settings, folder, played, onset)
@@ -148,21 +179,17 @@ def _wait_for_port(loopback: Loopback) -> None:
 
 def _events(played: Scenario, onset: datetime, triage: Run) -> Iterator[Event]:
     """Yield what people and the kit would have written down: where nothing is wrong, only the triage."""
-    trouble = played.recovery_s > 0
-
-    def at(seconds: float) -> datetime:
-        return onset + timedelta(seconds=seconds)
-
-    if trouble:
-        text = "Our monitor pages: work that needs Intercom fails, or takes too long"
-        yield Event(at=at(min(ALERTED_S, played.default_at_s / 2)), kind="alert", text=text, by="drill")
+    triaged_s, recovery_s = played.default_at_s, played.recovery_s
     yield triage_event(triage)
-    if trouble:
-        mitigated = min(played.default_at_s + MITIGATED_AFTER_S, (played.default_at_s + played.recovery_s) / 2)
-        text = MITIGATIONS.get(triage.decision.cause, "Reads are served from the cache, and what can wait is queued")
-        yield Event(at=at(mitigated), kind="mitigation", text=text, by="drill")
-        text = "Work that needs Intercom succeeds again, and has done so for ten minutes"
-        yield Event(at=at(played.recovery_s + RESOLVED_AFTER_S), kind="resolution", text=text, by="drill")
+    if not recovery_s:
+        return
+    action = MITIGATIONS.get(triage.decision.cause, "Reads are served from the cache, and what can wait is queued")
+    for at_s, kind, text in (
+        (min(ALERTED_S, triaged_s / 2), "alert", ALERTED),
+        (min(triaged_s + MITIGATED_AFTER_S, (triaged_s + recovery_s) / 2), "mitigation", action),
+        (recovery_s + RESOLVED_AFTER_S, "resolution", RESOLVED),
+    ):
+        yield Event(at=onset + timedelta(seconds=at_s), kind=kind, text=text, by="drill")
 
 
 def _keep_log(settings: Settings, folder: IncidentFolder, played: Scenario, onset: datetime) -> None:

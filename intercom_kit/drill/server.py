@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 
 from intercom_kit.drill.limiter import QUOTA, Limiter
 from intercom_kit.drill.loopback import Loopback
-from intercom_kit.drill.scenario import Scenario
+from intercom_kit.drill.scenarios import Scenario
 from intercom_kit.drill.status_page import side_app
 from intercom_kit.drill.vendor_api import Api
 from intercom_kit.errors import KitError
@@ -31,6 +31,7 @@ def serve(
     to every answer. quota: of one app in one window. Raises KitError when a port is taken.
     """
     start_s = scenario.default_at_s if at_s is None else at_s
+    ready, stop = threading.Event(), threading.Event()
     with _bind(port) as api, _bind(port + 1 if port else 0) as side:
         loopback = Loopback(
             scenario,
@@ -40,57 +41,43 @@ def serve(
             extra_delay_ms=extra_delay_ms,
             limiter=Limiter(quota),
         )
-        player = _Player(loopback, api, side)
-        player.start()
+        playing = threading.Thread(
+            target=lambda: asyncio.run(_play(loopback, api, side, ready, stop)), name="loopback-intercom", daemon=True
+        )
+        playing.start()
+        ready.wait()
         try:
             yield loopback
         finally:
-            player.stop()
+            stop.set()
+            playing.join()
 
 
-class _Player:
-    """The thread that serves both apps, and closes the API's port while the scenario refuses connections."""
+async def _play(
+    loopback: Loopback, api: socket.socket, side: socket.socket, ready: threading.Event, stop: threading.Event
+) -> None:
+    """Serve both apps until it has to stop, the API's port closed while the scenario refuses connections.
 
-    def __init__(self, loopback: Loopback, api: socket.socket, side: socket.socket) -> None:
-        self._loopback = loopback
-        self._api = api
-        self._side = side
-        self._ready = threading.Event()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._play()), name="loopback-intercom", daemon=True)
+    ready: set when both ports answer, or the API's refuses as the scenario wants it.
+    """
+    app, port = Api(loopback).app(), api.getsockname()[1]
 
-    def start(self) -> None:
-        """Return when both ports answer, or the API's refuses as the scenario wants it."""
-        self._thread.start()
-        self._ready.wait()
-
-    def stop(self) -> None:
-        """Return when both ports are closed and every open connection has been dropped."""
-        self._stop.set()
-        self._thread.join()
-
-    async def _play(self) -> None:
-        try:
-            async with _listening(side_app(self._loopback), self._side):
-                await self._play_api()
-        finally:
-            self._ready.set()
-
-    async def _play_api(self) -> None:
-        app = Api(self._loopback).app()
-        bound, port = self._api, self._api.getsockname()[1]
-        while True:
-            await self._while_refusing(True)  # bound but not listening: connections are refused, the port stays ours
-            async with _listening(app, bound):
-                await self._while_refusing(False)
-            if self._stop.is_set():
-                return
-            bound = _bind(port)
-
-    async def _while_refusing(self, refusing: bool) -> None:
-        while self._loopback.refuses == refusing and not self._stop.is_set():
-            self._ready.set()
+    async def while_refusing(refusing: bool) -> None:
+        while loopback.refuses == refusing and not stop.is_set():
+            ready.set()
             await asyncio.sleep(_TICK_S)
+
+    try:
+        async with _listening(side_app(loopback), side):
+            while True:
+                await while_refusing(True)  # bound but not listening: connections are refused, the port stays ours
+                async with _listening(app, api):
+                    await while_refusing(False)
+                if stop.is_set():
+                    return
+                api = _bind(port)
+    finally:
+        ready.set()
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from intercom_kit.drill.loopback import Loopback
 from intercom_kit.drill.objects import CANARY_EMAIL, Json
-from intercom_kit.drill.scenario import Notice, Scenario
+from intercom_kit.drill.scenarios import Notice, Scenario
 from intercom_kit.settings import Region
 
 COMPONENTS = ("REST API", "Webhooks", "Inbox", "Messenger", "Mobile APIs")
@@ -53,29 +53,24 @@ class StatusPage:
     def components(self) -> Json:
         """`/api/v2/components.json`."""
         states = self._states(self.open)
-        listed = [{"id": _id(name), "name": name, "status": states[name]} for name in COMPONENTS]
-        return {"page": self.status()["page"], "components": listed}
+        return self._listed("components", [{**_named(name), "status": states[name]} for name in COMPONENTS])
 
     def summary(self) -> Json:
         """`/api/v2/summary.json`; on incident.io the lists of incidents and maintenances are left out when empty."""
         maintenances = [self._entry(notice) for notice in self.open if notice.kind == "maintenance"]
-        whole = {
-            **self.status(),
-            **self.components(),
-            "incidents": self.unresolved()["incidents"],
-            "scheduled_maintenances": maintenances,
-        }
+        whole = {**self.status(), **self.components(), **self.unresolved(), "scheduled_maintenances": maintenances}
         return {key: value for key, value in whole.items() if value or not self.is_incident_io}
 
     def incidents(self) -> Json:
         """`/api/v2/incidents.json`, newest first."""
-        listed = [self._entry(notice) for notice in self.visible if notice.kind == "incident"]
-        return {"page": self.status()["page"], "incidents": listed}
+        return self._listed("incidents", [self._entry(notice) for notice in self.visible if notice.kind == "incident"])
 
     def unresolved(self) -> Json:
         """`/api/v2/incidents/unresolved.json`."""
-        listed = [self._entry(notice) for notice in self.open if notice.kind == "incident"]
-        return {"page": self.status()["page"], "incidents": listed}
+        return self._listed("incidents", [self._entry(notice) for notice in self.open if notice.kind == "incident"])
+
+    def _listed(self, kind: str, listed: list[Json]) -> Json:
+        return {"page": self.status()["page"], kind: listed}
 
     def native(self, region: Region) -> Json:
         """`/proxy/<host>?subpage_slug=<region>-hosting`: the summary for one region."""
@@ -105,7 +100,7 @@ class StatusPage:
             if notice.kind == "component" or self._latest(notice)[1] == "scheduled":
                 continue  # it has no place in this form
             entry, status = self._entry(notice), _native(notice.component_status)
-            parts = [{"id": _id(name), "name": name, "current_status": status} for name in notice.components]
+            parts = [{**_named(name), "current_status": status} for name in notice.components]
             latest = {"last_update_at": entry["updated_at"], "last_update_message": self._latest(notice)[2]}
             kept = {key: entry[key] for key in ("id", "name", "status")}
             listed[notice.kind].append({**kept, **latest, "current_worst_impact": status, "affected_components": parts})
@@ -130,15 +125,14 @@ class StatusPage:
     def _entry(self, notice: Notice) -> Json:
         said = notice.updates_until(self.at_s)
         states = self._states([notice] if notice in self.open else [])
-        components = [{"id": _id(name), "name": name, "status": states[name]} for name in notice.components]
+        components = [{**_named(name), "status": states[name]} for name in notice.components]
         when = {status: self._time(since) for since, status, _ in reversed(said)}
         planned = {status: self._time(since) for since, status, _ in notice.updates}
         span = {"scheduled_for": planned.get("in_progress"), "scheduled_until": planned.get("completed")}
         if notice.planned_end_s is not None:
             span["scheduled_until"] = self._time(notice.planned_end_s)
         return {
-            "id": _id(notice.name),
-            "name": notice.name,
+            **_named(notice.name),
             "status": said[-1][1],
             **dict.fromkeys(("created_at", "started_at"), self._time(notice.since_s)),
             "updated_at": self._time(said[-1][0]),
@@ -167,8 +161,7 @@ class StatusPage:
         end_at = None if notice in self.open else self._time(latest_s)
         impact = {"start_at": since, "end_at": end_at, "status": _native(notice.component_status)}
         return {
-            "id": _id(notice.name),
-            "name": notice.name,
+            **_named(notice.name),
             "status": status,
             "type": notice.kind,
             "published_at": since,
@@ -192,34 +185,42 @@ def _id(name: str) -> str:
     return "01DRILL" + "".join(character for character in name.upper() if character.isalnum())
 
 
+def _named(name: str) -> Json:
+    return {"id": _id(name), "name": name}
+
+
 def side_app(loopback: Loopback) -> Starlette:
     """The ASGI app of what is beside the API: the status page and our own service's health endpoint."""
     form = loopback.scenario.page_form
 
-    async def slowly(answer: Response) -> Response:
-        await asyncio.sleep(loopback.extra_delay_ms / 1000)
-        answer.headers["X-Drill-Canary"] = CANARY_EMAIL
-        return answer
-
-    async def status(request: Request) -> Response:
+    def status(request: Request) -> Response:
         if form in ("html", "down"):
-            return await slowly(HTMLResponse("<!doctype html><title>Status</title>", 200 if form == "html" else 503))
+            return HTMLResponse("<!doctype html><title>Status</title>", 200 if form == "html" else 503)
         answer = _page_answer(StatusPage(loopback.scenario, loopback.onset, loopback.at), request)
-        return await slowly(JSONResponse(answer) if answer else HTMLResponse("<h1>Not found</h1>", 404))
+        return JSONResponse(answer) if answer else HTMLResponse("<h1>Not found</h1>", 404)
 
-    async def moved(request: Request) -> Response:
+    def moved(request: Request) -> Response:
         where = f"{loopback.side_url}/{request.path_params['path']}"
-        return await slowly(RedirectResponse(f"{where}?{request.url.query}".rstrip("?"), 301))
+        return RedirectResponse(f"{where}?{request.url.query}".rstrip("?"), 301)
 
-    async def health(_: Request) -> Response:
+    def health(_: Request) -> Response:
         value = loopback.scenario.health_at(loopback.at)
         if value is None:
-            return await slowly(Response(status_code=503))
+            return Response(status_code=503)
         checked = {"status": value, "checked_at": _time(loopback.clock())}
         said = {"status": value, "services": {"intercom": checked, "database": {"status": "healthy"}}}
-        return await slowly(JSONResponse(said | {"on_call": CANARY_EMAIL}, 503 if value == "unhealthy" else 200))
+        return JSONResponse(said | {"on_call": CANARY_EMAIL}, 503 if value == "unhealthy" else 200)
 
-    return Starlette(routes=[Route("/health", health), Route("/old/{path:path}", moved), Route("/{path:path}", status)])
+    def route(path: str, answer: Callable[[Request], Response]) -> Route:
+        async def endpoint(request: Request) -> Response:
+            await asyncio.sleep(loopback.extra_delay_ms / 1000)
+            response = answer(request)
+            response.headers["X-Drill-Canary"] = CANARY_EMAIL
+            return response
+
+        return Route(path, endpoint)
+
+    return Starlette(routes=[route("/health", health), route("/old/{path:path}", moved), route("/{path:path}", status)])
 
 
 def _page_answer(page: StatusPage, request: Request) -> Json | None:

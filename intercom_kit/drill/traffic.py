@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from intercom_kit.drill.limiter import CALL, QUOTA, Calls, grants, storm
-from intercom_kit.drill.scenario import Effect, Scenario
+from intercom_kit.drill.scenarios import Effect, Scenario
 from intercom_kit.drill.workload import (
     ABOUT,
     APPS,

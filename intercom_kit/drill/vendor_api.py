@@ -3,10 +3,10 @@
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from hashlib import sha1
-from typing import NamedTuple
 from uuid import uuid4
 
 from starlette.applications import Starlette
@@ -15,36 +15,28 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from intercom_kit.drill import objects, search
-from intercom_kit.drill.limiter import Grant
+from intercom_kit.drill import objects
 from intercom_kit.drill.loopback import Arrived, Loopback
-from intercom_kit.drill.objects import CANARY_EMAIL, CANARY_TOKEN, OTHER_APP_TOKEN, Json
-from intercom_kit.drill.scenario import Effect
-from intercom_kit.drill.search import ApiError
+from intercom_kit.drill.objects import (
+    CANARY_EMAIL,
+    CANARY_TOKEN,
+    CONTACT_LIST,
+    CONVERSATION_LIST,
+    OTHER_APP_TOKEN,
+    ApiError,
+    Json,
+    Kind,
+)
+from intercom_kit.drill.scenarios import Effect
 from intercom_kit.settings import API_VERSIONS
 
 APPS = {CANARY_TOKEN: "intercom-service", OTHER_APP_TOKEN: "other-app"}  # token → app of the workspace
 _OWN_APP = APPS[CANARY_TOKEN]
 _GOLDEN = 0.6180339887498949  # its multiples spread evenly over [0, 1): shares hold even for a handful of calls
 _BUILD = sha1(b"loopback Intercom", usedforsecurity=False).hexdigest()  # X-Intercom-Version is a git SHA
-_NOT_FOUND = ApiError(404, "not_found", "Resource Not Found")
-
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
 Handler = Callable[[Request], Awaitable[Json]]
-
-
-class _Kind(NamedTuple):
-    """How objects of a kind are listed: the type of the list, the key of its members, and what search.search takes."""
-
-    type: str
-    members: str
-    per_page: int
-    whole_days: bool
-
-
-_CONTACTS = _Kind("list", "data", 50, whole_days=True)
-_CONVERSATIONS = _Kind("conversation.list", "conversations", 20, whole_days=False)
 
 
 class _Hang(Response):
@@ -60,28 +52,27 @@ class Api:
 
     def __init__(self, loopback: Loopback) -> None:
         self._loopback = loopback
-        self._calls: dict[str, int] = {}
+        self._calls: Counter[str] = Counter()
 
     def app(self) -> Starlette:
         """The ASGI app."""
         operations: tuple[tuple[str, str, Handler], ...] = (
             ("GET", "/me", self._me),
-            ("GET", "/contacts", partial(self._list, _CONTACTS)),
-            ("POST", "/contacts/search", partial(self._search, _CONTACTS)),
+            ("GET", "/contacts", partial(self._list, CONTACT_LIST)),
+            ("POST", "/contacts/search", partial(self._search, CONTACT_LIST)),
             ("GET", "/contacts/{id}", self._contact),
-            ("GET", "/conversations", partial(self._list, _CONVERSATIONS)),
-            ("POST", "/conversations/search", partial(self._search, _CONVERSATIONS)),
+            ("GET", "/conversations", partial(self._list, CONVERSATION_LIST)),
+            ("POST", "/conversations/search", partial(self._search, CONVERSATION_LIST)),
             ("GET", "/conversations/{id}", self._conversation),
         )
-        known = [
-            Route(route, self._endpoint(route, handler), methods=[method]) for method, route, handler in operations
-        ]
-        allowed = {path: [method for method, other, _ in operations if other == path] for _, path, _ in operations}
-        refusals = [
-            Route(path, self._endpoint(path, _refusing(methods)), methods=_METHODS) for path, methods in allowed.items()
-        ]
-        elsewhere = Route("/{path:path}", self._endpoint("", self._nowhere), methods=_METHODS)
-        return Starlette(routes=[*known, *refusals, elsewhere])
+        refused = [(path, partial(_refuse, method)) for method, path, _ in operations]
+        return Starlette(
+            routes=[
+                *(Route(path, self._endpoint(path, answer), methods=[method]) for method, path, answer in operations),
+                *(Route(path, self._endpoint(path, refuse), methods=_METHODS) for path, refuse in refused),
+                Route("/{path:path}", self._endpoint("", _find_nothing), methods=_METHODS),
+            ]
+        )
 
     def _endpoint(self, route: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
@@ -95,47 +86,57 @@ class Api:
     async def _play(self, request: Request, route: str, handler: Handler) -> Response:
         started = time.perf_counter()
         at_s = self._loopback.at
-        effect = self._loopback.scenario.meets(route, at_s, self._draw(route))
+        draw = self._calls[route] * _GOLDEN % 1.0
+        self._calls[route] += 1
+        effect = self._loopback.scenario.meets(route, at_s, draw)
         if effect and (effect.hang or effect.refuse):
             return _Hang()
         delay_ms = self._loopback.extra_delay_ms + (effect.delay_at(at_s) if effect else 0.0)
         await asyncio.sleep(delay_ms / 1000)
-        response = await self._answer(request, effect, handler)
-        response.headers["X-Drill-Canary"] = CANARY_EMAIL
-        if "X-Request-Id" in response.headers:
+        if effect and effect.body != "error_list":
+            response = _bare(effect)
+        else:
+            response = await self._answer(request, effect, handler)
             response.headers["X-Runtime"] = f"{time.perf_counter() - started:.6f}"
+        response.headers["X-Drill-Canary"] = CANARY_EMAIL
         return response
 
-    def _draw(self, route: str) -> float:
-        self._calls[route] = self._calls.get(route, -1) + 1
-        return self._calls[route] * _GOLDEN % 1.0
-
     async def _answer(self, request: Request, effect: Effect | None, handler: Handler) -> Response:
-        if effect and effect.body != "error_list":
-            return _bare(effect)
-        grants: list[Grant] = []
+        request_id, status = str(uuid4()), 200
+        headers = {
+            "Server": "nginx",
+            "Cache-Control": "max-age=0, private, must-revalidate",
+            "X-Request-Id": request_id,
+            "X-Intercom-Version": _BUILD,
+        }
         try:
-            return _json(200, await self._result(request, effect, handler, grants), grants)
+            body = await self._result(request, effect, handler, headers)
         except ApiError as error:
-            return _error(error, grants)
+            status, problem = error.status, {"code": error.code, "message": error.message}
+            body = {"type": "error.list", "request_id": request_id, "errors": [problem]}
+            headers |= error.headers
+        return Response(json.dumps(body), status, headers, media_type="application/json; charset=utf-8")
 
-    async def _result(self, request: Request, effect: Effect | None, handler: Handler, grants: list[Grant]) -> Json:
+    async def _result(self, request: Request, effect: Effect | None, handler: Handler, headers: dict[str, str]) -> Json:
         """The good answer's body, or ApiError, in the order in which Intercom's servers look at a call.
 
-        grants: takes the limiter's answer once the credentials have been found valid.
+        headers: those of the rate limit are added, once the credentials have been found valid.
         """
-        if effect and effect.status and effect.status >= 500:
-            raise _fault(effect)
+        fault = None
+        if effect and effect.status:
+            fault = ApiError(effect.status, effect.code or "server_error", effect.message or "Internal server error")
+            if effect.status >= 500:
+                raise fault
         app = _authenticate(request)
-        if effect and effect.status and not effect.headers:
-            raise _fault(effect)
+        if fault and effect and not effect.headers:
+            raise fault
         own, others = self._loopback.scenario.load_at(self._loopback.at)
         grant = self._loopback.limiter.take(app, self._loopback.clock(), own if app == _OWN_APP else 0.0, others)
-        grants.append(grant)
+        headers |= grant.headers
         if grant.exceeded:
             raise ApiError(429, "rate_limit_exceeded", f"Exceeded rate limit of {grant.exceeded} in 10_seconds")
-        if effect and effect.status:
-            raise _fault(effect)
+        if fault:
+            raise fault
         if request.headers.get("Intercom-Version", API_VERSIONS[-1]) not in API_VERSIONS:
             message = "Requested resource is not available in current API version."
             raise ApiError(400, "intercom_version_invalid", message)
@@ -155,41 +156,33 @@ class Api:
             raise ApiError(404, "not_found", "User Not Found")
         return found
 
-    def _known(self, kind: _Kind) -> list[Json]:
-        return objects.contacts() if kind is _CONTACTS else objects.conversations(self._loopback.clock())
+    def _known(self, kind: Kind) -> list[Json]:
+        return objects.contacts() if kind is CONTACT_LIST else objects.conversations(self._loopback.clock())
 
-    async def _list(self, kind: _Kind, request: Request) -> Json:
+    async def _list(self, kind: Kind, request: Request) -> Json:
         params = request.query_params
-        found = search.page(
-            self._known(kind)[::-1], params.get("per_page", kind.per_page), params.get("starting_after")
-        )
-        return {"type": kind.type, kind.members: found.pop("found"), **found}
+        per_page = params.get("per_page", kind.per_page)
+        return objects.page(kind, self._known(kind)[::-1], per_page, params.get("starting_after"))
 
-    async def _search(self, kind: _Kind, request: Request) -> Json:
+    async def _search(self, kind: Kind, request: Request) -> Json:
         try:
             body = json.loads(await request.body())
         except (ValueError, RecursionError):
             raise ApiError(400, "bad_request", "The body is not JSON") from None
-        found = search.search(self._known(kind), body, per_page=kind.per_page, whole_days=kind.whole_days)
-        return {"type": kind.type, kind.members: found.pop("found"), **found}
+        return objects.search(kind, self._known(kind), body)
 
     async def _conversation(self, request: Request) -> Json:
         found = objects.find(objects.conversations(self._loopback.clock()), request.path_params["id"])
-        if found is None:
-            raise _NOT_FOUND
-        return objects.with_parts(found)
-
-    async def _nowhere(self, _: Request) -> Json:
-        raise _NOT_FOUND
+        return objects.with_parts(found) if found else await _find_nothing(request)
 
 
-def _refusing(methods: list[str]) -> Handler:
-    """Return the handler of a known path for the methods that it does not have."""
+async def _find_nothing(_: Request) -> Json:
+    raise ApiError(404, "not_found", "Resource Not Found")
 
-    async def refuse(_: Request) -> Json:
-        raise ApiError(405, "method_not_allowed", "Method not allowed", {"Allow": ", ".join(methods)})
 
-    return refuse
+async def _refuse(method: str, _: Request) -> Json:
+    """Answer a known path for the methods that it does not have; method: the one that it has."""
+    raise ApiError(405, "method_not_allowed", "Method not allowed", {"Allow": method})
 
 
 def _authenticate(request: Request) -> str:
@@ -204,10 +197,6 @@ def _authenticate(request: Request) -> str:
     return APPS[token]
 
 
-def _fault(effect: Effect) -> ApiError:
-    return ApiError(effect.status or 500, effect.code or "server_error", effect.message or "Internal server error")
-
-
 def _bare(effect: Effect) -> Response:
     """An answer without a request id: HTML or nothing, of Intercom's servers, its edge, or a filter of our own."""
     status = effect.status or 500
@@ -220,24 +209,3 @@ def _bare(effect: Effect) -> Response:
     body = b"" if effect.body == "empty" else html.encode()
     server = {"edge": "awselb/2.0", "gateway": "squid/5.7"}.get(effect.body, "nginx")
     return Response(body, status, {"Server": server}, media_type="text/html" if body else None)
-
-
-def _error(error: ApiError, grants: list[Grant]) -> Response:
-    body = {"type": "error.list", "errors": [{"code": error.code, "message": error.message}]}
-    response = _json(error.status, body, grants)
-    response.headers.update(error.headers)
-    return response
-
-
-def _json(status: int, body: Json, grants: list[Grant]) -> Response:
-    request_id = str(uuid4())
-    if body["type"] == "error.list":
-        body = {"type": body["type"], "request_id": request_id, "errors": body["errors"]}
-    headers = {
-        "Server": "nginx",
-        "Cache-Control": "max-age=0, private, must-revalidate",
-        "X-Request-Id": request_id,
-        "X-Intercom-Version": _BUILD,
-        **(grants[0].headers if grants else {}),
-    }
-    return Response(json.dumps(body), status, headers, media_type="application/json; charset=utf-8")

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from intercom_kit.drill.objects import CANARY_EMAIL, CANARY_NAME, WORKSPACE
-from intercom_kit.drill.scenario import Scenario
+from intercom_kit.drill.scenarios import Scenario
 
 TOPICS = (
     "conversation.user.created",
@@ -38,6 +38,10 @@ class WebhookFault:
     kind: Literal["queue", "endpoint", "paused"]
     start_s: float
     end_s: float
+
+    def is_on(self, at_s: Floats) -> NDArray[np.bool_]:
+        """Whether it is on at these times."""
+        return (at_s >= self.start_s) & (at_s < self.end_s)
 
 
 def fault_of(scenario: Scenario, start_s: float = 7200.0) -> WebhookFault | None:
@@ -65,11 +69,13 @@ def generate_deliveries(
     if fault and fault.kind == "queue":
         sent = _queued(created, sent, fault, per_minute)
     received, attempts = sent + 0.05 + rng.exponential(0.1, len(sent)), np.ones(len(sent), np.int64)
-    if fault and fault.kind == "endpoint":
-        received, attempts = _repeated(received, fault)
     sent_at_all = np.ones(len(created), bool)
+    if fault and fault.kind == "endpoint":
+        for wait_s in RETRY_S:  # what fails is tried again until the fault is over
+            failing = fault.is_on(received)
+            received, attempts = received + wait_s * failing, attempts + failing
     if fault and fault.kind == "paused":
-        sent_at_all = ~((sent >= fault.start_s) & (sent < fault.end_s))
+        sent_at_all = ~fault.is_on(sent)
     frame = pd.DataFrame(
         {
             "received_at": _times(zero + received),
@@ -98,16 +104,6 @@ def _queued(created: Floats, sent: Floats, fault: WebhookFault, per_minute: floa
     delayed = sent.copy()
     delayed[order] = fault.end_s + np.arange(1, len(order) + 1) * 60 / (per_minute * DRAIN)
     return delayed
-
-
-def _repeated(received: Floats, fault: WebhookFault) -> tuple[Floats, NDArray[np.int64]]:
-    """What fails during the fault is tried again until it is over."""
-    attempts = np.ones(len(received), np.int64)
-    for wait_s in RETRY_S:
-        failing = (received >= fault.start_s) & (received < fault.end_s)
-        received = np.where(failing, received + wait_s, received)
-        attempts += failing
-    return received, attempts
 
 
 def _times(unix: Floats) -> pd.DatetimeIndex:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from intercom_kit.drill.scenario import Effect
+from intercom_kit.drill.scenarios import Effect
 from intercom_kit.protocol import WINDOW_S
 
 Floats = NDArray[np.float64]

@@ -11,8 +11,7 @@ import pytest
 
 from intercom_kit.analyze.detect import detect
 from intercom_kit.analyze.episodes import Detection, Episode, detection_gap
-from intercom_kit.drill.scenario import Effect, Scenario
-from intercom_kit.drill.scenarios import SCENARIOS
+from intercom_kit.drill.scenarios import SCENARIOS, Effect, Scenario
 from intercom_kit.drill.traffic import Traffic, generate, write_log
 from intercom_kit.logs.rollup import Rollup, make_rollup
 from intercom_kit.records import Event, Onset

@@ -12,7 +12,7 @@ from intercom_kit.analyze.findings import findings_of
 from intercom_kit.analyze.study import Study
 from intercom_kit.archive.render import safe_html
 from intercom_kit.declared import IncidentFacts
-from intercom_kit.display.displays import register_views
+from intercom_kit.display import register_views
 from intercom_kit.incident.triage import Triage, run_triage
 from intercom_kit.notebook import check_parameters, open_log
 from intercom_kit.records import Event

@@ -9,7 +9,7 @@ from intercom_kit.analyze.webhooks import study_deliveries
 from intercom_kit.decide import decide
 from intercom_kit.drill.objects import CANARIES
 from intercom_kit.drill.play import play_incident
-from intercom_kit.drill.scenario import truth_at
+from intercom_kit.drill.scenarios import truth_at
 from intercom_kit.logs.deliveries import load
 from intercom_kit.records import CheckRecord
 from intercom_kit.settings import load_settings

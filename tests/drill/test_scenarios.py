@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intercom_kit.drill.scenario import Effect, Scenario, truth_at
-from intercom_kit.drill.scenarios import SCENARIOS, find_scenario
+from intercom_kit.drill.scenarios import SCENARIOS, Effect, Scenario, find_scenario, truth_at
 from intercom_kit.errors import KitError
 from intercom_kit.records import Cause
 

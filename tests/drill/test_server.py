@@ -11,8 +11,7 @@ import pytest
 
 from intercom_kit.drill import objects
 from intercom_kit.drill.loopback import KEPT, Arrived, Loopback
-from intercom_kit.drill.scenario import Effect
-from intercom_kit.drill.scenarios import SCENARIOS
+from intercom_kit.drill.scenarios import SCENARIOS, Effect
 from intercom_kit.drill.server import serve
 from intercom_kit.errors import KitError
 from intercom_kit.settings import load_settings

@@ -21,8 +21,7 @@ from intercom_kit.declared import IncidentFacts
 from intercom_kit.drill import play
 from intercom_kit.drill.limiter import SMALL_QUOTA
 from intercom_kit.drill.play import SimulatedIncident, play_incident
-from intercom_kit.drill.scenario import FOREVER
-from intercom_kit.drill.scenarios import SCENARIOS
+from intercom_kit.drill.scenarios import FOREVER, SCENARIOS
 from intercom_kit.drill.traffic import small_log
 from intercom_kit.errors import EvidenceError, InputError
 from intercom_kit.logs.engines import read_parquet

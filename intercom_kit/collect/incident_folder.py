@@ -48,9 +48,6 @@ class IncidentFolder:
         self.evidence_path = self.path / "evidence"
         self.facts_path = self.path / "incident.json"
 
-    def __repr__(self) -> str:
-        return f"IncidentFolder({str(self.path)!r})"
-
     def __getstate__(self) -> dict[str, object]:
         """Leave the lock behind where a folder is sent to another process."""
         return {name: value for name, value in self.__dict__.items() if name != "_lock"}
@@ -105,15 +102,11 @@ class IncidentFolder:
 
     def add_checks(self, checks: Iterable[CheckRecord]) -> None:
         """Append the records of a run to checks.jsonl in one write, and wait until they are on the disk."""
-        self._append("checks.jsonl", tuple(checks))
+        self._append("checks.jsonl", checks)
 
-    def add_events(self, events: Iterable[Event]) -> None:
-        """Append events to events.jsonl likewise."""
-        self._append("events.jsonl", tuple(events))
-
-    def add_event(self, event: Event) -> None:
-        """Append one event likewise."""
-        self.add_events((event,))
+    def add_event(self, *events: Event) -> None:
+        """Append one or more events to events.jsonl likewise."""
+        self._append("events.jsonl", events)
 
     def checks(self) -> tuple[CheckRecord, ...]:
         """Return all checks in the order they were written; none when there is no such file."""
@@ -175,14 +168,14 @@ class IncidentFolder:
                 self.write_facts(changed)
         return changed
 
-    def _append(self, name: str, records: Sequence[Record]) -> None:
+    def _append(self, name: str, records: Iterable[Record]) -> None:
         self._refuse_links()
-        if not records:
+        path, lines = self.evidence_path / name, [record.line() for record in records]
+        if not lines:
             return
-        path = self.evidence_path / name
         try:
             with self.locked():
-                append_lines(path, [record.line() for record in records])
+                append_lines(path, lines)
         except OSError as error:
             raise EvidenceError(f"{path} cannot be written: {error.strerror}. {_NEXT_STEP}") from error
 

@@ -115,12 +115,12 @@ def import_events(
         raise InputError(f"No row of {path.name} can be read as an event. " + " ".join(reasons))
     inside = [e for e in events if (since is None or since <= e.at) and (until is None or e.at < until)]
     with folder.locked():  # of several imports of one file at once, each event is added by one
-        present, known = folder.evidence_ids(), {_key(event) for event in folder.events()}
+        present, known, new = folder.evidence_ids(), {_key(event) for event in folder.events()}, list[Event]()
         fresh = {_key(event): event for event in inside if _key(event) not in known}
-        folder.add_events(
-            event.model_copy(update={"cites": tuple(one for one in event.cites if one in present), "imported": True})
-            for event in sorted(fresh.values(), key=lambda event: event.at)  # chat may name ids of other incidents
-        )
+        for event in sorted(fresh.values(), key=lambda event: event.at):
+            cites = tuple(one for one in event.cites if one in present)  # chat may name ids of other incidents
+            new.append(event.model_copy(update={"cites": cites, "imported": True}))
+        folder.add_event(*new)
     return Imported(len(fresh), len(inside) - len(fresh), len(events) - len(inside), rejected, tuple(reasons))
 
 

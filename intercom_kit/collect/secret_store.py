@@ -8,7 +8,6 @@ import hmac
 import json
 import os
 import re
-import shlex
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,8 +22,6 @@ from intercom_kit.settings import SECRET_VARIABLES
 
 TIMEOUT_S = 330.0
 _DEPLOYMENT = re.compile(r"[a-z][a-z0-9./-]{0,252}")
-
-Commands = tuple[tuple[str, ...], ...]
 
 _STEPS = {
     "ResourceNotFoundException": "There is no such secret. Set INTERCOM_SECRET_ID, or AWS_REGION and AWS_PROFILE",
@@ -46,11 +43,6 @@ class Held:
     key: str | None
     version: str
     text: str = field(repr=False)
-
-    @property
-    def form(self) -> str:
-        """Where the token is, in words."""
-        return f"the key {self.key!r} of a JSON document" if self.key else "the whole secret"
 
     def holds(self, token: SecretStr | None) -> bool:
         """Tell whether this token is there."""
@@ -135,7 +127,7 @@ def same(text: str, secret: SecretStr) -> bool:
     return hmac.compare_digest(text.encode(), secret.get_secret_value().encode())
 
 
-def kubectl(deployment: str) -> Commands:
+def kubectl(deployment: str) -> tuple[tuple[str, ...], ...]:
     """Return the commands that restart a deployment and wait until it runs; raises InputError for no such name."""
     if not _DEPLOYMENT.fullmatch(deployment):
         raise InputError(f"{deployment[:80]!r} is no deployment. Set INTERCOM_DEPLOYMENT, as deployment/your-service.")
@@ -143,11 +135,6 @@ def kubectl(deployment: str) -> Commands:
         ("kubectl", "rollout", "restart", deployment),
         ("kubectl", "rollout", "status", deployment, "--timeout=5m"),
     )
-
-
-def shown(commands: Sequence[Sequence[str]]) -> str:
-    """Return the commands as one line for a shell."""
-    return " && ".join(shlex.join(command) for command in commands)
 
 
 def run_command(command: Sequence[str], timeout_s: float = TIMEOUT_S) -> tuple[bool, str]:

@@ -20,7 +20,7 @@ from intercom_kit.collect.api import SEARCH, CheckRun, error_of, parsed
 from intercom_kit.collect.checks import check_api, check_health
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.collect.network import in_background
-from intercom_kit.collect.secret_store import SecretManager, kubectl, run_command, same, shown
+from intercom_kit.collect.secret_store import SecretManager, kubectl, run_command, same
 from intercom_kit.errors import SecretError
 from intercom_kit.protocol import LOOPBACK, is_error_body
 from intercom_kit.records import CheckRecord, Event, EventKind, Record, UtcTime
@@ -253,7 +253,7 @@ def _compare_scopes(steps: _Steps, seen: _Look, before: _Look | None) -> None:
     elif named["refused"] or named["unclear"]:
         steps.add("scopes", "unknown", f"Reads, {reads}. Does the app need what is refused?")
     else:
-        steps.add("scopes", "ok", f"Reads, {reads}. Scopes for writing cannot be told without writing.")
+        steps.add("scopes", "ok", f"Reads, {reads}. Scopes for writing cannot be known without writing.")
 
 
 def _store(steps: _Steps, manager: SecretManager, settings: Settings, new: SecretStr, agree: Agree) -> bool:
@@ -265,7 +265,8 @@ def _store(steps: _Steps, manager: SecretManager, settings: Settings, new: Secre
             steps.add("secret", "ok", text)
             return True
         what = "the token that is set here" if held.holds(settings.token) else "another token than the one set here"
-        text = f"The secret {manager.secret_id} holds {what}, as {held.form}. The new one goes in its place; AWS keeps "
+        form = f"the key {held.key!r} of a JSON document" if held.key else "the whole secret"
+        text = f"The secret {manager.secret_id} holds {what}, as {form}. The new one goes in its place; AWS keeps "
         by_hand = (
             'printf %s "$NEW_TOKEN" | aws secretsmanager put-secret-value '
             f"--secret-id {shlex.quote(manager.secret_id)} --secret-string file:///dev/stdin"
@@ -284,7 +285,7 @@ def _store(steps: _Steps, manager: SecretManager, settings: Settings, new: Secre
 
 def _roll_out(steps: _Steps, commands: Sequence[Sequence[str]], clean: Redactor, agree: Agree) -> bool:
     """Run the rollout's commands; tell whether all succeeded."""
-    line = clean.without_secrets(shown(commands))
+    line = clean.without_secrets(" && ".join(map(shlex.join, commands)))
     if not agree(steps.add("rollout", "planned", "The app restarts, so that it picks the new token up.", line)):
         return False
     for command in commands:

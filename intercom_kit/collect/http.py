@@ -64,7 +64,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Answer:
     """What came of one request.
 
@@ -76,8 +76,8 @@ class Answer:
 
     url: str
     started_at: datetime
-    duration_ms: float
-    phases: Phases
+    duration_ms: float = 0.0
+    phases: Phases = field(default_factory=Phases)
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
@@ -110,28 +110,31 @@ async def ask(
 
     token: sent as a bearer token, and then redirects are never followed; follow: follow redirects, at most five.
     """
-    started_at, start = clock(), perf_counter()
+    answer, start = Answer(url, clock()), perf_counter()
     sent = {"User-Agent": f"intercom-kit/{__version__}", "Accept": "application/json", "Accept-Encoding": "identity"}
     sent |= headers or {}
     if token:
         sent["Authorization"] = f"Bearer {token.get_secret_value()}"
-    hop = _Hop(url)
     for redirects_left in range(REDIRECT_LIMIT, -1, -1):
-        await hop.send(method, sent, content, deadline)
-        if hop.status not in REDIRECTS:
+        await _Hop(answer).send(method, sent, content, deadline)
+        if answer.status not in REDIRECTS:
             break
-        onward = await hop.onward(deadline) if follow and not token else None
+        onward = await _onward(answer, deadline) if follow and not token else None
         if onward is None or not redirects_left:
-            hop.error = "redirect", f"{hop.host} redirects {'elsewhere' if redirects_left else 'without end'}"
+            where = "elsewhere" if redirects_left else "without end"
+            answer.error_type, answer.detail = "redirect", f"{httpx.URL(answer.url).host} redirects {where}"
             break
-        hop = _Hop(onward)
-    return hop.answer(started_at, start)
+        answer = Answer(onward, answer.started_at)
+    answer.duration_ms = _since(start)
+    return answer
 
 
 async def reach(url: str, *, deadline: float, clock: Clock = utc_now) -> Answer:
     """Resolve, connect and do the TLS handshake with a URL's host, and send nothing; always returns an answer."""
-    started_at, start = clock(), perf_counter()
-    return (await _connected(url, deadline)).answer(started_at, start)
+    answer, start = Answer(url, clock()), perf_counter()
+    await _connected(answer, deadline)
+    answer.duration_ms = _since(start)
+    return answer
 
 
 async def peer_certificate(url: str, *, deadline: float) -> Certificate | None:
@@ -139,16 +142,36 @@ async def peer_certificate(url: str, *, deadline: float) -> Certificate | None:
 
     The standard library decodes only what it trusts: a second handshake trusts the certificate of the first.
     """
-    first = (await _connected(url, deadline, no_verification())).peer
-    second = (await _connected(url, deadline, trusting(first.getpeercert(binary_form=True)))).peer if first else None
+    answer = Answer(url, utc_now())
+    first = await _connected(answer, deadline, no_verification())
+    second = await _connected(answer, deadline, trusting(first.getpeercert(binary_form=True))) if first else None
     return certificate_of(second.getpeercert()) if second else None
 
 
-async def _connected(url: str, deadline: float, context: ssl.SSLContext | None = None) -> "_Hop":
-    hop = _Hop(url, connect_only=True, context=context)
+async def _connected(answer: Answer, deadline: float, context: ssl.SSLContext | None = None) -> Any:  # noqa: ANN401  # an ssl.SSLObject
+    """Connect and send nothing; return the TLS connection, where there is one."""
+    hop = _Hop(answer, connect_only=True, context=context)
     with suppress(_ConnectedError):
         await hop.send("HEAD", {}, b"", deadline)
-    return hop
+    return hop.peer
+
+
+async def _onward(answer: Answer, deadline: float) -> str | None:
+    """Return where a redirect leads, or None where it may not be followed: out of https, or to a private host."""
+    try:
+        here, url = httpx.URL(answer.url), httpx.URL(urljoin(answer.url, answer.headers["location"]))
+    except (KeyError, ValueError, httpx.InvalidURL):
+        return None
+    stays_open = here.scheme == url.scheme == "http" and url.host in LOOPBACK
+    if not (url.scheme == "https" or stays_open) or not url.host or url.userinfo:
+        return None
+    if url.host != here.host and await is_private(url.host, deadline) and not await is_private(here.host, deadline):
+        return None
+    return str(url)
+
+
+def _since(start: float) -> float:
+    return round((perf_counter() - start) * 1000, 1)
 
 
 class _ConnectedError(Exception):
@@ -156,100 +179,77 @@ class _ConnectedError(Exception):
 
 
 class _Hop:
-    """One request without its redirects, and how far it got."""
+    """One request without its redirects, and how far it got: fills in the answer."""
 
-    def __init__(self, url: str, *, connect_only: bool = False, context: ssl.SSLContext | None = None) -> None:
-        self.url = url
+    def __init__(self, answer: Answer, *, connect_only: bool = False, context: ssl.SSLContext | None = None) -> None:
         self.peer: Any = None  # the ssl.SSLObject of a TLS connection
-        self.status: int | None = None
-        self.headers: dict[str, str] = {}
-        self.body = bytearray()
-        self.error: tuple[ErrorType, str] | None = None
-        self._connect_only, self._context = connect_only, context
+        self._answer, self._connect_only, self._context = answer, connect_only, context
         self._peer = ""  # what is connected to: the host, or its proxy
         self._socket: Any = None
         self._root: BaseException | None = None
-        self._proxy_status: int | None = None
         self._stage: Stage | None = None
-        self._since = 0.0
+        self._began = 0.0
         self._spent: dict[str, float] = {}
 
     @property
     def host(self) -> str:
-        return httpx.URL(self.url).host
+        return httpx.URL(self._answer.url).host
 
     async def send(self, method: str, headers: Mapping[str, str], content: bytes, deadline: float) -> None:
-        """Send the request and read the answer; a failure ends in `error`, and is not raised."""
+        """Send the request and read the answer; a failure is the answer's error_type, and is not raised."""
         logged = _LOGS_NOTHING.set(True)
         try:
             async with asyncio.timeout_at(deadline):
                 await self._exchange(method, headers, content)
         except TimeoutError:
-            self.error = "timeout", _WAITED[self._stage or "connect"].format(host=self.host, peer=self._peer)
+            self._fails("timeout", _WAITED[self._stage or "connect"].format(host=self.host, peer=self._peer))
         except (httpx.InvalidURL, httpx.UnsupportedProtocol):
-            self.error = "protocol", "the address is not one that a request can be sent to"
+            self._fails("protocol", "the address is not one that a request can be sent to")
         except (httpx.HTTPError, OSError) as error:  # httpx lets an alert after the TLS handshake through as it is
-            self.error = self.error or self._explain(error)
+            if not self._answer.error_type:
+                self._fails(*self._explain(error))
         finally:
             self._enter(None)
+            self._answer.phases = Phases(**self._spent)
             _LOGS_NOTHING.reset(logged)
 
-    async def onward(self, deadline: float) -> str | None:
-        """Return where a redirect leads, or None where it may not be followed: out of https, or to a private host."""
-        try:
-            url = httpx.URL(urljoin(self.url, self.headers["location"]))
-        except (KeyError, ValueError, httpx.InvalidURL):
-            return None
-        stays_open = self.url.startswith("http:") and url.scheme == "http" and url.host in LOOPBACK
-        if not (url.scheme == "https" or stays_open) or not url.host or url.userinfo:
-            return None
-        if url.host != self.host and await is_private(url.host, deadline) and not await is_private(self.host, deadline):
-            return None
-        return str(url)
-
-    def answer(self, started_at: datetime, start: float) -> Answer:
-        """Return what came of it; start: when it was begun, on perf_counter's clock."""
-        error_type, detail = self.error or (None, "")
-        return Answer(
-            url=self.url,
-            started_at=started_at,
-            duration_ms=round((perf_counter() - start) * 1000, 1),
-            phases=Phases(**{name: spent for name, spent in self._spent.items() if name != "body_ms"}),
-            status=self.status,
-            headers=self.headers,
-            body=bytes(self.body[:BODY_LIMIT]),
-            error_type=error_type,
-            detail=detail,
-            tls_problem=tls_problem(self._root) if error_type == "tls" else None,
-            proxy_status=self._proxy_status,
-        )
+    def _fails(self, error_type: ErrorType, detail: str) -> None:
+        self._answer.error_type, self._answer.detail = error_type, detail
+        self._answer.tls_problem = tls_problem(self._root) if error_type == "tls" else None
 
     async def _exchange(self, method: str, headers: Mapping[str, str], content: bytes) -> None:
-        extensions = {"trace": self._trace}
+        answer, body, extensions = self._answer, bytearray(), {"trace": self._trace}
         try:
             async with (
                 self._client() as client,
-                client.stream(method, self.url, headers=headers, content=content, extensions=extensions) as response,
+                client.stream(method, answer.url, headers=headers, content=content, extensions=extensions) as response,
             ):
-                if self.status not in REDIRECTS:
+                if answer.status not in REDIRECTS:
                     async for chunk in response.aiter_raw():
-                        self.body += chunk
-                        if len(self.body) > BODY_LIMIT:
+                        body += chunk
+                        if len(body) > BODY_LIMIT:
                             break
         finally:
+            answer.body = bytes(body[:BODY_LIMIT])
             if self._socket:  # left open where the deadline came in the middle of a TLS handshake
                 await self._socket.aclose()
-        self._decompress()
+        whole = decoded(bytes(body), answer.headers.get("content-encoding", ""), BODY_LIMIT + 1)
+        if whole is None and body:
+            self._fails("protocol", f"{self.host} answered in a broken encoding, or in one that was not requested")
+        elif whole is not None:
+            answer.body = whole[:BODY_LIMIT]
+        if len(body if whole is None else whole) > BODY_LIMIT:
+            self._fails("body_too_large", f"{self.host} answered more than {BODY_LIMIT >> 20} MB")
 
     def _client(self) -> httpx.AsyncClient:
         """Return a client for this request alone; loopback never goes through the environment's proxy."""
         outside = self.host not in LOOPBACK
-        context = self._context or (tls_context() if self.url.startswith("https:") else no_verification())
+        context = self._context or (tls_context() if self._answer.url.startswith("https:") else no_verification())
         hooks = {"response": [self._keep_head]}
         try:
             return httpx.AsyncClient(verify=context, trust_env=outside, timeout=None, event_hooks=hooks)  # noqa: S113  # `send` sets the deadline
         except (ImportError, ValueError, httpx.InvalidURL):
-            self.error = "connect", "the environment names a proxy that cannot be used. Check HTTPS_PROXY and ALL_PROXY"
+            self._fails("connect", "the environment names a proxy that cannot be used. Check HTTPS_PROXY and ALL_PROXY")
             raise httpx.ProxyError("unusable") from None
 
     async def _trace(self, event: str, info: Mapping[str, Any]) -> None:
@@ -287,32 +287,20 @@ class _Hop:
     async def _keep_head(self, response: httpx.Response) -> None:
         """Keep what came before the body: httpx itself fails on a redirect to what is no URL."""
         self._enter("body")
-        self.status = response.status_code
-        self.headers = dict(response.headers.items())
-
-    def _decompress(self) -> None:
-        """Undo an encoding that was not requested, and refuse what is too large."""
-        body = decoded(bytes(self.body), self.headers.get("content-encoding", ""), BODY_LIMIT + 1)
-        if body is None and self.body:
-            self.error = "protocol", f"{self.host} answered in a broken encoding, or in one that was not requested"
-        elif body is not None:
-            self.body[:] = body
-        if len(self.body) > BODY_LIMIT:
-            self.error = "body_too_large", f"{self.host} answered more than {BODY_LIMIT >> 20} MB"
+        self._answer.status, self._answer.headers = response.status_code, dict(response.headers.items())
 
     def _enter(self, stage: Stage | None) -> None:
         """Close the stage before, and begin this one."""
-        now = perf_counter()
-        if self._stage:
-            self._spent[f"{self._stage}_ms"] = round((now - self._since) * 1000, 1)
-        self._stage, self._since = stage, now
+        if self._stage and self._stage != "body":
+            self._spent[f"{self._stage}_ms"] = _since(self._began)
+        self._stage, self._began = stage, perf_counter()
 
     def _explain(self, error: Exception) -> tuple[ErrorType, str]:
         """Tell a failure by the stage it came in; texts of exceptions stay out unless they are known to be harmless."""
         host, root = self.host, self._root or root_of(error)
         if isinstance(error, httpx.ProxyError):
             status = _PROXY_STATUS.match(str(error))
-            self._proxy_status = int(status[1]) if status else None
+            self._answer.proxy_status = int(status[1]) if status else None
             return "connect", f"the proxy refused to connect to {host}{f' ({status[1]})' if status else ''}"
         if isinstance(root, socket.gaierror):
             return "dns", f"the name {self._peer} does not resolve ({reason_of(root)})"

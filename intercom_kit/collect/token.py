@@ -142,18 +142,14 @@ def rotate_token(
     steps, clean = _Steps(on_step, folder), Redactor(new, *settings.secrets())
     _verify(steps, settings, new, folder)
     if not steps.failed:
-        agree = confirm if apply else _never
+        agree = confirm if apply else None
         stored = _store(steps, manager or SecretManager(settings.secret_id), settings, new, agree)
     if not steps.failed:
-        agree = agree if stored else _never
+        agree = agree if stored else None
         rolled_out = _roll_out(steps, rollout or kubectl(settings.deployment), clean, agree)
     if not steps.failed:
         _await_health(steps, settings, patience_s if rolled_out else 0.0)
     return tuple(steps.taken)
-
-
-def _never(_: TokenStep) -> bool:
-    return False
 
 
 def _verify(steps: _Steps, settings: Settings, new: SecretStr | None, folder: IncidentFolder | None) -> None:
@@ -256,7 +252,7 @@ def _compare_scopes(steps: _Steps, seen: _Look, before: _Look | None) -> None:
         steps.add("scopes", "ok", f"Reads, {reads}. Scopes for writing cannot be known without writing.")
 
 
-def _store(steps: _Steps, manager: SecretManager, settings: Settings, new: SecretStr, agree: Agree) -> bool:
+def _store(steps: _Steps, manager: SecretManager, settings: Settings, new: SecretStr, agree: Agree | None) -> bool:
     """Put the new token into the secret manager; tell whether it is there."""
     try:
         held = manager.look(settings.token, new)
@@ -272,7 +268,7 @@ def _store(steps: _Steps, manager: SecretManager, settings: Settings, new: Secre
             f"--secret-id {shlex.quote(manager.secret_id)} --secret-string file:///dev/stdin"
         )
         planned = steps.add("secret", "planned", f"{text}the version before.", "" if held.key else by_hand)
-        if not agree(planned):
+        if not (agree and agree(planned)):
             return False
         version = manager.put(new, held)
     except SecretError as error:
@@ -283,10 +279,11 @@ def _store(steps: _Steps, manager: SecretManager, settings: Settings, new: Secre
     return True
 
 
-def _roll_out(steps: _Steps, commands: Sequence[Sequence[str]], clean: Redactor, agree: Agree) -> bool:
+def _roll_out(steps: _Steps, commands: Sequence[Sequence[str]], clean: Redactor, agree: Agree | None) -> bool:
     """Run the rollout's commands; tell whether all succeeded."""
     line = clean.without_secrets(" && ".join(map(shlex.join, commands)))
-    if not agree(steps.add("rollout", "planned", "The app restarts, so that it picks the new token up.", line)):
+    planned = steps.add("rollout", "planned", "The app restarts, so that it picks the new token up.", line)
+    if not (agree and agree(planned)):
         return False
     for command in commands:
         ok, said = run_command(command)

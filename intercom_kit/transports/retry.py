@@ -62,7 +62,11 @@ class RetryTransport(Transport):
         with self._lock:
             self._saved = min(self._saved + self._budget, RESERVE)
         for attempt in count(1):
-            outcome = await _outcome(request, io)
+            outcome: httpx.Response | Exception
+            try:
+                outcome = await io.send(request)
+            except io.no_answer as error:
+                outcome = error
             wait_s = _wait_s(outcome, attempt)
             if wait_s is None or wait_s > self._patience_s or not self._pay():
                 break
@@ -81,13 +85,6 @@ class RetryTransport(Transport):
             self._saved -= 1
             self.retries += 1
             return True
-
-
-async def _outcome(request: httpx.Request, io: Io) -> httpx.Response | Exception:
-    try:
-        return await io.send(request)
-    except io.no_answer as error:
-        return error
 
 
 def _wait_s(outcome: httpx.Response | Exception, attempt: int) -> float | None:

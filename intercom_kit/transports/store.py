@@ -123,10 +123,8 @@ class Cache:
             age_s = self._clock() - row[1] if row else 0.0
             if not row or age_s > max_age_s:
                 return None
-            with (
-                suppress(sqlite3.OperationalError),
-                self._waiting(connection, 0),
-            ):  # full or locked: only the use is lost
+            with suppress(sqlite3.OperationalError):  # full or locked: only the use is lost
+                connection.execute("PRAGMA busy_timeout = 0")
                 connection.execute(f"UPDATE answers SET used = {_NEXT_USE} WHERE key = ?", (key,))  # noqa: S608
             return Entry(row[0], max(age_s, 0.0))
 
@@ -185,16 +183,15 @@ class Cache:
 
     def _wipe(self, wait_s: float) -> None:
         """Empty the file's journal, where removed answers are until then; removed rows are zeroed already."""
-        with self._open() as connection, self._waiting(connection, wait_s):
+        with self._open(wait_s) as connection:
             if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
                 raise CacheError(f"{self.path} is in use, so its journal still holds what was removed. Run it again.")
 
     @contextmanager
     def _change(self, wait_s: float | None = None) -> Iterator[sqlite3.Connection]:
         """Change several rows at once, or none."""
-        with self._open() as connection:
-            with self._waiting(connection, self._busy_s if wait_s is None else wait_s):
-                connection.execute("BEGIN IMMEDIATE")
+        with self._open(wait_s) as connection:
+            connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
                 connection.execute("COMMIT")
@@ -204,20 +201,16 @@ class Cache:
                 raise
 
     @contextmanager
-    def _waiting(self, connection: sqlite3.Connection, wait_s: float) -> Iterator[None]:
-        """Wait this long for another process, instead of busy_s."""
-        connection.execute(f"PRAGMA busy_timeout = {int(wait_s * 1000)}")
-        try:
-            yield
-        finally:
-            connection.execute(f"PRAGMA busy_timeout = {int(self._busy_s * 1000)}")
+    def _open(self, wait_s: float | None = None) -> Iterator[sqlite3.Connection]:
+        """Give the connection to one thread at a time; SQLite's failures come out as CacheError.
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection to one thread at a time; SQLite's failures come out as CacheError."""
+        wait_s: for another process; busy_s unless given.
+        """
         with self._lock:
             try:
                 self._connection = self._connection or self._connect()
+                wait_ms = int((self._busy_s if wait_s is None else wait_s) * 1000)
+                self._connection.execute(f"PRAGMA busy_timeout = {wait_ms}")
                 yield self._connection
             except (sqlite3.Error, OSError) as error:
                 if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):

@@ -79,11 +79,11 @@ def read_ids(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}. Give a text file with one id a line.") from None
-    ids = {number: line.partition("#")[0].strip() for number, line in enumerate(lines, 1)}
-    for number, name in ids.items():
+    names = [line.partition("#")[0].strip() for line in lines]
+    for number, name in enumerate(names, 1):
         if name and not _ID.fullmatch(name):
             raise InputError(f"{path}, line {number}: {name[:80]!r} is not an id. Give Intercom's own ids, one a line.")
-    return list(dict.fromkeys(name for name in ids.values() if name))
+    return list(dict.fromkeys(filter(None, names)))
 
 
 def client_for(base_url: str, token: str, version: str = "", timeout_s: float = 5.0) -> httpx.Client:
@@ -122,9 +122,9 @@ def warm(
         )
     warming = _Warming(client, cache, kind, share)
     pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="warm")
-    asked = [pool.submit(warming.one, name) for name in todo]
+    futures = [pool.submit(warming.one, name) for name in todo]
     try:
-        for done, future in enumerate(as_completed(asked, timeout=deadline_s), 1):
+        for done, future in enumerate(as_completed(futures, timeout=deadline_s), 1):
             future.result()
             on_progress(done, len(todo))
             if warming.stopped:
@@ -134,7 +134,7 @@ def warm(
     finally:
         warming.end()
         pool.shutdown(cancel_futures=True)
-    ended = [future.result() for future in asked if not future.cancelled()]
+    ended = [future.result() for future in futures if not future.cancelled()]
     counts, why = Counter(became for became, _ in ended), Counter(reason for _, reason in ended if reason)
     counts["left"] += len(todo) - len(ended)
     return Warmed(**counts, why=dict(why), stopped=warming.stopped)

@@ -11,12 +11,13 @@ import re
 import signal
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, NoReturn
 
-from jinja2 import ChoiceLoader, FileSystemLoader, StrictUndefined, TemplateSyntaxError
+from jinja2 import FileSystemLoader, StrictUndefined, TemplateSyntaxError
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -36,7 +37,7 @@ Plain = Mapping[str, Any]
 
 
 def fill(data: Plain, own: Path | None = None) -> str:
-    """Return the document. data: see plain.plain. own: a team's folder, whose files go before the kit's.
+    """Return the document. data: see Postmortem.plain. own: a team's folder, whose files go before the kit's.
 
     Raises InputError with file and line for a template that cannot be filled, or that lacks a section.
     """
@@ -58,19 +59,19 @@ class Filler:
     def fill(self) -> str:
         """Return the document without trailing spaces and with single blank lines."""
         environment = ImmutableSandboxedEnvironment(
-            loader=ChoiceLoader([FileSystemLoader(folder) for folder in self.folders]),
+            loader=FileSystemLoader(self.folders),
             undefined=StrictUndefined,
             finalize=md,  # every value that is not Markdown is escaped for Markdown
             trim_blocks=True,
             lstrip_blocks=True,
             autoescape=False,
         )
-        own = {name: getattr(self, name) for name in FUNCTIONS}
-        environment.globals = own | {"cell": cell, "table": table, "code": code, "block": block}
+        own = (self.opening, self.show, self.cite, self.notes, self.picture, self.missing, self.paragraphs)
+        environment.globals = {function.__name__: function for function in (*own, cell, table, code, block)}
         try:
             return _tidy("".join(_limited(environment.get_template(MAIN).generate(dict(self.data)))))
         except Exception as error:  # whatever a template can do wrong  # noqa: BLE001
-            raise InputError(self._explain(error, environment)) from None
+            raise InputError(_explained(error, self.folders)) from None
 
     def show(self, figure: Plain) -> Md:
         """Return a figure as it is printed, with its footnote; `unknown: why` where it has no value."""
@@ -139,17 +140,6 @@ class Filler:
     def _number(self, key: tuple[str, ...]) -> int:
         return self.numbers.setdefault(key, len(self.numbers) + 1)
 
-    def _explain(self, error: Exception, environment: ImmutableSandboxedEnvironment) -> str:
-        name, line = _where(error, self.folders, environment)
-        why = str(error).partition(" (")[0][:200] or type(error).__name__
-        why = "it does not end" if isinstance(error, TimeoutError) else why
-        why = "it is nested too deeply" if isinstance(error, (RecursionError, MemoryError)) else why
-        words = f"The template {name}, line {line}, cannot be filled: {why}."
-        return f"{words} Compare it with the kit's ({TEMPLATES.name}/)."
-
-
-FUNCTIONS = ("opening", "show", "cite", "notes", "picture", "missing", "paragraphs")
-
 
 def answer_markdown(answer: Plain) -> Md:
     """Return an answer as Markdown: its sentence, and its tiles as a table of one row."""
@@ -168,29 +158,27 @@ def _limited(parts: Iterable[str]) -> Iterator[str]:
         yield part
 
 
-def _where(
-    error: BaseException, folders: Sequence[Path], environment: ImmutableSandboxedEnvironment
-) -> tuple[str, int]:
-    """Return the file and the line of a template at which an error arose."""
-    if isinstance(error, TemplateSyntaxError):
-        return error.name or MAIN, error.lineno
-    found = (MAIN, 1)
-    trace: TracebackType | None = error.__traceback__
-    while trace:
-        file, given = Path(trace.tb_frame.f_code.co_filename), trace.tb_frame.f_locals.get("self")
+def _explained(error: Exception, folders: Sequence[Path]) -> str:
+    """Return why a template cannot be filled, and where: the deepest of its lines that the error came through."""
+    name, line = MAIN, 1
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        file, parser = Path(frame.f_code.co_filename), frame.f_locals.get("self")
         if any(file.is_relative_to(folder) for folder in folders):
-            found = (file.name, trace.tb_lineno)
-        elif isinstance(given, Parser):
-            found = (given.name or MAIN, given.stream.current.lineno)
-        trace = trace.tb_next
-    if isinstance(error, SyntaxError) and error.filename:  # Python refuses what a template was compiled to
-        found = (Path(error.filename).name, _deepest(environment, Path(error.filename).name))
-    return found
+            name, line = file.name, number
+        elif isinstance(parser, Parser):
+            name, line = parser.name or MAIN, parser.stream.current.lineno
+    if isinstance(error, TemplateSyntaxError):
+        name, line = error.name or MAIN, error.lineno
+    elif isinstance(error, SyntaxError) and error.filename:  # Python refuses what a template was compiled to
+        name, line = Path(error.filename).name, _deepest(Path(error.filename).read_text(encoding="utf-8"))
+    why = str(error).partition(" (")[0][:200] or type(error).__name__
+    why = "it does not end" if isinstance(error, TimeoutError) else why
+    why = "it is nested too deeply" if isinstance(error, (RecursionError, MemoryError)) else why
+    return f"The template {name}, line {line}, cannot be filled: {why}. Compare it with the kit's ({TEMPLATES.name}/)."
 
 
-def _deepest(environment: ImmutableSandboxedEnvironment, name: str) -> int:
+def _deepest(source: str) -> int:
     """Return the line of a template at which its blocks are nested most."""
-    source = environment.loader.get_source(environment, name)[0] if environment.loader else ""
     depths, depth = [], 0
     for match in re.finditer(r"{%-?\s*(end)?(?:for|if|block|macro|call|filter|set|with)\b", source):
         depth += -1 if match[1] else 1
@@ -200,9 +188,9 @@ def _deepest(environment: ImmutableSandboxedEnvironment, name: str) -> int:
 
 def _fill_sandboxed(data: Plain, own: Path) -> str:
     """Fill a team's templates in another process, which can neither stay nor take all memory."""
-    command = [sys.executable, "-m", __name__, str(own.resolve())]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("INTERCOM_")}
     environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    command = [sys.executable, "-m", __name__, str(own.resolve())]
     try:
         done = subprocess.run(  # noqa: S603 - the kit's own module
             command,

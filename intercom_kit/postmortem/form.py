@@ -6,8 +6,8 @@ is reported with its line, and the file stays as it is. What others set meanwhil
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 
 from intercom_kit.collect.facts import FIELDS, ITEMS, assign
@@ -16,8 +16,8 @@ from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.declared import IncidentFacts
 from intercom_kit.errors import InputError
 from intercom_kit.incident.incident import Incident, open_incident
+from intercom_kit.postmortem.actions import suggested_summary, suggestions
 from intercom_kit.postmortem.lint import check
-from intercom_kit.postmortem.suggestions import suggested_summary, suggestions
 from intercom_kit.records import Record
 from intercom_kit.redaction import safe
 from intercom_kit.settings import Settings
@@ -43,17 +43,7 @@ HINTS = {
 _HEADING = re.compile(r"#+\s*([a-z_]+)\s*")
 
 
-@dataclass(frozen=True)
-class Field:
-    """A field of the form. line: of its heading, counted from 1; values: each with its own line."""
-
-    line: int
-    values: tuple[tuple[int, str], ...]
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """The values without their places."""
-        return tuple(text for _, text in self.values)
+Lines = list[tuple[int, str]]  # texts, each with the line of the form on which it begins
 
 
 def write_form(settings: Settings, incident_id: str) -> Path:
@@ -84,11 +74,16 @@ def read_form(settings: Settings, incident_id: str) -> tuple[str, ...]:
         raise InputError(f"{path} has over {FORM_LIMIT // 2**20} MB. Shorten it.")
     before: Mapping[str, list[str]] = json.loads(base.read_bytes())
     fields, wrong = parse_form(path.read_text(encoding="utf-8", errors="replace"))
-    changed = {name: field for name, field in fields.items() if list(field.texts) != before.get(name, [])}
+    changed = {name: lines for name, lines in fields.items() if [text for _, text in lines] != before.get(name, [])}
 
     def change(facts: IncidentFacts) -> IncidentFacts:
-        for name, field in changed.items():
-            facts = _filled(facts, name, field, settings, wrong)
+        for name, lines in changed.items():
+            facts = assign(facts, f"{name}=", settings.redactor)
+            for line, text in lines:
+                try:
+                    facts = assign(facts, f"{name}{'+' if _is_list(name) else ''}={text}", settings.redactor)
+                except InputError as error:
+                    wrong.append((line, f"{name}: {error}"))
         if wrong:
             raise InputError("\n".join(f"{path}, line {line}: {words}" for line, words in sorted(wrong)))
         return facts
@@ -106,78 +101,57 @@ def form_of(seen: Incident) -> str:
     for name in FIELDS:
         lines.append(f"# {name}")
         lines += [f"<!-- {safe(hint).replace('--', '- -')} -->" for hint in hints.get(name, ())]
-        is_list = isinstance(getattr(seen.facts, name), tuple)
-        lines += [f"- {_escaped(text)}" if is_list else _escaped(text) for text in shown[name]]
+        lines += [f"- {_escaped(text)}" if _is_list(name) else _escaped(text) for text in shown[name]]
         lines.append("")
     return "\n".join(lines)
 
 
-def parse_form(text: str) -> tuple[dict[str, Field], list[tuple[int, str]]]:
-    """Return the fields of a form by name, and what cannot be read, each with its line."""
-    found: dict[str, Field] = {}
-    wrong: list[tuple[int, str]] = []
-    body: list[tuple[int, str]] = []
-    name, start = "", 0
-    for number, line in enumerate([*text.splitlines(), "# "], 1):
-        heading = _HEADING.fullmatch(line) if line.startswith("#") else None
-        if line.startswith("#"):
-            if name:
-                found[name] = Field(start, tuple(_values(name, body, wrong)))
-            name, start, body = heading[1] if heading else "", number, []
-            if line != "# " and (name not in FIELDS or name in found):
-                wrong.append((number, f"{line[:60]!r} is no field, or is there twice. Fields: {', '.join(FIELDS)}"))
-                name = ""
-        elif not re.fullmatch(r"\s*<!--.*-->\s*", line):
-            if line.strip() and not name:
-                wrong.append((number, "This text is under no field, and would be lost."))
-            body.append((number, line))
-    return found, wrong
-
-
-def _values(name: str, body: list[tuple[int, str]], wrong: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    """Yield the items of a list, or the one text of a field, with the lines on which they begin."""
-    is_list = isinstance(getattr(IncidentFacts(id="INC-0"), name), tuple)
-    items: list[tuple[int, list[str]]] = []
-    for number, line in body:
+def parse_form(text: str) -> tuple[dict[str, Lines], Lines]:
+    """Return the values of a form by field, and what cannot be read."""
+    found: dict[str, Lines] = {}
+    wrong: Lines = []
+    name = ""
+    for number, line in enumerate(text.splitlines(), 1):
         words = line.strip()
-        if not words:
-            continue
-        if is_list and words.startswith("- "):
-            items.append((number, [_plain(words[2:].strip())]))
-        elif items:
-            items[-1][1].append(_plain(words))
-        elif is_list:
-            wrong.append((number, f"{name} is a list. Begin its items with '- '."))
-        else:
-            items.append((number, [_plain(words)]))
-    yield from ((number, " ".join(words)) for number, words in items if words != ["-"])
+        if line.startswith("#"):
+            heading = _HEADING.fullmatch(line)
+            name = heading[1] if heading and heading[1] in FIELDS and heading[1] not in found else ""
+            if name:
+                found[name] = []
+            else:
+                wrong.append((number, f"{line[:60]!r} is no field, or is there twice. Fields: {', '.join(FIELDS)}"))
+        elif words and not re.fullmatch(r"<!--.*-->", words):
+            if not name:
+                wrong.append((number, "This text is under no field, and would be lost."))
+            elif _is_list(name) and words.startswith("- "):
+                found[name].append((number, _plain(words[2:].strip())))
+            elif found[name]:
+                start, before = found[name].pop()
+                found[name].append((start, f"{before} {_plain(words)}"))
+            elif _is_list(name):
+                wrong.append((number, f"{name} is a list. Begin its items with '- '."))
+            else:
+                found[name].append((number, _plain(words)))
+    return {name: [one for one in lines if one[1] != "-"] for name, lines in found.items()}, wrong
 
 
-def _filled(
-    facts: IncidentFacts, name: str, field: Field, settings: Settings, wrong: list[tuple[int, str]]
-) -> IncidentFacts:
-    """Return the facts with one field of the form; what cannot be read is added to `wrong`."""
-    is_list = isinstance(getattr(facts, name), tuple)
-    facts = assign(facts, f"{name}=", settings.redactor)
-    for line, text in field.values:
-        try:
-            facts = assign(facts, f"{name}{'+' if is_list else ''}={text}", settings.redactor)
-        except InputError as error:
-            wrong.append((line, f"{name}: {error}"))
-    return facts
+def _is_list(name: str) -> bool:
+    return isinstance(IncidentFacts.model_fields[name].default, tuple)
 
 
 def _shown(facts: IncidentFacts) -> dict[str, list[str]]:
     """Return every field as the texts that the form shows: one for each item of a list."""
-    return {name: [" ".join(text.split()) for text in _texts(name, getattr(facts, name))] for name in FIELDS}
+    shown: dict[str, list[str]] = {}
+    for name in FIELDS:
+        value = getattr(facts, name)
+        values = value if isinstance(value, tuple) else () if value in (None, "") else (value,)
+        texts = (_item(name, one) if isinstance(one, Record) else _text(one) for one in values)
+        shown[name] = [" ".join(text.split()) for text in texts]
+    return shown
 
 
-def _texts(name: str, value: object) -> list[str]:
-    if isinstance(value, tuple):
-        return [_item(name, one) if isinstance(one, Record) else str(one) for one in value]
-    if value is None or value == "":
-        return []
-    return [value.isoformat() if hasattr(value, "isoformat") else str(value)]
+def _text(value: object) -> str:
+    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def _item(name: str, item: Record) -> str:
@@ -198,9 +172,7 @@ def _hints(seen: Incident) -> dict[str, list[str]]:
         hints.setdefault(name, []).append(f"from the evidence: {shown}")
     hints.setdefault("summary", []).append(f"from the evidence: {suggested_summary(seen)}")
     for one in suggestions(seen):
-        item = one.item
-        text = f"- {item.text} | owner=NAME | due=DATE | done={item.done_when} | kind={item.kind}"
-        hints["action_items"].append(f"because {one.because}: {text}")
+        hints["action_items"].append(f"because {one.because}: - {one.written}")
     for problem in check(seen):
         name = problem.place.partition(".")[0]
         if name in FIELDS:

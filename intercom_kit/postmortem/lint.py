@@ -8,8 +8,7 @@ texts) needs no rule: tests of the renderer guarantee it. To add a rule, add a f
 import json
 import re
 from collections.abc import Callable, Iterator
-from datetime import date, timedelta
-from pathlib import Path
+from datetime import timedelta
 from typing import Literal, get_args
 
 from intercom_kit.declared import ActionItem, IncidentFacts
@@ -19,25 +18,22 @@ from intercom_kit.incident.messages import unfit_for_customers
 from intercom_kit.records import Record
 from intercom_kit.text import DURATION, durations
 
-REQUIRED = {
-    "title": "'title=…'",
-    "summary": "'summary=…'",
-    "root_cause": "'root_cause=…'",
-    "customer_impact": "'customer_impact=…'",
-    "commander": "commander=NAME",
-    "author": "author=NAME",
+REQUIRED = {  # by field: what to set
+    **{name: f"'{name}=…'" for name in ("title", "summary", "root_cause", "customer_impact")},
+    **{name: f"{name}=NAME" for name in ("commander", "author")},
     "action_items": "'action+=Add … | owner=mia | due=2026-12-01 | done=no 429 in a week | kind=prevent'",
-    "went_well": "'went_well+=…'",
-    "went_badly": "'went_badly+=…'",
-    "lucky": "'lucky+=…'",
+    **{name: f"'{name}+=…'" for name in ("went_well", "went_badly", "lucky")},
 }
+PROSE = (
+    "title", "summary", "root_cause", "customer_impact", "single_factor_reason", "vendor_part", "contributing_factors",
+    "went_well", "went_badly", "lucky", "surprises", "open_questions", "not_needed"
+)  # fmt: skip
 BEFORE, AFTER = timedelta(hours=24), timedelta(days=14)  # how far notes may lie outside of what machines recorded
 TOLERANCE, TOLERANCE_S = 0.1, 120  # of a duration that a person states: the larger of both
 OUTAGE_SHARE = 0.95
 DUE_DAYS = {"P1": 15, "P2": 30}
 REVIEW = {"P1": (3, False), "P2": (5, True)}  # days after the end, and whether only business days count
 
-_SUMMARIZE = "intercom-kit set ID 'summary=…'"
 _PLACEHOLDER = re.compile(
     r"^\W*$|\b(?:todo|tbd|tba|tbc|fixme|xxx+|lorem ipsum|placeholder|n/a)\b|\bYYYY-MM-DD\b|\bHH:MM\b"
     r"|\[(?:e-mail|phone|secret|token)\]|\[(?![x ]\])[^\]]*(?:\.\.\.|…|name|describe|what|technical|measure)[^\]]*\]",
@@ -108,12 +104,12 @@ Open = tuple[str, str, str]  # place, message, and how to close it; ID in it is 
 
 def _prose(facts: IncidentFacts) -> Iterator[tuple[str, str]]:
     """Yield every text that people wrote, with its field, items of lists counted from 1."""
-    for name in ("title", "summary", "root_cause", "customer_impact", "single_factor_reason", "vendor_part"):
-        if text := getattr(facts, name).strip():
-            yield name, text
-    lists = ("contributing_factors", "went_well", "went_badly", "lucky", "surprises", "open_questions", "not_needed")
-    for name in lists:
-        yield from ((f"{name}.{number}", text) for number, text in enumerate(getattr(facts, name), 1))
+    for name in PROSE:
+        value = getattr(facts, name)
+        if isinstance(value, tuple):
+            yield from ((f"{name}.{number}", text) for number, text in enumerate(value, 1))
+        elif value.strip():
+            yield name, value.strip()
     for number, item in enumerate(facts.action_items, 1):
         yield f"action_items.{number}", item.text
         yield f"action_items.{number}.done", item.done_when
@@ -131,34 +127,32 @@ def _filled(case: Incident) -> Iterator[Open]:
 
 
 def _summary(case: Incident) -> Iterator[Open]:
-    """E2: at most two sentences that name severity and impact in numbers."""
-    text, severity, fix = case.facts.summary.strip(), case.figures["severity"].value, _SUMMARIZE
-    if not text:
-        return
-    sentences = len(_SENTENCE_END.findall(text)) + (text[-1] not in ".!?")
-    if sentences > 2:
-        yield "summary", f"It has {sentences} sentences, and two are enough.", fix
-    if severity is not None and not re.search(r"\bP[1-4]\b", text):
-        yield "summary", f"It does not name the severity: {severity}.", fix
-    if not _QUANTITY.search(_NO_QUANTITY.sub("", text)):
-        yield "summary", "It does not give the impact in numbers.", fix
+    """E2: at most two sentences that name duration, severity and impact in numbers, those of the evidence."""
+    text, fix = case.facts.summary.strip(), "intercom-kit set ID 'summary=…'"
+    severity, duration, stated = case.figures["severity"].value, case.figures["duration"], durations(text)
+    if text:
+        sentences = len(_SENTENCE_END.findall(text)) + (text[-1] not in ".!?")
+        if sentences > 2:
+            yield "summary", f"It has {sentences} sentences, and two are enough.", fix
+        if severity is not None and not re.search(r"\bP[1-4]\b", text):
+            yield "summary", f"It does not name the severity: {severity}.", fix
+        if not _QUANTITY.search(_NO_QUANTITY.sub("", text)):
+            yield "summary", "It does not give the impact in numbers.", fix
+        if isinstance(duration.value, int):
+            wide = max(TOLERANCE_S, TOLERANCE * duration.value)
+            if not stated:
+                yield "summary", f"It does not name the duration: {duration.shown}.", fix
+            elif all(abs(seconds - duration.value) > wide for seconds in stated):
+                yield "summary", f"No duration in it is the incident's: {duration.shown}.", fix
 
 
-def _agrees(case: Incident) -> Iterator[Open]:
-    """E2: duration and severity that people state are those of the evidence."""
-    duration, severity = case.figures["duration"], case.figures["severity"].value
-    stated = durations(case.facts.summary)
-    if isinstance(duration.value, int) and case.facts.summary.strip():
-        wide = max(TOLERANCE_S, TOLERANCE * duration.value)
-        if not stated:
-            yield "summary", f"It does not name the duration: {duration.shown}.", _SUMMARIZE
-        elif all(abs(seconds - duration.value) > wide for seconds in stated):
-            yield "summary", f"No duration in it is the incident's: {duration.shown}.", _SUMMARIZE
+def _severity(case: Incident) -> Iterator[Open]:
+    """E2: a severity that people state is that of the evidence."""
+    severity = case.figures["severity"].value
     for field in ("title", "summary", "customer_impact"):
-        for said in re.findall(r"\bP([1-4])\b", getattr(case.facts, field)):
-            if severity and f"P{said}" != severity:
-                message = f"It says P{said}, and the evidence gives {severity}."
-                yield field, message, f"intercom-kit set ID '{field}=…'"
+        for said in re.findall(r"\bP[1-4]\b", getattr(case.facts, field)) if severity else ():
+            if said != severity:
+                yield field, f"It says {said}, and the evidence gives {severity}.", f"intercom-kit set ID '{field}=…'"
 
 
 def _counts(case: Incident) -> Iterator[Open]:
@@ -180,15 +174,10 @@ def _moments(case: Incident) -> Iterator[Open]:
     if not any(row.at < seen.onset.by for row in case.rows):
         message = "It starts with the onset: what was so before it?"
         yield "Timeline", message, f"Give a request log, or: {note.format('note')}"
-    needed = {
-        "first alert": (seen.alert, "alert"),
-        "start of triage": (seen.triage, "triage"),
-        "mitigation": (seen.mitigation, "mitigation"),
-        "resolution": (seen.resolution, "resolution"),
-    }
-    for name, (event, kind) in needed.items():
-        if event is None:
-            yield "Timeline", f"It has no {name}.", note.format(kind)
+    needed = {"first alert": seen.alert, "start of triage": seen.triage}
+    for name, entry in (needed | {"mitigation": seen.mitigation, "resolution": seen.resolution}).items():
+        if entry is None:
+            yield "Timeline", f"It has no {name}.", note.format(name.split()[-1])
 
 
 def _notes(case: Incident) -> Iterator[Open]:
@@ -290,17 +279,13 @@ def _customers(case: Incident) -> Iterator[Open]:
         message = f"Customers are not told it, as it holds what they should not read: {', '.join(words[:5])}."
         yield "customer_impact", message, "intercom-kit set ID 'customer_impact=…', in customers' words."
     for path in sorted((case.folder.path / "messages").glob("*external*")):
-        yield from _message(path)
-
-
-def _message(path: Path) -> Iterator[Open]:
-    text, place = path.read_text(encoding="utf-8", errors="replace"), f"messages/{path.name}"
-    lacking = [part for part, pattern in _PARTS.items() if not pattern.search(text)]
-    if lacking and "No message to customers is needed" not in text:
-        yield place, f"It does not say {', '.join(lacking)}.", "Say what happened, what was noticed, what was done."
-    if words := unfit_for_customers(re.sub(r"^DRILL:.*$", "", text, flags=re.MULTILINE)):
-        fix = "Say it in customers' words: no systems, ids, tokens or names of those we rely on."
-        yield place, f"It holds what customers should not read: {', '.join(words[:5])}.", fix
+        text, place = path.read_text(encoding="utf-8", errors="replace"), f"messages/{path.name}"
+        lacking = [part for part, pattern in _PARTS.items() if not pattern.search(text)]
+        if lacking and "No message to customers is needed" not in text:
+            yield place, f"It does not say {', '.join(lacking)}.", "Say what happened, what was noticed, what was done."
+        if words := unfit_for_customers(re.sub(r"^DRILL:.*$", "", text, flags=re.MULTILINE)):
+            fix = "Say it in customers' words: no systems, ids, tokens or names of those we rely on."
+            yield place, f"It holds what customers should not read: {', '.join(words[:5])}.", fix
 
 
 def _review(case: Incident) -> Iterator[Open]:
@@ -309,18 +294,13 @@ def _review(case: Incident) -> Iterator[Open]:
     if severity not in REVIEW or recovery is None:
         return
     days, business = REVIEW[severity]
-    latest = _after(recovery.by.date(), days, business=business)
+    latest = recovery.by.date()
+    while days:  # Saturdays and Sundays do not count among business days
+        latest += timedelta(days=1)
+        days -= not business or latest.weekday() < 5
     if day is None or day > latest:
         said = f"It is on {day}" if day else "It has no date"
         yield "review_date", f"{said}; a {severity} is reviewed by {latest}.", f"intercom-kit set ID review={latest}"
-
-
-def _after(day: date, days: int, *, business: bool) -> date:
-    """Return the day that many days later; Saturdays and Sundays do not count among business days."""
-    while days:
-        day += timedelta(days=1)
-        days -= not business or day.weekday() < 5
-    return day
 
 
 def _questions(case: Incident) -> Iterator[Open]:
@@ -331,7 +311,7 @@ def _questions(case: Incident) -> Iterator[Open]:
 
 
 RULES: tuple[tuple[str, Callable[[Incident], Iterator[Open]]], ...] = (
-    ("E1", _filled), ("E2", _summary), ("E2", _agrees), ("E2", _counts), ("E4", _moments), ("E4", _notes),
+    ("E1", _filled), ("E2", _summary), ("E2", _severity), ("E2", _counts), ("E4", _moments), ("E4", _notes),
     ("E7", _factors), ("W8", _blame), ("W9", _outage), ("E10", _actions), ("W11", _coverage), ("W12", _fixes),
     ("E13", _customers), ("W14", _review), ("W15", _questions),
 )  # fmt: skip

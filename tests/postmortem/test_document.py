@@ -25,9 +25,9 @@ from intercom_kit.drill.scenarios import FOREVER, SCENARIOS
 from intercom_kit.drill.traffic import small_log
 from intercom_kit.errors import EvidenceError, InputError
 from intercom_kit.logs.engines import read_parquet
+from intercom_kit.postmortem.actions import suggestions
 from intercom_kit.postmortem.document import Postmortem, count_impact, lint, open_postmortem
 from intercom_kit.postmortem.fill import SECTIONS, TEMPLATES
-from intercom_kit.postmortem.suggestions import suggestions
 from intercom_kit.records import Event, VendorIncident
 from intercom_kit.settings import Settings, load_settings
 from tests.conftest import Play

@@ -8,7 +8,7 @@ from intercom_kit.collect.facts import set_facts
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.drill.play import play_incident
 from intercom_kit.incident.incident import open_incident
-from intercom_kit.postmortem.suggestions import suggestions
+from intercom_kit.postmortem.actions import suggestions
 from intercom_kit.records import Event
 from intercom_kit.settings import load_settings
 

@@ -19,7 +19,7 @@ from intercom_kit.declared import IncidentFacts
 from intercom_kit.errors import IncidentError
 from intercom_kit.incident.incident import Incident, as_declared
 from intercom_kit.incident.lifecycle import Lifecycle, TimelineEntry, is_declared, lifecycle_of
-from intercom_kit.incident.packet import failures_of, support_packet
+from intercom_kit.incident.packet import support_packet
 from intercom_kit.records import Cause, Decision
 from intercom_kit.redaction import without_mentions
 from intercom_kit.text import minute
@@ -140,9 +140,8 @@ def messages_of(story: Story, windows: Iterable[Mapping[str, object]] = ()) -> d
         return {}
     texts = {INTERNAL: internal_update(story), EXTERNAL: external_update(story)}
     if story.decision.verdict in ("vendor_acknowledged", "vendor_suspected"):
-        failures = failures_of(story.lifecycle, windows)
         ask = texts_for(story.decision, "ask")[story.lifecycle.recovery is not None]
-        texts[PACKET] = support_packet(ask, story.lifecycle, failures, story.facts.request_ids)
+        texts[PACKET] = support_packet(ask, story.lifecycle, windows, story.facts.request_ids)
     return {name: without_mentions(text) for name, text in texts.items()}
 
 
@@ -240,12 +239,9 @@ def _status_detail(story: Story) -> str:
 
 
 def _cause(story: Story) -> str:
-    if story.facts.root_cause:
-        return story.facts.root_cause
     decision = story.decision
-    if not story.is_over or story.lifecycle.worst is None:
-        return decision.summary
-    return past_line(decision.verdict, decision.cause)
+    over = story.is_over and story.lifecycle.worst is not None
+    return story.facts.root_cause or (past_line(decision.verdict, decision.cause) if over else decision.summary)
 
 
 def _actions(story: Story) -> str:
@@ -255,11 +251,10 @@ def _actions(story: Story) -> str:
 
 
 def _done(story: Story) -> str:
-    if story.recovered_at and story.stage == "resolved":
-        return f"It has been resolved. All has been well since {_day(story.recovered_at)} UTC."
+    said, well = DONE[story.stage], ""
     if story.recovered_at:
-        return f"All has been well since {_day(story.recovered_at)} UTC. {DONE[story.stage]}"
-    return DONE[story.stage]
+        well = f"All has been well since {_day(story.recovered_at)} UTC."
+    return " ".join(filter(None, (said, well) if story.stage == "resolved" else (well, said)))
 
 
 def _next_update(story: Story) -> str:
@@ -268,21 +263,19 @@ def _next_update(story: Story) -> str:
 
 
 def _span(story: Story) -> str:
+    """Return how the sentence about a problem begins: when there is or was one."""
     over, until = story.is_over, story.recovered_at
     since = story.lifecycle.onset.by if story.lifecycle.onset else None
-    verb = "there was" if over else "there is"
     if since is None:
         return "Recently there was" if over else "At the moment there is"
     if until is None:
-        return f"Since {_day(since)} UTC {verb}" if not over else f"From {_day(since)} UTC on {verb}"
-    same_day = since.astimezone(UTC).date() == until.astimezone(UTC).date()
-    end = f"{until.astimezone(UTC):%H:%M}" if same_day else _day(until)
-    return f"From {_day(since)} to {end} UTC {verb}"
+        return f"From {_day(since)} UTC on there was" if over else f"Since {_day(since)} UTC there is"
+    end = f"{until:%H:%M}" if since.date() == until.date() else _day(until)
+    return f"From {_day(since)} to {end} UTC there {'was' if over else 'is'}"
 
 
-def _day(moment: datetime) -> str:
-    utc = moment.astimezone(UTC)
-    return f"{utc.day} {utc:%B %Y, %H:%M}"
+def _day(at: datetime) -> str:
+    return f"{at.day} {at:%B %Y, %H:%M}"
 
 
 def _one_line(text: str) -> str:

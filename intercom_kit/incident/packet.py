@@ -1,9 +1,10 @@
 """The packet for Intercom's support, one page: the ask, when, routes by status, request ids, what the page said."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from intercom_kit.incident.lifecycle import Lifecycle
@@ -18,8 +19,7 @@ REQUEST_IDS = 10
 ASKED = ("api", "search", "conversations")  # the checks that call the API
 
 
-@dataclass(frozen=True)
-class Failure:
+class _Failure(NamedTuple):
     """Failed calls of one moment that look alike. call: method and route; at: of the first, UTC."""
 
     call: str
@@ -29,11 +29,31 @@ class Failure:
     request_id: str | None
 
 
-def failures_of(lifecycle: Lifecycle, windows: Iterable[Mapping[str, object]] = ()) -> list[Failure]:
-    """Return the failed calls of an incident, none from before it began or after it ended, in order of time.
+def support_packet(
+    ask: str, lifecycle: Lifecycle, windows: Iterable[Mapping[str, Any]] = (), declared: Sequence[str] = ()
+) -> str:
+    """Return what Intercom's support needs, as Markdown.
 
-    windows: rows of a rollup's `windows`, as plain mappings.
+    windows: rows of a rollup's `windows`, None where a value is missing. declared: request ids named by people, which
+    come first.
     """
+    failures, checks = _failures(lifecycle, windows), [check for run in lifecycle.runs for check in run.checks]
+    lines = [
+        "# For Intercom's support",
+        "",
+        f"**{ask}** Please name the cause and a workaround.",
+        "",
+        f"- When: {_when(lifecycle, failures)}",
+        f"- Workspace: {_workspace(checks)}",
+        f"- Your status page: {_page(lifecycle)}",
+        *_table(failures),
+        *_ids(failures, [name for name in map(REDACTOR.identifier, declared) if name]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _failures(lifecycle: Lifecycle, windows: Iterable[Mapping[str, Any]]) -> list[_Failure]:
+    """Return the failed calls of an incident, none from before it began or after it ended, in order of time."""
     onset, recovery = lifecycle.onset, lifecycle.recovery
     first = (onset.after or onset.by) - timedelta(seconds=WINDOW_S) if onset else None
     checks = [check for run in lifecycle.runs if run.is_bad for check in run.checks]
@@ -42,24 +62,24 @@ def failures_of(lifecycle: Lifecycle, windows: Iterable[Mapping[str, object]] = 
     return sorted(inside, key=lambda one: one.at)
 
 
-def support_packet(ask: str, lifecycle: Lifecycle, failures: Sequence[Failure], declared: Sequence[str] = ()) -> str:
-    """Return what Intercom's support needs, as Markdown. declared: request ids named by people, which come first."""
-    checks = [check for run in lifecycle.runs for check in run.checks]
-    lines = [
-        "# For Intercom's support",
-        "",
-        f"**{ask}** Please name the cause and a workaround.",
-        "",
-        f"- When: {_when(lifecycle, failures)}",
-        f"- Workspace: {_workspace(checks)}; host {_code(_host(checks))}",
-        f"- Your status page: {_page(lifecycle)}",
-        *_table(failures),
-        *_ids(failures, [name for name in map(REDACTOR.identifier, declared) if name]),
-    ]
-    return "\n".join(lines) + "\n"
+def _failed_checks(checks: Iterable[CheckRecord]) -> Iterator[_Failure]:
+    for check in checks:
+        if check.name in ASKED and (check.outcome == "failed" or check.slow):
+            method, _, url = check.target.partition(" ")
+            code = check.error_code or check.error_type or ("slow" if check.slow else "")
+            status, request_id = _status(check.http_status, code), REDACTOR.identifier(check.request_id)
+            yield _Failure(_clean(f"{method} {urlsplit(url).path}"), status, check.started_at, 1, request_id)
 
 
-def _when(lifecycle: Lifecycle, failures: Sequence[Failure]) -> str:
+def _failed_rows(windows: Iterable[Mapping[str, Any]]) -> Iterator[_Failure]:
+    for row in windows:
+        if is_failure(row["status_code"]):
+            call, status = f"{row['method'] or ''} {row['route'] or ''}", _status(row["status_code"], row["error_type"])
+            request_id, at = REDACTOR.identifier(row["sample_request_id"]), row["first_at"] or row["window_start"]
+            yield _Failure(_clean(call), status, at, row["requests"], request_id)
+
+
+def _when(lifecycle: Lifecycle, failures: Sequence[_Failure]) -> str:
     start = lifecycle.onset.by if lifecycle.onset else failures[0].at if failures else None
     if start is None:
         return "not known"
@@ -80,26 +100,22 @@ def _page(lifecycle: Lifecycle) -> str:
     return f"nothing about it, as last read at {moment(read[-1].started_at)}"
 
 
-def _table(failures: Sequence[Failure]) -> list[str]:
+def _table(failures: Sequence[_Failure]) -> list[str]:
     """Return routes by status: how many calls failed."""
     if not failures:
         return ["- No failed call of ours was seen."]
-    counts: dict[str, dict[str, int]] = {}
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
     for one in failures:
-        row = counts.setdefault(one.call, {})
-        row[one.status] = row.get(one.status, 0) + one.requests
+        counts[one.call][one.status] += one.requests
     statuses = sorted({one.status for one in failures})
-    routes = sorted(counts, key=lambda call: -sum(counts[call].values()))
-    rows = [
-        f"| {_code(call)} | " + " | ".join(f"{counts[call].get(status, 0):,}" for status in statuses) + " |"
-        for call in routes[:ROUTES]
-    ]
+    routes = sorted(counts, key=lambda call: -counts[call].total())
+    rows = [[_code(call), *(f"{counts[call][status]:,}" for status in statuses)] for call in routes[:ROUTES]]
+    head = [["Failed calls", *statuses], ["---", *("---:" for _ in statuses)]]
     left = [f"\n{len(routes) - ROUTES} more routes are left out."] if len(routes) > ROUTES else []
-    head = ["| Failed calls | " + " | ".join(statuses) + " |", "| --- |" + " ---: |" * len(statuses)]
-    return ["", *head, *rows, *left]
+    return ["", *(f"| {' | '.join(cells)} |" for cells in (*head, *rows)), *left]
 
 
-def _ids(failures: Sequence[Failure], declared: Sequence[str]) -> list[str]:
+def _ids(failures: Sequence[_Failure], declared: Sequence[str]) -> list[str]:
     """Return up to ten request ids: those that people named, then from the beginning to the end of the incident."""
     known = {one.request_id: one for one in failures if one.request_id and one.request_id not in declared}
     ones, room = list(known.values()), max(REQUEST_IDS - len(declared), 0)
@@ -110,35 +126,6 @@ def _ids(failures: Sequence[Failure], declared: Sequence[str]) -> list[str]:
     return ["", "Request ids:", "", *(named + rows or ["- none: no answer carried one"])]
 
 
-def _failed_checks(checks: Iterable[CheckRecord]) -> Iterable[Failure]:
-    for check in checks:
-        if check.name not in ASKED or not (check.outcome == "failed" or check.slow):
-            continue
-        method, _, url = check.target.partition(" ")
-        code = check.error_code or check.error_type or ("slow" if check.slow else "")
-        yield Failure(
-            call=_clean(f"{method} {urlsplit(url).path}"),
-            status=_status(check.http_status, code),
-            at=check.started_at,
-            requests=1,
-            request_id=REDACTOR.identifier(check.request_id),
-        )
-
-
-def _failed_rows(windows: Iterable[Mapping[str, object]]) -> Iterable[Failure]:
-    for row in windows:
-        status, start = _number(row.get("status_code")), _time(row.get("window_start"))
-        if start is None or not is_failure(status):
-            continue
-        yield Failure(
-            call=_clean(f"{row.get('method') or ''} {row.get('route') or ''}"),
-            status=_status(status, row.get("error_type")),
-            at=_time(row.get("first_at")) or start,
-            requests=_number(row.get("requests")) or 0,
-            request_id=REDACTOR.identifier(row.get("sample_request_id")),
-        )
-
-
 def _status(status: int | None, code: object) -> str:
     words = re.sub(r"[`|\\<>\[\]()*]", "·", _clean(code))
     return f"{status or 'no answer'}{f' {words}' if words and words != str(status) else ''}"
@@ -146,29 +133,10 @@ def _status(status: int | None, code: object) -> str:
 
 def _workspace(checks: Sequence[CheckRecord]) -> str:
     known = [check for check in checks if check.workspace]
-    if not known:
-        return "unknown, as no call that would tell succeeded"
-    region = f", region {_clean(known[-1].region)}" if known[-1].region else ""
-    return f"{_code(known[-1].workspace)}{region}"
-
-
-def _host(checks: Sequence[CheckRecord]) -> str:
+    region = f", region {_clean(known[-1].region)}" if known and known[-1].region else ""
+    which = f"{_code(known[-1].workspace)}{region}" if known else "unknown, as no call that would tell succeeded"
     urls = [check.target.partition(" ")[2] for check in checks if check.name in ASKED and check.target]
-    return urlsplit(urls[-1]).netloc if urls else "unknown"
-
-
-def _number(value: object) -> int | None:
-    """Return a whole number, or None for the many ways in which a frame says that there is none."""
-    try:
-        return int(value)  # type: ignore[call-overload,no-any-return]  # whatever it is, int() tells
-    except (TypeError, ValueError):
-        return None
-
-
-def _time(value: object) -> datetime | None:
-    if not isinstance(value, datetime) or value != value:  # noqa: PLR0124  # pandas' NaT is a datetime, and not itself
-        return None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    return f"{which}; host {_code(urlsplit(urls[-1]).netloc if urls else 'unknown')}"
 
 
 def _clean(value: object) -> str:

@@ -175,7 +175,8 @@ class Postmortem:
             frame = self.case.study.windows
             first = (onset.by if onset else frame["window_start"].min()) - timedelta(seconds=WINDOW_S)
             last = recovery.by if recovery else frame["window_start"].max()
-            rows = frame[frame["window_start"].between(first, last)].to_dict("records")
+            inside = frame[frame["window_start"].between(first, last)].astype(object)
+            rows = inside.where(inside.notna(), None).to_dict("records")
         return messages_of(story_of(self.case), rows)
 
     def write(self) -> Path:

@@ -99,6 +99,18 @@ def test_the_status_pages_other_times_are_at_the_top(tmp_path: Path) -> None:
     assert f"Intercom's status page calls it resolved at {ended.resolved_at:%Y-%m-%d %H:%M} UTC, and " in top
 
 
+def test_the_packet_counts_the_failed_calls_of_the_log(tmp_path: Path) -> None:
+    """Routes by status over the whole incident, and request ids from its beginning to its end."""
+    shutil.copytree(ARCHIVES / "INC-vendor-outage-unannounced", tmp_path / "INC-vendor-outage-unannounced")
+    settings = load_settings(dotenv=None, outputs=tmp_path)
+    packet = open_postmortem(settings, "INC-vendor-outage-unannounced").messages["support-packet.md"]
+    assert (
+        "| Failed calls | 500 server_error | 504 |\n| --- | ---: | ---: |\n| `GET /contacts/{id}` | 1,034 | 270 |"
+        in packet
+    )
+    assert "- `9sfd3ikg5iqtgh49h69o`, 2026-11-25 19:23:02 UTC, `POST /contacts/search`, 500 server_error" in packet
+
+
 def test_a_drills_checks_and_its_log_show_one_limit(settings: Settings) -> None:
     """The limit that the checks' headers tell is that of the log: one workspace, one limit."""
     seen = open_incident(settings, "INC-1")

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any, get_args
 
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -287,13 +286,6 @@ def test_the_packet_says_what_the_status_page_said() -> None:
     )
     silent = run("vendor_errors", AT, check("api"), check("status_page", "ok"), verdict="vendor_suspected")
     assert "nothing about it, as last read at 2026-11-24 09:30:04 UTC" in packet(runs=(silent,))
-
-
-def test_the_packet_takes_a_frames_rows_as_they_are() -> None:
-    """Rows taken from a frame, with its kinds of missing values, give the same packet as plain ones."""
-    plain = [window(START, status_code=None, error_type="timeout", sample_request_id=None), window(START)]
-    frame = pd.DataFrame(plain).astype({"status_code": "Int64", "error_type": "string", "sample_request_id": "string"})
-    assert packet(*frame.to_dict("records")) == packet(*plain)  # type: ignore[arg-type]
 
 
 HOSTILE = st.text(alphabet="<>|`\n\\*_[]()#!\u202e@.a1 -", max_size=40)

@@ -7,8 +7,8 @@ import json
 import sys
 import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from intercom_kit.collect.notes import parse_stamp
 from intercom_kit.errors import InputError
@@ -20,8 +20,7 @@ TEXT_LIMIT = 500
 _OVER = ("resolved", "recovered", "ok", "incident.resolved")
 
 
-@dataclass(frozen=True)
-class Form:
+class Form(NamedTuple):
     """How a tool writes an alert: its fields are explained in alerts.toml."""
 
     name: str
@@ -32,7 +31,7 @@ class Form:
 
 
 _TABLE = tomllib.loads((Path(__file__).parent / "alerts.toml").read_text(encoding="utf-8"))
-FORMS = tuple(Form(name, **paths) for name, paths in _TABLE.items())
+FORMS = [Form(name, **paths) for name, paths in _TABLE.items()]
 
 
 def read_payload(source: str) -> str:
@@ -60,23 +59,24 @@ def read_alert(payload: str, redactor: Redactor, *, at: str = "", text: str = ""
         raise InputError("The alert is not JSON. Pass the webhook's body as it came.") from None
     if bool(at) != bool(text):
         raise InputError("Give both paths, --at and --text, such as --at event.time --text event.title.")
-    given = Form("alert", (at, text), (at,), (text,)) if at else None
-    form = given or next((form for form in FORMS if all(_values(body, need) for need in form.needs)), None)
-    if form is None or not all(_values(body, need) for need in form.needs):
+    forms = [Form("alert", (at, text), (at,), (text,))] if at else FORMS
+    form = next((form for form in forms if all(_values(body, need) for need in form.needs)), None)
+    if form is None:
         known = "; ".join(f"{form.name}: {', '.join(form.needs)}" for form in FORMS)
         missing = f" It has no {at} or no {text}." if at else ""
         raise InputError(f"This alert has no shape that is known.{missing} Known: {known}. Else: --at PATH --text PATH")
     if any(str(state).lower() in _OVER for path in form.state for state in _values(body, path)):
         raise InputError("This alert says that it is over. Note it: intercom-kit note ID TEXT --kind resolution")
-    words = redactor.text(without_mentions(str(_first(body, form.text))), TEXT_LIMIT)
-    moments = [parse_stamp(moment) for moment in next(filter(None, (_values(body, path) for path in form.at)), [])]
+    words = redactor.text(without_mentions(str(next(iter(_first(body, form.text)), ""))), TEXT_LIMIT)
+    moments = [parse_stamp(moment) for moment in _first(body, form.at)]
     if not words or not moments:
         raise InputError(f"The alert has no {'text' if moments else 'time'}. Name it with --at PATH --text PATH")
     return Event(at=min(moments), kind="alert", text=words, by=form.name)
 
 
-def _first(body: object, paths: Sequence[str]) -> object:
-    return next((values[0] for path in paths if (values := _values(body, path))), "")
+def _first(body: object, paths: Sequence[str]) -> list[object]:
+    """Return what lies at the first of the paths at which anything does."""
+    return next((values for path in paths if (values := _values(body, path))), [])
 
 
 def _values(body: object, path: str) -> list[object]:

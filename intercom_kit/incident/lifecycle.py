@@ -138,7 +138,7 @@ def lifecycle_of(
     began = _declared(facts, "started_at") or found
     since = (began.after or began.by) if began else None
     ours = [entry for entry in entries if since is None or entry.at >= since]
-    resolution = _last(ours, "resolution")
+    resolution = max((one for one in ours if one.kind == "resolution"), key=lambda one: one.at, default=None)
     healthy = log_recovery or _recovery(runs, began)
     bad = [run for run in reversed(runs) if run.is_bad]
     ended = _declared(facts, "ended_at") or _noted_end(runs, began, resolution, healthy)
@@ -245,10 +245,6 @@ def _published(incident: VendorIncident, read_at: datetime, *, is_first: bool) -
 
 def _first(entries: Sequence[TimelineEntry], kind: EventKind) -> TimelineEntry | None:
     return min((entry for entry in entries if entry.kind == kind), key=lambda entry: entry.at, default=None)
-
-
-def _last(entries: Sequence[TimelineEntry], kind: EventKind) -> TimelineEntry | None:
-    return max((entry for entry in entries if entry.kind == kind), key=lambda entry: entry.at, default=None)
 
 
 def _outcome(run: Run) -> tuple[str, str, str | None]:

@@ -35,10 +35,14 @@ def open_study(
     folder = IncidentFolder(settings.outputs, incident_id) if incident_id else None
     events = folder.events() if folder and folder.exists else ()
     if not requests and not (options and options.engine):
-        return stored_study(_with_log(folder), events=events, **chosen)
+        if folder is None or not folder.has_log:
+            whose = f"{folder.incident_id} holds" if folder else "No incident is named, so there is"
+            raise EvidenceError(f"{whose} no request log. Pass one: intercom-kit analyze ID --requests PATH")
+        return stored_study(folder.path, events=events, **chosen)
     since, until = moment(chosen.get("since"), "since"), moment(chosen.get("until"), "until")
     reading = replace(options or Options(), since=since, until=until, redactor=settings.redactor)
-    salt = _salt(settings.outputs)
+    settings.outputs.mkdir(parents=True, exist_ok=True)
+    salt = kept_salt(settings.outputs / ".salt").hex()  # beside the incidents, so that no archive carries it
     if reading.engine:
         rollup = make_remote_rollup(reading.engine, reading.table, reading, salt=salt)
     else:
@@ -47,19 +51,6 @@ def open_study(
     if folder:
         keep(rollup, folder)  # only now: what cannot be studied would break the next report
     return seen
-
-
-def _with_log(folder: IncidentFolder | None) -> Path:
-    if folder is None or not folder.has_log:
-        whose = f"{folder.incident_id} holds" if folder else "No incident is named, so there is"
-        raise EvidenceError(f"{whose} no request log. Pass one: intercom-kit analyze ID --requests PATH")
-    return folder.path
-
-
-def _salt(outputs: Path) -> str:
-    """The salt of the hashes of contacts and conversations: beside the incidents, so that no archive carries it."""
-    outputs.mkdir(parents=True, exist_ok=True)
-    return kept_salt(outputs / ".salt").hex()
 
 
 def keep(rollup: Rollup, folder: IncidentFolder) -> None:

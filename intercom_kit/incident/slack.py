@@ -82,7 +82,7 @@ async def _post(webhook_url: SecretStr, message: bytes) -> None:
     import tenacity  # where no message is sent, nothing waits for it
 
     async for attempt in tenacity.AsyncRetrying(
-        retry=tenacity.retry_if_exception(_may_help),
+        retry=tenacity.retry_if_exception_type(_TryAgainError),
         wait=_wait_s,
         stop=tenacity.stop_after_attempt(ATTEMPTS) | tenacity.stop_before_delay(PATIENCE_S),
         reraise=True,
@@ -104,11 +104,6 @@ class _TryAgainError(KitError):
     def __init__(self, message: str, after_s: float | None = None) -> None:
         super().__init__(message)
         self.after_s = after_s
-
-
-def _may_help(error: BaseException) -> bool:
-    """Tell whether to try again: not where Slack asks to wait for longer than anybody does."""
-    return isinstance(error, _TryAgainError) and (error.after_s or 0) <= PATIENCE_S
 
 
 def _wait_s(state: "RetryCallState") -> float:

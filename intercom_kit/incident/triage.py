@@ -241,11 +241,11 @@ def update_messages(settings: Settings, incident_id: str, now: datetime, *, send
     texts = messages_of(story_of(seen, now))
     write_messages(seen.folder, texts)
     internal = texts.get(INTERNAL, "")
-    sent = bool(send and internal and settings.slack_webhook_url)
-    if sent and settings.slack_webhook_url:
-        send_update(settings.slack_webhook_url, internal, slack_blocks(internal))
+    webhook = settings.slack_webhook_url if send and internal else None
+    if webhook:
+        send_update(webhook, internal, slack_blocks(internal))
         add_note(seen.folder, "Internal update posted to Slack", "comms")
-    return Updated(internal, tuple(seen.folder.path / FOLDER / name for name in texts), sent)
+    return Updated(internal, tuple(seen.folder.path / FOLDER / name for name in texts), bool(webhook))
 
 
 def open_alert(

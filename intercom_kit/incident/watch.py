@@ -53,8 +53,8 @@ class Watched:
     @property
     def since(self) -> datetime:
         """When the verdict and cause of this run were first seen without a break."""
-        now = self.decision
-        same = takewhile(lambda run: _outcome(run.decision) == _outcome(now), reversed(self.history))
+        now = (self.decision.verdict, self.decision.cause)
+        same = takewhile(lambda run: (run.decision.verdict, run.decision.cause) == now, reversed(self.history))
         return min(run.at for run in same)
 
 
@@ -117,7 +117,12 @@ class _Writer:
         if self.folder is None and self.open_after:
             self.waiting = [*self.waiting, run] if run.is_bad else [run]
             if sum(one.is_bad for one in self.waiting) >= self.open_after:
-                self._open_after_bad_runs()
+                folder = self._open(run)
+                for one in self.waiting[:-1]:
+                    folder.add_checks(one.checks)
+                text = f"The watch found trouble in {count(self.open_after, 'run')} in a row. {run.decision.summary}"
+                folder.add_event(Event(at=run.at, kind="alert", text=text, by="watch", cites=run.cites))
+                self.waiting = []
             return
         if self.is_open and self.folder:
             folder = self.folder
@@ -135,15 +140,6 @@ class _Writer:
         self.folder = run_triage(self.settings, self.folder.incident_id if self.folder else "", asked=asked).folder
         self.is_open, self.healthy = True, []
         return self.folder
-
-    def _open_after_bad_runs(self) -> None:
-        *before, last = self.waiting
-        folder = self._open(last)
-        for run in before:
-            folder.add_checks(run.checks)
-        text = f"The watch found trouble in {count(self.open_after, 'run')} in a row. {last.decision.summary}"
-        folder.add_event(Event(at=last.at, kind="alert", text=text, by="watch", cites=last.cites))
-        self.waiting = []
 
     def _note_recovery(self, run: Run, folder: IncidentFolder) -> None:
         self.healthy = [] if run.is_bad else [*self.healthy, run]
@@ -177,23 +173,25 @@ def show_watch(console: Console, runs: Iterable[Watched]) -> Watched | None:
 def watch_view(watched: Watched, now: datetime, width: int = 80) -> RenderableType:
     """Return the one-screen view: verdict, since when, deadline, headroom, the last runs as marks, checks."""
     decision, shown = watched.decision, watched.history[-SHOWN:]
-    latencies = [_api_ms(run) for run in shown]
+    asked = [next((check for check in run.checks if check.name == "api"), None) for run in shown]
+    latencies = [check.duration_ms if check and check.http_status is not None else None for check in asked]
     badges = f"{verdict_badge(decision.verdict)} · {cause_badge(decision.cause)}"
     latest = "no answer" if latencies[-1] is None else f"{latencies[-1]:.0f} ms"
-    lines: list[RenderableType] = [
+    share = decision.rate_limit.used_share if decision.rate_limit else None
+    bar = "" if share is None else f"[{'#' * round(share * 20):.<20}] "
+    return Group(
         verdict_line(decision),
         Text(f"{badges} · for {duration((now - watched.since).total_seconds())}"),
         Text(_severity_words(watched) + deadline_words(first_bad(watched), now)),
-        Text(f"Rate limit   {_headroom_bar(decision)}{rate_limit_words(decision.rate_limit)}"),
+        Text(f"Rate limit   {bar}{rate_limit_words(decision.rate_limit)}"),
         Text(f"Last runs    {marks(shown)}"),
         Text(f"API latency  {sparkline(latencies)}  {latest}"),
-    ]
-    if watched.gap:
-        lines.append(Text(gap_event(watched.gap).text, style="bold"))
-    lines += check_lines(shown[-1].checks, width)
-    what = watched.incident_id or "no incident is open"
-    lines.append(Text(f"{what} · last asked {decision.at:%H:%M:%S} UTC · Ctrl-C to stop"))
-    return Group(*lines)
+        *([Text(gap_event(watched.gap).text, style="bold")] if watched.gap else []),
+        *check_lines(shown[-1].checks, width),
+        Text(
+            f"{watched.incident_id or 'no incident is open'} · last asked {decision.at:%H:%M:%S} UTC · Ctrl-C to stop"
+        ),
+    )
 
 
 def first_bad(watched: Watched) -> Decision:
@@ -232,22 +230,8 @@ def _severity_words(watched: Watched) -> str:
     return "as declared · " if watched.declared and watched.history[-1].is_bad else ""
 
 
-def _api_ms(run: Run) -> float | None:
-    """Return how long the API took to answer, in milliseconds; None where no answer came."""
-    return next((c.duration_ms for c in run.checks if c.name == "api" and c.http_status is not None), None)
-
-
 def gap_event(gap: tuple[datetime, datetime]) -> Event:
     """Return the event by which the timeline tells that nothing was recorded."""
     length = duration((gap[1] - gap[0]).total_seconds())
     text = f"Monitoring gap (P4): nothing was recorded for {length}, {gap[0]:%H:%M:%S} to {gap[1]:%H:%M:%S} UTC"
     return Event(at=gap[1], kind="gap", text=text)
-
-
-def _outcome(decision: Decision) -> tuple[str, str]:
-    return decision.verdict, decision.cause
-
-
-def _headroom_bar(decision: Decision) -> str:
-    share = decision.rate_limit.used_share if decision.rate_limit else None
-    return "" if share is None else f"[{'#' * round(share * 20)}{'.' * (20 - round(share * 20))}] "

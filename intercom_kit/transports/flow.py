@@ -135,7 +135,8 @@ class Io:
             while (chunk := await self._done((anext if self._is_async else next)(chunks, None))) is not None:
                 body += chunk
                 if len(body) > limit:
-                    return self._rebuilt(response, body_of(self.library, stream, chunks, bytes(body))), None
+                    left = body_class(self.library)(stream, Watcher(), chunks, bytes(body))
+                    return self._rebuilt(response, left), None
         except BaseException:
             await self.close(response)
             raise
@@ -186,10 +187,11 @@ class Watcher:
 
 
 class _Body:
-    """A response's body on its way. head: what was read of it before, chunks: what is left."""
+    """A response's body on its way. head: what was read of the stream before, chunks: what is left."""
 
-    def __init__(self, stream: Any, chunks: Any, head: bytes, watcher: Watcher) -> None:  # noqa: ANN401  # of either library
-        self._stream, self._chunks, self._head, self._watcher = stream, chunks, head, watcher
+    def __init__(self, stream: Any, watcher: Watcher, chunks: Any = None, head: bytes = b"") -> None:  # noqa: ANN401  # of either library
+        self._stream, self._watcher, self._head = stream, watcher, head
+        self._chunks = stream if chunks is None else chunks
 
     @contextmanager
     def _watching(self) -> Iterator[None]:
@@ -233,19 +235,9 @@ class _Body:
         self._watcher.end()  # a response that nobody closed ends all the same
 
 
-def body_of(
-    library: Any,  # noqa: ANN401  # httpx or httpx2
-    stream: object,
-    chunks: object = None,
-    head: bytes = b"",
-    watcher: Watcher | None = None,
-) -> Any:  # noqa: ANN401  # a stream of that library
-    """Return a body that is watched, or begun, in a form that the library's client takes."""
-    return _body_class(library)(stream, stream if chunks is None else chunks, head, watcher or Watcher())
-
-
 @cache
-def _body_class(library: Any) -> Any:  # noqa: ANN401  # a class made for httpx or httpx2
+def body_class(library: Any) -> Any:  # noqa: ANN401  # a class made for httpx or httpx2
+    """Return the class of a body that is watched, or begun, in a form that the library's client takes."""
     return type("Body", (_Body, library.SyncByteStream, library.AsyncByteStream), {})
 
 

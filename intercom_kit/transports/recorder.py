@@ -36,7 +36,7 @@ import httpx
 
 from intercom_kit.protocol import REQUEST_COLUMNS, WORDS, api_error, decoded, is_request_id, rate_limit, route_of
 from intercom_kit.redaction import Redactor, reflects
-from intercom_kit.transports.flow import Io, Transport, Watcher, body_of, path_of
+from intercom_kit.transports.flow import Io, Transport, Watcher, body_class, path_of
 
 _OWNERS = {
     "contacts": "contact",
@@ -91,7 +91,7 @@ class RecordingTransport(Transport):
         if response.is_closed:
             call.end()
         else:
-            response.stream = body_of(io.library, response.stream, watcher=call)
+            response.stream = body_class(io.library)(response.stream, call)
         return response
 
 

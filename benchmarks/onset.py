@@ -25,8 +25,7 @@ import ruptures
 from onset_logs import EPOCH, HEALTHY, INCIDENTS, make
 
 from intercom_kit.analyze.burn import wilson
-from intercom_kit.analyze.detect import detect
-from intercom_kit.analyze.episodes import Episode
+from intercom_kit.analyze.detect import Episode, detect
 from intercom_kit.analyze.latency import percentiles_over_time
 from intercom_kit.drill.scenarios import SCENARIOS
 from intercom_kit.drill.traffic import generate

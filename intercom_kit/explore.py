@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from intercom_kit.analyze.episodes import Detection
+from intercom_kit.analyze.detect import Detection
 from intercom_kit.analyze.latency import representative_ms
 from intercom_kit.analyze.study import Study, moment
 from intercom_kit.display import charts_log

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from intercom_kit.text import is_plausible
 
@@ -76,7 +76,7 @@ UtcTime = Annotated[AwareDatetime, AfterValidator(_to_utc)]
 class Record(BaseModel):
     """A frozen record with a canonical line; values equal to a field's default are left out of the line."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
 
     def line(self) -> bytes:
         """Return the record's one line of JSON, without the newline."""
@@ -317,8 +317,8 @@ class Figure(Record):
 class Span(Record):
     """A span of time, UTC; `end` is excluded."""
 
-    start: UtcTime
-    end: UtcTime
+    start: UtcTime = Field(serialization_alias="from")
+    end: UtcTime = Field(serialization_alias="to")
 
     @property
     def seconds(self) -> float:
@@ -326,10 +326,9 @@ class Span(Record):
         return (self.end - self.start).total_seconds()
 
 
-class Onset(Record):
-    """When a state began, as an interval and never as a point: after `after` and by `by`, UTC.
+class Bound(Record):
+    """When a state changed, as an interval and never as a point: after `after` and by `by`, UTC.
 
-    For an onset these are the last good and the first bad moment, for a recovery the last bad and the first good one.
     after: None where nothing earlier is known. signal: what showed it. sources: the evidence ids that it rests on.
     """
 
@@ -337,6 +336,23 @@ class Onset(Record):
     by: UtcTime
     signal: str = ""
     sources: tuple[str, ...] = ()
+
+
+class Onset(Bound):
+    """When trouble began: after the last good moment and by the first bad one, as its JSON names them."""
+
+    after: UtcTime | None = Field(None, serialization_alias="last_good")
+    by: UtcTime = Field(serialization_alias="first_bad")
+    sources: tuple[str, ...] = Field((), exclude=True)
+
+
+class Recovery(Bound):
+    """When trouble ended: after the last bad moment and by the first good one, as its JSON names them."""
+
+    after: UtcTime | None = Field(None, serialization_alias="last_bad")
+    by: UtcTime = Field(serialization_alias="first_good")
+    signal: str = Field("", exclude=True)
+    sources: tuple[str, ...] = Field((), exclude=True)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
 """The findings in sentences, computed from the frames: a chart's caption, and the lines that a terminal prints."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pandas as pd
 
-from intercom_kit.analyze import episodes, latency
+from intercom_kit.analyze import latency
 from intercom_kit.analyze.burn import FAST_SLO, SLOW_MS, burn_words
-from intercom_kit.analyze.episodes import Episode
+from intercom_kit.analyze.detect import Episode
 from intercom_kit.analyze.ratelimit import (
     SHARED,
     UNATTRIBUTED,
@@ -19,6 +19,7 @@ from intercom_kit.analyze.ratelimit import (
 )
 from intercom_kit.analyze.study import Study
 from intercom_kit.analyze.whatif import GIVE_UP_S, POLICY_WORDS, improving, recorded
+from intercom_kit.records import Event, EventKind, Onset
 from intercom_kit.text import duration, interval, milliseconds, moment, share
 
 
@@ -52,7 +53,7 @@ def _when(found: Episode) -> str:
     """Onset and recovery as intervals; `(a ramp)` and the like, and where, when it was not everywhere."""
     began = f"It began {interval(found.onset.after, found.onset.by)}" if found.onset.after else "The log begins in it"
     kind = "" if found.shape == "step" else f" (a {found.shape})"
-    places = [*(f"app {app}" for app in found.apps), *found.routes]
+    places = [*(f"app {app}" for app in found.scope.apps), *found.scope.routes]
     where = f", only for {', '.join(places)}" if places else ""
     ended = "it had not ended when the log did"
     change = found.main_change
@@ -76,17 +77,22 @@ def others(seen: Study) -> Iterator[str]:
 
 def detection_gap(seen: Study) -> Iterator[str]:
     """Say how long the incident went unseen, where the timeline tells it."""
-    gap = episodes.detection_gap(seen.detected.main, seen.events) if seen.detected.main else ()
-    for name, after in zip(("first alert", "status page's notice"), gap, strict=False):
-        if after:
-            yield f"From the onset to the {name} it took {_took(*after)}."
+    ends: dict[EventKind, str] = {"alert": "first alert", "vendor": "status page's notice"}
+    for kind, name in ends.items():
+        if seen.detected.main and (gap := seconds_until(kind, seen.detected.main.onset, seen.events)):
+            least, most = duration(max(gap[0], 0)), duration(max(gap[1], 0))
+            took = least if least == most else f"{least} to {most}"
+            yield f"From the onset to the {name} it took {took if gap[1] > 0 else 'no time: it came before'}."
 
 
-def _took(least: float, most: float) -> str:
-    if most <= 0:
-        return "no time: it came before"
-    first, last = duration(max(least, 0)), duration(most)
-    return last if first == last else f"{first} to {last}"
+def seconds_until(kind: EventKind, onset: Onset, events: Iterable[Event]) -> tuple[float, float] | None:
+    """Return how long after the onset the first event of a kind came, at least and at most; None where none came.
+
+    Events before the last good moment are of something else. Negative between that moment and the first bad one.
+    """
+    since = onset.after or onset.by
+    at = min((event.at for event in events if event.kind == kind and event.at >= since), default=None)
+    return ((at - onset.by).total_seconds(), (at - since).total_seconds()) if at else None
 
 
 def _p95(comparison: pd.DataFrame) -> dict[str, float]:

@@ -7,9 +7,11 @@ calls that it touched date it. An interval ends at bounds of windows (minutes fo
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from intercom_kit.analyze.changepoint import (
     Background,
@@ -22,12 +24,11 @@ from intercom_kit.analyze.changepoint import (
     segments,
 )
 from intercom_kit.analyze.edges import Edge, onset
-from intercom_kit.analyze.episodes import Detection, Episode, Level, Shape
 from intercom_kit.analyze.ratelimit import clock_error_s
-from intercom_kit.analyze.signals import SLOWER, Counts, Durations, Scope, by_minute, by_window
+from intercom_kit.analyze.signals import SLOWER, Counts, Durations, Scope, Signal, by_minute, by_window
 from intercom_kit.logs.rollup import Rollup
 from intercom_kit.protocol import WINDOW_S
-from intercom_kit.records import Onset
+from intercom_kit.records import Bound, Onset, Record, Recovery, UtcTime
 
 BRIEF_S, BURST_S = 180, 60  # a shorter phase has to be six times, or eight times, as bad: any day has its clusters
 SPIKE_S = 120
@@ -39,6 +40,62 @@ WEIGHTY = 0.1  # of the largest excess: a signal with less does not date an inci
 AROUND_S = 3600  # before and after, with which an incident's durations are compared
 SLOWER_BY = 1.25  # and they have to be so many times as long
 FEW_CALLS = 20
+Shape = Literal["step", "ramp", "spike", "flap"]
+
+
+class Level(Record):
+    """A part of an incident in which the share of bad calls, 0 to 1, was about the same; began: None for the first."""
+
+    began: Bound | None = None
+    share: float
+    calls: int
+
+
+class Episode(Record):
+    """One incident in a request log, as `analyze --json` prints it.
+
+    recovery: None when the log ends with the incident. shape: `spike` is under two minutes, `flap` came and went at
+    least three times. scope: where it is local; empty when it is everywhere. levels: in order of time. bad, calls: of
+    the signal, within the scope, between the edges. thin: why the data cannot tell more, None where they can.
+    since, until: the bins that hold it, UTC.
+    """
+
+    onset: Onset
+    recovery: Recovery | None
+    signal: Signal
+    shape: Shape
+    scope: Scope = Scope()
+    levels: tuple[Level, ...] = ()
+    bad: int
+    calls: int
+    thin: str | None = None
+    since: UtcTime = Field(exclude=True)
+    until: UtcTime = Field(exclude=True)
+
+    @property
+    def last_bad(self) -> datetime:
+        """The start of the recovery's interval, or the log's end."""
+        return self.recovery.after if self.recovery and self.recovery.after else self.until
+
+    @property
+    def first_good(self) -> datetime | None:
+        """The end of the recovery's interval; None when the log ends with the incident."""
+        return self.recovery.by if self.recovery else None
+
+    @property
+    def main_change(self) -> Level | None:
+        """The level that differs most from the one before it; None when there is but one level."""
+        steps = list(zip(self.levels, self.levels[1:], strict=False))
+        return max(steps, key=lambda pair: abs(pair[1].share - pair[0].share))[1] if steps else None
+
+
+@dataclass(frozen=True)
+class Detection:
+    """All incidents of a log in order of time; main: the one with the most bad calls; thin: why none can be found."""
+
+    episodes: tuple[Episode, ...] = ()
+    main: Episode | None = None
+    thin: str | None = None
 
 
 def detect(rollup: Rollup) -> Detection:
@@ -52,18 +109,13 @@ def detect(rollup: Rollup) -> Detection:
     groups = _grouped(mark for counts in counted for mark in _marks(counts, tests))
     error_s = clock_error_s(windows)
     log_end = _utc(int(windows["window_start"].max().timestamp()) + WINDOW_S)
-    episodes, excess = [], []
-    for number, group in enumerate(groups):
-        free = (
-            max((mark.to_s for mark in groups[number - 1]), default=0) if number else -np.inf,
-            min(mark.from_s for mark in groups[number + 1]) if number + 1 < len(groups) else np.inf,
-        )
-        views = list(_views(group, counted, tests, free, durations))
-        if views:
-            episodes.append(_episode(views, error_s, log_end))
-            excess.append(max(view.excess for view in views))
-    main = episodes[int(np.argmax(excess))] if episodes else None
-    return Detection(episodes=tuple(episodes), main=main)
+    found: list[tuple[float, Episode]] = []
+    for before, group, after in zip([[], *groups], groups, [*groups[1:], []], strict=False):
+        free = _end(before), min((mark.from_s for mark in after), default=np.inf)
+        if views := list(_views(group, counted, tests, free, durations)):
+            found.append((max(view.excess for view in views), _episode(views, error_s, log_end)))
+    main = max(found, key=lambda one: one[0])[1] if found else None
+    return Detection(tuple(episode for _, episode in found), main)
 
 
 def _too_thin(windows: pd.DataFrame) -> str | None:
@@ -132,13 +184,14 @@ def _grouped(marks: Iterable[_Mark]) -> list[list[_Mark]]:
             chains[-1].append(run)
         else:
             chains.append([run])
-    return [
-        group for chain in chains for group in ([[mark for run in chain for mark in run]] if len(chain) >= 3 else chain)
-    ]
+    groups: list[list[_Mark]] = []
+    for chain in chains:
+        groups += [[mark for run in chain for mark in run]] if len(chain) >= 3 else chain
+    return groups
 
 
-def _end(run: Sequence[_Mark]) -> int:
-    return max(mark.to_s for mark in run)
+def _end(run: Sequence[_Mark]) -> float:
+    return max((mark.to_s for mark in run), default=-np.inf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,40 +282,39 @@ def _episode(views: Sequence[_View], error_s: float, log_end: datetime) -> Episo
     """Put the views of one incident together: one that dates an edge entirely before or after the main one, wins."""
     main = max(views, key=lambda view: view.excess * (1.0 if view.counts.kind.signal == "latency" else 1.5))
     weighty = [view for view in views if view.excess >= WEIGHTY * main.excess]
-    lead = min(weighty, key=lambda view: view.began.by if view.began.by <= (main.began.after or 0) else main.began.by)
+    lead = min(weighty, key=lambda view: view.began.by)
     lead = lead if lead.began.by <= (main.began.after or 0) else main
-    last = max(weighty, key=lambda view: view.ended.by if main.ended.after and view.ended.by >= main.ended.after else 0)
+    last = max(weighty, key=lambda view: view.ended.by)
     last = last if main.ended.after and last.ended.by >= main.ended.after else main
-    began = _interval(lead, lead.began.after, lead.began.by, error_s)
-    ended = None if last.ended.after is None else _interval(last, last.ended.by, last.ended.after, error_s)
+    after, by = _interval(lead, lead.began.after, lead.began.by, error_s)
     since = max(lead.began.after or 0, lead.began.by - lead.counts.width_s)
-    until = log_end if ended is None else _utc(min(last.ended.after or 0, last.ended.by + last.counts.width_s))
-    series = main.series
+    until, recovery = log_end, None
+    if last.ended.after is not None:
+        until = _utc(min(last.ended.after, last.ended.by + last.counts.width_s))
+        last_bad, first_good = _interval(last, last.ended.by, last.ended.after, error_s)
+        recovery = Recovery(after=last_bad, by=first_good)
     inside = slice(main.parts[0].start, main.parts[-1].end)
-    bad, calls = int(series.bad[inside].sum()), int(series.calls[inside].sum())
+    bad, calls = (int(values[inside].sum()) for values in (main.series.bad, main.series.calls))
     return Episode(
+        onset=Onset(after=after, by=by, signal=lead.counts.kind.signal),
+        recovery=recovery,
         signal=lead.counts.kind.signal,
         shape=_shape(lead, main),
-        onset=began,
-        recovery=ended,
-        since=_utc(since),
-        until=max(until, _utc(since + WINDOW_S)),
-        routes=main.scope.routes,
-        apps=main.scope.apps,
+        scope=main.scope,
+        levels=_levels(main),
         bad=bad,
         calls=calls,
-        levels=_levels(main),
         thin=_thin(main, calls),
+        since=_utc(since),
+        until=max(until, _utc(since + WINDOW_S)),
     )
 
 
-def _interval(view: _View, after: int | None, by: int, error_s: float) -> Onset:
+def _interval(view: _View, after: int | None, by: int, error_s: float) -> tuple[datetime | None, datetime]:
     """Widen an interval by the clock's error; a storm fills a quota for a window before its first 429."""
     slack = int(np.ceil(abs(error_s)))
     before = slack + (WINDOW_S if view.counts.kind.signal == "429" else 0)
-    return Onset(
-        after=None if after is None else _utc(after - before), by=_utc(by + slack), signal=view.counts.kind.signal
-    )
+    return None if after is None else _utc(after - before), _utc(by + slack)
 
 
 def _levels(view: _View) -> tuple[Level, ...]:
@@ -281,7 +333,7 @@ def _levels(view: _View) -> tuple[Level, ...]:
         began = None
         if number:
             first, last = max(level.start - 1, 0), level.start
-            began = Onset(after=_utc(int(series.start[first])), by=_utc(int(series.end[last])))
+            began = Bound(after=_utc(int(series.start[first])), by=_utc(int(series.end[last])))
         calls = int(series.calls[level.start : level.end].sum())
         found.append(Level(began=began, share=round(level.share, 4), calls=calls))
     return tuple(found)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
 
-from intercom_kit.analyze.episodes import Detection, Episode
+from intercom_kit.analyze.detect import Detection, Episode
 from intercom_kit.analyze.study import counted_span, current_rollup
 from intercom_kit.logs.rollup import FAILED
 from intercom_kit.records import Figure
@@ -119,7 +119,7 @@ def edges(episode: Episode, folder: Path, *, is_main: bool = True) -> tuple[Figu
     figure = Figure(
         name="log_onset",
         label="Onset in the request log",
-        value=_plain(episode.onset.by).isoformat(),
+        value=episode.onset.by.isoformat(),
         shown=f"{after}by {episode.onset.by:%H:%M:%S} UTC, shown by {episode.signal}",
         definition="An interval: the last moment before the change, and the first after it, at the log's resolution.",
         query=f"{command} .onset",
@@ -130,7 +130,7 @@ def edges(episode: Episode, folder: Path, *, is_main: bool = True) -> tuple[Figu
     ended = {
         "name": "log_recovery",
         "label": "Recovery in the request log",
-        "value": _plain(episode.first_good).isoformat(),
+        "value": episode.first_good.isoformat(),
         "shown": f"after {episode.last_bad:%H:%M:%S} and by {episode.first_good:%H:%M:%S} UTC",
         "query": f"{command} .recovery",
     }
@@ -315,11 +315,6 @@ def _between(begin: datetime, end: datetime, column: str = "window_start") -> st
 
 def _literal(moment: datetime) -> str:
     return f"TIMESTAMP '{moment.astimezone(UTC).replace(tzinfo=None).isoformat(' ')}'"
-
-
-def _plain(moment: datetime) -> datetime:
-    """Return a time of pandas as one of Python."""
-    return datetime.fromtimestamp(moment.timestamp(), UTC)
 
 
 def _iso(moment: datetime) -> str:

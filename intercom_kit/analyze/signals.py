@@ -53,10 +53,10 @@ SLOWER = Kind("latency", 0.2, 0.5)  # over 1.2 times as long as three in four do
 
 @dataclass(frozen=True)
 class Scope:
-    """The calls of some routes and some apps; empty means all."""
+    """The calls of some apps and some routes; empty means all."""
 
-    routes: tuple[str, ...] = ()
     apps: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,8 @@ class Counts:
         during = busy[self.bin]
         (by_route, routes), (by_app, apps) = (self._local(labels, during) for labels in (self.route, self.app))
         if by_route >= by_app:
-            return Scope(routes, self._local(self.app, during, self.within(Scope(routes=routes)))[1])
-        return Scope(self._local(self.route, during, self.within(Scope(apps=apps)))[1], apps)
+            return Scope(self._local(self.app, during, self.within(Scope(routes=routes)))[1], routes)
+        return Scope(apps, self._local(self.route, during, self.within(Scope(apps=apps)))[1])
 
     def _local(self, labels: Labels, during: Bools, inside: Bools | None = None) -> tuple[float, tuple[str, ...]]:
         """How well labels tell bad calls from others (gain of log-likelihood), and those that do; 0 and none if not."""

@@ -12,8 +12,7 @@ import pandas as pd
 from intercom_kit.analyze import burn as burns
 from intercom_kit.analyze import latency as latencies
 from intercom_kit.analyze import ratelimit, whatif
-from intercom_kit.analyze.detect import detect
-from intercom_kit.analyze.episodes import Detection
+from intercom_kit.analyze.detect import Detection, detect
 from intercom_kit.collect.incident_folder import rollup_in
 from intercom_kit.errors import EvidenceError, RequestLogError
 from intercom_kit.logs.rollup import WINDOWS, Rollup, load

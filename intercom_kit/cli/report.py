@@ -84,9 +84,9 @@ def analyze(
         found = findings_of(study)
     _declare(settings, incident_id, user_facing)
     if as_json:
-        cli.print_json(found.model_dump_json(indent=2, by_alias=True))
+        cli.print_json(found.model_dump_json(indent=2))
     else:
-        for line in filter(None, (found.rows.warning, *found.readings, *found.rows.words)):
+        for line in filter(None, (found.rows.warning, *found.readings, *found.rows.words())):
             cli.out().print(line)
     complete = no_report or make(settings, incident_id, {ANALYSIS: {"since": since, "until": until}})
     raise typer.Exit(0 if complete else cli.COULD_NOT)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from intercom_kit.decide import Run
 from intercom_kit.display import charts
 from intercom_kit.display.charts import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILION, Chart, days
-from intercom_kit.records import Figure, Onset, Row, Span
+from intercom_kit.records import Figure, Onset, Recovery, Row, Span
 
 LANES = ("Incident", "Response", "Checks", "Quota", "Status page", "Events")
 GLYPH = 0.0115  # of the width: a figure of a label
@@ -25,7 +25,7 @@ class Timeline:
 
     rows: Sequence[Row]
     onset: Onset | None = None
-    recovery: Onset | None = None
+    recovery: Recovery | None = None
     noticed: datetime | None = None
     mitigated: datetime | None = None
     runs: Sequence[Run] = ()

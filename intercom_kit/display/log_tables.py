@@ -18,13 +18,14 @@ METRIC_WORDS = {"error_share": "share of calls that failed", "p50_ms": "p50", "p
 def findings_card(found: Findings | Study) -> View:
     """Return the bottom line, then the other captions."""
     found = findings_of(found) if isinstance(found, Study) else found
-    return _card(found, (*found.readings[1:], *found.rows.words), Markup('<p class="ik-line"><strong>{}</strong></p>'))
+    lines = (*found.readings[1:], *found.rows.words())
+    return _card(found, lines, Markup('<p class="ik-line"><strong>{}</strong></p>'))
 
 
 def log_card(seen: Study) -> View:
     """Return what a log shows in at most five lines; what the charts' captions say is left out."""
     found = findings_of(seen)
-    lines = (*captions.others(seen), *captions.detection_gap(seen), *found.rows.words)[:MOST_LINES]
+    lines = (*captions.others(seen), *captions.detection_gap(seen), *found.rows.words())[:MOST_LINES]
     return _card(found, lines, Markup("<p>{}</p>"))
 
 

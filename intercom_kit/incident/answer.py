@@ -26,10 +26,10 @@ def answer_of_log(found: "Findings") -> Answer:
     """Return the answer of a request log that belongs to no incident."""
     onset, recovery, limit = found.onset, found.recovery, found.rate_limit
     tiles = [
-        Tile("Calls", f"{found.rows.read:,}", f"{found.span.from_:%Y-%m-%d %H:%M} to {found.span.to:%H:%M} UTC"),
+        Tile("Calls", f"{found.rows.read:,}", f"{found.span.start:%Y-%m-%d %H:%M} to {found.span.end:%H:%M} UTC"),
         Tile("Failed", share(found.errors.share), "of all calls of the log"),
-        Tile("Onset", f"{onset.first_bad:%H:%M:%S}" if onset else "none found", f"by {onset.signal}" if onset else ""),
-        Tile("Recovery", f"{recovery.first_good:%H:%M:%S}" if recovery else "unknown" if onset else "none needed"),
+        Tile("Onset", f"{onset.by:%H:%M:%S}" if onset else "none found", f"by {onset.signal}" if onset else ""),
+        Tile("Recovery", f"{recovery.by:%H:%M:%S}" if recovery else "unknown" if onset else "none needed"),
         Tile("p95", milliseconds(found.latency.p95_ms) if found.latency.p95_ms else "unknown", "of all calls"),
         Tile("Rate limit", f"{limit.limit:,}" if limit.limit else "unknown", "calls in 10 s" if limit.limit else ""),
     ]

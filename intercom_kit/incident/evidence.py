@@ -25,11 +25,11 @@ from intercom_kit.incident.lifecycle import (
     lifecycle_of,
     timeline_entries,
 )
-from intercom_kit.records import CheckRecord, Event, Figure, Onset, Span, VendorIncident
+from intercom_kit.records import CheckRecord, Event, Figure, Span, VendorIncident
 from intercom_kit.settings import Settings
 
 if TYPE_CHECKING:
-    from intercom_kit.analyze.episodes import Episode
+    from intercom_kit.analyze.detect import Episode
     from intercom_kit.analyze.findings import Findings
     from intercom_kit.analyze.study import Study
 
@@ -122,7 +122,7 @@ class Evidence:
     @cached_property
     def log_span(self) -> Span | None:
         """From the first to the last moment that the request log tells of."""
-        return Span(start=self.findings.span.from_, end=self.findings.span.to) if self.findings else None
+        return self.findings.span if self.findings else None
 
     @cached_property
     def episode(self) -> "Episode | None":
@@ -186,13 +186,11 @@ class Evidence:
         began = ended = None
         if episode := self.episode:
             sources = (self.log_bounds["log_onset"].evidence_id,)
-            after, signal = episode.onset.after, f"the request log ({episode.signal})"
-            began = Onset(after=after and _plain(after), by=_plain(episode.onset.by), signal=signal, sources=sources)
-            last = self.last_episode or episode
-            if last.first_good:
+            signal = f"the request log ({episode.signal})"
+            began = episode.onset.model_copy(update={"signal": signal, "sources": sources})
+            if recovery := (self.last_episode or episode).recovery:
                 sources = (self.log_bounds["log_recovery"].evidence_id,)
-                after, by = _plain(last.last_bad), _plain(last.first_good)
-                ended = Onset(after=after, by=by, signal="the request log", sources=sources)
+                ended = recovery.model_copy(update={"signal": "the request log", "sources": sources})
         healthy = self.log_span if self.study and not self.study.detected.episodes else None
         return lifecycle_of(self.runs, self.entries, self.facts, began, ended, healthy)
 
@@ -203,7 +201,7 @@ class Evidence:
         onset, recovery = self.lifecycle.onset, self.lifecycle.recovery
         first = (onset.after or onset.by) - AROUND if onset else datetime.min.replace(tzinfo=UTC)
         last = recovery.by + AROUND if recovery else datetime.max.replace(tzinfo=UTC)
-        return tuple(Span(start=one.from_, end=one.to) for one in spans if one.to >= first and one.from_ <= last)
+        return tuple(span for span in spans if span.end >= first and span.start <= last)
 
     @cached_property
     def span(self) -> Span | None:
@@ -218,10 +216,6 @@ class Evidence:
         moments = [event.at for event in self.events] + ([self.span.end] if self.span else [])
         return max(moments, default=self.facts.ended_at or self.facts.started_at)
 
-
-def _plain(moment: datetime) -> datetime:
-    """Return a time of pandas as one of Python, UTC."""
-    return datetime.fromtimestamp(moment.timestamp(), UTC)
 
 
 def index_evidence(seen: Evidence, figures: Iterable[Figure]) -> dict[str, Entry]:

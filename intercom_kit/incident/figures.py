@@ -14,7 +14,7 @@ from intercom_kit.collect.impact import conversations_query
 from intercom_kit.collect.incident_folder import rollup_in
 from intercom_kit.incident.evidence import Evidence
 from intercom_kit.incident.lifecycle import DECLARED, TimelineEntry, is_declared
-from intercom_kit.records import Figure, Onset
+from intercom_kit.records import Bound, Figure, Onset, Recovery
 from intercom_kit.text import duration, milliseconds, minute, moment, split
 from intercom_kit.text import share as percent
 
@@ -73,7 +73,7 @@ def _origin(seen: Evidence, field: str) -> str:
     return f"{field} in incident.json, declared by {seen.facts.origins.get(field, 'a person')}"
 
 
-def _bound(seen: Evidence, name: str, bound: Onset | None, found: Onset | None, why: str) -> Figure:
+def _bound(seen: Evidence, name: str, bound: Bound | None, found: Bound | None, why: str) -> Figure:
     if bound is None:
         return _figure(name, unknown=why, query="evidence/checks.jsonl and evidence/events.jsonl, in order of time")
     query, beside = "evidence/checks.jsonl, evidence/events.jsonl and the rows cited, in order of time", ""
@@ -90,7 +90,7 @@ def _bound(seen: Evidence, name: str, bound: Onset | None, found: Onset | None, 
     return _figure(name, value=bound.by.isoformat(), shown=f"{shown}{beside}", query=query, sources=sources)
 
 
-def _duration(onset: Onset | None, recovery: Onset | None, why: str) -> Figure:
+def _duration(onset: Onset | None, recovery: Recovery | None, why: str) -> Figure:
     query = "recovery - onset"
     if not onset or not recovery:
         return _figure("duration", unknown=why, query=query)

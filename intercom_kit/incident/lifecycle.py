@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from intercom_kit.decide import Run
 from intercom_kit.declared import Correction, IncidentFacts
-from intercom_kit.records import Event, EventKind, Onset, Span, VendorIncident
+from intercom_kit.records import Bound, Event, EventKind, Onset, Recovery, Span, VendorIncident
 from intercom_kit.text import FIRST
 
 LEEWAY = timedelta(minutes=30)  # an alert so long before the onset was evident may have seen it come
@@ -60,9 +60,9 @@ class Lifecycle:
     runs: tuple[Run, ...]
     notices: tuple[Notice, ...]
     onset: Onset | None = None
-    recovery: Onset | None = None
+    recovery: Recovery | None = None
     found_onset: Onset | None = None
-    found_recovery: Onset | None = None
+    found_recovery: Recovery | None = None
     worst: Run | None = None
     alert: TimelineEntry | None = None
     triage: TimelineEntry | None = None
@@ -116,7 +116,7 @@ def is_observable(at: datetime) -> bool:
     return FIRST <= at <= datetime.now(UTC) + timedelta(days=1)
 
 
-def is_declared(bound: Onset | None) -> bool:
+def is_declared(bound: Bound | None) -> bool:
     """Whether an onset or a recovery is what people said, and not what was computed."""
     return bound is not None and bound.signal in (DECLARED, NOTED)
 
@@ -126,7 +126,7 @@ def lifecycle_of(
     entries: Sequence[TimelineEntry],
     facts: IncidentFacts,
     log_onset: Onset | None = None,
-    log_recovery: Onset | None = None,
+    log_recovery: Recovery | None = None,
     healthy_log: Span | None = None,
 ) -> Lifecycle:
     """Lay out the lifecycle of an incident.
@@ -135,13 +135,14 @@ def lifecycle_of(
     which nothing is wrong.
     """
     found = log_onset or _onset(runs, entries, healthy_log)
-    began = _declared(facts, "started_at") or found
+    began = Onset(after=facts.started_at, by=facts.started_at, signal=DECLARED) if facts.started_at else found
     since = (began.after or began.by) if began else None
     ours = [entry for entry in entries if since is None or entry.at >= since]
     resolution = max((one for one in ours if one.kind == "resolution"), key=lambda one: one.at, default=None)
     healthy = log_recovery or _recovery(runs, began)
     bad = [run for run in reversed(runs) if run.is_bad]
-    ended = _declared(facts, "ended_at") or _noted_end(runs, began, resolution, healthy)
+    noted = _noted_end(runs, began, resolution, healthy)
+    ended = Recovery(after=facts.ended_at, by=facts.ended_at, signal=DECLARED) if facts.ended_at else noted
     return Lifecycle(
         runs=tuple(runs),
         notices=_notices(runs),
@@ -155,11 +156,6 @@ def lifecycle_of(
         mitigation=_first(ours, "mitigation"),
         resolution=resolution,
     )
-
-
-def _declared(facts: IncidentFacts, name: str) -> Onset | None:
-    at: datetime | None = getattr(facts, name)
-    return Onset(after=at, by=at, signal=DECLARED) if at else None
 
 
 def _onset(runs: Sequence[Run], entries: Sequence[TimelineEntry], healthy_log: Span | None) -> Onset | None:
@@ -188,7 +184,7 @@ def _well_between(runs: Sequence[Run], healthy_log: Span | None, alert: datetime
     return checked or bool(healthy_log and healthy_log.start <= alert < healthy_log.end and alert < bad)
 
 
-def _recovery(runs: Sequence[Run], onset: Onset | None) -> Onset | None:
+def _recovery(runs: Sequence[Run], onset: Onset | None) -> Recovery | None:
     """Tell the recovery from the checks: by the first healthy run after the last bad one; None while it goes on."""
     if onset is None:
         return None
@@ -197,17 +193,17 @@ def _recovery(runs: Sequence[Run], onset: Onset | None) -> Onset | None:
     if healthy is None:
         return None
     signal = "the first healthy triage checks"
-    return Onset(after=after, by=healthy.at, signal=signal, sources=known + healthy.cites)
+    return Recovery(after=after, by=healthy.at, signal=signal, sources=known + healthy.cites)
 
 
 def _noted_end(
-    runs: Sequence[Run], onset: Onset | None, resolution: TimelineEntry | None, found: Onset | None
-) -> Onset | None:
+    runs: Sequence[Run], onset: Onset | None, resolution: TimelineEntry | None, found: Recovery | None
+) -> Recovery | None:
     """Return the resolution that somebody noted where it comes before what was found: no later run moves it."""
     if onset is None or resolution is None or (found and found.by <= resolution.at):
         return found
     after, known = _last_bad([run for run in runs if run.at <= resolution.at], onset)
-    return Onset(after=min(after, resolution.at), by=resolution.at, signal=NOTED, sources=(*known, resolution.id))
+    return Recovery(after=min(after, resolution.at), by=resolution.at, signal=NOTED, sources=(*known, resolution.id))
 
 
 def _last_bad(runs: Sequence[Run], onset: Onset) -> tuple[datetime, tuple[str, ...]]:

@@ -91,7 +91,7 @@ def test_every_figure_is_that_of_the_raw_rows(log: tuple[pd.DataFrame, Study]) -
         assert getattr(found.latency, name) == pytest.approx(exact, rel=0.01)
         for route, calls in known.groupby("route"):
             exact = np.quantile(calls["duration_ms"], q, method="inverted_cdf")
-            assert getattr(found.latency.by_route[str(route)], name) == pytest.approx(exact, rel=0.01)
+            assert found.latency.by_route[str(route)][name] == pytest.approx(exact, rel=0.01)
     assert_burn(frame, failed, seen)
     assert_attribution(frame, seen)
 

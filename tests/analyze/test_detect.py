@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from intercom_kit.analyze.detect import detect
-from intercom_kit.analyze.episodes import Detection, Episode, detection_gap
+from intercom_kit.analyze.captions import seconds_until
+from intercom_kit.analyze.detect import Detection, Episode, detect
 from intercom_kit.drill.scenarios import SCENARIOS, Effect, Scenario
 from intercom_kit.drill.traffic import Traffic, generate, write_log
 from intercom_kit.logs.rollup import Rollup, make_rollup
@@ -107,16 +107,16 @@ def test_an_incident_of_some_routes_is_local(count: Count) -> None:
     """When only searches hang, the incident names their routes and is dated by their calls."""
     traffic = generate(SCENARIOS["search-timeouts"], hours=2, rate=6, seed=3, end=END)
     found = found_in(detect(count(traffic.frame)))
-    assert found.routes == ("/contacts/search", "/conversations/search")
-    assert found.apps == ()
-    assert found.share > 0.95
+    assert found.scope.routes == ("/contacts/search", "/conversations/search")
+    assert found.scope.apps == ()
+    assert found.bad > 0.95 * found.calls
 
 
 def test_an_incident_of_one_app_is_local(count: Count) -> None:
     """When one app runs into its own quota, the incident names the app, although others use the same routes."""
     traffic = generate(SCENARIOS["rate-limited"], hours=2, rate=5, seed=3, end=END, quota=119)
     found = found_in(detect(count(traffic.frame)))
-    assert (found.apps, found.routes) == (("sync",), ())
+    assert (found.scope.apps, found.scope.routes) == (("sync",), ())
 
 
 def test_several_incidents_are_listed_and_the_largest_is_the_main_one(count: Count) -> None:
@@ -134,7 +134,7 @@ def test_a_log_that_is_bad_throughout_is_an_incident(count: Count) -> None:
     """When every call of the log fails, that is an incident without an onset or a recovery."""
     found = found_in(detect(count(play(fails(0, 600), onset=END - timedelta(hours=3)).frame)))
     assert (found.onset.after, found.first_good) == (None, None)
-    assert found.share > 0.99
+    assert found.bad > 0.99 * found.calls
 
 
 def test_what_always_fails_is_no_incident(count: Count) -> None:
@@ -227,20 +227,7 @@ def test_slow_calls_are_dated(hours: float, rate: float, minutes: float, times: 
     assert holds(found.last_bad, truth + timedelta(minutes=minutes), found.first_good, 3600)
 
 
-EPISODE = Episode(
-    signal="errors",
-    shape="step",
-    onset=Onset(
-        after=datetime(2026, 11, 24, 9, 29, 55, tzinfo=UTC),
-        by=datetime(2026, 11, 24, 9, 30, 5, tzinfo=UTC),
-        signal="errors",
-    ),
-    recovery=None,
-    since=datetime(2026, 11, 24, 9, 29, 55, tzinfo=UTC),
-    until=datetime(2026, 11, 24, 10, 0, tzinfo=UTC),
-    bad=90,
-    calls=100,
-)
+ONSET = Onset(after=datetime(2026, 11, 24, 9, 29, 55, tzinfo=UTC), by=datetime(2026, 11, 24, 9, 30, 5, tzinfo=UTC))
 
 
 def event(minute: int, kind: str) -> Event:
@@ -251,11 +238,12 @@ def event(minute: int, kind: str) -> Event:
 def test_the_detection_gap_is_an_interval() -> None:
     """From onset to alert and to the status page's notice there are at least and at most so many seconds."""
     events = [event(58, "vendor"), event(53, "vendor"), event(41, "alert"), event(37, "alert"), event(33, "note")]
-    assert detection_gap(EPISODE, events) == ((415.0, 425.0), (1375.0, 1385.0))
+    assert seconds_until("alert", ONSET, events) == (415.0, 425.0)
+    assert seconds_until("vendor", ONSET, events) == (1375.0, 1385.0)
 
 
 def test_what_came_before_the_onset_detected_nothing() -> None:
-    """An alert from before the incident belongs to another; without alert or notice there is no gap to tell."""
-    assert detection_gap(EPISODE, [event(12, "alert"), event(20, "vendor")]) == (None, None)
-    open_start = EPISODE.model_copy(update={"onset": EPISODE.onset.model_copy(update={"after": None})})
-    assert detection_gap(open_start, [event(31, "alert")]).to_alert_s == (55.0, 55.0)
+    """An alert from before the incident belongs to another; without an alert there is no gap to tell."""
+    assert seconds_until("alert", ONSET, [event(12, "alert"), event(50, "vendor")]) is None
+    open_start = ONSET.model_copy(update={"after": None})
+    assert seconds_until("alert", open_start, [event(31, "alert")]) == (55.0, 55.0)

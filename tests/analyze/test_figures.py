@@ -6,12 +6,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from intercom_kit.analyze.episodes import Detection, Episode
+from intercom_kit.analyze.detect import Detection, Episode
 from intercom_kit.analyze.figures import by_name, episode_of, measure
 from intercom_kit.analyze.study import whole_rollup
 from intercom_kit.errors import EvidenceError
 from intercom_kit.logs.rollup import make_rollup, save
-from intercom_kit.records import Onset
+from intercom_kit.records import Onset, Recovery
 
 START = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
 
@@ -84,7 +84,7 @@ def _episode(hours: float, bad: int) -> Episode:
         signal="errors",
         shape="step",
         onset=Onset(after=start, by=start + timedelta(seconds=5)),
-        recovery=Onset(after=end, by=end + timedelta(seconds=5)),
+        recovery=Recovery(after=end, by=end + timedelta(seconds=5)),
         since=start,
         until=end,
         bad=bad,

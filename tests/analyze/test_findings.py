@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from intercom_kit.analyze.findings import Findings, find, findings_of
+from intercom_kit.analyze.findings import find, findings_of
 from intercom_kit.analyze.study import study
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.traffic import Traffic, generate, write_log
@@ -57,6 +57,10 @@ def test_the_json_has_exactly_the_promised_fields(play: Play) -> None:
     told = ["not_readable", "set_aside", "samples", "columns", "files_skipped", "assumptions", "sampled", "warning"]
     assert list(found["rows"]) == ["read", "rejected", "rejected_share", *told]
     assert list(found["span"]) == list(found["rate_limit"]["exhausted"][0]) == ["from", "to"]
+    assert found["episodes"][0]["onset"] == found["onset"]
+    incident = ["onset", "recovery", "signal", "shape", "scope", "levels", "bad", "calls", "thin"]
+    assert list(found["episodes"][0]) == incident
+    assert list(found["episodes"][0]["scope"]) == ["apps", "routes"]
     assert list(found["onset"]) == ["last_good", "first_bad", "signal"]
     assert list(found["recovery"]) == ["last_bad", "first_good"]
     assert list(found["latency"]) == ["p50_ms", "p95_ms", "p99_ms", "by_route"]
@@ -65,9 +69,6 @@ def test_the_json_has_exactly_the_promised_fields(play: Play) -> None:
     fields = ["limit", "min_remaining", "throttled_share", "exhausted", "attribution", "unattributed_share"]
     assert list(found["rate_limit"]) == fields
     assert list(found["what_if"][0]) == ["policy", "throttled", "lost", "delay_p50_s", "delay_p99_s"]
-    assert Findings.model_validate(found).model_dump_json() == json.dumps(
-        found, separators=(",", ":"), ensure_ascii=False
-    )
 
 
 def test_an_app_that_ran_away_is_found_with_its_time(play: Play) -> None:
@@ -77,15 +78,15 @@ def test_an_app_that_ran_away_is_found_with_its_time(play: Play) -> None:
     assert found.onset is not None
     assert traffic.onset is not None
     assert traffic.recovery is not None
-    assert abs(found.onset.first_bad - traffic.onset) <= timedelta(seconds=20)
-    first, last = found.rate_limit.exhausted[0].from_, found.rate_limit.exhausted[-1].to
+    assert abs(found.onset.by - traffic.onset) <= timedelta(seconds=20)
+    first, last = found.rate_limit.exhausted[0].start, found.rate_limit.exhausted[-1].end
     assert abs(first - traffic.onset) <= timedelta(seconds=20)
     assert abs(last - traffic.recovery) <= timedelta(seconds=20)
     assert max(found.rate_limit.attribution, key=found.rate_limit.attribution.__getitem__) == "sync"
     assert sum(found.rate_limit.attribution.values()) == pytest.approx(1, abs=0.02)
     assert "App sync used up its own quota." in found.bottom_line
-    assert [outcome.policy for outcome in found.what_if][0::4] == ["none", "token_bucket"]
-    assert found.what_if[-1].throttled == 0
+    assert [outcome["policy"] for outcome in found.what_if][0::4] == ["none", "token_bucket"]
+    assert found.what_if[-1]["throttled"] == 0
 
 
 def test_the_workspaces_quota_is_not_taken_for_our_own(play: Play) -> None:

@@ -241,7 +241,7 @@ def test_only_what_serves_more_calls_in_time_is_recommended(look: Look) -> None:
     assert f"instead of {was['throttled']:,}" in line
     assert f"{was['meant']:,} calls were meant" in line
     assert was["lost"] > 0
-    assert all("lost" in row.model_dump() for row in findings_of(seen).what_if)
+    assert all("lost" in row for row in findings_of(seen).what_if)
 
 
 def test_without_ids_demand_cannot_be_told_from_retries(look: Look) -> None:
@@ -304,9 +304,9 @@ def test_incidents_stay_several_across_minutes_of_health(look: Look) -> None:
     found = findings_of(look(at, status))
     assert len(found.episodes) == 2
     for episode, (start, end) in zip(found.episodes, [(2000, 3760), (4000, 5800)], strict=True):
-        assert offset(episode.onset.last_good) <= start <= offset(episode.onset.first_bad)
+        assert offset(episode.onset.after) <= start <= offset(episode.onset.by)
         assert episode.recovery is not None
-        assert offset(episode.recovery.last_bad) <= end <= offset(episode.recovery.first_good)
+        assert offset(episode.recovery.after) <= end <= offset(episode.recovery.by)
 
 
 @pytest.mark.parametrize("at", [np.arange(366) * 86_400.0, np.append(steady(600, 1), 2.3e9)], ids=["year", "2099"])

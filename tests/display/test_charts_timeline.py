@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intercom_kit.display.charts_timeline import GLYPH, Timeline, event_labels, timeline_chart
-from intercom_kit.records import Figure, Onset, Row, Span
+from intercom_kit.records import Figure, Onset, Recovery, Row, Span
 
 AT = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 SPAN = (AT - timedelta(minutes=20), AT + timedelta(minutes=70))
@@ -45,7 +45,7 @@ def test_eight_events_in_a_minute_share_a_label() -> None:
 
 def test_a_check_a_day_earlier_does_not_squeeze_the_picture() -> None:
     """What lies far off is told in words, and the picture keeps the incident's own span."""
-    onset, recovery = Onset(by=AT), Onset(by=AT + timedelta(minutes=45))
+    onset, recovery = Onset(by=AT), Recovery(by=AT + timedelta(minutes=45))
     timeline = Timeline(rows=_rows([-1440, 0, 10, 45]), onset=onset, recovery=recovery)
     chart = timeline_chart(timeline, FIGURES)
     low, high = chart.figure.axes[0].get_xlim()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from intercom_kit.decide import decide_runs
 from intercom_kit.declared import Correction, IncidentFacts
 from intercom_kit.incident.lifecycle import Lifecycle, lifecycle_of, timeline_entries
-from intercom_kit.records import CheckRecord, Event, EventKind, Onset, Span, VendorIncident
+from intercom_kit.records import Bound, CheckRecord, Event, EventKind, Onset, Recovery, Span, VendorIncident
 from intercom_kit.settings import load_settings
 
 START = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
@@ -49,7 +49,7 @@ def _lifecycle(
     runs: Iterable[list[CheckRecord]],
     *events: Event,
     onset: Onset | None = None,
-    recovery: Onset | None = None,
+    recovery: Recovery | None = None,
     healthy: Span | None = None,
     **declared: object,
 ) -> Lifecycle:
@@ -59,7 +59,7 @@ def _lifecycle(
     return lifecycle_of(decided, timeline_entries(events), facts, onset, recovery, healthy)
 
 
-def _bounds(bound: Onset | None) -> tuple[float | None, float] | None:
+def _bounds(bound: Bound | None) -> tuple[float | None, float] | None:
     """Give an interval in minutes."""
     if bound is None:
         return None

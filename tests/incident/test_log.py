@@ -83,7 +83,7 @@ def test_the_views_show_the_bottom_line_the_change_and_the_routes(settings: Sett
     seen = open_study(settings, requests=[log_file])
     found = findings_of(seen)
     card = findings_card(found)
-    lines = [*found.readings, *found.rows.words]
+    lines = [*found.readings, *found.rows.words()]
     assert repr(card).splitlines() == lines
     assert card._repr_html_().count("<li>") == len(lines) - 1
     assert "share of calls that failed" in repr(comparison_table(seen))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
-from intercom_kit.analyze.episodes import detection_gap
+from intercom_kit.analyze.captions import seconds_until
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.drill.play import SimulatedIncident
 from intercom_kit.incident.incident import SPANS_SHOWN
@@ -34,7 +34,7 @@ def test_the_detection_gap_is_that_of_the_analysis(reopen: Reopen) -> None:
     case = reopen().case
     assert case.study
     assert case.study.detected.main
-    gap = detection_gap(case.study.detected.main, case.events).to_alert_s
+    gap = seconds_until("alert", case.study.detected.main.onset, case.events)
     assert gap
     assert case.figures["detection_gap"].value == round(gap[0])
 

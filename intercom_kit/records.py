@@ -95,6 +95,9 @@ class Record(BaseModel):
         """The evidence id of this record, `ev:` and 12 hex digits."""
         return evidence_id(self.line())
 
+    def __hash__(self) -> int:
+        return hash(self.evidence_id)
+
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy with other values, which is another record and has an id of its own."""
         copied = super().model_copy(update=update, deep=deep)
@@ -226,9 +229,6 @@ class CheckRecord(Record):
     resolved: tuple[VendorIncident, ...] = ()
     health_value: str | None = None  # health: the value at the configured path
     responses: tuple[RawResponse, ...] = ()
-
-    def __hash__(self) -> int:
-        return hash(self.evidence_id)
 
 
 class Step(Record):

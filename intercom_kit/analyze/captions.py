@@ -11,11 +11,9 @@ from intercom_kit.analyze.detect import Episode
 from intercom_kit.analyze.ratelimit import (
     SHARED,
     UNATTRIBUTED,
-    attribution,
     hidden_bursts,
     time_to_exhaustion,
     united,
-    workspace_floor,
 )
 from intercom_kit.analyze.study import Study
 from intercom_kit.analyze.whatif import GIVE_UP_S, POLICY_WORDS, improving, recorded
@@ -56,15 +54,14 @@ def _when(found: Episode) -> str:
     places = [*(f"app {app}" for app in found.scope.apps), *found.scope.routes]
     where = f", only for {', '.join(places)}" if places else ""
     ended = "it had not ended when the log did"
-    change = found.main_change
-    levels = ""
-    if change and change.began and change.began.after:
-        steps = ", then ".join(share(level.share) for level in found.levels)
-        levels = f" It came in levels: {steps}; the main change was {interval(change.began.after, change.began.by)}."
     if found.first_good:
         lasted = duration((found.until - found.since).total_seconds())
         ended = f"it ended {interval(found.last_bad, found.first_good)}, after {lasted}"
-    return f"{began}{kind}{where}; {ended}.{levels}"
+    line = f"{began}{kind}{where}; {ended}."
+    if (change := found.main_change) and change.began and change.began.after:
+        steps = ", then ".join(share(level.share) for level in found.levels)
+        line += f" It came in levels: {steps}; the main change was {interval(change.began.after, change.began.by)}."
+    return line
 
 
 def others(seen: Study) -> Iterator[str]:
@@ -97,8 +94,8 @@ def seconds_until(kind: EventKind, onset: Onset, events: Iterable[Event]) -> tup
 
 def _p95(comparison: pd.DataFrame) -> dict[str, float]:
     """The row of p95, by column."""
-    row = comparison[comparison["metric"].eq("p95_ms")].drop(columns="metric").astype(float)
-    return {str(name): float(values.iloc[0]) for name, values in row.items()}
+    row = comparison[comparison["metric"].eq("p95_ms")].iloc[0].drop("metric")
+    return {str(name): float(value) for name, value in row.items()}
 
 
 def _damage(seen: Study) -> str:
@@ -145,11 +142,10 @@ def headroom(seen: Study) -> str:
             f"{worst['minute']:%H:%M} {share(worst['minute_share'])} was used, in its fullest window "
             f"{share(worst['worst_share'])}."
         )
-    unknown = len(seen.headroom) - len(known)
-    if unknown:
+    if unknown := len(seen.headroom) - len(known):
         parts.append(f"{unknown:,} of {len(seen.headroom):,} windows are unknown: no headers came.")
-    parts += [_soon(row) for _, row in time_to_exhaustion(seen.headroom).iterrows()]
-    return " ".join(part for part in parts if part)
+    soon = (_soon(row) for row in time_to_exhaustion(seen.headroom).to_dict("records"))
+    return " ".join([*parts, *filter(None, soon)])
 
 
 def _times(count: int) -> str:
@@ -176,15 +172,14 @@ def _closest(known: pd.DataFrame) -> str:
     )
 
 
-def _soon(row: "pd.Series[Any]") -> str:
+def _soon(row: dict[Any, Any]) -> str:
     """The band of time to exhaustion, when there is something to fear."""
-    band = f"{share(row['share_low'])} to {share(row['share_high'])}"
-    now = f"In the last minutes {row['quota']} asked for {band} of its quota"
+    now = f"In the last minutes {row['quota']} asked for {share(row['share_low'])} to {share(row['share_high'])}"
     if row["share_high"] >= 1:
         latest = f"{row['latest_s']:.0f} s" if row["share_low"] >= 1 else "never"
-        return f"{now}: a window is used up after {row['soonest_s']:.0f} s ({latest} at the low rate)."
+        return f"{now} of its quota: a window is used up after {row['soonest_s']:.0f} s ({latest} at the low rate)."
     if row["full_in_min"] <= 60:
-        return f"{now}, growing: if that goes on, the window is full in {row['full_in_min']:.0f} minutes."
+        return f"{now} of its quota, growing: if that goes on, the window is full in {row['full_in_min']:.0f} minutes."
     return ""
 
 
@@ -207,8 +202,7 @@ def used_by_app(seen: Study) -> str:
     if rest >= 0.01:
         line += " Suspects are another process with the same token, and other apps of the workspace."
     if len(ours):
-        by_route = attribution(seen.quota_windows, seen.pressed, by="route", floor=workspace_floor(seen.headroom))
-        line += f" Most of ours went to {by_route['route'].iloc[0]}."
+        line += f" Most of ours went to {seen.used_by('route')['route'].iloc[0]}."
     pool, throttled = int(seen.headroom["with_quota_left"].sum()), int(seen.headroom["throttled"].sum())
     if pool:
         line += (

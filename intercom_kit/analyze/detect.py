@@ -7,6 +7,7 @@ calls that it touched date it. An interval ends at bounds of windows (minutes fo
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -85,8 +86,8 @@ class Episode(Record):
     @property
     def main_change(self) -> Level | None:
         """The level that differs most from the one before it; None when there is but one level."""
-        steps = list(zip(self.levels, self.levels[1:], strict=False))
-        return max(steps, key=lambda pair: abs(pair[1].share - pair[0].share))[1] if steps else None
+        steps = pairwise(self.levels)
+        return max(steps, key=lambda pair: abs(pair[1].share - pair[0].share), default=(None, None))[1]
 
 
 @dataclass(frozen=True)
@@ -152,20 +153,16 @@ def _marks(counts: Counts, tests: int) -> Iterator[_Mark]:
 
 
 def _phases(counts: Counts, scope: Scope, series: Series, baseline: Background, tests: int) -> list[Segment]:
+    """The bad phases that are not only beyond chance but large: more so when brief, twice as bad when local."""
     least, rise = least_score(len(series), tests), counts.kind.rise
-    found = [
-        part
-        for whole in segments(series, baseline, baseline.raised(rise), least)
-        for part in phases(series, baseline, rise, whole, least)
-    ]
-    return [part for part in found if _matters(counts, scope, series, baseline, part)]
-
-
-def _matters(counts: Counts, scope: Scope, series: Series, baseline: Background, part: Segment) -> bool:
-    """Whether a phase is not only beyond chance but large: more so when brief, twice as bad when local."""
-    lasted_s = series.end[part.end - 1] - series.start[part.start]
-    times = 8 if lasted_s < BURST_S else 6 if lasted_s < BRIEF_S else 2 if scope != Scope() else 1
-    return part.share >= baseline.raised(min(counts.kind.rise * times, 0.5))
+    found = []
+    for whole in segments(series, baseline, baseline.raised(rise), least):
+        for part in phases(series, baseline, rise, whole, least):
+            lasted_s = series.end[part.end - 1] - series.start[part.start]
+            times = 8 if lasted_s < BURST_S else 6 if lasted_s < BRIEF_S else 2 if scope != Scope() else 1
+            if part.share >= baseline.raised(min(rise * times, 0.5)):
+                found.append(part)
+    return found
 
 
 def _grouped(marks: Iterable[_Mark]) -> list[list[_Mark]]:
@@ -210,10 +207,8 @@ class _View:
     @property
     def excess(self) -> float:
         """Bad calls beyond the baseline."""
-        return sum(
-            float((self.series.bad - self.baseline.share * self.series.calls)[part.start : part.end].sum())
-            for part in self.parts
-        )
+        beyond = self.series.bad - self.baseline.share * self.series.calls
+        return sum(float(beyond[part.start : part.end].sum()) for part in self.parts)
 
 
 def _views(
@@ -244,14 +239,8 @@ def _view(
     baseline = background(series, counts.kind.at_most if scope == Scope() else MOST_BASELINE)
     low, high = (int(np.searchsorted(series.start, at)) for at in free)
     from_s, to_s = min(span[0] for span in spans), max(span[1] for span in spans)
-    parts = [
-        part
-        for part in _phases(counts, scope, series, baseline, tests)
-        if part.start >= low
-        and part.end <= high
-        and series.start[part.start] < to_s
-        and series.end[part.end - 1] > from_s
-    ]
+    found = [part for part in _phases(counts, scope, series, baseline, tests) if low <= part.start and part.end <= high]
+    parts = [part for part in found if series.start[part.start] < to_s and series.end[part.end - 1] > from_s]
     if not parts:
         return None
     cut = [level for part in parts for level in levels(series, part, baseline)]
@@ -324,18 +313,14 @@ def _levels(view: _View) -> tuple[Level, ...]:
     """
     series, found = view.series, []
     if len(view.parts) >= 3:
-        bad, calls = (
-            sum(int(values[part.start : part.end].sum()) for part in view.parts)
-            for values in (series.bad, series.calls)
-        )
+        inside = np.concatenate([np.arange(part.start, part.end) for part in view.parts])
+        bad, calls = int(series.bad[inside].sum()), int(series.calls[inside].sum())
         return (Level(share=round(bad / max(1, calls), 4), calls=calls),)
     for number, level in enumerate(view.levels):
-        began = None
-        if number:
-            first, last = max(level.start - 1, 0), level.start
-            began = Bound(after=_utc(int(series.start[first])), by=_utc(int(series.end[last])))
+        first, last = max(level.start - 1, 0), level.start
+        cut = Bound(after=_utc(int(series.start[first])), by=_utc(int(series.end[last])))
         calls = int(series.calls[level.start : level.end].sum())
-        found.append(Level(began=began, share=round(level.share, 4), calls=calls))
+        found.append(Level(began=cut if number else None, share=round(level.share, 4), calls=calls))
     return tuple(found)
 
 

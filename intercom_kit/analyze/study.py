@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import pandas as pd
 
 from intercom_kit.analyze import burn as burns
 from intercom_kit.analyze import latency as latencies
 from intercom_kit.analyze import ratelimit, whatif
-from intercom_kit.analyze.detect import Detection, detect
+from intercom_kit.analyze.detect import Detection, Episode, detect
 from intercom_kit.collect.incident_folder import rollup_in
 from intercom_kit.errors import EvidenceError, RequestLogError
 from intercom_kit.logs.rollup import WINDOWS, Rollup, load
@@ -21,7 +21,6 @@ from intercom_kit.records import Event
 
 Moment = datetime | str | None
 ROLLUP = "evidence/rollup"
-_KEPT = 4  # studies of stored rollups; each is some megabytes
 NOT_LINKED = (
     "What would have helped cannot be told: retries cannot be linked to their first calls, so the demand is unknown "
     "({})."
@@ -47,24 +46,10 @@ class Study:
     bucket_rate: float | None = None
     scope: str = "the whole log"
 
-    @cached_property
+    @property
     def windows(self) -> pd.DataFrame:
         """The rollup's windows, by our own clock."""
         return self.rollup.windows
-
-    @cached_property
-    def quota_windows(self) -> pd.DataFrame:
-        """The same by the limiter's windows, with `quota`; see ratelimit.by_quota. A sample is scaled to all calls."""
-        windows = self.rollup.windows
-        if (times := self.rollup.rows.sampled) > 1:
-            counts = [name for name, kind in WINDOWS.items() if kind == "int64"]
-            windows = windows.assign(**{name: windows[name] * times for name in counts})
-        return ratelimit.by_quota(windows)
-
-    @cached_property
-    def sample_of(self) -> int:
-        """One in how many calls the log seems to hold, by the headers; see ratelimit.looks_sampled."""
-        return ratelimit.looks_sampled(self.headroom)
 
     @property
     def latency(self) -> pd.DataFrame:
@@ -72,9 +57,13 @@ class Study:
         return self.rollup.latency
 
     @cached_property
-    def freq(self) -> str:
-        """The width of a bin of the pictures over time."""
-        return latencies.bins_for(self.span, finest="1min")
+    def quota_windows(self) -> pd.DataFrame:
+        """The windows by the limiter's clock, with `quota`; see ratelimit.by_quota. A sample is scaled to all calls."""
+        windows = self.rollup.windows
+        if (times := self.rollup.rows.sampled) > 1:
+            counts = [name for name, kind in WINDOWS.items() if kind == "int64"]
+            windows = windows.assign(**{name: windows[name] * times for name in counts})
+        return ratelimit.by_quota(windows)
 
     @cached_property
     def incident(self) -> latencies.Span | None:
@@ -85,38 +74,31 @@ class Study:
     @cached_property
     def during(self) -> pd.DataFrame:
         """The windows of the incident, or all when none was found."""
-        span = self.incident or self.span
-        return self.windows[self.windows["window_start"].between(*span, inclusive="left")]
+        return self.windows[self.windows["window_start"].between(*(self.incident or self.span), inclusive="left")]
 
-    @cached_property
-    def headroom(self) -> pd.DataFrame:
-        """See ratelimit.headroom."""
-        return ratelimit.headroom(self.quota_windows)
+    # Each of these is what the function that it calls returns; freq is the width of a bin of the charts over time.
+    headroom = cached_property(lambda self: ratelimit.headroom(self.quota_windows))
+    exhausted = cached_property(lambda self: ratelimit.exhausted(self.headroom))
+    pressed = cached_property(lambda self: ratelimit.under_pressure(self.headroom, pressure=self.pressure))
+    sample_of = cached_property(lambda self: ratelimit.looks_sampled(self.headroom))
+    retries = cached_property(lambda self: ratelimit.retries(self.windows))
+    arrivals = cached_property(lambda self: whatif.arrivals(self.quota_windows))
+    freq = cached_property(lambda self: latencies.bins_for(self.span, finest="1min"))
+    percentiles = cached_property(lambda self: latencies.percentiles_over_time(self.latency, self.freq))
+    percentiles_by_route = cached_property(lambda self: latencies.percentiles_by_route(self.latency))
+    heat_map = cached_property(lambda self: latencies.heat_map(self.latency, self.freq))
+    errors = cached_property(lambda self: latencies.errors(self.windows, "code"))
+    burn = cached_property(lambda self: burns.burn(self.during, self.windows, slo=self.slo))
 
-    @cached_property
-    def exhausted(self) -> pd.DataFrame:
-        """See ratelimit.exhausted."""
-        return ratelimit.exhausted(self.headroom)
-
-    @cached_property
-    def pressed(self) -> pd.DataFrame:
-        """See ratelimit.under_pressure."""
-        return ratelimit.under_pressure(self.headroom, pressure=self.pressure)
+    def used_by(self, by: str) -> pd.DataFrame:
+        """Return who used the quota in the windows under pressure, by app or route; see ratelimit.attribution."""
+        floor = ratelimit.workspace_floor(self.headroom)
+        return ratelimit.attribution(self.quota_windows, self.pressed, by, floor=floor)
 
     @cached_property
     def attribution(self) -> pd.DataFrame:
-        """Who used the quota in the windows under pressure, by app; see ratelimit.attribution."""
-        return ratelimit.attribution(self.quota_windows, self.pressed, floor=ratelimit.workspace_floor(self.headroom))
-
-    @cached_property
-    def retries(self) -> pd.DataFrame:
-        """See ratelimit.retries."""
-        return ratelimit.retries(self.windows)
-
-    @cached_property
-    def arrivals(self) -> pd.DataFrame:
-        """See whatif.arrivals."""
-        return whatif.arrivals(self.quota_windows)
+        """Who used the quota in the windows under pressure, by app."""
+        return self.used_by("app")
 
     @cached_property
     def no_what_if(self) -> str:
@@ -140,31 +122,9 @@ class Study:
         return whatif.what_if(self.arrivals if not self.no_what_if else self.arrivals.head(0), rate=self.bucket_rate)
 
     @cached_property
-    def percentiles(self) -> pd.DataFrame:
-        """See latency.percentiles_over_time."""
-        return latencies.percentiles_over_time(self.latency, self.freq)
-
-    @cached_property
-    def percentiles_by_route(self) -> pd.DataFrame:
-        """See latency.percentiles_by_route."""
-        return latencies.percentiles_by_route(self.latency)
-
-    @cached_property
-    def heat_map(self) -> pd.DataFrame:
-        """See latency.heat_map."""
-        return latencies.heat_map(self.latency, self.freq)
-
-    @cached_property
-    def errors(self) -> pd.DataFrame:
-        """Failed calls of the whole span by code; see latency.errors."""
-        return latencies.errors(self.windows, "code")
-
-    @cached_property
     def errors_by_route(self) -> pd.DataFrame | None:
         """See latency.errors_by_route; None when no incident was found."""
-        if self.incident is None:
-            return None
-        return latencies.errors_by_route(self.windows, self.incident[0], self.incident[1])
+        return latencies.errors_by_route(self.windows, *self.incident) if self.incident else None
 
     @cached_property
     def comparison(self) -> pd.DataFrame | None:
@@ -180,21 +140,18 @@ class Study:
         found = self.detected.main
         if found is None or self.incident is None:
             return None
-        calm = pd.Timestamp(found.onset.after or self.span[0]).floor("min")
         full = pd.Timestamp(found.onset.by).ceil("min"), pd.Timestamp(found.last_bad).floor("min")
         whole = self.incident[0].floor("min"), self.incident[1].ceil("min")
         others = [
-            (pd.Timestamp(other.onset.after or self.span[0]).floor("min"), pd.Timestamp(other.until).ceil("min"))
+            (self._calm_until(other), pd.Timestamp(other.until).ceil("min"))
             for other in self.detected.episodes
             if other != found
         ]
         during = full if full[0] < full[1] else whole
-        return latencies.compare(self.windows, latency, (self.span[0], calm), during, without=others)
+        return latencies.compare(self.windows, latency, (self.span[0], self._calm_until(found)), during, without=others)
 
-    @cached_property
-    def burn(self) -> burns.Burn:
-        """The error budget's burn during the incident, or over the whole log when none was found."""
-        return burns.burn(self.during, self.windows, slo=self.slo)
+    def _calm_until(self, episode: Episode) -> pd.Timestamp:
+        return pd.Timestamp(episode.onset.after or self.span[0]).floor("min")
 
     @cached_property
     def burn_over_time(self) -> pd.DataFrame:
@@ -271,7 +228,6 @@ class Chosen(TypedDict, total=False):
 
 
 _DEFAULTS = {"pressure": ratelimit.PRESSURE, "slo": burns.SLO}
-_studies: dict[object, Study] = {}
 
 
 def stored_study(folder: Path, *, events: Sequence[Event] = (), **chosen: Unpack[Chosen]) -> Study:
@@ -279,16 +235,15 @@ def stored_study(folder: Path, *, events: Sequence[Event] = (), **chosen: Unpack
 
     Raises EvidenceError when the rollup is missing or broken, and what study raises.
     """
-    stats = ((str(path), path.stat()) for path in sorted(current_rollup(folder).glob("*")))
+    stats = [(str(path), path.stat()) for path in sorted(current_rollup(folder).glob("*"))]
     files = tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
-    event_ids = tuple(event.evidence_id for event in events)
     others = frozenset((name, each) for name, each in chosen.items() if each not in (None, "", _DEFAULTS.get(name)))
-    key = (folder.resolve(), files, event_ids, others)
-    if key not in _studies:
-        while len(_studies) >= _KEPT:
-            _studies.pop(next(iter(_studies)))
-        _studies[key] = study(whole_rollup(folder), events=events, **chosen)
-    return _studies[key]
+    return _stored_study(folder.resolve(), tuple(events), others, files)
+
+
+@lru_cache(maxsize=4)  # each is some megabytes
+def _stored_study(folder: Path, events: tuple[Event, ...], chosen: frozenset[tuple[str, Any]], _files: object) -> Study:
+    return study(whole_rollup(folder), events=events, **dict(chosen))
 
 
 def moment(value: Moment, name: str) -> pd.Timestamp | None:

@@ -277,17 +277,18 @@ def webhook_lag(seen: WebhookStudy) -> Chart:
 def webhooks_received(seen: WebhookStudy) -> Chart:
     """Return how many webhooks were received over time, duplicates separately, with silences marked."""
     _, axes = charts.new_axes("Webhooks received", height_in=2.6)
-    frame, silences = seen.received, seen.silences
+    frame, silences = seen.received, seen.findings.silences
     once = frame["deliveries"] - frame["duplicates"]
     edges = [*map(days, frame["at"]), days(frame["at"].iloc[-1] + pd.Timedelta(seconds=seen.width_s))]
     axes.stairs(once, edges, fill=True, color=BLUE, label="first receipt")
     axes.stairs(frame["deliveries"], edges, baseline=once, fill=True, color=ORANGE, hatch="//", label="repeated")
-    for row in silences.to_dict("records"):
-        axes.axvspan(row["from"], row["to"], color=GREY, alpha=0.25, hatch="xx", linewidth=0, label="silence")
+    for silence in silences:
+        bounds = days(silence.start), days(silence.end)
+        axes.axvspan(*bounds, color=GREY, alpha=0.25, hatch="xx", linewidth=0, label="silence")
     axes.set_ylim(bottom=0)
     axes.set_ylabel(f"in {seen.width_s // 60} min")
     charts.utc_axis(axes)
-    silent = f"{count(len(silences), 'silence')} marked" if len(silences) else "no silence"
+    silent = f"{count(len(silences), 'silence')} marked" if silences else "no silence"
     alt = (
         f"Bar chart of webhooks received in {seen.width_s // 60} min each, over time in UTC: at most "
         f"{frame['deliveries'].max():,}, at least {frame['deliveries'].min():,}; {silent}."
@@ -300,9 +301,9 @@ def _received_caption(seen: WebhookStudy) -> str:
     counts = f"{found.deliveries:,} deliveries, {share(found.duplicate_share)} of them repeated."
     if not found.silences:
         return f"{counts} Nothing was missing for longer than chance explains."
-    longest = max(found.silences, key=lambda silence: silence.to - silence.from_)
-    minutes = (longest.to - longest.from_).total_seconds() / 60
-    return f"{counts} The longest silence lasted {minutes:,.0f} min; {longest.late:,} of its events came later."
+    longest = max(found.silences, key=lambda silence: silence.seconds)
+    lasted = f"{longest.seconds / 60:,.0f} min"
+    return f"{counts} The longest silence lasted {lasted}; {longest.late:,} of its events came later."
 
 
 def _time_axes(title: str, seen: Study, height_in: float = 2.8) -> Axes:

@@ -6,17 +6,21 @@ are UTC, without a zone.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Any
 
 from intercom_kit.analyze.detect import Detection, Episode
 from intercom_kit.analyze.study import counted_span, current_rollup
 from intercom_kit.logs.rollup import FAILED
 from intercom_kit.records import Figure
 from intercom_kit.text import share
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 FILES = ("affected.parquet", "latency.parquet", "rows.json", "windows.parquet")
 NEAR = timedelta(minutes=15)  # trouble so near to an incident of the log is that incident
@@ -26,13 +30,12 @@ UPPER_BOUND = "Upper bound by a minute, as the rollup keeps the first and the la
 
 @dataclass(frozen=True)
 class Question:
-    """One number to take from the rollup: the SQL has {span} and {failed}, and reads one of the FILES."""
+    """One number to take from the rollup's windows: the SQL has {file}, {span} and {failed}."""
 
     name: str
     label: str
     definition: str
     sql: str
-    file: str = "windows.parquet"
     is_share: bool = False
 
 
@@ -173,7 +176,7 @@ def count_users(folder: Path, since: datetime, until: datetime, facing: Sequence
     facing: apps, routes (`/conversations`) and an app's routes (`web/conversations`). The figure
     `users_unable_to_reach_support`; unknown where the log tells no contacts, apps or routes.
     """
-    with _Rollup(folder, since, until) as rollup:
+    with _opened(folder, since, until) as rollup:
         figure = rollup.affected("contact", facing)
     label = {"name": "users_unable_to_reach_support", "label": "Users unable to reach support"}
     return figure.model_copy(update={**label, "unit": "users"})
@@ -185,98 +188,85 @@ def measure(folder: Path, since: datetime, until: datetime) -> tuple[Figure, ...
     Returns the figures of QUESTIONS, then log_conversations, log_contacts and log_request_ids. A number that the
     log cannot tell is None, with why.
     """
-    with _Rollup(folder, since, until) as rollup:
+    with _opened(folder, since, until) as rollup:
         counted = [rollup.answer(question) for question in QUESTIONS]
         affected = [rollup.affected("conversation"), rollup.affected("contact")]
         return (*counted, *affected, rollup.request_ids())
 
 
+@contextmanager
+def _opened(folder: Path, since: datetime, until: datetime) -> "Iterator[_Rollup]":
+    import duckdb
+
+    begin, end = counted_span(since, until)
+    words = {
+        "span": _between(begin, end),
+        "minutes": _between(begin.floor("min"), end.ceil("min"), "date_trunc('minute', window_start)"),
+        "since": _literal(begin),
+        "until": _literal(until),
+        "failed": FAILED,
+        "limit": str(REQUEST_IDS),
+    }
+    with duckdb.connect(config={"threads": 2}) as connection:
+        yield _Rollup(current_rollup(folder), connection, words)
+
+
+@dataclass(frozen=True)
 class _Rollup:
-    """A rollup's files, and a connection that reads them."""
+    """A rollup's files, a connection that reads them, and what the templates of SQL are filled with."""
 
-    def __init__(self, folder: Path, since: datetime, until: datetime) -> None:
-        import duckdb
+    place: Path
+    connection: "DuckDBPyConnection"
+    words: dict[str, str]
 
-        self._place = current_rollup(folder)
-        self._connection = duckdb.connect(config={"threads": 2})
-        begin, end = counted_span(since, until)
-        self._words = {
-            "span": _between(begin, end),
-            "minutes": _between(begin.floor("min"), end.ceil("min"), "date_trunc('minute', window_start)"),
-            "since": _literal(begin),
-            "until": _literal(until),
-            "failed": FAILED,
-            "limit": str(REQUEST_IDS),
-        }
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
-
-    def _run(self, sql: str, file: str, **words: str) -> tuple[str, list[tuple[object, ...]]]:
+    def _run(self, sql: str, file: str = "windows.parquet", **words: str) -> tuple[str, list[tuple[Any, ...]]]:
         """Return the SQL as it is printed, and the rows it gives."""
-        name, path = f"'evidence/{self._place.name}/{file}'", str(self._place / file).replace("'", "''")
-        shown = sql.format(file=name, **self._words, **words)
-        return shown, self._connection.execute(shown.replace(name, f"'{path}'")).fetchall()
-
-    def _source(self, file: str) -> str:
-        return file_id(self._place / file)
+        name, path = f"'evidence/{self.place.name}/{file}'", str(self.place / file).replace("'", "''")
+        shown = sql.format(file=name, **self.words, **words)
+        return shown, self.connection.execute(shown.replace(name, f"'{path}'")).fetchall()
 
     def answer(self, question: Question) -> Figure:
-        query, rows = self._run(question.sql, question.file)
-        value = _number(rows)
+        query, ((value,),) = self._run(question.sql)
         figure = Figure(
             name=question.name,
             label=question.label,
             definition=question.definition,
             query=query,
-            sources=(self._source(question.file),),
+            sources=(file_id(self.place / "windows.parquet"),),
         )
         if value is None:
             return figure.model_copy(update={"unknown": "the log has no calls in this span"})
-        exact = round(value, 6) if question.is_share else int(value)
-        shown = share(value) if question.is_share else f"{exact:,}"
+        exact = round(float(value), 6) if question.is_share else int(value)
+        shown = share(float(value)) if question.is_share else f"{exact:,}"
         return figure.model_copy(update={"value": exact, "shown": shown})
 
     def affected(self, kind: str, facing: Sequence[str] = ()) -> Figure:
         """Count contacts or conversations with a failed call, of these apps and routes only where any are given."""
+        file = "affected.parquet"
         figure = Figure(
             name=f"log_{kind}s",
             label=f"{kind.capitalize()}s with a failed call{', by app' if kind == 'contact' else ''}",
             definition=f"{kind.capitalize()}s (salted hashes) that met a failed call between onset and recovery. "
             f"{UPPER_BOUND}.",
-            sources=(self._source("affected.parquet"),),
+            sources=(file_id(self.place / file),),
         )
-        of = f" of {', '.join(facing)}" if facing else ""
-        if not self._knows(kind):
+        if not self._run("SELECT 1 FROM {file} WHERE kind = '{kind}' LIMIT 1", file, kind=kind)[1]:
             return figure.model_copy(update={"unknown": f"the log has no {kind} ids"})
-        columns = [row[0] for row in self._run("DESCRIBE SELECT * FROM {file}", "affected.parquet")[1]]
-        by_app = self._by_app(kind) if "app" in columns else None
+        columns = [row[0] for row in self._run("DESCRIBE SELECT * FROM {file}", file)[1]]
         if facing and "route" not in columns:
             return figure.model_copy(update={"unknown": "this rollup was made before it told routes: analyze again"})
         only = f" AND ({' OR '.join(map(_faces, facing))})" if facing else ""
-        query, rows = self._run(AFFECTED_SQL + only, "affected.parquet", kind=kind)
-        count = int(_number(rows) or 0)
+        query, ((count,),) = self._run(AFFECTED_SQL + only, file, kind=kind)
+        of = f" of {', '.join(facing)}" if facing else ""
         shown = f"at most {count:,}{of}" if count else f"0{of}"
-        if by_app and not facing and len(by_app) > 1:
-            shown += f" ({', '.join(f'{app} {number:,}' for app, number in by_app)})"
-        return figure.model_copy(update={"value": count, "shown": shown, "query": query})
-
-    def _by_app(self, kind: str) -> list[tuple[str, int]]:
-        """Return how many each app touched, the most first."""
-        sql = AFFECTED_SQL.replace("count(DISTINCT hash)", "app, count(DISTINCT hash)") + " GROUP BY app"
-        _, rows = self._run(f"{sql} ORDER BY 2 DESC, 1", "affected.parquet", kind=kind)
-        return [(str(app), int(str(number))) for app, number in rows]
-
-    def _knows(self, kind: str) -> bool:
-        """Whether the log names contacts or conversations at all."""
-        sql = "SELECT count(*) FROM {file} WHERE kind = '{kind}'"
-        return bool(_number(self._run(sql, "affected.parquet", kind=kind)[1]))
+        if "app" in columns and not facing:
+            sql = AFFECTED_SQL.replace("count(DISTINCT hash)", "app, count(DISTINCT hash)")
+            by_app = self._run(f"{sql} GROUP BY app ORDER BY 2 DESC, 1", file, kind=kind)[1]
+            shown += f" ({', '.join(f'{app} {number:,}' for app, number in by_app)})" if len(by_app) > 1 else ""
+        return figure.model_copy(update={"value": int(count), "shown": shown, "query": query})
 
     def request_ids(self) -> Figure:
-        query, rows = self._run(REQUEST_IDS_SQL, "windows.parquet")
+        query, rows = self._run(REQUEST_IDS_SQL)
         ids = ", ".join(str(row[0]) for row in rows)
         return Figure(
             name="log_request_ids",
@@ -286,7 +276,7 @@ class _Rollup:
             unknown="" if ids else "no failed call in the log carries one",
             definition=f"X-Request-Id of a first failed call of each route and status, at most {REQUEST_IDS}.",
             query=query,
-            sources=(self._source("windows.parquet"),),
+            sources=(file_id(self.place / "windows.parquet"),),
         )
 
 
@@ -302,11 +292,6 @@ def _faces(name: str) -> str:
 def by_name(figures: Iterable[Figure]) -> dict[str, Figure]:
     """Return figures by their names."""
     return {figure.name: figure for figure in figures}
-
-
-def _number(rows: list[tuple[object, ...]]) -> float | None:
-    value = rows[0][0] if rows else None
-    return None if value is None else float(str(value))
 
 
 def _between(begin: datetime, end: datetime, column: str = "window_start") -> str:

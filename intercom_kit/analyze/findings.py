@@ -11,6 +11,7 @@ from intercom_kit.analyze.detect import Episode
 from intercom_kit.analyze.latency import QS, errors, percentiles
 from intercom_kit.analyze.ratelimit import UNATTRIBUTED, united
 from intercom_kit.analyze.study import Study, study
+from intercom_kit.analyze.whatif import has_status
 from intercom_kit.logs.read import Rows
 from intercom_kit.logs.rollup import Rollup
 from intercom_kit.records import Onset, Record, Recovery, Span
@@ -135,7 +136,7 @@ def _rate_limit(seen: Study) -> RateLimitFindings:
     shares = dict(zip(seen.attribution["app"].astype(str), seen.attribution["share"].round(6), strict=True))
     unattributed = shares.pop(UNATTRIBUTED)
     is_known = len(known) > 0 and seen.sample_of == 1
-    throttled = seen.windows["requests"][seen.windows["status_code"].eq(429).fillna(value=False)].sum()
+    throttled = seen.windows["requests"][has_status(seen.windows, 429)].sum()
     return RateLimitFindings(
         limit=None if tightest is None else int(tightest["limit"]),
         min_remaining=None if tightest is None else int(tightest["remaining"]),

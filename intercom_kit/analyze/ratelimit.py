@@ -7,7 +7,7 @@ rollup's `windows`, one row per window, app, method, route and status; see rollu
 import numpy as np
 import pandas as pd
 
-from intercom_kit.analyze.whatif import REPEATS, SECONDS, is_limited, repeats
+from intercom_kit.analyze.whatif import REPEATS, SECONDS, has_status, is_limited, repeats
 from intercom_kit.protocol import WINDOW_S
 
 PRESSURE = 0.8  # from this used share on, a window is under pressure
@@ -73,14 +73,13 @@ def with_quota(windows: pd.DataFrame) -> pd.DataFrame:
     together = known.groupby("window_start")["accepted"].transform("sum")
     separate = (known["used"] - known["accepted"]).abs().sum()
     shared = (known["used"] - together).abs().sum()
-    if known["quota"].nunique() > 1 and shared < separate:
-        return windows.assign(quota=SHARED)
-    return windows.assign(quota=windows["app"])
+    is_shared = known["quota"].nunique() > 1 and shared < separate
+    return windows.assign(quota=SHARED if is_shared else windows["app"])
 
 
 def is_accepted(windows: pd.DataFrame) -> "pd.Series[bool]":
     """Tell which rows count against a quota: calls that the limiter or a wrong token refused use up nothing."""
-    return ~(is_limited(windows) | windows["status_code"].eq(401).fillna(value=False).astype(bool))
+    return ~(is_limited(windows) | has_status(windows, 401))
 
 
 def _used(windows: pd.DataFrame) -> pd.DataFrame:
@@ -103,7 +102,7 @@ def headroom(windows: pd.DataFrame) -> pd.DataFrame:
     """
     limited = is_limited(windows)
     left = limited & windows["remaining"].gt(0).fillna(False).astype(bool)
-    overload = windows["status_code"].eq(429).fillna(False).astype(bool) & ~limited
+    overload = has_status(windows, 429) & ~limited
     counts = {"throttled": limited, "with_quota_left": left, "overload": overload}
     table = windows.assign(
         **{name: windows["requests"].where(mask, 0) for name, mask in counts.items()},
@@ -157,18 +156,21 @@ def hidden_bursts(frame: pd.DataFrame, *, pressure: float = PRESSURE) -> pd.Data
     frame: from `headroom`. Returns minute, quota, minute_share (used share of the minute, 0 to 1), worst_share,
     worst_window, peak_1s; minutes with minute_share below `pressure` and worst_share at or above it.
     """
-    known = frame[frame["used_share"].notna()].assign(minute=lambda f: f["window_start"].dt.floor("min"))
+    known = frame[frame["used_share"].notna()].sort_values("used_share", ascending=False, kind="stable")
     keys = ["minute", "quota"]
-    worst = known.loc[known.groupby(keys)["used_share"].idxmax(), [*keys, "used_share", "window_start"]]
-    table = known.groupby(keys, as_index=False).agg(
-        used=("used", "sum"), limit=("limit", "max"), peak_1s=("peak_1s", "max")
+    table = (
+        known.assign(minute=known["window_start"].dt.floor("min"))
+        .groupby(keys, as_index=False)
+        .agg(
+            used=("used", "sum"),
+            limit=("limit", "max"),
+            worst_share=("used_share", "first"),
+            worst_window=("window_start", "first"),
+            peak_1s=("peak_1s", "max"),
+        )
     )
-    windows_a_minute = 60 // WINDOW_S
-    share = table["used"].astype(float) / (table["limit"].astype(float) * windows_a_minute)
-    table = table.assign(minute_share=share).merge(
-        worst.rename(columns={"used_share": "worst_share", "window_start": "worst_window"}), on=keys
-    )
-    hidden = table[table["minute_share"].lt(pressure) & table["worst_share"].ge(pressure)]
+    share = table["used"].astype(float) / (table["limit"].astype(float) * (60 // WINDOW_S))
+    hidden = table.assign(minute_share=share)[share.lt(pressure) & table["worst_share"].ge(pressure)]
     return hidden[[*keys, "minute_share", "worst_share", "worst_window", "peak_1s"]].reset_index(drop=True)
 
 
@@ -182,13 +184,11 @@ def time_to_exhaustion(frame: pd.DataFrame) -> pd.DataFrame:
     Theil 1950, Sen 1968), full_in_min (minutes until the high rate fills the window, if the trend goes on; 0: it does
     already, NaN: the demand does not grow).
     """
-    known = frame[frame["used_share"].notna()].sort_values("window_start")
-    rows = [_exhaustion(str(quota), rows.tail(RECENT_WINDOWS)) for quota, rows in known.groupby("quota")]
-    columns = ["quota", "limit", "share_low", "share_high", "soonest_s", "latest_s", "trend", "full_in_min"]
-    return pd.DataFrame(rows, columns=columns)
+    known = frame[frame["used_share"].notna()].sort_values("window_start").groupby("quota")
+    return pd.DataFrame([{"quota": quota, **_exhaustion(rows.tail(RECENT_WINDOWS))} for quota, rows in known])
 
 
-def _exhaustion(quota: str, rows: pd.DataFrame) -> tuple[str, int, float, float, float, float, float, float]:
+def _exhaustion(rows: pd.DataFrame) -> dict[str, float]:
     limit = int(rows["limit"].max())
     demand = ((rows["used"].astype(float) + rows["throttled"]) / limit).to_numpy()
     low, high = (float(share) for share in np.quantile(demand, [0.1, 0.9]))
@@ -196,9 +196,15 @@ def _exhaustion(quota: str, rows: pd.DataFrame) -> tuple[str, int, float, float,
     first, second = np.triu_indices(len(rows), k=1)
     slopes = (demand[second] - demand[first]) / (minutes[second] - minutes[first])
     trend = float(np.median(slopes)) if len(slopes) else 0.0
-    soonest, latest = (WINDOW_S / share if share >= 1 else float("nan") for share in (high, low))
-    full_in = 0.0 if high >= 1 else (1 - high) / trend if trend > 0 else float("nan")
-    return quota, limit, low, high, soonest, latest, trend, full_in
+    return {
+        "limit": limit,
+        "share_low": low,
+        "share_high": high,
+        "soonest_s": WINDOW_S / high if high >= 1 else float("nan"),
+        "latest_s": WINDOW_S / low if low >= 1 else float("nan"),
+        "trend": trend,
+        "full_in_min": 0.0 if high >= 1 else (1 - high) / trend if trend > 0 else float("nan"),
+    }
 
 
 def looks_sampled(frame: pd.DataFrame) -> int:
@@ -299,19 +305,17 @@ def retries(windows: pd.DataFrame) -> pd.DataFrame:
     """
     limited = windows[is_limited(windows)]
     hit = limited[["window_start", "app"]].drop_duplicates()
-    counts = ["requests", "identified", "repeated_1s", "repeated_before_reset"]
-    table = limited.groupby("app")[counts].sum().astype(float)
-    again = windows[["window_start", "app", "requests"]].assign(repeats=repeats(windows))
-    sums = again.merge(hit, on=["window_start", "app"]).groupby("app")[["requests", "repeats"]].sum()
-    calls = sums["requests"].astype("int64")
-    followed = table["identified"].where(table["identified"] > 0)
+    again = windows[["window_start", "app", "requests"]].assign(repeats=repeats(windows)).merge(hit)
+    calls, repeated = (again.groupby("app")[name].sum() for name in ("requests", "repeats"))
+    table = limited.groupby("app")[["requests", "identified", "repeated_1s", "repeated_before_reset"]].sum()
+    followed = table["identified"].where(table["identified"] > 0).astype(float)
     result = pd.DataFrame(
         {
             "calls": calls,
-            "throttled": table["requests"].astype("int64"),
+            "throttled": table["requests"],
             "share_1s": table["repeated_1s"] / followed,
             "share_before_reset": table["repeated_before_reset"] / followed,
-            "amplification": calls / (calls - sums["repeats"]).clip(lower=1),
+            "amplification": calls / (calls - repeated).clip(lower=1),
         }
     )
     return result.sort_values("amplification", ascending=False, kind="stable").rename_axis("app").reset_index()
@@ -319,14 +323,6 @@ def retries(windows: pd.DataFrame) -> pd.DataFrame:
 
 def retries_over_time(windows: pd.DataFrame, freq: str) -> pd.DataFrame:
     """Return, by bins of freq: time, first_calls, repeats (of throttled calls, before the reset), throttled."""
-    limited = is_limited(windows)
-    table = pd.DataFrame(
-        {
-            "time": windows["window_start"].dt.floor(freq),
-            "requests": windows["requests"],
-            "repeats": repeats(windows),
-            "throttled": windows["requests"].where(limited, 0),
-        }
-    )
-    sums = table.groupby("time", as_index=False).sum()
-    return sums.assign(first_calls=sums["requests"] - sums["repeats"])[["time", "first_calls", "repeats", "throttled"]]
+    again, throttled = repeats(windows), windows["requests"].where(is_limited(windows), 0)
+    parts = {"first_calls": windows["requests"] - again, "repeats": again, "throttled": throttled}
+    return pd.DataFrame(parts).groupby(windows["window_start"].dt.floor(freq).rename("time")).sum().reset_index()

@@ -5,7 +5,7 @@ quota. How many it let pass is read from the log, never assumed. Counts are flui
 proportion), nothing is drawn at random, and the cost grows with the throttled span, not with the log.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,8 @@ WAITS_S = (1, 2, 4, 8, 16, 32)  # of the exponential backoff, as long in sum
 JITTER_S = 5  # retries wake evenly over this long after the reset
 DRAIN_WINDOWS = GIVE_UP_S // WINDOW_S + 1  # after the throttled span, until the last call is served or lost
 BUCKET_SHARE = 0.9  # the token bucket's default rate, as a share of the limit
+_ARRIVALS = ["quota", "window_start", *SECONDS, "capacity", "limit", "throttled", "repeats"]
+_OUTCOME = ["policy", "throttled", "avoided", "lost", "delay_p50_s", "delay_p99_s", "peak_at_reset"]
 
 
 def arrivals(windows: pd.DataFrame) -> pd.DataFrame:
@@ -48,41 +50,36 @@ def arrivals(windows: pd.DataFrame) -> pd.DataFrame:
         for quota, rows in windows.groupby("quota")
         if rows["limit"].notna().any() and is_limited(rows).any()
     ]
-    columns = ["quota", "window_start", *SECONDS, "capacity", "limit", "throttled", "repeats"]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_ARRIVALS)
 
 
 def _arrivals(quota: str, rows: pd.DataFrame) -> pd.DataFrame:
     limited = is_limited(rows)
     step = pd.Timedelta(seconds=WINDOW_S)
-    span = rows.loc[limited, "window_start"].min(), rows.loc[limited, "window_start"].max() + DRAIN_WINDOWS * step
-    near = rows["window_start"].between(*span)
+    first, last = rows.loc[limited, "window_start"].agg(["min", "max"])
+    near = rows["window_start"].between(first, last + DRAIN_WINDOWS * step)
     rows, limited = rows[near], limited[near]
     again = repeats_by_second(rows)
     table = rows[["window_start", *SECONDS, "requests"]].assign(throttled=rows["requests"].where(limited, 0))
     table[SECONDS] = (table[SECONDS] - again).clip(lower=0)
     sums = table.assign(repeats=again.sum(axis=1)).groupby("window_start").sum()
-    limits = rows.groupby("window_start").agg(limit=("limit", "max"), remaining=("remaining", "min"))
-    full = sums.join(limits).reindex(pd.date_range(span[0], sums.index[-1], freq=step, name="window_start"))
-    limit = full["limit"].astype(float).ffill().bfill()
-    counts = full.drop(columns=["limit", "remaining"]).fillna(0)
-    passed = counts["requests"] - counts["throttled"]
-    left = full["remaining"].astype(float).fillna(limit - passed).where(counts["throttled"] == 0, 0)
-    frame = counts[SECONDS].assign(
-        capacity=passed + left,
-        limit=limit.astype("int64"),
-        throttled=counts["throttled"].astype("int64"),
-        repeats=counts["repeats"],
-    )
-    named: pd.DataFrame = frame.assign(quota=quota).reset_index()
-    columns: pd.DataFrame = named[["quota", "window_start", *SECONDS, "capacity", "limit", "throttled", "repeats"]]
-    return columns
+    sums = sums.reindex(pd.date_range(first, sums.index[-1], freq=step, name="window_start"), fill_value=0)
+    told = rows.groupby("window_start").agg(limit=("limit", "max"), remaining=("remaining", "min")).reindex(sums.index)
+    limit = told["limit"].astype(float).ffill().bfill()
+    passed = sums["requests"] - sums["throttled"]
+    left = told["remaining"].astype(float).fillna(limit - passed).where(sums["throttled"] == 0, 0)
+    frame = sums.assign(quota=quota, capacity=passed + left, limit=limit.astype("int64")).reset_index()
+    return frame[_ARRIVALS]
 
 
-def is_limited(windows: pd.DataFrame) -> pd.Series:
+def has_status(windows: pd.DataFrame, code: int) -> "pd.Series[bool]":
+    """Tell which rows were answered with a status; none of those that got no answer."""
+    return windows["status_code"].eq(code).fillna(value=False).astype(bool)
+
+
+def is_limited(windows: pd.DataFrame) -> "pd.Series[bool]":
     """Tell which rows are 429s of the rate limiter; `too_many_requests` is the server's overload, which is not ours."""
-    throttled = windows["status_code"].eq(429).fillna(False).astype(bool)
-    return throttled & windows["error_type"].ne("too_many_requests").fillna(True).astype(bool)
+    return has_status(windows, 429) & windows["error_type"].ne("too_many_requests").fillna(True).astype(bool)
 
 
 def is_linked(windows: pd.DataFrame) -> bool:
@@ -158,7 +155,8 @@ def what_if(arrived: pd.DataFrame, *, policies: Sequence[str] = POLICIES, rate: 
     first second of a window); no rows when nothing was throttled. Raises ValueError on an unknown policy.
     """
     spans = _spans(arrived)
-    return _outcomes(arrived, {policy: [_replay(policy, span, rate) for span in spans] for policy in policies if spans})
+    played = {policy: [_replay(policy, span, rate) for span in spans] for policy in policies if spans}
+    return pd.DataFrame([_outcome(arrived, policy, replays) for policy, replays in played.items()], columns=_OUTCOME)
 
 
 def replay(arrived: pd.DataFrame, policy: str, *, rate: float | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -166,32 +164,17 @@ def replay(arrived: pd.DataFrame, policy: str, *, rate: float | None = None) -> 
 
     The first: window_start, sent, throttled (summed over quotas). Without a throttled call both have no rows.
     """
-    spans = _spans(arrived)
-    replays = [_replay(policy, span, rate) for span in spans]
-    return _over_time(spans, replays), _outcomes(arrived, {policy: replays} if spans else {})
-
-
-def _spans(arrived: pd.DataFrame) -> "list[_Span]":
-    return [span for _, rows in arrived.groupby("quota") if (span := _span(rows)) is not None]
-
-
-def _outcomes(arrived: pd.DataFrame, replays: Mapping[str, Sequence[Replay]]) -> pd.DataFrame:
-    rows = [_outcome(policy, played) for policy, played in replays.items()]
-    columns = ["policy", "throttled", "lost", "delay_p50_s", "delay_p99_s", "peak_at_reset"]
-    frame = pd.DataFrame(rows, columns=columns)
-    frame.insert(2, "avoided", int(arrived["throttled"].sum()) - frame["throttled"])
-    return frame
-
-
-def _over_time(spans: "Sequence[_Span]", replays: Sequence[Replay]) -> pd.DataFrame:
-    parts = []
-    for span, played in zip(spans, replays, strict=True):
-        starts = pd.date_range(span.start, periods=len(played.sent), freq=f"{WINDOW_S}s", name="window_start")
+    parts, replays = [pd.DataFrame(columns=["window_start", "sent", "throttled"])], []
+    for span in _spans(arrived):
+        played = _replay(policy, span, rate)
+        starts = pd.date_range(span.start, periods=len(played.sent), freq=f"{WINDOW_S}s")
         sums = {"sent": played.sent.sum(axis=1), "throttled": played.throttled.sum(axis=1)}
-        parts.append(pd.DataFrame(sums, index=starts))
-    if not parts:
-        return pd.DataFrame(columns=["window_start", "sent", "throttled"])
-    return pd.concat(parts).groupby(level=0).sum().round(3).reset_index()
+        parts.append(pd.DataFrame({"window_start": starts, **sums}))
+        replays.append(played)
+    if not replays:
+        return parts[0], pd.DataFrame(columns=_OUTCOME)
+    over_time = pd.concat(parts[1:]).groupby("window_start").sum().round(3).reset_index()
+    return over_time, pd.DataFrame([_outcome(arrived, policy, replays)], columns=_OUTCOME)
 
 
 @dataclass(frozen=True)
@@ -203,18 +186,19 @@ class _Span:
     rate: float  # calls a second that the limit allows
 
 
-def _span(rows: pd.DataFrame) -> _Span | None:
-    hit = np.flatnonzero(rows["throttled"].to_numpy() > 0)
-    if not len(hit):
-        return None
-    measured = int(hit[-1] - hit[0] + 1)
-    part = rows.iloc[hit[0] : hit[-1] + 1 + DRAIN_WINDOWS]
-    missing = measured + DRAIN_WINDOWS - len(part)  # the log ends before the last calls can be served
-    limit = float(part["limit"].iloc[0])
+def _spans(arrived: pd.DataFrame) -> list[_Span]:
+    """Return the span of each quota."""
+    return [_span(rows) for _, rows in arrived.groupby("quota")]
+
+
+def _span(rows: pd.DataFrame) -> _Span:
+    measured = int(np.flatnonzero(rows["throttled"])[-1]) + 1
+    missing = measured + DRAIN_WINDOWS - len(rows)  # the log ends before the last calls can be served
+    limit = float(rows["limit"].iloc[0])
     return _Span(
-        start=part["window_start"].iloc[0],
-        calls=np.pad(part[SECONDS].to_numpy(float), ((0, missing), (0, 0))),
-        capacity=np.pad(part["capacity"].to_numpy(float), (0, missing), constant_values=limit),
+        start=rows["window_start"].iloc[0],
+        calls=np.pad(rows[SECONDS].to_numpy(float), ((0, missing), (0, 0))),
+        capacity=np.pad(rows["capacity"].to_numpy(float), (0, missing), constant_values=limit),
         measured=measured,
         rate=limit / WINDOW_S,
     )
@@ -334,14 +318,15 @@ def _fifo(came: Floats, left: Floats, measured_s: int) -> tuple[Floats, float]:
     return delays, float(arrived[measured_s - 1] - delays.sum())
 
 
-def _outcome(policy: str, replays: Sequence[Replay]) -> tuple[str, int, int, float, float, int]:
+def _outcome(arrived: pd.DataFrame, policy: str, replays: Sequence[Replay]) -> tuple[object, ...]:
     delays = np.zeros(max(len(played.delays) for played in replays))
     for played in replays:
         delays[: len(played.delays)] += played.delays
-    throttled = sum(played.throttled.sum() for played in replays)
-    lost = sum(played.lost for played in replays)
-    peak = max(played.sent[:, 0].max() for played in replays)
-    return policy, round(throttled), round(lost), _quantile(delays, 0.5), _quantile(delays, 0.99), round(peak)
+    throttled = round(sum(played.throttled.sum() for played in replays))
+    lost = round(sum(played.lost for played in replays))
+    peak = round(max(played.sent[:, 0].max() for played in replays))
+    avoided = int(arrived["throttled"].sum()) - throttled
+    return policy, throttled, avoided, lost, _quantile(delays, 0.5), _quantile(delays, 0.99), peak
 
 
 def _quantile(counts: Floats, q: float) -> float:

@@ -94,7 +94,6 @@ def test_every_call_of_the_throttled_span_is_served_or_lost(calls: list[list[int
     if arrived.empty:
         return
     span = _span(arrived)
-    assert span is not None
     played = _replay(policy, span, None)
     assert played.delays.sum() + played.lost == pytest.approx(span.calls[: span.measured].sum())
     passed = (played.sent - played.throttled).sum(axis=1)

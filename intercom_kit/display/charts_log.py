@@ -283,8 +283,7 @@ def webhooks_received(seen: WebhookStudy) -> Chart:
     axes.stairs(once, edges, fill=True, color=BLUE, label="first receipt")
     axes.stairs(frame["deliveries"], edges, baseline=once, fill=True, color=ORANGE, hatch="//", label="repeated")
     for silence in silences:
-        bounds = days(silence.start), days(silence.end)
-        axes.axvspan(*bounds, color=GREY, alpha=0.25, hatch="xx", linewidth=0, label="silence")
+        axes.axvspan(days(silence.start), days(silence.end), color=GREY, alpha=0.25, hatch="xx", lw=0, label="silence")
     axes.set_ylim(bottom=0)
     axes.set_ylabel(f"in {seen.width_s // 60} min")
     charts.utc_axis(axes)
@@ -302,8 +301,8 @@ def _received_caption(seen: WebhookStudy) -> str:
     if not found.silences:
         return f"{counts} Nothing was missing for longer than chance explains."
     longest = max(found.silences, key=lambda silence: silence.seconds)
-    lasted = f"{longest.seconds / 60:,.0f} min"
-    return f"{counts} The longest silence lasted {lasted}; {longest.late:,} of its events came later."
+    minutes, late = longest.seconds / 60, longest.late
+    return f"{counts} The longest silence lasted {minutes:,.0f} min; {late:,} of its events came later."
 
 
 def _time_axes(title: str, seen: Study, height_in: float = 2.8) -> Axes:

@@ -217,7 +217,6 @@ class Evidence:
         return max(moments, default=self.facts.ended_at or self.facts.started_at)
 
 
-
 def index_evidence(seen: Evidence, figures: Iterable[Figure]) -> dict[str, Entry]:
     """Return the lines and files of an incident's evidence, and the figures computed from them, by id."""
     lines: dict[str, tuple[CheckRecord | Event, ...]] = {"checks": seen.checks, "events": seen.all_events}

@@ -55,7 +55,7 @@ class Explorer:
     def figures(self) -> pd.DataFrame:
         """One row per figure: name, value, shown, unit, scope, unknown (why), definition, query."""
         names = ["name", "value", "shown", "unit", "scope", "unknown", "definition", "query"]
-        return pd.DataFrame([figure.model_dump(include=set(names)) for figure in self.incident.figures.values()])[names]
+        return pd.DataFrame([figure.model_dump() for figure in self.incident.figures.values()])[names]
 
     @property
     def windows(self) -> pd.DataFrame:
@@ -78,14 +78,11 @@ class Explorer:
         import duckdb
 
         if self.requests:
-            opened = _OPEN.enter_context(open_files([self.requests], Options()))
-            connection = opened.connection
+            connection = _OPEN.enter_context(open_files([self.requests], Options())).connection
         else:
             connection = duckdb.connect()
-        frames = {"checks": self.checks, "events": self.events} | {
-            name: getattr(self._rollup, name) for name in ("windows", "latency", "affected")
-        }
-        for name, frame in frames.items():
+        frames = {name: getattr(self._rollup, name) for name in ("windows", "latency", "affected")}
+        for name, frame in {"checks": self.checks, "events": self.events, **frames}.items():
             if len(frame.columns):
                 connection.register(name, _plain_times(frame))
         return connection
@@ -135,10 +132,9 @@ def between(frame: pd.DataFrame, since: str = "", until: str = "") -> pd.DataFra
 
     Raises RequestLogError for a time without a zone.
     """
-    column = next(name for name in TIMES if name in frame)
+    times = next(frame[name] for name in TIMES if name in frame)
     first, last = moment(since, "since"), moment(until, "until")
-    kept = frame[column].notna() & (frame[column] >= first if first else True)
-    return frame[kept & (frame[column] < last if last else True)]
+    return frame[times.notna() & (True if first is None else times >= first) & (True if last is None else times < last)]
 
 
 def only(frame: pd.DataFrame, **values: str) -> pd.DataFrame:
@@ -161,21 +157,19 @@ def latency_chart(latency: pd.DataFrame) -> Chart:
 def _study(windows: pd.DataFrame, latency: pd.DataFrame) -> Study:
     """Return a look at what was chosen, without an incident of its own."""
     times = pd.concat([windows["window_start"], latency["minute"]])
-    if times.empty:
-        times = pd.Series([pd.Timestamp(0, tz="UTC")])
+    first, last = (times.min(), times.max()) if len(times) else (pd.Timestamp(0, tz="UTC"),) * 2
     rollup = replace(Rollup.empty(), windows=windows, latency=latency)
-    span = (times.min(), times.max() + pd.Timedelta(minutes=1))
-    return Study(rollup, span, Detection(), scope=CHOSEN)
+    return Study(rollup, (first, last + pd.Timedelta(minutes=1)), Detection(), scope=CHOSEN)
 
 
 def _frame(records: Sequence[Record]) -> pd.DataFrame:
     """Return one row per record, its parts of parts as JSON, so that SQL reads them as text too."""
+
+    def flat(value: object) -> object:
+        return json.dumps(value, default=str) if isinstance(value, (tuple, list, dict)) else value
+
     rows = [record.model_dump() | {"evidence": record.evidence_id} for record in records]
-    return pd.DataFrame([{name: _flat(value) for name, value in row.items()} for row in rows])
-
-
-def _flat(value: object) -> object:
-    return json.dumps(value, default=str) if isinstance(value, (tuple, list, dict)) else value
+    return pd.DataFrame([{name: flat(value) for name, value in row.items()} for row in rows])
 
 
 def _plain_times(frame: pd.DataFrame) -> pd.DataFrame:

@@ -28,7 +28,8 @@ class Burn:
 
     slo: share of calls that must not fail. requests, failed: counted in the span. rate: burn rate, with its 95 %
     interval; spent: the share of a period's budget that the span used up, if the period's traffic is like `baseline`;
-    hours: how long the span is. They are None when the span has fewer than MIN_REQUESTS.
+    gone_in_h: hours until all of it is gone if the span goes on, None within the budget. All None when the span has
+    fewer than MIN_REQUESTS.
     """
 
     slo: float
@@ -38,12 +39,7 @@ class Burn:
     rate_low: float | None = None
     rate_high: float | None = None
     spent: float | None = None
-    hours: float | None = None
-
-    @property
-    def gone_in_h(self) -> float | None:
-        """Hours until a month's budget is gone if the span goes on; None when that is unknown, or within the budget."""
-        return self.hours / self.spent if self.hours and self.spent and self.rate and self.rate > TICKET else None
+    gone_in_h: float | None = None
 
 
 def wilson(failed: int, requests: int) -> tuple[float, float]:
@@ -76,7 +72,8 @@ def burn(windows: pd.DataFrame, baseline: pd.DataFrame | None = None, *, slo: fl
     budget = 1 - slo
     monthly = float(baseline["requests"].sum()) / _hours(baseline) * PERIOD_H
     rate, low, high = (share / budget for share in (failed / requests, *wilson(failed, requests)))
-    return Burn(slo, requests, failed, rate, low, high, failed / (budget * monthly), _hours(windows))
+    spent = failed / (budget * monthly)
+    return Burn(slo, requests, failed, rate, low, high, spent, _hours(windows) / spent if rate > TICKET else None)
 
 
 def _hours(windows: pd.DataFrame) -> float:
@@ -86,21 +83,20 @@ def _hours(windows: pd.DataFrame) -> float:
 
 def burn_over_time(windows: pd.DataFrame, freq: str, *, slo: float = SLO) -> pd.DataFrame:
     """Return by bins of freq: time, requests, failed, rate (burn rate; NaN with fewer than MIN_REQUESTS)."""
-    failed = windows["requests"].where(is_failed(windows["status_code"]), 0)
-    table = windows[["requests"]].assign(failed=failed, time=windows["window_start"])
-    return _rates(table, freq, slo)
+    return _rates(windows["window_start"], windows["requests"], is_failed(windows["status_code"]), freq, slo)
 
 
 def slow_over_time(latency: pd.DataFrame, freq: str, slow_ms: float = SLOW_MS) -> pd.DataFrame:
     """Return the same of the latency objective, by a rollup's latency: `failed` are calls of over slow_ms."""
     known = latency.dropna(subset="bucket")
-    slow = known["requests"].where(representative_ms(known["bucket"]) > slow_ms, 0)
-    table = known[["requests"]].assign(failed=slow, time=known["minute"])
-    return _rates(table, freq, FAST_SLO)
+    return _rates(known["minute"], known["requests"], representative_ms(known["bucket"]) > slow_ms, freq, FAST_SLO)
 
 
-def _rates(table: pd.DataFrame, freq: str, slo: float) -> pd.DataFrame:
-    frame = table.assign(time=table["time"].dt.floor(freq)).groupby("time", as_index=False).sum()
+def _rates(
+    at: "pd.Series[pd.Timestamp]", requests: "pd.Series[int]", bad: "pd.Series[bool]", freq: str, slo: float
+) -> pd.DataFrame:
+    counts = pd.DataFrame({"requests": requests, "failed": requests.where(bad, 0)})
+    frame = counts.groupby(at.dt.floor(freq).rename("time")).sum().reset_index()
     rate = frame["failed"] / frame["requests"] / (1 - slo)
     return frame.assign(rate=rate.where(frame["requests"] >= MIN_REQUESTS))
 

@@ -8,13 +8,7 @@ import pandas as pd
 from intercom_kit.analyze import latency
 from intercom_kit.analyze.burn import FAST_SLO, SLOW_MS, burn_words
 from intercom_kit.analyze.detect import Episode
-from intercom_kit.analyze.ratelimit import (
-    SHARED,
-    UNATTRIBUTED,
-    hidden_bursts,
-    time_to_exhaustion,
-    united,
-)
+from intercom_kit.analyze.ratelimit import SHARED, UNATTRIBUTED, hidden_bursts, time_to_exhaustion, united
 from intercom_kit.analyze.study import Study
 from intercom_kit.analyze.whatif import GIVE_UP_S, POLICY_WORDS, improving, recorded
 from intercom_kit.records import Event, EventKind, Onset
@@ -34,7 +28,7 @@ def readings(seen: Study) -> Iterator[str]:
         yield what_if(seen)
     yield percentiles(seen)
     yield errors(seen)
-    yield burn_rate(seen)
+    yield burn_words(seen.burn)
 
 
 def bottom_line(seen: Study) -> str:
@@ -194,16 +188,15 @@ def used_by_app(seen: Study) -> str:
     if frame["used"].sum() == 0:
         return "Unknown who used the quota: no window under pressure carried the rate-limit headers."
     rest = float(frame["share"].iloc[-1])
-    ours = frame[frame["app"].ne(UNATTRIBUTED) & frame["share"].gt(0)]
-    columns = (ours["app"], ours["share"], ours["of_quota"])
-    parts = [f"{app} {share(part)} ({share(own)} of its quota)" for app, part, own in zip(*columns, strict=True)]
+    ours = frame.loc[frame["app"].ne(UNATTRIBUTED) & frame["share"].gt(0), ["app", "share", "of_quota"]]
+    parts = [f"{app} {share(part)} ({share(own)} of its quota)" for app, part, own in ours.itertuples(index=False)]
     parts += [f"at least {share(rest)} was not in our log"] if rest >= 0.01 else []
     line = f"Of what was used in the windows under pressure: {', '.join(parts)}."
     if rest >= 0.01:
         line += " Suspects are another process with the same token, and other apps of the workspace."
     if len(ours):
         line += f" Most of ours went to {seen.used_by('route')['route'].iloc[0]}."
-    pool, throttled = int(seen.headroom["with_quota_left"].sum()), int(seen.headroom["throttled"].sum())
+    pool, throttled = (int(seen.headroom[name].sum()) for name in ("with_quota_left", "throttled"))
     if pool:
         line += (
             f" {pool:,} of {throttled:,} refused calls came while our own window had quota left: the workspace's "
@@ -214,10 +207,9 @@ def used_by_app(seen: Study) -> str:
 
 def retries(seen: Study) -> str:
     """Say how refused calls were repeated."""
-    frame = seen.retries
-    if frame.empty:
+    if seen.retries.empty:
         return "No call was refused by the rate limit, so none was repeated for it."
-    worst = frame.iloc[0]
+    worst = seen.retries.iloc[0]
     if pd.isna(worst["share_1s"]):
         return "Unknown how refused calls were repeated: the log names neither contacts nor conversations to follow."
     return (
@@ -259,13 +251,12 @@ def percentiles(seen: Study) -> str:
     line = f"p95 was highest at {moment(worst['time'])}: {milliseconds(worst['p95_ms'])}."
     if seen.comparison is not None:
         line = f"{_changed(seen.comparison)}{_successes(seen)} {line}"
-    lost = latency.timeouts(seen.windows)
-    unmeasured = latency.unmeasured(seen.latency)
-    if unmeasured:
+    if unmeasured := latency.unmeasured(seen.latency):
         part = share(unmeasured / max(1, seen.latency["requests"].sum()))
         return (
             f"{line} {unmeasured:,} calls ({part}) got no answer and their wait is unknown: no percentile counts them."
         )
+    lost = latency.timeouts(seen.windows)
     return f"{line} {lost:,} calls timed out; they count with the time they waited." if lost else line
 
 
@@ -280,8 +271,8 @@ def _changed(comparison: pd.DataFrame) -> str:
         return f"p95 did not change measurably: {before} before the onset, {during} during the incident."
     low, high = sorted(abs(row[name]) for name in ("low", "high"))
     band = f"95 % interval of the change {milliseconds(low)} to {milliseconds(high)}"
-    times = f"× {row['incident'] / row['baseline']:.2g}; {band}"
-    return f"p95 {'rose' if row['low'] > 0 else 'fell'} from {before} to {during} ({times})."
+    verb = "rose" if row["low"] > 0 else "fell"
+    return f"p95 {verb} from {before} to {during} (× {row['incident'] / row['baseline']:.2g}; {band})."
 
 
 def _successes(seen: Study) -> str:
@@ -318,19 +309,14 @@ def errors(seen: Study) -> str:
     frame = seen.errors
     if frame.empty:
         return "No call failed."
-    kinds = ", ".join(
-        f"{code} {share(part)}" for code, part in frame[["code", "share"]].head(3).itertuples(index=False)
-    )
+    most = frame[["code", "share"]].head(3).itertuples(index=False)
+    kinds = ", ".join(f"{code} {share(part)}" for code, part in most)
     line = f"In {seen.scope} {share(frame['share'].sum())} of the calls failed ({kinds})"
-    if not (worst := latency.worst_minute(seen.windows, seen.incident or seen.span)):
+    worst = latency.worst_minute(seen.windows, seen.incident or seen.span)
+    if worst is None:
         return f"{line}."
-    at, part = worst
-    return f"{line}; in the worst minute{' of the incident' if seen.incident else ''}, from {at:%H:%M}, {share(part)}."
-
-
-def burn_rate(seen: Study) -> str:
-    """Say when a month's error budget would be gone."""
-    return burn_words(seen.burn)
+    where = "in the worst minute of the incident" if seen.incident else "in the worst minute"
+    return f"{line}; {where}, from {worst[0]:%H:%M}, {share(worst[1])}."
 
 
 def slow_calls(seen: Study, slow_ms: float = SLOW_MS) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Numbers = Floats | Ints | float
 
 LEAST_CLUSTERS = 2.0  # a failed call and its retries fail together, so evidence counts half at best
 MOST_CLUSTERS = 20.0
@@ -181,9 +182,9 @@ def levels(series: Series, whole: Segment, baseline: Background, depth: int = 4)
     long = series.start[whole.start + 1 : whole.end] - series.start[whole.start]
     lasting = (long >= LEVEL_S) & (series.end[whole.end - 1] - series.start[whole.start] - long >= LEVEL_S)
     if depth and lasting.any():
-        before = np.column_stack([n.cumsum(), k.cumsum()])[:-1].astype(np.float64)
-        total = np.array([n.sum(), k.sum()], float)
-        gain = np.where(lasting, (_best(before) + _best(total - before) - _best(total)) / baseline.clusters, -np.inf)
+        first_n, first_k = n.cumsum()[:-1], k.cumsum()[:-1]
+        cut_once = best_likelihood(first_n, first_k) + best_likelihood(n.sum() - first_n, k.sum() - first_k)
+        gain = np.where(lasting, (cut_once - best_likelihood(n.sum(), k.sum())) / baseline.clusters, -np.inf)
         cut = whole.start + 1 + int(gain.argmax())
         first, second = series.share(whole.start, cut), series.share(cut, whole.end)
         clear = max(first, second) > 1.5 * min(first, second) + LOWEST
@@ -193,12 +194,15 @@ def levels(series: Series, whole: Segment, baseline: Background, depth: int = 4)
     return [Segment(whole.start, whole.end, series.share(whole.start, whole.end))]
 
 
-def _best(counts: Floats) -> Floats:
-    """The log-likelihood of counts (…, calls and bad) at their own share."""
-    n, k = counts[..., 0], counts[..., 1]
-    share = np.clip(k / np.maximum(n, 1), 1e-9, 1 - 1e-9)
-    found: Floats = k * np.log(share) + (n - k) * np.log1p(-share)
+def likelihood(calls: Numbers, bad: Numbers, share: Numbers) -> Floats:
+    """Return the log-likelihood of bad calls out of calls at a share, up to a constant."""
+    found: Floats = bad * np.log(share) + (calls - bad) * np.log1p(-np.asarray(share))
     return found
+
+
+def best_likelihood(calls: Numbers, bad: Numbers) -> Floats:
+    """Return the same at the calls' own share."""
+    return likelihood(calls, bad, np.clip(bad / np.maximum(calls, 1), 1e-9, 1 - 1e-9))
 
 
 def inside(share: float) -> float:

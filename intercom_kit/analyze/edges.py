@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from intercom_kit.analyze.changepoint import FEW, LOWEST, Background, Floats, Segment, Series, inside
+from intercom_kit.analyze.changepoint import FEW, LOWEST, Background, Floats, Segment, Series, inside, likelihood
 
 CREDIBLE = 0.98  # of the posterior lies within an interval
 REACH_S = 5400  # how far before a segment its rise may begin
@@ -61,7 +61,9 @@ def onset(series: Series, baseline: Background, parts: Sequence[Segment], floor:
     n, k = series.calls[low:high].astype(np.float64), series.bad[low:high].astype(np.float64)
     penalty = 2 * (climb - 1) * np.log(len(n))
     last = min(first.end, first.start + REACH_BINS) - low
-    steps = np.logaddexp.reduce([_steps(n, k, base, _odds(expected, odds))[: last + 1] for odds in ODDS])
+    odds = expected / (1 - expected)
+    levels = [np.clip(odds * factor / (1 + odds * factor), 1e-4, 0.995) for factor in ODDS]
+    steps = np.logaddexp.reduce([_steps(n, k, base, level)[: last + 1] for level in levels])
     steps = (steps - np.log(len(ODDS))) / baseline.clusters - penalty
     is_first = low == 0
     bins = np.arange(low, low + last)
@@ -78,18 +80,18 @@ def onset(series: Series, baseline: Background, parts: Sequence[Segment], floor:
     near_s = float(series.start[low]), float(series.end[min(first.start + 12, high - 1)])
 
     def ramps(took_s: Sequence[float], from_s: float, to_s: float, doubt: float = 1.0) -> _Candidates:
-        found = _ramps(middle, (n, k), (base, inside(top.share)), took_s, (from_s, to_s))
-        return found.discounted(baseline.clusters, doubt)
+        shares = base, inside(top.share)
+        return _ramps(middle, (n, k), shares, took_s, (from_s, to_s), baseline.clusters, doubt)
 
     coarse = ramps(RAMPS_S, *near_s)
-    if (mass := step.with_(coarse).ramp_mass()) > 0.02:
+    if (ramp_mass := step.with_(coarse).ramps.sum()) > 0.02:
         likely = float(coarse.took_s[int(coarse.weight.argmax())])
         from_s, to_s = coarse.bounds(1e-4)
         coarse = ramps(
             [likely * factor for factor in FINER],
             max(from_s - likely / 6, near_s[0]),
             min(to_s + likely / 6, near_s[1]),
-            RAMP_DOUBT if mass > 0.5 else 1.0,
+            RAMP_DOUBT if ramp_mass > 0.5 else 1.0,
         )
     found = step.with_(coarse)
     after, by = found.bounds((1 - CREDIBLE) / 2)
@@ -118,12 +120,6 @@ class _Candidates:
         names = ("low", "high", "took_s", "weight")
         return _Candidates(*(np.append(getattr(self, name), getattr(other, name)) for name in names))
 
-    def discounted(self, by: float, doubt: float) -> "_Candidates":
-        """The same with log-likelihoods divided, their differences by more, and the prior of a ramp spread over all."""
-        best = self.weight.max()
-        weight = best / by + (self.weight - best) / (by * doubt) + np.log(IS_RAMP / len(self.weight))
-        return _Candidates(self.low, self.high, self.took_s, weight)
-
     @property
     def mass(self) -> Floats:
         """The posterior probability of each."""
@@ -131,13 +127,14 @@ class _Candidates:
         found: Floats = mass / mass.sum()
         return found
 
-    def ramp_mass(self) -> float:
-        """The posterior probability of all ramps."""
-        return float(self.mass[self.took_s > 0].sum())
+    @property
+    def ramps(self) -> Floats:
+        """The same, and 0 for steps."""
+        return self.mass * (self.took_s > 0)
 
     def ramp_s(self) -> float:
         """How long the rise took on average, if a ramp is likelier than a step; else 0."""
-        mass = self.mass * (self.took_s > 0)
+        mass = self.ramps
         return float((mass * self.took_s).sum() / mass.sum()) if mass.sum() > 0.5 else 0.0
 
     def bounds(self, tail: float) -> tuple[float, float]:
@@ -154,10 +151,10 @@ def _local(series: Series, baseline: Background, low: int, start: int) -> float:
 
 def _steps(n: Floats, k: Floats, base: float, expected: Floats) -> Floats:
     """The log-likelihood that the step lies before all bins, then of its lying within each of them."""
-    before = np.append(0.0, np.cumsum(_log(n, k, base)))
-    after = np.append(np.cumsum(_log(n, k, expected)[::-1])[::-1], 0.0)
+    before = np.append(0.0, np.cumsum(likelihood(n, k, base)))
+    after = np.append(np.cumsum(likelihood(n, k, expected)[::-1])[::-1], 0.0)
     mixed = base + PARTS[:, None] * (expected - base)
-    within = np.logaddexp.reduce(_log(n, k, mixed) + np.log(np.diff(CUTS))[:, None])
+    within = np.logaddexp.reduce(likelihood(n, k, mixed) + np.log(np.diff(CUTS))[:, None])
     return np.append(after[0], before[:-1] + within + after[1:])
 
 
@@ -167,8 +164,13 @@ def _ramps(
     shares: tuple[float, float],
     lengths_s: Sequence[float],
     within: tuple[float, float],
+    clusters: float,
+    doubt: float,
 ) -> _Candidates:
-    """Ramps of each length and power that begin at moments within these bounds, with their log-likelihoods."""
+    """Ramps of each length and power that begin at moments within these bounds.
+
+    doubt: by so much the differences between their log-likelihoods count less. The prior of a ramp is spread over all.
+    """
     begins = np.linspace(*within, RAMP_STARTS)
     spacing = (begins[1] - begins[0]) / 2
     base, top = shares
@@ -176,21 +178,11 @@ def _ramps(
     for took_s in lengths_s:
         grown = np.clip((middle[None, :] - begins[:, None]) / took_s, 0, 1)
         for power in POWERS:
-            rows.append(_log(*counts, base + (top - base) * grown**power).sum(axis=1))
+            rows.append(likelihood(*counts, base + (top - base) * grown**power).sum(axis=1))
             took.append(np.full(RAMP_STARTS, took_s))
-    tiled = np.tile(begins, len(rows))
-    return _Candidates(tiled - spacing, tiled + spacing, np.concatenate(took), np.concatenate(rows))
-
-
-def _log(n: Floats, k: Floats, share: Floats | float) -> Floats:
-    found: Floats = k * np.log(share) + (n - k) * np.log1p(-np.asarray(share))
-    return found
-
-
-def _odds(share: Floats, factor: float) -> Floats:
-    """A share whose odds are multiplied."""
-    odds = share / (1 - share) * factor
-    return np.clip(odds / (1 + odds), 1e-4, 0.995)
+    tiled, fits = np.tile(begins, len(rows)), np.concatenate(rows)
+    weight = fits.max() / clusters + (fits - fits.max()) / (clusters * doubt) + np.log(IS_RAMP / len(fits))
+    return _Candidates(tiled - spacing, tiled + spacing, np.concatenate(took), weight)
 
 
 def _quantile(values: Floats, mass: Floats, q: float) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from intercom_kit.analyze.changepoint import Floats, Ints, Series
+from intercom_kit.analyze.changepoint import Floats, Ints, Series, best_likelihood
 from intercom_kit.analyze.latency import representative_ms
 from intercom_kit.logs.rollup import is_failed
 from intercom_kit.protocol import WINDOW_S
@@ -125,10 +125,7 @@ class Counts:
 
         Of routes and apps, those come first that tell the bad calls apart better; then the others among what is left.
         """
-        busy = np.zeros(len(self.start), bool)
-        for from_s, to_s in spans:
-            busy |= (self.start >= from_s) & (self.start < to_s)
-        during = busy[self.bin]
+        during = _within(self.start, spans)[self.bin]
         (by_route, routes), (by_app, apps) = (self._local(labels, during) for labels in (self.route, self.app))
         if by_route >= by_app:
             return Scope(self._local(self.app, during, self.within(Scope(routes=routes)))[1], routes)
@@ -144,14 +141,17 @@ class Counts:
         witness = enough & ~hit
         if not hit.any() or not witness.any() or excess[hit].sum() < LOCAL * np.maximum(excess, 0).sum():
             return 0.0, ()
-        parted = sum(_likelihood(bad[part].sum(), calls[part].sum()) for part in (hit, ~hit))
+        parted = sum(float(best_likelihood(calls[part].sum(), bad[part].sum())) for part in (hit, ~hit))
         names = tuple(sorted(name for name, is_hit in zip(labels.names, hit, strict=True) if is_hit))
-        return parted - _likelihood(bad.sum(), calls.sum()), names
+        return parted - float(best_likelihood(calls.sum(), bad.sum())), names
 
 
-def _likelihood(bad: float, calls: float) -> float:
-    share = float(np.clip(bad / max(calls, 1), 1e-9, 1 - 1e-9))
-    return float(bad * np.log(share) + (calls - bad) * np.log(1 - share))
+def _within(start: Ints, spans: Sequence[tuple[float, float]]) -> Bools:
+    """Which bins begin within one of these spans (Unix seconds)."""
+    found = np.zeros(len(start), bool)
+    for from_s, to_s in spans:
+        found |= (start >= from_s) & (start < to_s)
+    return found
 
 
 def by_window(windows: pd.DataFrame) -> Iterator[Counts]:
@@ -188,10 +188,7 @@ class Durations:
 
     def percentile(self, q: float, scope: Scope, spans: Sequence[tuple[float, float]]) -> float:
         """The duration that a share q of the calls in these spans (Unix seconds) did not exceed; NaN without calls."""
-        inside = np.zeros(len(self.start), bool)
-        for from_s, to_s in spans:
-            inside |= (self.start >= from_s) & (self.start < to_s)
-        rows = inside[self.minute]
+        rows = _within(self.start, spans)[self.minute]
         if scope.routes:
             rows &= self.route.among(scope.routes)
         order = np.argsort(self.took_ms[rows], kind="stable")

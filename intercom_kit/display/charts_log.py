@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
 from intercom_kit.analyze import captions, latency, ratelimit
-from intercom_kit.analyze.burn import FAST_SLO, PAGE_FAST, PAGE_SLOW, SLOW_MS, TICKET
+from intercom_kit.analyze.burn import FAST_SLO, PAGE_FAST, PAGE_SLOW, SLOW_MS, TICKET, burn_words
 from intercom_kit.analyze.ratelimit import UNATTRIBUTED
 from intercom_kit.analyze.study import Study
 from intercom_kit.analyze.webhooks import SLOW_S, WebhookStudy
@@ -250,7 +250,7 @@ def burn(seen: Study, slow_ms: float = SLOW_MS) -> Chart:
         axes.text(1.005, rate, words, transform=axes.get_yaxis_transform(), fontsize=8, va="center", color=INK)
     most = ", ".join(f"{label} at most {peak:,.1f}" for label, peak in peaks.items())
     alt = f"Line chart, {_x(seen)}, y: burn rate on a logarithmic axis; {most}; lines at 1, 6 and 14.4."
-    return finished(axes, f"{captions.burn_rate(seen)} {captions.slow_calls(seen, slow_ms)}", alt)
+    return finished(axes, f"{burn_words(seen.burn)} {captions.slow_calls(seen, slow_ms)}", alt)
 
 
 def webhook_lag(seen: WebhookStudy) -> Chart:

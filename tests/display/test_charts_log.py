@@ -11,6 +11,7 @@ import pytest
 from matplotlib.patches import StepPatch
 
 from intercom_kit.analyze import captions
+from intercom_kit.analyze.burn import burn_words
 from intercom_kit.analyze.latency import errors_over_time
 from intercom_kit.analyze.study import Study, study
 from intercom_kit.display import charts_log
@@ -29,7 +30,7 @@ READING_OF: dict[str, Callable[[Study], str]] = {
     "percentiles": captions.percentiles,
     "heat_map": captions.heat_map,
     "errors": captions.errors,
-    "burn": lambda seen: f"{captions.burn_rate(seen)} {captions.slow_calls(seen)}",
+    "burn": lambda seen: f"{burn_words(seen.burn)} {captions.slow_calls(seen)}",
 }
 OVER_TIME = sorted(set(READING_OF) - {"what_if"})
 

@@ -119,6 +119,3 @@ def assert_no_contradiction(text: str, seen: Incident) -> None:
         assert "nothing was left for" not in text
     if "are the suspects" in text:
         assert seen.figures["unattributed_share"].value != 0
-    burn = seen.study.burn if seen.study else None
-    if burn and burn.spent and burn.gone_in_h:
-        assert burn.spent * burn.gone_in_h == pytest.approx(burn.hours)

@@ -5,7 +5,6 @@ A figure is made with `matplotlib.figure.Figure` alone: pyplot keeps global stat
 
 import base64
 import io
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -124,13 +123,9 @@ def kept_points(values: Sequence[float] | NDArray[np.float64], points: int = MAX
         return np.arange(len(array))
     edges = np.linspace(0, len(array), (points - 2) // 2 + 1).astype(int)
     kept = {0, len(array) - 1}
-    for start, end in itertools.pairwise(edges):
-        segment = array[start:end]
-        known = np.flatnonzero(~np.isnan(segment))
-        if len(known) == 0:
-            kept.add(int(start))
-            continue
-        kept |= {int(start + known[segment[known].argmin()]), int(start + known[segment[known].argmax()])}
+    for segment in np.split(np.arange(len(array)), edges[1:-1]):
+        known = segment[~np.isnan(array[segment])]
+        kept |= {known[array[known].argmin()], known[array[known].argmax()]} if len(known) else {segment[0]}
     return np.array(sorted(kept), dtype=np.intp)
 
 

@@ -40,11 +40,11 @@ def headroom(seen: Study) -> Chart:
     axes = _time_axes("Used share of the quota, by 10-second window", seen)
     frame = seen.headroom
     peaks = frame.groupby("quota")["used_share"].max().sort_values(ascending=False, kind="stable")
-    looks = [*zip(sorted(peaks.index[:TOP]), charts.PALETTE, DASHES, strict=False)]
-    for quota, colour, dash in [*((other, "#BFBFBF", "-") for other in peaks.index[TOP:]), *looks]:
-        rows = frame[frame["quota"].eq(quota)]
+    looks = dict(zip(sorted(peaks.index[:TOP]), zip(charts.PALETTE, DASHES, strict=True), strict=False))
+    for quota in [*peaks.index[TOP:], *looks]:
+        colour, dash = looks.get(quota, ("#BFBFBF", "-"))
+        rows, label = frame[frame["quota"].eq(quota)], str(quota) if quota in looks else None
         rows = rows.iloc[charts.kept_points(rows["used_share"].to_numpy(float), 400)]
-        label = None if quota in peaks.index[TOP:] else str(quota)
         axes.plot(rows["window_start"], rows["used_share"], linewidth=1, color=colour, linestyle=dash, label=label)
     axes.axhline(1, color=INK, linewidth=0.8)
     hit = frame.loc[frame["throttled"] > 0, "window_start"].dt.floor(seen.freq).drop_duplicates()
@@ -91,8 +91,7 @@ def retries(seen: Study) -> Chart:
     parts = frame.set_index("time")[["first_calls", "repeats"]]
     _stack(axes, parts, seen.freq, [(SKY, ""), (VERMILION, "//")], ["first calls", "repeats"])
     axes.plot(frame["time"], frame["throttled"], color=INK, linewidth=1.2, drawstyle="steps-post", label="429s")
-    axes.set_ylim(bottom=0)
-    axes.set_ylabel(f"calls in {_width(seen)}")
+    axes.set(ylim=(0, None), ylabel=f"calls in {_width(seen)}")
     axes.yaxis.set_major_formatter("{x:,.0f}")
     alt = (
         f"Stacked area chart, {_x(seen)}, y: calls in {_width(seen)}; at most {both.max():,.0f} calls, of them "
@@ -284,8 +283,7 @@ def webhooks_received(seen: WebhookStudy) -> Chart:
     axes.stairs(frame["deliveries"], edges, baseline=once, fill=True, color=ORANGE, hatch="//", label="repeated")
     for silence in silences:
         axes.axvspan(days(silence.start), days(silence.end), color=GREY, alpha=0.25, hatch="xx", lw=0, label="silence")
-    axes.set_ylim(bottom=0)
-    axes.set_ylabel(f"in {seen.width_s // 60} min")
+    axes.set(ylim=(0, None), ylabel=f"in {seen.width_s // 60} min")
     charts.utc_axis(axes)
     silent = f"{count(len(silences), 'silence')} marked" if silences else "no silence"
     alt = (

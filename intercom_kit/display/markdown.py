@@ -29,6 +29,7 @@ _SPECIAL = re.compile(
 _AT_START = re.compile(r"^(\d{1,9}(?=[.)](?:\s|$))|(?=[-+=:](?:[-+=:\s]|$)))")
 _HIDDEN = ("Cc", "Cf", "Cs", "Co")  # control characters and bidi marks, by Unicode's category
 _JOINERS = "\u200c\u200d"  # parts of words in Persian and of emoji: they reorder nothing
+_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 _PIPE = re.compile(r"(?<!\\)\|")
 _NOTE = re.compile(r"\[\^(\d{1,4})\]")
 _DEFINED = re.compile(r"\[\^(\d{1,4})\]: (.*)")
@@ -119,7 +120,7 @@ def _parser() -> "MarkdownIt":
     from markdown_it import MarkdownIt
 
     parser = MarkdownIt("commonmark", {"html": False, "xhtmlOut": False}).enable(["table", "strikethrough"])
-    parser.core.ruler.push("pictures", _unwrap_pictures)
+    parser.core.ruler.push("alone", _refine_what_is_alone)
     parser.inline.ruler.before("link", "note", _note)
     parser.block.ruler.before("reference", "notes", _notes)
     scroll = '<div class="ik-scroll" role="group" aria-label="Table" tabindex="0">'
@@ -128,6 +129,7 @@ def _parser() -> "MarkdownIt":
         "link_open": _link_open,
         "heading_open": _heading_open,
         "fence": _fence,
+        "time": lambda tokens, index, *_: '<span class="ik-short">{}</span> {}'.format(*tokens[index].content.split()),
         "note": _note_html,
         "notes": _notes_html,
         "table_open": lambda *_: f'{scroll}<table class="ik-table">\n',
@@ -138,11 +140,16 @@ def _parser() -> "MarkdownIt":
     return parser
 
 
-def _unwrap_pictures(state: "StateCore") -> None:
-    """Take a picture that is alone in its paragraph out of it: a figure is no part of a sentence."""
+def _refine_what_is_alone(state: "StateCore") -> None:
+    """Take a picture out of a paragraph that holds nothing else; mark a time that fills a cell of a table."""
     for before, inline, after in zip(state.tokens, state.tokens[1:], state.tokens[2:], strict=False):
-        if inline.type == "inline" and [child.type for child in inline.children or ()] == ["image"]:
+        children = inline.children or []
+        if len(children) != 1:
+            continue
+        if children[0].type == "image":
             before.hidden = after.hidden = True
+        elif before.type == "td_open" and _TIME.fullmatch(children[0].content):
+            children[0].type = "time"
 
 
 def _note(state: "StateInline", silent: bool) -> bool:

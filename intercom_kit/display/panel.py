@@ -93,8 +93,7 @@ def _chart(wanted: pd.DataFrame, replayed: pd.DataFrame, outcome: Any, rate: flo
     ):
         kept = frame.iloc[kept_points(frame[column].to_numpy(float))]
         axes.plot(kept["window_start"], kept[column], color=colour, linewidth=1.2, linestyle=dash, label=label)
-    axes.set_ylim(bottom=0)
-    axes.set_ylabel("calls in a 10-second window")
+    axes.set(ylim=(0, None), ylabel="calls in a 10-second window")
     axes.yaxis.set_major_formatter("{x:,.0f}")
     figure.legend(loc="lower center", ncols=3, frameon=False, fontsize=9)
     span = f"x: time from {times.iloc[0]:%Y-%m-%d %H:%M} to {times.iloc[-1]:%Y-%m-%d %H:%M} UTC"

@@ -189,8 +189,7 @@ def fallback_chart(calls: pd.DataFrame, fault_s: float, caption: str) -> Chart:
     _draw_shares(above, calls)
     stale = calls.dropna(subset="age_s")
     below.plot(stale["at_s"] / 60, stale["age_s"] / 60, ".", color=charts.ORANGE, markersize=3)
-    below.set(ylabel="age of stale\nanswers (min)", xlabel="minutes since the fault began")
-    below.set_ylim(bottom=0)
+    below.set(ylim=(0, None), ylabel="age of stale\nanswers (min)", xlabel="minutes since the fault began")
     for axes in (above, below):
         for at_s in (0.0, fault_s):
             axes.axvline(at_s / 60, color=charts.GREY, linewidth=1, linestyle=":")

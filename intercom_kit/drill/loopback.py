@@ -82,10 +82,7 @@ class Loopback:
 
     def settings(self, **overrides: object) -> Settings:
         """Settings that point at this loopback Intercom; keyword arguments are field names of Settings."""
-        environment = self.environment
-        names = {name: field.alias for name, field in Settings.model_fields.items()}
-        given = {name: environment[alias] for name, alias in names.items() if alias in environment}
-        return load_settings(dotenv=None, **{**given, **overrides})
+        return load_settings(dotenv=None, **{**self.environment, **overrides})
 
     def drill_settings(self, outputs: Path) -> Settings:
         """Settings of a drill that writes here, its limits set by what the scenario does now, not by the machine."""

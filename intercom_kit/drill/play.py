@@ -16,8 +16,7 @@ from urllib.parse import urlsplit
 
 from intercom_kit.collect.checks import run_checks
 from intercom_kit.collect.incident_folder import IncidentFolder, new_incident_id
-from intercom_kit.decide import Run, decide
-from intercom_kit.decide.runbook import cause_badge, verdict_badge
+from intercom_kit.decide import Run, cause_badge, decide, verdict_badge
 from intercom_kit.declared import IncidentFacts
 from intercom_kit.drill.limiter import SMALL_QUOTA
 from intercom_kit.drill.loopback import Loopback

@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from intercom_kit.drill.limiter import CALL, QUOTA, Calls, grants, storm
-from intercom_kit.drill.scenarios import Effect, Scenario
+from intercom_kit.drill.scenarios import Scenario
 from intercom_kit.drill.workload import (
     ABOUT,
     APPS,
@@ -163,14 +163,14 @@ class _Play:
     """One scenario being played.
 
     A frame of calls has, beside the columns of `arrivals`: attempt (0 for the first), risk (of failing although nothing
-    is wrong) and, once answered, status (0: none), error (index into `errors`, -1: none), duration (ms), met (an effect
+    is wrong) and, once answered, status (0: none), error (its number in `errors`), duration (ms), met (an effect
     answered), counted (by the limiter, so that the answer carries its headers), signed (it carries a request id).
     """
 
     def __init__(self, rng: np.random.Generator, scenario: Scenario, span: Span, quota: int) -> None:
         self.rng, self.scenario, self.span = rng, scenario, span
         self.quota = quota
-        self.errors: list[str] = []
+        self.errors: dict[str | None, int] = {None: -1}
         self.trouble = ERROR_SHARE * rng.gamma(0.7, 1 / 0.7, span.minutes)
         self.drift = np.exp(wander(rng, span.minutes, 0.06))
         length_s = span.end_s - span.start_s
@@ -186,15 +186,13 @@ class _Play:
 
     def again(self, calls: pd.DataFrame, attempt: int) -> pd.DataFrame:
         """The failed calls that their app sends again after its backoff."""
-        again = calls[self.failed(calls) & (RETRIES[calls["app"]] >= attempt)].copy()
+        status: Ints = calls["status"].to_numpy()
+        failed = np.isin(status, (0, 408, 429)) | (status >= 500)
+        again = calls[failed & (RETRIES[calls["app"]] >= attempt)].copy()
         again["at"] += again["duration"] / 1000 + BACKOFF_S + 0.3 * self.rng.random(len(again))
         again["risk"] = np.where(again["met"], ERROR_SHARE, STUBBORN_SHARE)
         again["attempt"] = np.int8(attempt)
         return again[again["at"] < self.span.end_s]
-
-    def failed(self, calls: pd.DataFrame) -> Bools:
-        status: Ints = calls["status"].to_numpy()
-        return np.isin(status, (0, 408, 429)) | (status >= 500)
 
     # What a call meets
 
@@ -219,11 +217,7 @@ class _Play:
             calls.loc[where, column] = value
 
     def code(self, error: str | None) -> int:
-        if error is None:
-            return -1
-        if error not in self.errors:
-            self.errors.append(error)
-        return self.errors.index(error)
+        return self.errors.setdefault(error, len(self.errors) - 1)
 
     def meet_effects(self, calls: pd.DataFrame) -> None:
         """Let the effects answer, each its share; a call under way at the onset can meet one before it ends."""
@@ -238,18 +232,13 @@ class _Play:
             draw -= share
             calls.loc[met, "met"] = True
             calls.loc[met, "duration"] += effect.delay_at(seen[met])
+            is_ours = effect.body == "error_list"
+            error = "timeout" if effect.hang else effect.code if is_ours else None
+            if effect.refuse and not effect.hang:
+                error = "dns" if self.scenario.dns_fails else "connect"
+                calls.loc[met, "duration"] = 1 + self.rng.exponential(4.0, met.sum())
             if effect.fails:
-                self.fail(calls, effect, met)
-
-    def fail(self, calls: pd.DataFrame, effect: Effect, met: Bools) -> None:
-        error: str | None = effect.code if effect.body == "error_list" else None
-        if effect.hang:
-            error = "timeout"
-        elif effect.refuse:
-            error = "dns" if self.scenario.dns_fails else "connect"
-            calls.loc[met, "duration"] = 1 + self.rng.exponential(4.0, met.sum())
-        signed = effect.body == "error_list"
-        self.put(calls, met, effect.status or 0, error, counted=effect.headers, signed=signed)
+                self.put(calls, met, effect.status or 0, error, counted=effect.headers, signed=is_ours)
 
     def limit(self, calls: pd.DataFrame) -> pd.DataFrame:
         """Let the limiter judge the calls, and add their retries and `remaining`.
@@ -299,7 +288,7 @@ class _Play:
             "method": _named(route, [known.method for known in ROUTES]),
             "route": _named(route, [known.route for known in ROUTES]),
             "status_code": _known(calls["status"], calls["status"] > 0),
-            "error_type": _named(calls["error"], self.errors),
+            "error_type": _named(calls["error"], [str(error) for error in self.errors][1:]),
             "duration_ms": calls["duration"].to_numpy().round(3),
             "request_id": self.request_ids(((calls["status"] > 0) & calls["signed"]).to_numpy()),
             "ratelimit_limit": _known(np.full(len(calls), self.quota), reported),

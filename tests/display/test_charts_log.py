@@ -1,4 +1,4 @@
-"""The charts of a request log: what they say, what they weigh, and that they can be told apart without colour."""
+"""The charts of a request log and of webhook deliveries: what they say and weigh, and that colour is not needed."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,10 +14,12 @@ from intercom_kit.analyze import captions
 from intercom_kit.analyze.burn import burn_words
 from intercom_kit.analyze.latency import errors_over_time
 from intercom_kit.analyze.study import Study, study
+from intercom_kit.analyze.webhooks import WebhookStudy, study_deliveries
 from intercom_kit.display import charts_log
 from intercom_kit.display.charts import Chart
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.traffic import generate, write_log
+from intercom_kit.drill.webhooks import WebhookFault, generate_deliveries
 from intercom_kit.logs.rollup import Rollup, make_rollup
 
 END = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -193,3 +195,41 @@ def test_a_log_that_tells_little_is_drawn_all_the_same(name: str, seen: Study) -
     chart = draw(name, study(Rollup(bare, latency, seen.rollup.affected.head(0), seen.rollup.rows)))
     assert chart.title in texts(chart)
     assert "nan" not in f"{chart.caption} {chart.alt}".lower()
+
+
+@pytest.fixture(scope="module")
+def delayed() -> WebhookStudy:
+    """Two hours in which nothing came."""
+    return study_deliveries(generate_deliveries(WebhookFault("queue", 7200, 14_400), seed=1, end=END))
+
+
+def test_the_lag_is_drawn_as_it_was_computed(delayed: WebhookStudy) -> None:
+    """The lines hold the percentiles of the frame, and the caption is the first reading."""
+    chart = charts_log.webhook_lag(delayed)
+    lines = {line.get_label(): line for line in chart.figure.axes[0].get_lines()}
+    for label in ("p50", "p95", "p99"):
+        assert list(lines[label].get_ydata()) == list(delayed.lags[f"{label}_s"].clip(lower=0.5))
+    assert chart.caption.startswith("P3, webhook delays.")
+    assert f"longest {delayed.findings.lag_max_s:,.0f} s" in chart.alt
+    assert chart.figure.axes[0].get_xlabel() == "time (UTC)"
+
+
+def test_silences_are_marked_and_told(delayed: WebhookStudy) -> None:
+    """What was received is drawn with its silence, and the caption tells how long it lasted."""
+    chart = charts_log.webhooks_received(delayed)
+    labels = chart.figure.axes[0].get_legend_handles_labels()[1]
+    assert labels == ["first receipt", "repeated", "silence"]
+    assert "1 silence marked" in chart.alt
+    assert "lasted 1" in chart.caption
+
+
+@pytest.mark.parametrize("hours", [0.02, 8])
+def test_charts_are_small_and_the_same_every_time(hours: float) -> None:
+    """A log of a minute or of a day gives a small picture, byte for byte the same."""
+    pictures = []
+    for _ in range(2):
+        study = study_deliveries(generate_deliveries(seed=6, hours=hours, end=END))
+        pictures.append([charts_log.webhook_lag(study).svg, charts_log.webhooks_received(study).svg])
+    assert pictures[0] == pictures[1]
+    assert max(map(len, pictures[0])) < 60_000
+    assert "no silence" in charts_log.webhooks_received(study).alt

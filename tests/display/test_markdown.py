@@ -108,3 +108,9 @@ def test_a_footnote_says_what_it_is_where_it_is_cited_and_leads_there_and_back()
 def test_an_empty_cell_is_not_blank(value: str | None) -> None:
     """A cell without a value shows a dash, so that nothing looks forgotten."""
     assert "| – |" in table(["a"], [[value]])
+
+
+def test_the_date_of_a_time_in_a_cell_is_not_broken() -> None:
+    """On a narrow screen a cell's date and time take two lines, and not four; dates in sentences are left alone."""
+    html = to_html(table(["at", "what"], [["2026-11-24 23:30:00", "by 2026-11-24 23:30:00"]]))
+    assert html.count('<span class="ik-short">2026-11-24</span> 23:30:00</td>') == html.count("<span") == 1

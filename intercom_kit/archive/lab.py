@@ -58,7 +58,7 @@ class Lab:
 def prepare_lab(settings: Settings, incident_id: str = "") -> Lab:
     """Copy the notebooks to `lab/` in the incident's folder, or in outputs where no incident is named.
 
-    A copy that nobody edited is made again if the kit's notebook or the parameters are others by now; else it stays,
+    A copy that nobody edited is regenerated if the kit's notebook or the parameters have changed; else it stays,
     with its outputs. Copies that have none show those of the incident's reports. Raises IncidentError for an incident
     that is not there, EvidenceError or KitError where the manifest holds parameters that cannot be used.
     """

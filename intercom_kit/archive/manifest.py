@@ -114,7 +114,7 @@ class SealedFile(Record):
 
     @property
     def is_evidence(self) -> bool:
-        """Whether it must stay as it was sealed, whatever else is made again."""
+        """Whether it must stay as it was sealed, whatever else is regenerated."""
         return self.path.startswith("evidence/")
 
     @property

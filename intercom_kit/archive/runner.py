@@ -78,7 +78,7 @@ class Plan:
     """How notebooks run. Times in seconds.
 
     environment: of the worker, whole; None takes this process's. secrets: texts that no parameter may hold, and that
-    are replaced should an output hold one. offline: the network is refused. forked: see context.
+    are replaced should an output hold one. offline: the network is refused. forked: see launch.start.
     """
 
     environment: Mapping[str, str] | None = None
@@ -171,7 +171,7 @@ class End(NamedTuple):
 
 
 class Session:
-    """One notebook's run. end: why it was broken off; None where its cells tell. cell: number of the one at work."""
+    """One notebook's run. end: why it was broken off; None where its cells show it. cell: number of the one at work."""
 
     def __init__(self, plan: Plan, stopper: Stopper, on_progress: Progress | None) -> None:
         self.plan, self.stopper, self.on_progress = plan, stopper, on_progress

@@ -45,10 +45,8 @@ def work(connection: Connection, environment: Mapping[str, str], folder: str, of
             connection.send_bytes(content)
 
     shell = Shell.instance(config=Config({"HistoryManager": {"enabled": False, "hist_file": ":memory:"}}))
+    shell.send = send
     register()  # the server had no shell yet when it imported the displays
-    parts: tuple[Any, ...] = (shell, shell.display_pub, shell.displayhook)
-    for part in parts:
-        part.send = send
     sys.stdout, sys.stderr = _Stream("stdout", send), _Stream("stderr", send)
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (1, 2):  # what native code writes has no place in a notebook, nor on the parent's terminal
@@ -101,14 +99,12 @@ def _end_with_parent() -> None:
 class _Hook(DisplayHook):
     """Sends the value of a cell's last expression."""
 
-    send: Send
-
     def write_output_prompt(self) -> None:
         pass
 
     def write_format_data(self, format_dict: dict[str, Any], md_dict: dict[str, Any] | None = None) -> None:
-        shown = _shown("execute_result", format_dict, md_dict)
-        self.send("output", shown | {"execution_count": Shell.instance().execution_count})
+        shell, shown = Shell.instance(), _shown("execute_result", format_dict, md_dict)
+        shell.send("output", shown | {"execution_count": shell.execution_count})
 
     def finish_displayhook(self) -> None:
         pass
@@ -116,8 +112,6 @@ class _Hook(DisplayHook):
 
 class _Publisher(DisplayPublisher):
     """Sends what a cell displays."""
-
-    send: Send
 
     def publish(  # type: ignore[override]  # the base class takes anything
         self,
@@ -130,14 +124,12 @@ class _Publisher(DisplayPublisher):
     ) -> None:
         """Send new data, or other data for what was displayed under an id."""
         shown, name = _shown("display_data", data, metadata), (transient or {}).get("display_id")
-        if update:
-            self.send("update", name, shown["data"], shown["metadata"])
-        else:
-            self.send("output", shown, name)
+        message = ("update", name, shown["data"], shown["metadata"]) if update else ("output", shown, name)
+        self.shell.send(*message)
 
     def clear_output(self, wait: bool = False) -> None:  # noqa: ARG002 - what comes next is shown at once anyway
         """Take away what the cell has shown."""
-        self.send("clear")
+        self.shell.send("clear")
 
 
 class Shell(InteractiveShell):

@@ -121,7 +121,7 @@ class Evidence:
 
     @cached_property
     def log_span(self) -> Span | None:
-        """From the first to the last moment that the request log tells of."""
+        """From the first to the last moment that the request log covers."""
         return self.findings.span if self.findings else None
 
     @cached_property
@@ -160,7 +160,7 @@ class Evidence:
 
     @cached_property
     def checked(self) -> Lifecycle:
-        """The lifecycle as checks and people tell it: reads no request log."""
+        """The lifecycle from checks and people alone: reads no request log."""
         return lifecycle_of(self.runs, self.entries, self.facts)
 
     @property
@@ -205,7 +205,7 @@ class Evidence:
 
     @cached_property
     def span(self) -> Span | None:
-        """From the first to the last moment that checks, the vendor's page or the request log tell of."""
+        """From the first to the last moment that checks, the vendor's page or the request log cover."""
         moments = [check.started_at for check in self.checks] + [notice.at for notice in self.lifecycle.notices]
         moments += [self.log_span.start, self.log_span.end] if self.log_span else []
         return Span(start=min(moments), end=max(moments)) if moments else None

@@ -8,15 +8,18 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from intercom_kit.collect.impact import conversations_query
 from intercom_kit.collect.incident_folder import rollup_in
 from intercom_kit.incident.evidence import Evidence
-from intercom_kit.incident.lifecycle import DECLARED, TimelineEntry, is_declared
+from intercom_kit.incident.lifecycle import DECLARED, is_declared
 from intercom_kit.records import Bound, Figure, Onset, Recovery
 from intercom_kit.text import duration, milliseconds, minute, moment, split
 from intercom_kit.text import share as percent
+
+if TYPE_CHECKING:
+    from intercom_kit.analyze.study import Study
 
 NO_LOG = "no request log"
 NO_ONSET = "no onset is known"
@@ -46,27 +49,30 @@ def incident_scope(seen: Evidence) -> str:
 
 
 def _bounds(seen: Evidence) -> Iterator[Figure]:
-    lifecycle, facts = seen.lifecycle, seen.facts
-    onset, recovery, worst = lifecycle.onset, lifecycle.recovery, lifecycle.worst
+    lifecycle = seen.lifecycle
     ongoing = f"it goes on, as of the last evidence at {minute(seen.as_of)}" if seen.as_of else ""
-    why = (ongoing or "nothing shows that it ended") if onset else NO_ONSET
+    why = (ongoing or "nothing shows that it ended") if lifecycle.onset else NO_ONSET
     none = "neither checks, notes nor a request log show one, and none was declared"
-    yield _bound(seen, "onset", onset, lifecycle.found_onset, none)
-    yield _bound(seen, "recovery", recovery, lifecycle.found_recovery, why)
-    yield _duration(onset, recovery, why)
+    yield _bound(seen, "onset", lifecycle.onset, lifecycle.found_onset, none)
+    yield _bound(seen, "recovery", lifecycle.recovery, lifecycle.found_recovery, why)
+    yield _duration(lifecycle.onset, lifecycle.recovery, why)
+    yield _severity(seen)
+
+
+def _severity(seen: Evidence) -> Figure:
+    facts, runs, worst = seen.facts, seen.lifecycle.runs, seen.lifecycle.worst
     given = f"{worst.decision.severity} ({worst.decision.severity_reason})" if worst else ""
+    cites = worst.cites if worst else ()
     if facts.severity:
         why = f": {facts.severity_reason}" if facts.severity_reason else ""
         beside = f"; the checks give {given}" if given else ""
         shown, query = f"{facts.severity} (declared{why}{beside})", _origin(seen, "severity")
-        yield _figure("severity", value=facts.severity, shown=shown, query=query, sources=worst.cites if worst else ())
-        return
-    query = f"the decision tree over each of the {len(lifecycle.runs)} runs in evidence/checks.jsonl"
+        return _figure("severity", value=facts.severity, shown=shown, query=query, sources=cites)
+    query = f"the decision tree over each of the {len(runs)} runs in evidence/checks.jsonl"
     if worst and worst.decision.severity:
-        yield _figure("severity", value=worst.decision.severity, shown=given, query=query, sources=worst.cites)
-    else:
-        why = "no run of checks found trouble" if lifecycle.runs else "no triage was run"
-        yield _figure("severity", unknown=f"{why}, and none was declared", query=query)
+        return _figure("severity", value=worst.decision.severity, shown=given, query=query, sources=cites)
+    why = "no run of checks found trouble" if runs else "no triage was run"
+    return _figure("severity", unknown=f"{why}, and none was declared", query=query)
 
 
 def _origin(seen: Evidence, field: str) -> str:
@@ -116,18 +122,13 @@ def _people(seen: Evidence) -> Iterator[Figure]:
         ("time_to_mitigate", lifecycle.mitigation, "no mitigation was noted"),
     )
     for name, entry, why in steps:
-        if entry and onset and _is_all_that_shows(entry, onset):
+        cited = {entry.id, *entry.cites} & set(onset.sources) if entry and onset else ()
+        if entry and onset and onset.signal != DECLARED and entry.at <= onset.by and cited:
             bound = f", at most {duration((entry.at - onset.after).total_seconds())}" if onset.after else ""
             yield _figure(name, unknown=f"nothing shows the onset but this itself{bound}")
         else:
             yield _since(seen, name, entry.at if entry else None, (entry.id,) if entry else (), why)
     yield _since(seen, "notice_lag", noticed, cites, "the status page did not acknowledge it while it was looked at")
-
-
-def _is_all_that_shows(entry: TimelineEntry, onset: Onset) -> bool:
-    """Whether an onset is known from this very event only."""
-    cited = {entry.id, *entry.cites} & set(onset.sources)
-    return onset.signal != DECLARED and entry.at <= onset.by and bool(cited)
 
 
 def _since(seen: Evidence, name: str, at: datetime | None, cites: tuple[str, ...], why: str) -> Figure:
@@ -145,7 +146,7 @@ def _since(seen: Evidence, name: str, at: datetime | None, cites: tuple[str, ...
 
 
 def _log(seen: Evidence) -> Iterator[Figure]:
-    """Yield what the request log counts between onset and recovery, and what it tells of the quota."""
+    """Yield what the request log counts between onset and recovery, and what it shows of the quota."""
     from intercom_kit.analyze.figures import QUESTIONS, measure
 
     scope, why = f"{incident_scope(seen)}; {ALL_CALLS}", _uncounted(seen)
@@ -174,7 +175,7 @@ def _uncounted(seen: Evidence) -> str:
 
 
 def _quota(seen: Evidence) -> Iterator[Figure]:
-    """Yield what the rate-limit headers tell: how often and how long the quota was used up, and who used it."""
+    """Yield what the rate-limit headers show: how often and how long the quota was used up, and who used it."""
     command = f"intercom-kit analyze {seen.facts.id} --json --no-report | jq .rate_limit"
     near = f"{incident_scope(seen)}, and 10 min on either side; all apps"
     limit = seen.findings.rate_limit if seen.findings else None
@@ -184,27 +185,26 @@ def _quota(seen: Evidence) -> Iterator[Figure]:
         for name in ("exhausted", "exhausted_s", "unattributed_share"):
             yield _figure(name, near, unknown=why)
         return
-    sources, spans, rows = _log_sources(seen), seen.exhausted, seen.study.exhausted
+    spans, rows = seen.exhausted, seen.study.exhausted.to_dict("records")
+    found = {"sources": _log_sources(seen), "query": f"{command}.exhausted"}
     longest = duration(max((span.seconds for span in spans), default=0))
-    found = {"sources": sources, "query": f"{command}.exhausted"}
     shown = f"{len(spans)}, the longest for {longest}" if spans else "0"
     yield _figure("exhausted", near, value=len(spans), shown=shown, **found)
-    inside = [
-        row for row in rows.to_dict("records") if any(s.start <= row["from"] and row["to"] <= s.end for s in spans)
-    ]
+    inside = [row for row in rows if any(span.start <= row["from"] and row["to"] <= span.end for span in spans)]
     empty = round(sum(float(row["exhausted_s"]) for row in inside), 1)
     yield _figure("exhausted_s", near, value=empty, shown=duration(empty), **found)
-    share, pressed = limit.unattributed_share, "windows under pressure, of the whole log; all apps"
-    pool, refused = (int(seen.study.pressed[name].sum()) for name in ("with_quota_left", "throttled"))
-    found = {"sources": sources, "query": f"{command}.unattributed_share"}
-    if seen.study.pressed.empty or share is None:
-        why = NO_HEADER if share is None else "no window came under pressure"
-        yield _figure("unattributed_share", pressed, unknown=why, query=found["query"])
-    elif pool > refused / 2 and share < LEAST_SHARE:
+    yield _unattributed(seen.study, limit.unattributed_share, found | {"query": f"{command}.unattributed_share"})
+
+
+def _unattributed(study: "Study", share: float | None, found: dict[str, Any]) -> Figure:
+    pool, refused = (int(study.pressed[name].sum()) for name in ("with_quota_left", "throttled"))
+    why = NO_HEADER if share is None else "no window came under pressure" if study.pressed.empty else ""
+    if share is not None and not why and pool > refused / 2 and share < LEAST_SHARE:
         why = f"{pool:,} calls were refused by the workspace's shared quota, and no header tells who used that"
-        yield _figure("unattributed_share", pressed, unknown=why, query=found["query"])
-    else:
-        yield _figure("unattributed_share", pressed, value=share, shown=percent(share), **found)
+    scope, query = "windows under pressure, of the whole log; all apps", found["query"]
+    if why or share is None:
+        return _figure("unattributed_share", scope, unknown=why, query=query)
+    return _figure("unattributed_share", scope, value=share, shown=percent(share), **found)
 
 
 def _slowness(seen: Evidence) -> Figure:
@@ -309,7 +309,7 @@ def _users(seen: Evidence) -> Figure:
 
 
 def _counted_by(seen: Evidence, name: str) -> Figure | None:
-    """Return a figure as the last event that holds its number tells it; None where none does."""
+    """Return a figure from the last event that holds its number; None where none does."""
     counts = [event for event in seen.events if name in event.numbers]
     if not counts:
         return None

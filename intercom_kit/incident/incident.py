@@ -66,7 +66,7 @@ class Incident(Evidence):
 
     @cached_property
     def contradictions(self) -> tuple[str, ...]:
-        """Where sources tell different things, a sentence each, for the top of every report."""
+        """Where sources differ, a sentence each, for the top of every report."""
         return (*_about_declared(self), *_about_log(self), *_about_page(self), *_about_entries(self))
 
 
@@ -89,7 +89,7 @@ def open_incident(settings: Settings, incident_id: str) -> Incident:
 def as_declared(decision: Decision, facts: IncidentFacts, lifecycle: Lifecycle | None = None) -> Decision:
     """Return a decision with what people declared in place of what was computed, which its reason then names.
 
-    An incident that was declared, or noted (lifecycle: its lifecycle), is never told as none because all is well now.
+    An incident that was declared, or noted (lifecycle: its lifecycle), is never shown as none because all is well now.
     """
     start, end = facts.started_at, facts.ended_at
     if lifecycle and lifecycle.onset and not lifecycle.worst:
@@ -168,7 +168,7 @@ def _about_page(seen: Incident) -> Iterator[str]:
 
 
 def _about_log(seen: Incident) -> Iterator[str]:
-    """Yield where the request log tells of another time than checks and people."""
+    """Yield where the request log shows another time than checks and people do."""
     log, lifecycle = seen.log_span, seen.lifecycle
     if log is None or seen.study is None or lifecycle.onset is None:
         return

@@ -230,7 +230,7 @@ def _notices(runs: Sequence[Run]) -> tuple[Notice, ...]:
 
 
 def _published(incident: VendorIncident, read_at: datetime, *, is_first: bool) -> datetime:
-    """Return when the page first said this: as it tells, but never later than we read it.
+    """Return when the page first said this: as it says, but never later than we read it.
 
     The page's own form dates the publication; the compatible one dates the fault, often backwards, so there the first
     update that we saw counts.

@@ -56,7 +56,7 @@ NO_CUSTOMER_MESSAGE = "No message to customers is needed: no impact on them was 
 
 @dataclass(frozen=True)
 class Story:
-    """What the messages of an incident tell, as of a moment.
+    """What the messages of an incident say, as of a moment.
 
     decision: of the run in which it was worst, with what people declared. lifecycle: of the incident until then. now:
     when it is sent, UTC. taken: the mitigations and the resolution that people noted, in order of time. lacks_log:
@@ -72,7 +72,7 @@ class Story:
 
     @property
     def is_incident(self) -> bool:
-        """Whether there is anything to tell: checks, a log or people found trouble."""
+        """Whether there is anything to say: checks, a log or people found trouble."""
         return self.decision.verdict != "healthy" or self.lifecycle.onset is not None or self.facts.is_declared
 
     @property
@@ -109,7 +109,7 @@ class Story:
 
 
 def story_of(seen: Incident, now: datetime | None = None, *, until: datetime | None = None) -> Story:
-    """Return what an incident's messages tell. now: when they are sent; the time of its last evidence when left out.
+    """Return what an incident's messages say. now: when they are sent; the time of its last evidence when left out.
 
     until: as of then, and from checks and notes alone, without a request log.
     """
@@ -193,7 +193,7 @@ def external_update(story: Story) -> str:
     """Return the update for customers: what happened, what they notice, what was done, and no word of whose fault.
 
     The impact is the one that people wrote, unless it holds what `unfit_for_customers` finds. Without an impact that
-    was observed there is nothing to tell them.
+    was observed there is nothing to say to them.
     """
     if not story.was_noticed:
         return NO_CUSTOMER_MESSAGE

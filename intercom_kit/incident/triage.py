@@ -225,7 +225,7 @@ def triage_event(run: Run) -> Event:
 
 
 class Updated(NamedTuple):
-    """What `update` did: the internal update (empty where there is nothing to tell), the files, whether it was sent."""
+    """What `update` did: the internal update (empty where there is nothing to say), the files, whether it was sent."""
 
     internal: str
     written: tuple[Path, ...]

@@ -231,7 +231,7 @@ def _severity_words(watched: Watched) -> str:
 
 
 def gap_event(gap: tuple[datetime, datetime]) -> Event:
-    """Return the event by which the timeline tells that nothing was recorded."""
+    """Return the event by which the timeline shows that nothing was recorded."""
     length = duration((gap[1] - gap[0]).total_seconds())
     text = f"Monitoring gap (P4): nothing was recorded for {length}, {gap[0]:%H:%M:%S} to {gap[1]:%H:%M:%S} UTC"
     return Event(at=gap[1], kind="gap", text=text)

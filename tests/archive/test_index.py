@@ -74,7 +74,7 @@ def words(html: str) -> str:
 
 
 def test_an_incident_comes_down_to_one_line(settings: Settings) -> None:
-    """The summary tells cause, severity, onset, detection, recovery and fingerprint from the evidence."""
+    """The summary gives cause, severity, onset, detection, recovery and fingerprint from the evidence."""
     summary = summarize(incident(settings, "INC-1"), settings)
     assert (summary.verdict, summary.cause, summary.severity) == ("ours", "app_rate_limit", "P2")
     assert (summary.onset, summary.recovery) == (AT, AT + timedelta(minutes=34))
@@ -96,7 +96,7 @@ def test_a_healthy_triage_has_no_fingerprint(settings: Settings) -> None:
 
 @pytest.mark.parametrize("sealed", [True, False])
 def test_every_incident_has_a_row(settings: Settings, sealed: bool) -> None:
-    """State, severity, cause, times and action items stand in the row, sealed or not, the newest first."""
+    """State, severity, cause, times and action items are in the row, sealed or not, the newest first."""
     items = [ActionItem(text="Queue", due=date(2026, 11, 29)), ActionItem(text="Alert", due=date(2026, 12, 1))]
     done = ActionItem(text="Warm", due=date(2026, 11, 1), done=True)
     first = incident(settings, "INC-1", title="Limited", state="resolved", action_items=[*items, done])
@@ -117,7 +117,7 @@ def test_every_incident_has_a_row(settings: Settings, sealed: bool) -> None:
 
 
 def test_the_bottom_line_says_what_is_open_and_overdue(settings: Settings) -> None:
-    """Open incidents and overdue action items stand above everything; means leave out what is unknown."""
+    """Open incidents and overdue action items are above everything; means leave out what is unknown."""
     item = ActionItem(text="Queue calls", owner="ana", due=date(2026, 11, 29))
     incident(settings, "INC-1", title="Limited", action_items=[item])
     incident(settings, "INC-2", state="reviewed")
@@ -130,17 +130,17 @@ def test_the_bottom_line_says_what_is_open_and_overdue(settings: Settings) -> No
         assert said in now
 
 
-@pytest.mark.parametrize("apart", [True, False])
-def test_drills_are_listed_apart_and_not_counted(settings: Settings, apart: bool) -> None:
+@pytest.mark.parametrize("in_folder", [True, False])
+def test_drills_are_listed_separately_and_not_counted(settings: Settings, in_folder: bool) -> None:
     """A drill, where 0.1.0 put it too, is listed below the incidents, is never open, and moves no means and trends."""
     folder = incident(settings, "INC-1", drill="rate-limited")
-    if apart:
+    if in_folder:
         (settings.outputs / "drills").mkdir()
         folder.path.rename(settings.outputs / "drills" / "INC-1")
     html, rows = page(settings)
     assert rows == []
     below = html[html.index("<h2>Drills</h2>") :]
-    assert f'href="{"drills/" if apart else ""}INC-1/"' in below
+    assert f'href="{"drills/" if in_folder else ""}INC-1/"' in below
     assert "DRILL rate-limited" in below
     assert "Nothing is open." in html
     assert "MTTD" not in html[: html.index("<h2>")]
@@ -175,8 +175,8 @@ def test_a_broken_record_is_listed_with_its_complaint(settings: Settings) -> Non
     incident(settings, "INC-1")
     broken = incident(settings, "INC-2")
     broken.facts_path.write_text('{"id": "INC-2", "state": "unknown"}')
-    torn = incident(settings, "INC-3")
-    (torn.evidence_path / "checks.jsonl").write_text("{}\n")
+    truncated = incident(settings, "INC-3")
+    (truncated.evidence_path / "checks.jsonl").write_text("{}\n")
     _, rows = page(settings)
     complaints = {row[0].split()[0]: (row[0], row[2]) for row in rows}
     assert "state" in complaints["INC-2"][0]
@@ -229,7 +229,7 @@ def test_what_happened_before_is_recognised(settings: Settings) -> None:
 
 
 def test_looking_for_past_incidents_imports_nothing_heavy() -> None:
-    """Triage can tell of past incidents without waiting for pandas, matplotlib or jinja2."""
+    """Triage can name past incidents without waiting for pandas, matplotlib or jinja2."""
     code = "import sys, intercom_kit.archive.index; print(*sys.modules)"
     imported = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
     assert not imported & {"pandas", "numpy", "matplotlib", "jinja2"}

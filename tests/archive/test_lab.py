@@ -66,7 +66,7 @@ def test_without_an_incident_the_notebooks_are_copied_as_they_are(settings: Sett
 
 
 def test_an_incidents_parameters_are_filled_in(settings: Settings) -> None:
-    """The id stands in each copy that takes one, with what the reports were last made with."""
+    """The id is in each copy that takes one, with what the reports were last made with."""
     make_incident(settings, "INC-1", **{"02_rate_limit_and_latency": {"pressure": 0.7, "since": "2026-11-24T09:00Z"}})
     lab = prepare_lab(settings, "INC-1")
     assert lab.folder == settings.outputs / "INC-1" / "lab"
@@ -122,7 +122,7 @@ def test_outputs_are_no_edit_and_are_kept(settings: Settings) -> None:
 
 
 def test_a_copy_shows_what_the_report_showed(settings: Settings) -> None:
-    """Outputs of the incident's reports stand below the same cells of a copy that has none of its own."""
+    """Outputs of the incident's reports are below the same cells of a copy that has none of its own."""
     folder = make_incident(settings, "INC-1")
     report = nbformat.read(NOTEBOOKS / "01-triage.ipynb", as_version=4)
     report.cells[-1].outputs = [nbformat.v4.new_output("stream", text="seen")]
@@ -134,7 +134,7 @@ def test_a_copy_shows_what_the_report_showed(settings: Settings) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"not a notebook", b"\xff\xfe", b"{}", b'{"nbformat": 4, "cells": 1}'])
 def test_a_file_in_a_copys_place_is_kept(settings: Settings, content: bytes) -> None:
-    """Whatever stands under a copy's name and is not ours is left alone, and named."""
+    """Whatever is under a copy's name and is not ours is left alone, and named."""
     folder = settings.outputs / "lab"
     folder.mkdir(parents=True)
     (folder / "01-triage.ipynb").write_bytes(content)

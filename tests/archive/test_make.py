@@ -44,22 +44,22 @@ from intercom_kit.settings import load_settings
 
 settings = load_settings(dotenv=None, outputs=Path(sys.argv[1]))
 folder = IncidentFolder(settings.outputs, "INC-1")
-told = lambda *step: print(*step, flush=True)
+show = lambda *step: print(*step, flush=True)
 """
 WAITING = f"""{IMPORTS}
-told("ready")
-print(make_reports(folder, {{"01-triage": {{}}}}, settings, on_wait=lambda: told("waits"))[0].outcome)
+show("ready")
+print(make_reports(folder, {{"01-triage": {{}}}}, settings, on_wait=lambda: show("waits"))[0].outcome)
 """
-ALL = f"{IMPORTS}print(*(run.outcome for run in make_reports(folder, reports_of(folder, settings), settings, told)))"
+ALL = f"{IMPORTS}print(*(run.outcome for run in make_reports(folder, reports_of(folder, settings), settings, show)))"
 STARTER = f"""{IMPORTS}
 for line in sys.stdin:
     pid = os.fork()
     if pid == 0:
         runs = make_reports(folder, reports_of(folder, settings), settings)
         sys.exit(0 if all(run.complete for run in runs) else 1)
-    told(pid)
+    show(pid)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    told({{0: "complete", -signal.SIGKILL: "killed"}}.get(status, status))
+    show({{0: "complete", -signal.SIGKILL: "killed"}}.get(status, status))
 """
 
 

@@ -84,7 +84,7 @@ def test_a_copy_that_stopped_goes_on_where_it_was(folder: IncidentFolder, settin
 
 
 def test_another_archive_is_never_written_over(folder: IncidentFolder, settings: Settings, tmp_path: Path) -> None:
-    """What stands there under the same id, but has another past, is kept."""
+    """What is there under the same id, but has another past, is kept."""
     other = IncidentFolder(tmp_path / "elsewhere", "INC-1")
     other.create()
     other.add_event(Event(at=AT, kind="note", text="somebody else's"))
@@ -135,7 +135,7 @@ def test_what_only_resembles_a_secret_may_leave(folder: IncidentFolder, settings
     assert publish(folder, str(tmp_path / "elsewhere"), settings).copied == 6
 
 
-def test_a_place_that_cannot_be_written_is_told(folder: IncidentFolder, settings: Settings, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_reported(folder: IncidentFolder, settings: Settings, tmp_path: Path) -> None:
     """The failure names the place, without user name and password, and the next step."""
     (tmp_path / "file").write_text("x")
     for url, place in ((str(tmp_path / "file"), "file"), (f"nowhere://ana:{CANARY}@host/x", "nowhere://host/x")):

@@ -124,7 +124,7 @@ def test_a_report_is_small_private_and_the_same_every_time(executed: Executed) -
 
 
 def test_the_head_says_what_this_is(executed: Executed) -> None:
-    """Language, title, incident, severity, verdict, cause and state stand above everything."""
+    """Language, title, incident, severity, verdict, cause and state are above everything."""
     page, html = render(executed(prose("# Is it us?")))
     assert page.all("html") == [{"lang": "en"}]
     assert "<title>INC-20261124-1405-app-rate-limit: Is it us?</title>" in html
@@ -245,7 +245,7 @@ def test_html_that_a_report_has_no_use_for_is_shown_as_text(executed: Executed, 
 
 
 def test_the_kits_own_views_pass(executed: Executed) -> None:
-    """Tables, messages and charts of the kit are shown as they are, with the world's text escaped."""
+    """Tables, messages and charts of the kit are shown as they are, with text from outside escaped."""
     views = [table(("Name",), [(EVIL,)], "A table"), message(EVIL), headroom_chart(None)]
     page, html = render(executed(prose("# T"), *(shown(view._repr_html_()) for view in views)))  # type: ignore[attr-defined]
     for view in views:
@@ -269,7 +269,7 @@ def test_a_frame_is_a_table_that_scrolls_by_keyboard(executed: Executed) -> None
 
 
 def test_links_to_notebooks_lead_to_reports_that_are_there(executed: Executed) -> None:
-    """A link is kept where the other report stands or will stand beside this one, and is plain text elsewhere."""
+    """A link is kept where the other report is or will be beside this one, and is plain text elsewhere."""
     text = "# T\n\n[two](02-rate-limit-and-latency.ipynb), [three](03-postmortem.ipynb), [web](https://example.com)"
     path = executed(prose(text))
     page, _ = render(path)

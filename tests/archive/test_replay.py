@@ -1,4 +1,4 @@
-"""Views are made again from the evidence alone, byte for byte, and whatever differs is named."""
+"""Views are regenerated from the evidence alone, byte for byte, and whatever differs is named."""
 
 import json
 import os
@@ -112,7 +112,7 @@ def test_an_archive_is_untrusted(settings: Settings, folder: IncidentFolder, tmp
 
 @pytest.mark.slow
 def test_a_report_made_alone_links_to_those_that_follow(settings: Settings, folder: IncidentFolder) -> None:
-    """Reports that stand already are rendered anew when another joins them."""
+    """Reports that are there already are rendered again when another joins them."""
     for path in (folder.path / MANIFEST, *folder.path.glob("0*")):
         path.unlink()
     shutil.rmtree(folder.path / "manifests", ignore_errors=True)

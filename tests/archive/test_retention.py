@@ -60,7 +60,7 @@ def test_old_incidents_go_wholly(settings: Settings) -> None:
 
 
 def test_open_and_unreadable_incidents_stay(settings: Settings) -> None:
-    """Age alone removes nothing that is still going on or that nobody can read; both are told."""
+    """Age alone removes nothing that is still going on or that nobody can read; both are reported."""
     incident(settings, "INC-open", 400, state="open")
     broken = incident(settings, "INC-broken", 400)
     broken.facts_path.write_text("{")

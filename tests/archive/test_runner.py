@@ -1,4 +1,4 @@
-"""Every way a notebook can end, in real processes: forked from a server, and started anew."""
+"""Every way a notebook can end, in real processes: forked from a server, and started afresh."""
 
 import importlib.util
 import json
@@ -111,7 +111,7 @@ def test_a_notebook_runs_to_its_end(make: Make, run: Callable[..., tuple[Run, st
     assert not any(path in json.dumps(metadata) for path in (str(tmp_path), sys.prefix))
 
 
-def test_a_failed_cell_is_told_with_its_place_and_error(make: Make, run: Callable[..., tuple[Run, str]]) -> None:
+def test_a_failed_cell_is_reported_with_its_place_and_error(make: Make, run: Callable[..., tuple[Run, str]]) -> None:
     """The number of the cell, the error's name and its message are in the record; what ran before is saved."""
     record, saved = run(make("print('before')", "1 / 0", "print('after')"))
     assert record.outcome == "failed"
@@ -144,7 +144,7 @@ def test_a_dead_process_is_no_success(make: Make, run: Callable[..., tuple[Run, 
 def test_leaving_in_a_cell_is_no_success(
     make: Make, run: Callable[..., tuple[Run, str]], ending: str, code: str
 ) -> None:
-    """sys.exit in a cell, which papermill takes for success, is told as what it is."""
+    """sys.exit in a cell, which papermill takes for success, is reported as what it is."""
     record, saved = run(make("print('before')", ending, "print('after')"))
     assert record.outcome == "exited"
     assert record.detail == f"Cell 4 of 5 called sys.exit({code}): no cell after it ran."
@@ -187,7 +187,7 @@ def test_a_time_limit_holds_while_the_kernel_starts(make: Make, run: Callable[..
     assert record.cells_run == 0
 
 
-def test_a_missing_kernel_is_told(make: Make, run: Callable[..., tuple[Run, str]]) -> None:
+def test_a_missing_kernel_is_reported(make: Make, run: Callable[..., tuple[Run, str]]) -> None:
     """A notebook for another kernel is refused by its name, and is saved with its parameters."""
     record, saved = run(make("1", kernel="no-such-kernel"), {"name": "kept"})
     assert record.outcome == "missing_kernel"
@@ -201,15 +201,15 @@ import sys
 from pathlib import Path
 from intercom_kit.archive.runner import Plan, run_notebook
 
-told = lambda *step: print(*step, flush=True)
-run = run_notebook(Path(sys.argv[1]), Path(sys.argv[2]), {}, Plan(forked=sys.argv[3] == "True"), told)
+show = lambda *step: print(*step, flush=True)
+run = run_notebook(Path(sys.argv[1]), Path(sys.argv[2]), {}, Plan(forked=sys.argv[3] == "True"), show)
 print(run.line().decode())
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_told_and_what_ran_is_saved(
+def test_a_signal_is_reported_and_what_ran_is_saved(
     make: Make, tmp_path: Path, number: signal.Signals, forked: bool
 ) -> None:
     """SIGINT and SIGTERM end the notebook, are named, and cost nothing that ran before."""

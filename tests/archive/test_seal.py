@@ -1,4 +1,4 @@
-"""A sealed archive tells what was changed in it, and what was only added to."""
+"""A sealed archive shows what was changed in it, and what was only added to."""
 
 import json
 import shutil
@@ -88,7 +88,7 @@ def test_a_sealed_archive_is_as_it_was(folder: IncidentFolder) -> None:
 
 
 def test_an_archive_that_was_never_sealed_says_so(tmp_path: Path) -> None:
-    """Evidence without a manifest is no failure of the check, but it is told."""
+    """Evidence without a manifest is no failure of the check, but it is reported."""
     made = IncidentFolder(tmp_path, "INC-1")
     made.create()
     made.add_event(note("x"))
@@ -130,7 +130,7 @@ def test_a_truncated_file_is_found_with_the_lines_it_lost(folder: IncidentFolder
     assert "1 of its 3 lines" in finding.words
 
 
-def test_evidence_that_grew_is_told_apart_from_change(folder: IncidentFolder) -> None:
+def test_evidence_that_grew_is_distinguished_from_change(folder: IncidentFolder) -> None:
     """A note after the seal is no tampering; an edit of what was there is, even when something was added too."""
     folder.add_event(note("second"))
     assert found(folder) == [("grown", "evidence/events.jsonl")]
@@ -140,7 +140,7 @@ def test_evidence_that_grew_is_told_apart_from_change(folder: IncidentFolder) ->
 
 
 def test_a_run_that_was_cut_short_explains_the_difference(folder: IncidentFolder) -> None:
-    """The mark of a run at work is told first."""
+    """The mark of a run at work is reported first."""
     (folder.path / UNFINISHED).write_text("{}")
     (folder.path / "01-triage.html").write_text("half")
     assert found(folder) == [("unfinished", UNFINISHED), ("truncated", "01-triage.html")]
@@ -170,7 +170,7 @@ def test_a_head_kept_elsewhere_fixes_what_was_sealed(folder: IncidentFolder) -> 
 
 
 def test_rewriting_the_past_and_sealing_it_again_is_found_by_the_head(folder: IncidentFolder) -> None:
-    """Whoever edits evidence and makes all manifests anew cannot make them descend from a head that was kept."""
+    """Whoever edits evidence and makes all manifests again cannot make them descend from a head that was kept."""
     kept = head_of(folder)
     path = folder.evidence_path / "events.jsonl"
     path.write_bytes(path.read_bytes().replace(b"first", b"other"))
@@ -289,7 +289,7 @@ def test_a_chain_that_was_cut_is_found(folder: IncidentFolder, harm: str) -> Non
     assert ("head", MANIFEST) in found(folder, first)
 
 
-def test_a_broken_manifest_is_told_and_never_sealed_over(folder: IncidentFolder) -> None:
+def test_a_broken_manifest_is_reported_and_never_sealed_over(folder: IncidentFolder) -> None:
     """What cannot be read is not replaced."""
     (folder.path / MANIFEST).write_text("{")
     assert found(folder) == [("broken", MANIFEST)]

@@ -29,7 +29,7 @@ def test_every_figure_says_what_it_means_and_what_it_is_about(settings: Settings
 
 
 def test_an_unchanged_incident_is_opened_once(settings: Settings, folder: IncidentFolder) -> None:
-    """While its files are as they were, evidence is read once; a new line opens it again, and decides no run anew."""
+    """While its files are as they were, evidence is read once; a new line opens it again, and decides no run again."""
     first = open_incident(settings, "INC-1")
     assert open_incident(settings, "INC-1") is first
     decided = [run.decision for run in first.runs]
@@ -112,7 +112,7 @@ def test_the_packet_counts_the_failed_calls_of_the_log(tmp_path: Path) -> None:
 
 
 def test_a_drills_checks_and_its_log_show_one_limit(settings: Settings) -> None:
-    """The limit that the checks' headers tell is that of the log: one workspace, one limit."""
+    """The limit that the checks' headers show is that of the log: one workspace, one limit."""
     seen = open_incident(settings, "INC-1")
     assert seen.study
     limits = {check.rate_limit.limit for check in seen.checks if check.rate_limit and check.rate_limit.limit}

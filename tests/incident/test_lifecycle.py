@@ -24,20 +24,20 @@ def _at(minutes: float) -> datetime:
 def _run(minutes: float, status: int = 200, incidents: Sequence[VendorIncident] = ()) -> list[CheckRecord]:
     """Five checks; with another status than 200 both calls fail."""
     outcome = "ok" if status == 200 else "failed"
-    told = {"run": f"r{minutes}", "started_at": _at(minutes), "duration_ms": 40.0, "observed": "seen"}
+    common = {"run": f"r{minutes}", "started_at": _at(minutes), "duration_ms": 40.0, "observed": "seen"}
     calls = [
         CheckRecord.model_validate(
-            {**told, "name": name, "outcome": outcome, "http_status": status, "request_id": "abc"}
+            {**common, "name": name, "outcome": outcome, "http_status": status, "request_id": "abc"}
         )
         for name in ("api", "search")
     ]
     page = {
-        **told,
+        **common,
         "name": "status_page",
         "outcome": "failed" if incidents else "ok",
         "vendor_incidents": tuple(incidents),
     }
-    others = [CheckRecord.model_validate({**told, "name": name, "outcome": "ok"}) for name in ("health", "network")]
+    others = [CheckRecord.model_validate({**common, "name": name, "outcome": "ok"}) for name in ("health", "network")]
     return [*calls, CheckRecord.model_validate(page), *others]
 
 
@@ -151,7 +151,7 @@ def test_each_update_of_the_status_page_is_one_notice_at_the_time_it_was_publish
 
 
 def test_a_notice_about_something_else_does_not_acknowledge_our_fault() -> None:
-    """The page tells of the Messenger while our token is refused: that is a row of the timeline and no more."""
+    """The page is about the Messenger while our token is refused: that is a row of the timeline and no more."""
     other = VendorIncident(name="Messenger slow", status="investigating", components=("Messenger",), updated_at=_at(18))
     found = _lifecycle([_run(0), _run(20, 401, [other])])
     assert len(found.notices) == 1
@@ -180,14 +180,14 @@ def test_corrections_change_what_is_shown_and_not_the_evidence() -> None:
         st.tuples(st.integers(0, 500), st.sampled_from([200, 401, 429, 500])), max_size=12, unique_by=lambda r: r[0]
     )
 )
-def test_any_course_is_in_order(runs: list[tuple[int, int]]) -> None:
+def test_any_lifecycle_is_in_order(runs: list[tuple[int, int]]) -> None:
     """Whatever the checks were, after is before by, the onset before the recovery, and no cited check is made up."""
     checks = [_run(minutes, status) for minutes, status in runs]
     found = _lifecycle(checks)
     known = {check.evidence_id for run in checks for check in run}
-    for edge in (found.onset, found.recovery):
-        assert edge is None or edge.after is None or edge.after <= edge.by
-        assert edge is None or set(edge.sources) <= known
+    for bound in (found.onset, found.recovery):
+        assert bound is None or bound.after is None or bound.after <= bound.by
+        assert bound is None or set(bound.sources) <= known
     assert found.onset is None or found.recovery is None or found.onset.by < found.recovery.by
     assert (found.onset is None) == all(status == 200 for _, status in runs)
     assert [run.at for run in found.runs] == sorted(run.at for run in found.runs)

@@ -54,7 +54,7 @@ def check(name: str, outcome: str = "failed", at: datetime = AT, **fields: objec
 
 
 def run(cause: str = "vendor_errors", at: datetime = AT, *checks: CheckRecord, **fields: object) -> Run:
-    """Return a run of the checks that found a cause: P1, unless told otherwise."""
+    """Return a run of the checks that found a cause: P1, unless given otherwise."""
     verdict = VERDICT_OF.get(cause, "vendor_acknowledged")
     severity = None if cause == "none" else "P4" if cause == "monitoring_gap" else "P1"
     given: dict[str, object] = {"verdict": verdict, "severity": severity, "summary": f"It is so: {cause}."} | fields
@@ -92,8 +92,8 @@ def test_every_message_follows_the_state(state: State, ending: str) -> None:
     for cause, noted, verdict in product(
         KINDS, ((), NOTED), ("ours", "vendor_acknowledged", "vendor_suspected", "undetermined")
     ):
-        told = story(run(cause, verdict=verdict), *ENDINGS[ending], entries=noted, state=state)
-        texts = messages_of(told)
+        made = story(run(cause, verdict=verdict), *ENDINGS[ending], entries=noted, state=state)
+        texts = messages_of(made)
         ours, theirs = read(texts[INTERNAL]), texts[EXTERNAL]
         over = ending == "recovered" or state in ("resolved", "reviewed")
         known = verdict in ("ours", "vendor_acknowledged") and cause != "unknown"
@@ -137,16 +137,16 @@ def test_the_internal_update_has_the_runbooks_form() -> None:
 
 
 def test_what_people_wrote_wins_over_what_is_suggested() -> None:
-    """The impact and the cause that people wrote are told, each on one line."""
+    """The impact and the cause that people wrote are shown, each on one line."""
     text = internal_update(story(run(), customer_impact="The Berlin shop\nhas no chat.", root_cause="A bad deploy."))
     assert "\nImpact: The Berlin shop has no chat.\nCause: A bad deploy.\n" in text
 
 
 def test_a_drill_says_so_in_every_message() -> None:
     """Nobody takes a drill for an incident."""
-    told = story(run(), drill="vendor-outage")
-    assert "DRILL vendor-outage: not real" in internal_update(told).splitlines()[0]
-    assert external_update(told).startswith("DRILL: do not send this.")
+    made = story(run(), drill="vendor-outage")
+    assert "DRILL vendor-outage: not real" in internal_update(made).splitlines()[0]
+    assert external_update(made).startswith("DRILL: do not send this.")
 
 
 def test_a_healthy_check_writes_no_message() -> None:
@@ -155,8 +155,8 @@ def test_a_healthy_check_writes_no_message() -> None:
     assert messages_of(story(WELL, severity="P2"))
 
 
-def test_customers_are_told_of_observed_impact_only() -> None:
-    """What the status page alone tells of is no news for customers; failed calls, and what people wrote, are."""
+def test_customers_hear_of_observed_impact_only() -> None:
+    """What the status page alone shows is no news for customers; failed calls, and what people wrote, are."""
     page = VendorIncident(name="Maintenance", kind="maintenance")
     unseen = run("maintenance", AT, check("api", "ok"), check("status_page", "failed", vendor_incidents=(page,)))
     assert external_update(story(unseen)).startswith("No message to customers is needed")
@@ -167,10 +167,10 @@ def test_customers_are_told_of_observed_impact_only() -> None:
 @given(st.text(max_size=400), st.text(max_size=400), st.sampled_from(STATES))
 def test_slack_gets_text_only(commander: str, impact: str, state: State) -> None:
     """Whatever people write, the blocks are within Slack's limits, verbatim, and hold no mention, link or channel."""
-    told = story(
+    made = story(
         run("network", severity="P2", summary=impact), commander=commander, customer_impact=impact, state=state
     )
-    update = messages_of(told)[INTERNAL]
+    update = messages_of(made)[INTERNAL]
     assert len(update.splitlines()) == 7
     header, section = (block["text"] for block in slack_blocks(update))
     assert isinstance(header, dict)
@@ -194,8 +194,8 @@ def test_nobody_is_called_by_a_message(pieces: list[str]) -> None:
 
 def test_mentions_in_what_people_wrote_are_neutralised_in_every_message() -> None:
     """`<!channel>` and `@everyone` become words; the commander is still addressed."""
-    told = story(run(), customer_impact="<!channel> @everyone: the chat was slow", commander="ada")
-    texts = messages_of(told)
+    made = story(run(), customer_impact="<!channel> @everyone: the chat was slow", commander="ada")
+    texts = messages_of(made)
     assert "Impact: channel everyone: the chat was slow" in texts[INTERNAL]
     assert "Impact: channel everyone: the chat was slow" in texts[EXTERNAL]
     assert "Commander: @ada" in texts[INTERNAL]
@@ -280,9 +280,9 @@ def test_the_packet_holds_no_failure_of_before_or_after() -> None:
 def test_the_packet_says_what_the_status_page_said() -> None:
     """The vendor's own incident, with its state; or that the page said nothing, as last read."""
     page = VendorIncident(name="Elevated API errors", status="investigating", since=AT, updated_at=AT)
-    told = run("vendor_errors", AT, check("api"), check("status_page", "failed", vendor_incidents=(page,)))
+    read_at = run("vendor_errors", AT, check("api"), check("status_page", "failed", vendor_incidents=(page,)))
     assert "- Your status page: “Elevated API errors”, investigating, since 2026-11-24 09:30:04 UTC" in packet(
-        runs=(told,)
+        runs=(read_at,)
     )
     silent = run("vendor_errors", AT, check("api"), check("status_page", "ok"), verdict="vendor_suspected")
     assert "nothing about it, as last read at 2026-11-24 09:30:04 UTC" in packet(runs=(silent,))

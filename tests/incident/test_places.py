@@ -1,4 +1,4 @@
-"""The same number everywhere: each place in which a figure of an incident stands, against the registry of figures."""
+"""The same number everywhere: each place in which a figure of an incident is shown, against the registry of figures."""
 
 import json
 import re
@@ -23,7 +23,7 @@ PAGES = ("01-triage.html", "02-rate-limit-and-latency.html", "03-postmortem.html
 
 
 PART = r"[\d.]+ %"
-SAID = {  # sentences in which numbers stand; a group's name is that of a figure, or one of `held`
+SAID = {  # sentences in which numbers are; a group's name is that of a figure, or one of `held`
     "the incident's share": rf"[Ii]n it (?P<failed_share>{PART}) of the calls failed",
     "the answer": rf"(?P<failed_share>{PART}) of our calls to Intercom failed",
     "counts": r"(?<!\d)(?P<failed>[\d,]+) of (?P<requests>[\d,]+) calls(?! (?:between|ended))",
@@ -111,7 +111,7 @@ def assert_json(found: dict[str, dict[str, object]], seen: Incident) -> None:
 
 
 def assert_no_contradiction(text: str, seen: Incident) -> None:
-    """No two sentences tell opposite things of quota, retries or an interval."""
+    """No two sentences say opposite things of quota, retries or an interval."""
     assert not re.search(r"[−-]\d[\d.,]* m?s to [−-]?\d", text)  # noqa: RUF001 - a minus
     assert not ("nothing tells how they are retried" in text and "came again before the reset" in text)
     if not seen.figures["exhausted"].value and not seen.study.exhausted.shape[0]:  # type: ignore[union-attr]

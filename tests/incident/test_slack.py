@@ -83,8 +83,8 @@ def test_a_limit_is_waited_for(slack: Callable[..., Slack]) -> None:
     assert 1.0 <= second - first < 5.0
 
 
-def test_a_limit_longer_than_our_patience_is_told(slack: Callable[..., Slack]) -> None:
-    """Slack asks for ten minutes: that is told at once, instead of a silent wait."""
+def test_a_limit_longer_than_our_patience_is_reported(slack: Callable[..., Slack]) -> None:
+    """Slack asks for ten minutes: that is reported at once, instead of a silent wait."""
     channel = slack((429, "rate_limited", {"Retry-After": "600"}), OK)
     with pytest.raises(KitError, match="429 rate_limited; it asks to wait 600 s"):
         send_update(channel.url, TEXT)
@@ -100,8 +100,8 @@ def test_a_failing_slack_is_given_up_on(slack: Callable[..., Slack]) -> None:
 
 
 @pytest.mark.parametrize("word", [*NEXT_STEPS, "some_new_word"])
-def test_a_refusal_is_told_with_its_next_step(slack: Callable[..., Slack], word: str) -> None:
-    """Slack's word and what to do are told, after one attempt, and the webhook's URL is not."""
+def test_a_refusal_is_reported_with_its_next_step(slack: Callable[..., Slack], word: str) -> None:
+    """Slack's word and what to do are shown, after one attempt, and the webhook's URL is not."""
     channel = slack((403, word, {}))
     with pytest.raises(KitError) as raised:
         send_update(channel.url, TEXT)
@@ -119,14 +119,16 @@ def test_a_refusal_is_told_with_its_next_step(slack: Callable[..., Slack], word:
         ((200, "<html>a proxy's page</html>", {}), "no webhook of Slack's"),
     ],
 )
-def test_a_strange_answer_is_told_without_the_url(slack: Callable[..., Slack], strange: Answer, message: str) -> None:
-    """A page, a redirect, an endless answer and a removed webhook are told as what they are, without the URL."""
+def test_a_strange_answer_is_reported_without_the_url(
+    slack: Callable[..., Slack], strange: Answer, message: str
+) -> None:
+    """A page, a redirect, an endless answer and a removed webhook are reported as what they are, without the URL."""
     with pytest.raises(KitError, match=message) as raised:
         send_update(slack(strange).url, TEXT)
     assert "canary" not in _whole_story(raised.value)
 
 
-def test_no_connection_is_tried_again_and_told_without_the_url(slack: Callable[..., Slack]) -> None:
+def test_no_connection_is_tried_again_and_reported_without_the_url(slack: Callable[..., Slack]) -> None:
     """Nothing listens: several attempts, then the network is named, and the URL is not."""
     url = slack(OK).url.get_secret_value().replace(PATH, "")
     closed = SecretStr(url.rpartition(":")[0] + ":1" + PATH)

@@ -30,7 +30,7 @@ def test_rows_are_in_order(reopen: Reopen) -> None:
 
 
 def test_the_detection_gap_is_that_of_the_analysis(reopen: Reopen) -> None:
-    """Both ways to tell how long it went unseen, from the log and from the lifecycle, give the same seconds."""
+    """Both ways to measure how long it went unseen, from the log and from the lifecycle, give the same seconds."""
     case = reopen().case
     assert case.study
     assert case.study.detected.main
@@ -39,7 +39,7 @@ def test_the_detection_gap_is_that_of_the_analysis(reopen: Reopen) -> None:
     assert case.figures["detection_gap"].value == round(gap[0])
 
 
-def test_many_spans_of_exhausted_quota_are_told_as_a_few_and_the_rest(reopen: Reopen) -> None:
+def test_many_spans_of_exhausted_quota_are_shown_as_a_few_and_the_rest(reopen: Reopen) -> None:
     """A quota that runs out again and again does not drown the timeline."""
     case = reopen().case
     start = case.exhausted[0].start

@@ -72,7 +72,7 @@ def test_a_new_title_replaces_the_old_and_nothing_else(play: Play, tmp_path: Pat
 
 
 def test_real_checks_stay_out_of_a_drill(play: Play, tmp_path: Path) -> None:
-    """A drill's reports say that it is none: what is asked of a real host is kept apart; practice goes on."""
+    """A drill's reports say that it is none: what is asked of a real host is kept separate; practice goes on."""
     settings = play("token-revoked").settings(outputs=tmp_path)
     run_triage(settings, "INC-1", drill="token-revoked")
     run_triage(settings, "INC-1")
@@ -149,7 +149,7 @@ def test_an_id_that_is_a_path_is_refused(tmp_path: Path, incident_id: str) -> No
         load_triage(load_settings(outputs=tmp_path), incident_id)
 
 
-def test_a_write_up_of_a_past_incident_is_never_told_as_none(play: Play, tmp_path: Path) -> None:
+def test_a_write_up_of_a_past_incident_is_never_shown_as_none(play: Play, tmp_path: Path) -> None:
     """All is well now, and the incident that ended yesterday has its declared severity, or an unknown one."""
     settings = play("healthy").settings(outputs=tmp_path)
     given: dict[str, object] = {"started_at": START, "ended_at": START + timedelta(minutes=90)}
@@ -163,7 +163,7 @@ def test_a_write_up_of_a_past_incident_is_never_told_as_none(play: Play, tmp_pat
         assert "2026-11-20 09:00 UTC until 2026-11-20 10:30 UTC (declared)" in text
 
 
-def test_an_incident_that_was_noted_is_never_told_as_none(play: Play, tmp_path: Path) -> None:
+def test_an_incident_that_was_noted_is_never_shown_as_none(play: Play, tmp_path: Path) -> None:
     """Alert at 09:00, resolution at 10:30, a healthy triage later: it lasted 90 minutes, its severity is unknown."""
     settings = play("healthy").settings(outputs=tmp_path)
     folder = run_triage(settings, "INC-1").folder

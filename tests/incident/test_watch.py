@@ -140,7 +140,7 @@ class _Switch:
 
 
 def test_a_declared_severity_is_the_one_shown(play: Play, tmp_path: Path) -> None:
-    """What people declare while a watch runs stands in its next line, for the runs before it, too."""
+    """What people declare while a watch runs is in its next line, for the runs before it, too."""
     with watching(tmp_path, play("token-revoked").environment) as process:
         [computed] = lines_of(process, 1)
         declare(IncidentFolder(tmp_path / "outputs", "INC-1"), {"severity": "P2"}, "set")

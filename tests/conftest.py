@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ Play = Callable[..., Loopback]
 PATIENCE_S = 120  # for what is sure to come: a busy machine takes longer than one would think
 
 # No test fails because a machine is busy; one that hangs is ended by pytest-timeout.
-hypothesis_settings.register_profile("kit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.register_profile("kit", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("kit")
 Kit = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -71,6 +72,24 @@ def kit(tmp_path: Path) -> Kit:
         )
 
     return run
+
+
+@pytest.fixture
+def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kit]:
+    """Return a function that runs the command line in this process, for what is no matter of streams and signals."""
+    from typer.testing import CliRunner
+
+    from intercom_kit.cli.app import app
+
+    def run(*words: str, env: dict[str, str] | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        done = CliRunner().invoke(app, words, input=stdin, env={"COLUMNS": "80"} | (env or {}))
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
+        return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
+
+    monkeypatch.chdir(tmp_path)
+    at_once = signal.getsignal(signal.SIGTERM)
+    yield run
+    signal.signal(signal.SIGTERM, at_once)
 
 
 @pytest.fixture

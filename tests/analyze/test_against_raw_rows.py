@@ -22,7 +22,7 @@ NORMAL = [400, 404, 409, 410, 422]
 
 def drill(name: str, quota: int = 1667) -> Callable[[], pd.DataFrame]:
     """A log of three hours of a drill."""
-    return lambda: generate(find_scenario(name), hours=3, rate=4, quota=quota, seed=31, end=END).frame
+    return lambda: generate(find_scenario(name), hours=2, rate=3, quota=quota, seed=31, end=END).frame
 
 
 def made(hours: float, rate: float, failing: float, *, routes: int = 3, unmeasured: bool = False) -> pd.DataFrame:
@@ -54,7 +54,7 @@ def made(hours: float, rate: float, failing: float, *, routes: int = 3, unmeasur
 
 
 LOGS: dict[str, Callable[[], pd.DataFrame]] = {
-    "own quota": drill("rate-limited", 167),
+    "own quota": drill("rate-limited", 125),
     "workspace quota": drill("workspace-quota"),
     "outage": drill("vendor-outage"),
     "slow": drill("slow-api"),

@@ -36,7 +36,7 @@ def count(tmp_path: Path) -> Count:
     return counted
 
 
-def play(*effects: Effect, hours: float = 2, rate: float = 5, seed: int = 5, **options: datetime) -> Traffic:
+def play(*effects: Effect, hours: float = 2, rate: float = 3, seed: int = 5, **options: datetime) -> Traffic:
     """Play some effects on their own."""
     scenario = Scenario("made up", "made up", effects=effects, recovery_s=max(effect.end_s for effect in effects))
     return generate(scenario, hours=hours, rate=rate, seed=seed, end=END, **options)
@@ -96,7 +96,7 @@ def test_nothing_is_found_where_nothing_happened(name: str, count: Count) -> Non
 )
 def test_shapes_are_told_apart(effects: tuple[Effect, ...], shape: str, count: Count) -> None:
     """A spike, a step, a ramp and a flap are told from each other, and a flap is one incident."""
-    traffic = play(*effects, hours=3, rate=15)
+    traffic = play(*effects, hours=2, rate=12)
     found = found_in(detect(count(traffic.frame)))
     assert found.shape == shape
     assert holds(found.onset.after, traffic.onset, found.onset.by, 300)
@@ -181,7 +181,7 @@ def test_halves_of_a_log_tell_the_same_together(count: Count) -> None:
 def test_slow_calls_that_time_out_are_one_incident(count: Count) -> None:
     """When calls first get slow and then time out, it is one incident, and latency showed it first."""
     traffic = play(
-        Effect(0, 40 * MINUTE, delay_ms=4000, ramp_s=300), Effect(10 * MINUTE, 40 * MINUTE, hang=True), rate=12
+        Effect(0, 40 * MINUTE, delay_ms=4000, ramp_s=300), Effect(10 * MINUTE, 40 * MINUTE, hang=True), rate=6
     )
     found = found_in(detect(count(traffic.frame)))
     assert found.signal == "latency"

@@ -352,9 +352,9 @@ def test_outputs_are_as_a_kernels(make: Make, run: Callable[..., tuple[Run, str]
 def test_a_server_that_was_killed_is_started_again(make: Make, tmp_path: Path) -> None:
     """Notebooks run on after the process that they are forked from is gone."""
     source = make("import os; print(os.getppid())")
-    for _ in range(2):
-        assert run_notebook(source, tmp_path / "out.ipynb", {}).complete
-        os.kill(int(printed((tmp_path / "out.ipynb").read_text())), signal.SIGKILL)
+    assert run_notebook(source, tmp_path / "out.ipynb", {}).complete
+    os.kill(int(printed((tmp_path / "out.ipynb").read_text())), signal.SIGKILL)
+    assert run_notebook(source, tmp_path / "out.ipynb", {}).complete
 
 
 def test_the_network_can_be_off(make: Make, run: Callable[..., tuple[Run, str]]) -> None:

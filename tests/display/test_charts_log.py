@@ -41,7 +41,7 @@ OVER_TIME = sorted(set(READING_OF) - {"what_if"})
 def rollup(tmp_path_factory: pytest.TempPathFactory) -> Rollup:
     """Six hours with a runaway app, played small."""
     path = tmp_path_factory.mktemp("log") / "requests.parquet"
-    traffic = generate(find_scenario("rate-limited"), hours=6, rate=8, quota=167, seed=7, end=END)
+    traffic = generate(find_scenario("rate-limited"), hours=6, rate=4, quota=84, seed=7, end=END)
     write_log(traffic.frame, path)
     return make_rollup([path])
 
@@ -52,16 +52,16 @@ def seen(rollup: Rollup) -> Study:
     return study(rollup)
 
 
-@pytest.fixture(scope="module")
-def again(rollup: Rollup) -> Study:
-    """Another study of the same."""
-    return study(rollup)
-
-
 def draw(name: str, seen: Study) -> Chart:
     """The chart of that name."""
     chart: Chart = getattr(charts_log, name)(seen)
     return chart
+
+
+@pytest.fixture(scope="module")
+def charts(seen: Study) -> dict[str, Chart]:
+    """All charts of these six hours."""
+    return {name: draw(name, seen) for name in READING_OF}
 
 
 def areas(chart: Chart) -> list[StepPatch]:
@@ -77,9 +77,9 @@ def texts(chart: Chart) -> str:
 
 
 @pytest.mark.parametrize("name", READING_OF)
-def test_a_chart_carries_its_own_words(name: str, seen: Study) -> None:
+def test_a_chart_carries_its_own_words(name: str, seen: Study, charts: dict[str, Chart]) -> None:
     """The title stands in the picture, the caption is the computed reading, the alt text names chart type and axes."""
-    chart = draw(name, seen)
+    chart = charts[name]
     assert chart.title in texts(chart)
     assert chart.caption == READING_OF[name](seen)
     assert "chart" in chart.alt or "Heat map" in chart.alt
@@ -87,9 +87,9 @@ def test_a_chart_carries_its_own_words(name: str, seen: Study) -> None:
 
 
 @pytest.mark.parametrize("name", OVER_TIME)
-def test_time_is_utc_with_onset_and_recovery_marked(name: str, seen: Study) -> None:
+def test_time_is_utc_with_onset_and_recovery_marked(name: str, charts: dict[str, Chart]) -> None:
     """Each axis of time says UTC, and shows when it began and ended; the alt text names the span."""
-    chart = draw(name, seen)
+    chart = charts[name]
     assert "time (UTC)" in texts(chart)
     assert "onset" in texts(chart)
     assert "recovery" in texts(chart)
@@ -97,16 +97,16 @@ def test_time_is_utc_with_onset_and_recovery_marked(name: str, seen: Study) -> N
 
 
 @pytest.mark.parametrize("name", READING_OF)
-def test_equal_logs_give_equal_bytes_of_a_small_picture(name: str, seen: Study, again: Study) -> None:
+def test_equal_logs_give_equal_bytes_of_a_small_picture(name: str, rollup: Rollup, charts: dict[str, Chart]) -> None:
     """Two studies of one rollup draw the same bytes, at most 60 KB of them."""
-    assert draw(name, seen).svg == draw(name, again).svg
-    assert len(draw(name, seen).svg) <= 60_000
+    assert draw(name, study(rollup)).svg == charts[name].svg
+    assert len(charts[name].svg) <= 60_000
 
 
 @pytest.mark.parametrize("name", ["headroom", "percentiles"])
-def test_lines_differ_by_more_than_colour(name: str, seen: Study) -> None:
+def test_lines_differ_by_more_than_colour(name: str, charts: dict[str, Chart]) -> None:
     """No two lines of the legend have the same dashes."""
-    axes = draw(name, seen).figure.axes[0]
+    axes = charts[name].figure.axes[0]
     lines = [
         line for line in axes.get_lines() if not str(line.get_label()).startswith("_") and line.get_label() != "429s"
     ]
@@ -115,16 +115,16 @@ def test_lines_differ_by_more_than_colour(name: str, seen: Study) -> None:
 
 
 @pytest.mark.parametrize("name", ["used_by_app", "retries", "errors"])
-def test_areas_differ_by_more_than_colour(name: str, seen: Study) -> None:
+def test_areas_differ_by_more_than_colour(name: str, charts: dict[str, Chart]) -> None:
     """No two areas of the legend have the same hatch."""
-    hatches = [area.get_hatch() for area in areas(draw(name, seen))]
+    hatches = [area.get_hatch() for area in areas(charts[name])]
     assert len(hatches) >= 2
     assert all(one != other for one, other in combinations(hatches, 2))
 
 
-def test_headroom_marks_where_calls_were_refused(seen: Study) -> None:
+def test_headroom_marks_where_calls_were_refused(seen: Study, charts: dict[str, Chart]) -> None:
     """The marks of 429s lie between onset and recovery, give or take a bin."""
-    marks = next(line for line in draw("headroom", seen).figure.axes[0].get_lines() if line.get_label() == "429s")
+    marks = next(line for line in charts["headroom"].figure.axes[0].get_lines() if line.get_label() == "429s")
     at = pd.DatetimeIndex(np.asarray(marks.get_xdata()))
     onset = seen.detected.main
     assert onset is not None
@@ -133,27 +133,27 @@ def test_headroom_marks_where_calls_were_refused(seen: Study) -> None:
     assert abs(at.max() - onset.first_good) <= pd.Timedelta(seen.freq)
 
 
-def test_stacked_areas_end_at_the_sum(seen: Study) -> None:
+def test_stacked_areas_end_at_the_sum(seen: Study, charts: dict[str, Chart]) -> None:
     """The tallest area of the errors is the whole share that failed; that of the quota is all of it."""
-    tops = [np.nanmax(area.get_data().values) for area in areas(draw("errors", seen))]
+    tops = [np.nanmax(area.get_data().values) for area in areas(charts["errors"])]
     assert max(tops) == pytest.approx(errors_over_time(seen.windows, seen.freq).sum(axis=1).max())
-    assert max(np.nanmax(area.get_data().values) for area in areas(draw("used_by_app", seen))) == pytest.approx(1)
+    assert max(np.nanmax(area.get_data().values) for area in areas(charts["used_by_app"])) == pytest.approx(1)
 
 
-def test_the_heat_map_is_a_raster_of_one_pixel_a_cell(seen: Study) -> None:
+def test_the_heat_map_is_a_raster_of_one_pixel_a_cell(seen: Study, charts: dict[str, Chart]) -> None:
     """However many calls there were, the picture holds one small image."""
-    chart = draw("heat_map", seen)
+    chart = charts["heat_map"]
     assert chart.svg.count(b"<image") <= 2  # the map, and the scale beside it
     image = chart.figure.axes[0].get_images()[0].get_array()
     assert image is not None
     assert image.shape == seen.heat_map.shape
 
 
-def test_the_heat_maps_caption_counts_the_slowest_bin(seen: Study) -> None:
+def test_the_heat_maps_caption_counts_the_slowest_bin(seen: Study, charts: dict[str, Chart]) -> None:
     """How many calls it names for the worst bin are those of one bin, and not more than all slow ones."""
     slow = seen.heat_map[seen.heat_map.index >= 10 * _ninetieth(seen.heat_map)].sum()
-    assert f" {int(slow.sum()):,} took over " in draw("heat_map", seen).caption
-    assert f", {slow.max():,} of them in " in draw("heat_map", seen).caption
+    assert f" {int(slow.sum()):,} took over " in charts["heat_map"].caption
+    assert f", {slow.max():,} of them in " in charts["heat_map"].caption
 
 
 def _ninetieth(table: pd.DataFrame) -> float:

@@ -27,7 +27,9 @@ Play = Callable[..., Loopback]
 PATIENCE_S = 120  # for what is sure to come: a busy machine takes longer than one would think
 
 # No test fails because a machine is busy; one that hangs is ended by pytest-timeout.
-hypothesis_settings.register_profile("kit", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.register_profile(
+    "kit", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 hypothesis_settings.load_profile("kit")
 Kit = Callable[..., subprocess.CompletedProcess[str]]
 

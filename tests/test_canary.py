@@ -15,9 +15,9 @@ WHOLE = ("healthy", "rate-limited", "slow-api", "stale-cache", "vendor-outage", 
 @pytest.mark.parametrize(
     "scenario", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in SCENARIOS]
 )
-def test_no_canary_in_what_a_triage_leaves(kit: Kit, tmp_path: Path, scenario: str) -> None:
+def test_no_canary_in_what_a_triage_leaves(invoke: Kit, tmp_path: Path, scenario: str) -> None:
     """A triage of any scenario prints and writes neither the token nor an e-mail nor a name."""
-    _play_and_search(kit, tmp_path, scenario, "--no-report")
+    _play_and_search(invoke, tmp_path, scenario, "--no-report")
 
 
 @pytest.mark.slow

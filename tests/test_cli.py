@@ -37,10 +37,10 @@ TRIAGE_KEYS += ["declared", "notes", "asked", "checks", "rate_limit"]
     ],
 )
 def test_a_triage_puts_its_answer_first(
-    kit: Kit, play: Play, scenario: str, status: int, label: str, words: str
+    invoke: Kit, play: Play, scenario: str, status: int, label: str, words: str
 ) -> None:
     """Severity, verdict and cause are in the first three lines; the status is 0 when healthy, 1 in an incident."""
-    result = kit("triage", "--no-report", env=play(scenario).environment)
+    result = invoke("triage", "--no-report", env=play(scenario).environment)
     lines = result.stdout.splitlines()
     assert result.returncode == status, result.stderr
     assert lines[0].startswith(label)
@@ -60,18 +60,20 @@ def test_a_triage_puts_its_answer_first(
         (["triage", "--no-such-option"], {}, "No such option"),
     ],
 )
-def test_what_cannot_run_exits_2_and_names_the_fix(kit: Kit, words: list[str], env: dict[str, str], says: str) -> None:
+def test_what_cannot_run_exits_2_and_names_the_fix(
+    invoke: Kit, words: list[str], env: dict[str, str], says: str
+) -> None:
     """A command that cannot run exits with 2 and a message, never with a traceback."""
-    result = kit(*words, env=env)
+    result = invoke(*words, env=env)
     assert result.returncode == 2
     assert says in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_without_a_token_or_with_an_unknown_version_the_rest_is_asked(kit: Kit, play: Play) -> None:
+def test_without_a_token_or_with_an_unknown_version_the_rest_is_asked(invoke: Kit, play: Play) -> None:
     """Without a token the API is said not to be asked, and the status is 2; an unknown version is warned of."""
     healthy = play("healthy").environment | {"INTERCOM_API_VERSION": "2.17"}
-    result = kit("triage", "--no-report", env=healthy | {"INTERCOM_ACCESS_TOKEN": ""})
+    result = invoke("triage", "--no-report", env=healthy | {"INTERCOM_ACCESS_TOKEN": ""})
     assert result.returncode == 2
     words = " ".join(result.stdout.split())
     assert "Not asked: INTERCOM_ACCESS_TOKEN is not set" in words
@@ -81,20 +83,20 @@ def test_without_a_token_or_with_an_unknown_version_the_rest_is_asked(kit: Kit, 
 
 @pytest.mark.parametrize("words", [["triage"], ["triage", "--json"]])
 def test_a_verdict_that_cannot_be_archived_is_shown_all_the_same(
-    kit: Kit, play: Play, tmp_path: Path, words: list[str]
+    invoke: Kit, play: Play, tmp_path: Path, words: list[str]
 ) -> None:
     """Where outputs cannot be written, as on a full disk, the verdict stands on the screen, and the status is 2."""
     (tmp_path / "outputs").write_text("no folder")
-    result = kit(*words, env=play("token-revoked").environment)
+    result = invoke(*words, env=play("token-revoked").environment)
     assert result.returncode == 2
     assert "token_invalid" in result.stdout or "our token is invalid" in result.stdout
     assert "This triage is not archived" in result.stderr
     assert "Set INTERCOM_KIT_OUTPUTS" in result.stderr
 
 
-def test_json_is_one_object_of_the_documented_shape(kit: Kit, play: Play) -> None:
+def test_json_is_one_object_of_the_documented_shape(invoke: Kit, play: Play) -> None:
     """`triage --json` prints one object with the documented keys in order, and nothing else on standard output."""
-    result = kit("triage", "--json", "--no-report", env=play("rate-limited").environment)
+    result = invoke("triage", "--json", "--no-report", env=play("rate-limited").environment)
     shape = json.loads(result.stdout)
     assert list(shape) == TRIAGE_KEYS
     assert shape["cause"] == "app_rate_limit"
@@ -151,12 +153,12 @@ def test_triage_imports_nothing_heavy(play: Play, tmp_path: Path) -> None:
     assert imported.index("intercom_kit.collect.checks") < min(map(imported.index, AFTER_THE_CHECKS))
 
 
-def test_the_report_shows_the_run_that_the_screen_showed(kit: Kit, play: Play, tmp_path: Path) -> None:
+def test_the_report_shows_the_run_that_the_screen_showed(invoke: Kit, kit: Kit, play: Play, tmp_path: Path) -> None:
     """Where an earlier run is dated later, as by a clock that was ahead, the report is of the run just shown.
 
     The second triage appends its checks, and keeps what people wrote.
     """
-    kit("triage", "--no-report", "-i", "INC-1", "--title", "Mine", env=play("token-revoked").environment)
+    invoke("triage", "--no-report", "-i", "INC-1", "--title", "Mine", env=play("token-revoked").environment)
     evidence = tmp_path / "outputs" / "INC-1" / "evidence" / "checks.jsonl"
     evidence.write_text(re.sub('"started_at":"20..', '"started_at":"2090', evidence.read_text()))
     result = kit("triage", "-i", "INC-1", env=play("ip-not-allowed").environment)
@@ -166,10 +168,10 @@ def test_the_report_shows_the_run_that_the_screen_showed(kit: Kit, play: Play, t
     assert json.loads((tmp_path / "outputs" / "INC-1" / "incident.json").read_text())["title"] == "Mine"
 
 
-def test_settings_masks_secrets_and_tells_origins(kit: Kit, tmp_path: Path) -> None:
+def test_settings_masks_secrets_and_tells_origins(invoke: Kit, tmp_path: Path) -> None:
     """`settings` shows every variable, its origin, and no secret."""
     (tmp_path / ".env").write_text("INTERCOM_REGION=eu\nINTERCOM_ACCESS_TOKEN=tok-canary-file\n")
-    result = kit("settings", env={"INTERCOM_KIT_SLOW": "3"})
+    result = invoke("settings", env={"INTERCOM_KIT_SLOW": "3"})
     lines = {line.split()[0]: line for line in result.stdout.splitlines() if line.startswith("INTERCOM_")}
     assert len(lines) == len(Settings.model_fields)
     assert ".env" in lines["INTERCOM_REGION"]
@@ -182,10 +184,10 @@ def test_settings_masks_secrets_and_tells_origins(kit: Kit, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("typed", "offered"), [("drill rate", "rate-limited"), ("triage --no", "--no-report"), ("note INC", "INC-1")]
 )
-def test_the_shell_completes_what_was_begun(kit: Kit, play: Play, typed: str, offered: str) -> None:
+def test_the_shell_completes_what_was_begun(invoke: Kit, play: Play, typed: str, offered: str) -> None:
     """Tab offers commands' options, scenarios and the incidents that there are."""
     if typed.startswith("note"):
-        kit("triage", "--no-report", "-i", offered, env=play("healthy").environment)
+        invoke("triage", "--no-report", "-i", offered, env=play("healthy").environment)
     words = f"intercom-kit {typed}"
     asked = {"_INTERCOM_KIT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
     command = [str(Path(sys.executable).with_name("intercom-kit"))]
@@ -206,9 +208,9 @@ def test_the_examples_of_the_help_are_commands_with_their_options() -> None:
         assert {word for word in rest.split() if word.startswith("--")} <= known, text
 
 
-def test_drill_list_names_every_scenario(kit: Kit) -> None:
+def test_drill_list_names_every_scenario(invoke: Kit) -> None:
     """`drill --list` names every scenario with its story."""
-    listed = [line.split()[0] for line in kit("drill", "--list").stdout.splitlines()]
+    listed = [line.split()[0] for line in invoke("drill", "--list").stdout.splitlines()]
     assert listed == list(SCENARIOS)
 
 
@@ -224,16 +226,18 @@ def test_jupyters_own_options_follow_two_dashes(kit: Kit, play: Play, words: lis
 @pytest.mark.parametrize(
     "scenario", ["scope-missing", *(pytest.param(name, marks=pytest.mark.slow) for name in SCENARIOS)]
 )
-def test_simulate_prints_what_triage_needs(kit: Kit, tmp_path: Path, scenario: str) -> None:
+def test_simulate_prints_what_triage_needs(invoke: Kit, tmp_path: Path, scenario: str) -> None:
     """`triage` run with only the environment that `simulate` printed finds the scenario's truth."""
     command = [sys.executable, "-m", "intercom_kit", "simulate", scenario]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as server:
         try:
             assert server.stdout
+            assert server.stderr
             exports = [server.stdout.readline() for _ in range(7)]
             environment = dict(line.removeprefix("export ").strip().split("=", 1) for line in exports)
             environment = {name: value.strip("'") for name, value in environment.items()}
-            found = json.loads(kit("triage", "--json", "--no-report", env=environment).stdout)
+            assert any("Ctrl-C" in line for line in server.stderr)
+            found = json.loads(invoke("triage", "--json", "--no-report", env=environment).stdout)
             truth = truth_at(SCENARIOS[scenario], SCENARIOS[scenario].default_at_s + 2)
             assert (found["verdict"], found["cause"], found["severity"]) == (truth.verdict, truth.cause, truth.severity)
         finally:
@@ -299,12 +303,12 @@ def test_text_from_outside_is_harmless_on_the_terminal() -> None:
     assert shown.getvalue() == "a\ufffd]8;;http://xb\ufffd31m\ufffdc\n\x1b[1mbold\ufffd[2J\x1b[0m\n"
 
 
-def test_the_last_screen_says_what_to_do(kit: Kit, play: Play) -> None:
+def test_the_last_screen_says_what_to_do(invoke: Kit, play: Play) -> None:
     """The end holds verdict, deadline, next command; --brief shows nothing else; no word and no command is broken."""
     environment = play("token-revoked").environment | {"COLUMNS": "80"}
-    shown = kit("triage", "--no-report", env=environment).stdout
+    shown = invoke("triage", "--no-report", env=environment).stdout
     last = shown.splitlines()[-4:]
-    brief = kit("triage", "--no-report", "--brief", env=environment).stdout
+    brief = invoke("triage", "--no-report", "--brief", env=environment).stdout
     for lines in (last, brief.splitlines()):
         assert lines[-3] == " P1  It is us: our token is invalid."
         assert "respond by" in lines[-2]
@@ -312,7 +316,7 @@ def test_the_last_screen_says_what_to_do(kit: Kit, play: Play) -> None:
     assert len(brief.splitlines()) == 4
     whole = {
         word
-        for line in kit("triage", "--no-report", env=environment | {"COLUMNS": "400"}).stdout.splitlines()
+        for line in invoke("triage", "--no-report", env=environment | {"COLUMNS": "400"}).stdout.splitlines()
         for word in line.split()
     }
     loose = {word for line in shown.splitlines() for word in line.split()}
@@ -322,7 +326,7 @@ def test_the_last_screen_says_what_to_do(kit: Kit, play: Play) -> None:
     assert any(line.startswith("printf") and line.endswith(copied) for line in shown.splitlines())
 
 
-@pytest.mark.parametrize("wait_s", [0.02, 0.05, 0.1, 0.2, 0.4])
+@pytest.mark.parametrize("wait_s", [0.02, 0.1, 0.4])
 def test_ctrl_c_at_the_start_leaves_no_traceback(tmp_path: Path, wait_s: float) -> None:
     """From the kit's first line on, while it is still importing, an interrupt ends the command with a line."""
     start = "import intercom_kit.__main__ as kit; print('begun', flush=True); kit.main()"
@@ -338,7 +342,7 @@ def test_ctrl_c_at_the_start_leaves_no_traceback(tmp_path: Path, wait_s: float) 
     assert process.returncode in (0, 2)
 
 
-@pytest.mark.parametrize("words", [["--help"], ["drill", "--list"], ["settings"]])
+@pytest.mark.parametrize("words", [["--help"], ["settings"]])
 def test_a_full_disk_is_said_in_a_line(words: list[str], tmp_path: Path) -> None:
     """Where standard output takes nothing, as /dev/full, the status is 2 and there is no traceback."""
     command = [sys.executable, "-m", "intercom_kit", *words]
@@ -371,9 +375,9 @@ NINES = "9" * 5000
     ],
     ids=lambda words: f"{words[0]} {words[-1][:5]}",
 )
-def test_odd_numbers_are_refused_in_a_line(kit: Kit, words: list[str]) -> None:
+def test_odd_numbers_are_refused_in_a_line(invoke: Kit, words: list[str]) -> None:
     """Numbers beyond all measure exit with 2 and a short message, never with a traceback or a defect."""
-    done = kit(*words)
+    done = invoke(*words)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "defect" not in done.stderr

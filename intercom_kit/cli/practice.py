@@ -107,8 +107,8 @@ def simulate(
     with serve(played, at_s=_seconds(at), port=port) as loopback:
         for name, value in loopback.environment.items():
             print(f"export {name}='{value}'", flush=True)  # noqa: T201 - to be evaluated by a shell, so unstyled
-        cli.err().print(f"{played.name}: {played.story} Serving until Ctrl-C.")
         try:
+            cli.err().print(f"{played.name}: {played.story} Serving until Ctrl-C.")
             signal.pause()
         except KeyboardInterrupt:
             sys.stderr.write("\n")

@@ -22,10 +22,10 @@ def test_only_the_kits_own_notebooks_have_a_source(name: str) -> None:
         notebook_source(name)
 
 
-def test_the_command_prints_and_copies_them(kit: Kit, tmp_path: Path) -> None:
+def test_the_command_prints_and_copies_them(invoke: Kit, tmp_path: Path) -> None:
     """`notebooks` prints their folder, `--copy` copies them once and writes over nothing."""
-    assert kit("notebooks").stdout.strip() == str(notebooks_folder())
-    made = kit("notebooks", "--copy", "notebooks")
+    assert invoke("notebooks").stdout.strip() == str(notebooks_folder())
+    made = invoke("notebooks", "--copy", "notebooks")
     assert made.returncode == 0
     copies = sorted((tmp_path / "notebooks").iterdir())
     assert [path.read_bytes() for path in copies] == [

@@ -80,14 +80,14 @@ def outputs(tmp_path: Path) -> Path:
     return tmp_path / "outputs"
 
 
-def test_archives_of_0_1_0_verify(outputs: Path, kit: Kit) -> None:
+def test_archives_of_0_1_0_verify(outputs: Path, invoke: Kit) -> None:
     """Every file is as 0.1.0 sealed it, as today's `verify` reads its manifest; a changed byte shows."""
-    done = kit("verify")
+    done = invoke("verify")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("as it was sealed") == len(contract.INCIDENTS)
     with (outputs / contract.INCIDENTS[0] / "evidence" / "checks.jsonl").open("ab") as file:
         file.write(b"{}\n")
-    assert kit("verify", contract.INCIDENTS[0]).returncode == 1
+    assert invoke("verify", contract.INCIDENTS[0]).returncode == 1
 
 
 @pytest.mark.slow

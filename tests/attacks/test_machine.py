@@ -46,9 +46,9 @@ def folder(tmp_path: Path) -> IncidentFolder:
     ids=["analyze", "import", "no-file", "set", "no-field", "note", "update", "runbook", "no-command"],
 )
 @pytest.mark.usefixtures("folder")
-def test_no_control_character_reaches_the_terminal(kit: Kit, words: tuple[str, ...]) -> None:
+def test_no_control_character_reaches_the_terminal(invoke: Kit, words: tuple[str, ...]) -> None:
     """Whatever names it: facts, columns, apps, routes, files, or the command line itself."""
-    result = kit(*words)
+    result = invoke(*words)
     assert result.returncode in (0, 1, 2)
     assert "evil" in result.stdout + result.stderr or words[0] in ("analyze", "set")  # which may say little
     assert not CONTROL.search(result.stdout + result.stderr)

@@ -127,16 +127,16 @@ def test_an_alert_without_trouble_to_see_is_one_incident(play: Play, tmp_path: P
     assert triage.update.startswith("[severity unknown] INCIDENT")
 
 
-def test_open_reads_a_file_or_standard_input(kit: Kit, play: Play, tmp_path: Path) -> None:
+def test_open_reads_a_file_or_standard_input(invoke: Kit, play: Play, tmp_path: Path) -> None:
     """`open` triages because of an alert from a file or a pipe; what is neither exits with 2."""
     environment = play("token-revoked").environment
     now = datetime.now(UTC).isoformat()
     body = json.dumps(OTHER | {"when": {"at": now}})
     (tmp_path / "alert.json").write_text(body)
     words = ["--no-report", "--brief", "--at", "when.at", "--text", "what.0.words"]
-    first = kit("open", "--from", "alert.json", *words, env=environment)
-    again = kit("open", "--from", "-", *words, env=environment, stdin=body)
+    first = invoke("open", "--from", "alert.json", *words, env=environment)
+    again = invoke("open", "--from", "-", *words, env=environment, stdin=body)
     assert first.returncode == again.returncode == 1, first.stderr
     assert "First alert: " in first.stderr
     assert len(incident_ids(tmp_path / "outputs")) == 1
-    assert kit("open", "--from", "none.json", env=environment).returncode == 2
+    assert invoke("open", "--from", "none.json", env=environment).returncode == 2

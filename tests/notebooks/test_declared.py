@@ -56,7 +56,7 @@ def shown(path: Path) -> str:
     return json.dumps([cell.get("outputs") for cell in cells], ensure_ascii=False)
 
 
-def test_a_postmortem_is_written_from_parameters_alone(papermill: Papermill, tmp_path: Path, kit: Kit) -> None:
+def test_a_postmortem_is_written_from_parameters_alone(papermill: Papermill, tmp_path: Path, invoke: Kit) -> None:
     """With no triage, no log and no token, its head says what was given, labelled, and everything else why not."""
     done = papermill("03-postmortem", **GIVEN)
     assert done.returncode == 0, done.stderr
@@ -75,13 +75,13 @@ def test_a_postmortem_is_written_from_parameters_alone(papermill: Papermill, tmp
     assert (facts["drill"], facts["state"]) == (None, "resolved")
     assert set(facts["origins"].values()) == {"parameters of 03-postmortem"}
     assert (folder / "messages" / "internal-update.txt").read_text().startswith("[P2] INCIDENT")
-    sealed = kit("seal", "INC-2042")
+    sealed = invoke("seal", "INC-2042")
     assert sealed.returncode == 0, sealed.stderr
     page = (folder / "03-postmortem.html").read_text(encoding="utf-8")
     assert "Contacts failed to sync" in page
     assert "P2 (declared)" in page
     assert "INCOMPLETE" not in page
-    assert kit("verify", "INC-2042").returncode == 0
+    assert invoke("verify", "INC-2042").returncode == 0
 
 
 @pytest.mark.slow

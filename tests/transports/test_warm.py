@@ -278,13 +278,13 @@ def test_it_ends_at_its_deadline(misbehave: Misbehave) -> None:
     ("status", "code"), [("200 OK", 0), ("404 Not Found", 1), ("503 Unavailable", 1), ("401 Unauthorized", 2)]
 )
 def test_the_command_exits_by_what_was_lost(
-    kit: Kit, misbehave: Misbehave, tmp_path: Path, status: str, code: int
+    invoke: Kit, misbehave: Misbehave, tmp_path: Path, status: str, code: int
 ) -> None:
     """0 when all is there, 1 when ids could not be fetched, with their number and the reason, 2 when it ended early."""
     behave = contacts() if status == "200 OK" else answer("{}", status)
     (tmp_path / "ids.txt").write_text("\n".join(IDS[:3]))
     env = {"INTERCOM_BASE_URL": misbehave(behave).url, "INTERCOM_ACCESS_TOKEN": TOKEN}
-    done = kit("warm", "--contacts", "ids.txt", "--share", "1", env=env)
+    done = invoke("warm", "--contacts", "ids.txt", "--share", "1", env=env)
     assert done.returncode == code, done.stderr
     assert ("could not be fetched" in done.stdout) == (code > 0)
     assert (f"3 × {status[:3]}" in done.stdout) == (code == 1)

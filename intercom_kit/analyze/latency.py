@@ -7,7 +7,6 @@ is only counted.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -98,7 +97,7 @@ def heat_map(latency: pd.DataFrame, freq: str, rows: int = 40) -> pd.DataFrame:
         {"row": (bucket - lowest) // step, "time": known["minute"].dt.floor(freq), "requests": known["requests"]}
     )
     counts = table.pivot_table(index="row", columns="time", values="requests", aggfunc="sum", fill_value=0)
-    full = _regular(counts.T, freq).fillna(0).T.reindex(range(int(counts.index.max()) + 1 if len(counts) else 0))
+    full = _regular(counts.T, freq).T.reindex(range(int(counts.index.max()) + 1 if len(counts) else 0))
     full = full.fillna(0).astype("int64")
     full.index = pd.Index(GAMMA ** (lowest + step * full.index.to_numpy(dtype=float)), name="from_ms")
     return full.rename_axis(columns="time")
@@ -194,13 +193,12 @@ def compare(
         windows = windows[~windows["window_start"].between(since, until, inclusive="left")]
     sides = [_minutes(windows, latency, span) for span in (baseline, incident)]
     low, high = np.full(len(METRICS), np.nan), np.full(len(METRICS), np.nan)
-    if all(len(side.counts) >= MIN_MINUTES for side in sides):
+    if all(len(minutes) >= MIN_MINUTES for minutes, _ in sides):
         rng = np.random.default_rng(0)
-        drawn = [side.resampled(rng).metrics() for side in sides]
-        change = drawn[1] - drawn[0]
-        known = ~np.isnan(change).all(axis=0)
-        low[known], high[known] = np.nanpercentile(change[:, known], [2.5, 97.5], axis=0)
-    before, during = (side.summed().metrics()[0] for side in sides)
+        before, during = (_metrics(_resampled(minutes, rng), duration) for minutes, duration in sides)
+        known = ~np.isnan(during - before).all(axis=0)
+        low[known], high[known] = np.nanpercentile((during - before)[:, known], [2.5, 97.5], axis=0)
+    before, during = (_metrics(minutes.sum(axis=0, keepdims=True), duration)[0] for minutes, duration in sides)
     rounding = RELATIVE_ERROR * (before + during) * [False, *(True for _ in QS)]  # a bucket is no sharper than this
     low, high = low - rounding, high + rounding
     return pd.DataFrame({"metric": METRICS, "baseline": before, "incident": during, "low": low, "high": high})
@@ -209,49 +207,35 @@ def compare(
 METRICS = ["error_share", *(f"p{100 * q:g}_ms" for q in QS)]
 
 
-@dataclass(frozen=True)
-class _Side:
-    """Calls and failed calls (n, 2), calls by bucket (n, buckets) of n minutes, or of n redrawn spans."""
-
-    counts: Floats
-    table: Floats
-    duration: Floats  # milliseconds, of each bucket
-
-    def summed(self) -> "_Side":
-        return _Side(self.counts.sum(axis=0, keepdims=True), self.table.sum(axis=0, keepdims=True), self.duration)
-
-    def resampled(self, rng: np.random.Generator) -> "_Side":
-        blocks = min(len(self.counts), MAX_BLOCKS)  # bounds the cost for long logs
-        starts = np.arange(blocks) * len(self.counts) // blocks
-        drawn = rng.multinomial(blocks, np.full(blocks, 1 / blocks), size=ROUNDS).astype(float)
-        counts, table = (drawn @ np.add.reduceat(part, starts) for part in (self.counts, self.table))
-        return _Side(counts, table, self.duration)
-
-    def metrics(self) -> Floats:
-        """One row of METRICS for each row; NaN without calls or without durations."""
-        share = self.counts[:, 1] / np.where(self.counts[:, 0] > 0, self.counts[:, 0], np.nan)
-        columns = [share, *(self._percentile(q) for q in QS)]
-        return np.column_stack(columns)
-
-    def _percentile(self, q: float) -> Floats:
-        if not len(self.duration):
-            return np.full(len(self.table), np.nan)
-        running = self.table.cumsum(axis=1)
-        reached = running >= q * running[:, -1:] * (1 - 1e-12)
-        return np.where(running[:, -1] > 0, self.duration[reached.argmax(axis=1)], np.nan)
-
-
-def _minutes(windows: pd.DataFrame, latency: pd.DataFrame, span: Span) -> _Side:
+def _minutes(windows: pd.DataFrame, latency: pd.DataFrame, span: Span) -> tuple[Floats, Floats]:
+    """Return calls, failed calls and calls by bucket, a row for each minute with calls; and the buckets' durations."""
     seen = windows[windows["window_start"].between(*span, inclusive="left")]
-    failed = seen["requests"].where(is_failed(seen["status_code"]), 0)
-    counts = pd.DataFrame({"requests": seen["requests"], "failed": failed})
+    counts = seen[["requests"]].assign(failed=seen["requests"].where(is_failed(seen["status_code"]), 0))
     counts = counts.groupby(seen["window_start"].dt.floor("min")).sum()
     known = latency.dropna(subset="bucket")
     known = known[known["minute"].isin(counts.index)]
     table = known.pivot_table(index="minute", columns="bucket", values="requests", aggfunc="sum", fill_value=0)
-    duration = representative_ms(pd.Series(table.columns.astype("int64")))
-    filled = table.reindex(counts.index, fill_value=0)
-    return _Side(*(np.asarray(part, dtype=np.float64) for part in (counts, filled, duration)))
+    duration = np.asarray(representative_ms(pd.Series(table.columns.astype("int64"))), dtype=np.float64)
+    return np.hstack([counts, table.reindex(counts.index, fill_value=0)]).astype(np.float64), duration
+
+
+def _resampled(minutes: Floats, rng: np.random.Generator) -> Floats:
+    """Return the sums of ROUNDS redrawn spans."""
+    blocks = min(len(minutes), MAX_BLOCKS)  # bounds the cost for long logs
+    starts = np.arange(blocks) * len(minutes) // blocks
+    drawn = rng.multinomial(blocks, np.full(blocks, 1 / blocks), size=ROUNDS).astype(np.float64)
+    found: Floats = drawn @ np.add.reduceat(minutes, starts)
+    return found
+
+
+def _metrics(counts: Floats, duration: Floats) -> Floats:
+    """One row of METRICS for each row; NaN without calls or without durations."""
+    calls, failed, running = counts[:, 0], counts[:, 1], counts[:, 2:].cumsum(axis=1)
+    columns = [failed / np.where(calls > 0, calls, np.nan), *(np.full(len(counts), np.nan) for _ in QS)]
+    for place, q in enumerate(QS if len(duration) else (), 1):
+        reached = running >= q * running[:, -1:] * (1 - _ROUNDING)
+        columns[place] = np.where(running[:, -1] > 0, duration[reached.argmax(axis=1)], np.nan)
+    return np.column_stack(columns)
 
 
 def timeouts(windows: pd.DataFrame) -> int:

@@ -5,7 +5,6 @@ Times are seconds from T, a full minute. Each log is made here, counted as any l
 
 import re
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from functools import cache
 from heapq import heappop, heappush
 from pathlib import Path
@@ -16,12 +15,14 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from intercom_kit.analyze.detect import Episode
 from intercom_kit.analyze.findings import findings_of
 from intercom_kit.analyze.ratelimit import by_quota
 from intercom_kit.analyze.study import Study, study
 from intercom_kit.analyze.whatif import arrivals, recorded, what_if
 from intercom_kit.logs.read import Options
 from intercom_kit.logs.rollup import make_rollup
+from intercom_kit.records import Bound
 
 T = 1_795_000_020
 Look = Callable[..., Study]
@@ -55,18 +56,24 @@ def failing(at: Floats, start: float, end: float, share: float, usual: float = 0
     return np.where(bad, 500, 200).tolist()
 
 
-def offset(moment: datetime | None) -> float:
-    """Seconds from T."""
-    assert moment is not None
-    return moment.timestamp() - T
+def main(seen: Study) -> Episode:
+    """The log's main incident."""
+    assert seen.detected.main is not None
+    return seen.detected.main
+
+
+def holds(bound: Bound | None, at: float) -> bool:
+    """Whether an interval holds a time, seconds from T."""
+    assert bound is not None
+    assert bound.after is not None
+    return bound.after.timestamp() - T <= at <= bound.by.timestamp() - T
 
 
 def test_an_incident_at_the_logs_end_goes_on(look: Look) -> None:
     """Where 30 % fail until the log ends, there is an onset and no recovery."""
     at = steady(5400, 1)
-    found = look(at, failing(at, 3600, np.inf, 0.3)).detected.main
-    assert found is not None
-    assert offset(found.onset.after) <= 3600 <= offset(found.onset.by)
+    found = main(look(at, failing(at, 3600, np.inf, 0.3)))
+    assert holds(found.onset, 3600)
     assert found.recovery is None
 
 
@@ -74,11 +81,8 @@ def test_an_incident_at_the_logs_start_has_no_onset_there(look: Look) -> None:
     """Where 30 % fail from the first call on, the onset is before the log, and nothing is compared with it."""
     at = steady(5400, 1)
     seen = look(at, failing(at, 0, 1200, 0.3))
-    found = seen.detected.main
-    assert found is not None
-    assert found.recovery is not None
-    assert found.onset.after is None
-    assert offset(found.recovery.after) <= 1200 <= offset(found.recovery.by)
+    assert main(seen).onset.after is None
+    assert holds(main(seen).recovery, 1200)
     assert not [line for line in findings_of(seen).readings if "nan" in line]
 
 
@@ -100,22 +104,18 @@ def test_the_onsets_minute_counts_on_neither_side(look: Look) -> None:
 def test_a_background_error_is_not_the_first_bad_call(look: Look) -> None:
     """With 2 % of errors all the time, the interval still holds the onset, by whole windows and never as a point."""
     at = steady(5400, 20)
-    found = look(at, failing(at, 3605, 4500, 0.5, 0.02)).detected.main
-    assert found is not None
-    assert found.recovery is not None
-    after, by = offset(found.onset.after), offset(found.onset.by)
-    assert after <= 3605 < by
-    assert 10 <= by - after <= 40
-    assert offset(found.recovery.after) <= 4500 <= offset(found.recovery.by)
+    found = main(look(at, failing(at, 3605, 4500, 0.5, 0.02)))
+    assert holds(found.onset, 3605)
+    assert 10 <= _width_s(found) <= 40
+    assert holds(found.recovery, 4500)
 
 
 def test_a_thin_log_is_told_by_an_exact_test(look: Look) -> None:
     """A hundred good calls and then fifty failures are an onset; three calls are too few, and a field says so."""
     at = steady(600, 0.25)
-    found = look(at, np.where(at < 400, 200, 500).tolist()).detected
-    assert found.thin is None
-    assert found.main is not None
-    assert offset(found.main.onset.after) <= 400 <= offset(found.main.onset.by)
+    found = look(at, np.where(at < 400, 200, 500).tolist())
+    assert found.detected.thin is None
+    assert holds(main(found).onset, 400)
     few = look(at[98:101], [200, 500, 500])
     assert findings_of(few).thin
     assert findings_of(few).episodes == ()
@@ -147,15 +147,12 @@ def test_a_partial_recovery_is_a_level_and_no_end(look: Look) -> None:
     status = failing(at, 3600, 4800, 0.8, 0.003)
     status = np.where((at >= 4800) & (at < 6600), failing(at, 4800, 6600, 0.15), status).tolist()
     seen = look(at, status)
-    found = seen.detected.main
-    assert found is not None
-    assert found.recovery is not None
+    found = main(seen)
     assert [level.share for level in found.levels] == pytest.approx([0.8, 0.15], abs=0.04)
     assert found.main_change is not None
-    assert found.main_change.began is not None
-    assert offset(found.main_change.began.after) <= 4800 <= offset(found.main_change.began.by)
-    assert offset(found.onset.after) <= 3600 <= offset(found.onset.by)
-    assert offset(found.recovery.after) <= 6600 <= offset(found.recovery.by)
+    assert holds(found.main_change.began, 4800)
+    assert holds(found.onset, 3600)
+    assert holds(found.recovery, 6600)
     assert re.search(r"It came in levels: (79|80|81) %, then 1\d %; the main change was", findings_of(seen).bottom_line)
 
 
@@ -274,11 +271,7 @@ def test_headers_are_filed_under_the_window_that_they_name(ahead_s: float, look:
     assert seen.exhausted["exhausted_s"].sum() == pytest.approx(exact.exhausted["exhausted_s"].sum(), rel=0.03)
     assert arrivals(by_quota(seen.rollup.windows))["repeats"].sum() == pytest.approx(exact.arrivals["repeats"].sum())
     assert what_if(seen.arrivals)["throttled"].iloc[0] == pytest.approx(exact.what_if["throttled"].iloc[0], rel=0.03)
-    assert seen.detected.main is not None
-    assert exact.detected.main is not None
-    width = seen.detected.main.onset.by - (seen.detected.main.onset.after or seen.detected.main.onset.by)
-    least = exact.detected.main.onset.by - (exact.detected.main.onset.after or exact.detected.main.onset.by)
-    assert width >= least - timedelta(seconds=10)
+    assert _width_s(main(seen)) >= _width_s(main(exact)) - 10
 
 
 def test_a_sample_is_asked_for_its_rate(look: Look) -> None:
@@ -304,9 +297,8 @@ def test_incidents_stay_several_across_minutes_of_health(look: Look) -> None:
     found = findings_of(look(at, status))
     assert len(found.episodes) == 2
     for episode, (start, end) in zip(found.episodes, [(2000, 3760), (4000, 5800)], strict=True):
-        assert offset(episode.onset.after) <= start <= offset(episode.onset.by)
-        assert episode.recovery is not None
-        assert offset(episode.recovery.after) <= end <= offset(episode.recovery.by)
+        assert holds(episode.onset, start)
+        assert holds(episode.recovery, end)
 
 
 @pytest.mark.parametrize("at", [np.arange(366) * 86_400.0, np.append(steady(600, 1), 2.3e9)], ids=["year", "2099"])
@@ -320,3 +312,8 @@ def test_the_cost_follows_the_windows_that_exist(at: Floats, look: Look) -> None
 
     cpu_s(at[:10])  # imports
     assert cpu_s(at) < 5 * cpu_s(10.0 * np.arange(len(at)))
+
+
+def _width_s(found: Episode) -> float:
+    assert found.onset.after is not None
+    return (found.onset.by - found.onset.after).total_seconds()

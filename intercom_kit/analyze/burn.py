@@ -59,7 +59,7 @@ def wilson(failed: int, requests: int) -> tuple[float, float]:
 def burn(windows: pd.DataFrame, baseline: pd.DataFrame | None = None, *, slo: float = SLO) -> Burn:
     """Return how the budget burnt in the span of `windows`, a part of a rollup's windows.
 
-    baseline: windows whose requests an hour tell what a month's traffic is, by default the same. Raises ValueError when
+    baseline: windows whose requests an hour give a month's traffic, by default the same. Raises ValueError when
     slo is not between 0 and 1.
     """
     if not 0 < slo < 1:

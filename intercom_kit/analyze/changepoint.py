@@ -83,7 +83,7 @@ class Background:
     def raised(self, rise: float) -> float:
         """The smallest share that matters: `rise` above the baseline, about three times it, more than it varies.
 
-        A rise that is ENOUGH of all calls is not asked to be three times the baseline as well.
+        A rise that is ENOUGH of all calls need not be three times the baseline as well.
         """
         tripled = min(3 * self.share, (1 + self.share) / 2) if rise < ENOUGH else 0.0
         return max(self.share + rise, tripled, min(MOST_VARIED, self.share + 3 * self.varies))

@@ -36,7 +36,7 @@ SPIKE_S = 120
 PAUSE_S = 120  # phases closer than this are one incident
 FLAP_S = 600  # three or more phases no longer and no farther apart than this are one that comes and goes
 RAMP_S = 120  # a rise that takes at least this long is a ramp
-MOST_BASELINE = 0.5  # where more than half of all calls are always bad, no rise can be told
+MOST_BASELINE = 0.5  # where more than half of all calls are always bad, no rise is visible
 WEIGHTY = 0.1  # of the largest excess: a signal with less does not date an incident
 AROUND_S = 3600  # before and after, with which an incident's durations are compared
 SLOWER_BY = 1.25  # and they have to be so many times as long
@@ -57,7 +57,7 @@ class Episode(Record):
 
     recovery: None when the log ends with the incident. shape: `spike` is under two minutes, `flap` came and went at
     least three times. scope: where it is local; empty when it is everywhere. levels: in order of time. bad, calls: of
-    the signal, within the scope, between the edges. thin: why the data cannot tell more, None where they can.
+    the signal, within the scope, between the edges. thin: why the data show no more, None where they do.
     since, until: the bins that hold it, UTC.
     """
 
@@ -120,7 +120,7 @@ def detect(rollup: Rollup) -> Detection:
 
 
 def _too_thin(windows: pd.DataFrame) -> str | None:
-    """Why not even a total failure in the later half of a log would be told from chance; None where it would."""
+    """Why not even a total failure in a log's later half could be distinguished from chance; None where it could."""
     calls = int(windows["requests"].sum())
     bins = windows["window_start"].nunique()
     needed = int(np.ceil(2 * least_score(bins, 10) * 2 / np.log(1 / 0.052)))

@@ -111,7 +111,7 @@ def rollup_ids(folder: Path) -> tuple[str, ...]:
 def edges(episode: Episode, folder: Path, *, is_main: bool = True) -> tuple[Figure, ...]:
     """Return the onset and, where the log shows it, the recovery of an incident in the log, as figures.
 
-    is_main: whether it is the one that `analyze` tells of; of another the span has to be named.
+    is_main: whether it is the one that `analyze` reports; of another the span has to be named.
     """
     span = (
         "" if is_main else f" --since {_iso(episode.onset.after or episode.onset.by)} --until {_iso(episode.last_bad)}"
@@ -174,7 +174,7 @@ def count_users(folder: Path, since: datetime, until: datetime, facing: Sequence
     """Count the contacts with a failed call that users notice, in a span; see measure.
 
     facing: apps, routes (`/conversations`) and an app's routes (`web/conversations`). The figure
-    `users_unable_to_reach_support`; unknown where the log tells no contacts, apps or routes.
+    `users_unable_to_reach_support`; unknown where the log has no contacts, apps or routes.
     """
     with _opened(folder, since, until) as rollup:
         figure = rollup.affected("contact", facing)
@@ -186,7 +186,7 @@ def measure(folder: Path, since: datetime, until: datetime) -> tuple[Figure, ...
     """Count in the rollup of an incident's folder, in the whole windows that touch the span from since to until.
 
     Returns the figures of QUESTIONS, then log_conversations, log_contacts and log_request_ids. A number that the
-    log cannot tell is None, with why.
+    log does not hold is None, with why.
     """
     with _opened(folder, since, until) as rollup:
         counted = [rollup.answer(question) for question in QUESTIONS]

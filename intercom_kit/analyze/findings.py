@@ -34,7 +34,7 @@ class Errors(Record):
 
 
 class RateLimitFindings(Record):
-    """The rate limit; what no header told is None.
+    """The rate limit; what no header gave is None.
 
     limit, min_remaining: requests of one 10-second window, of the app that had the fewest left. throttled_share: 429s
     of all calls. attribution: share of the used quota in the windows under pressure, by app; with unattributed_share it

@@ -29,7 +29,7 @@ _ROUNDING = 1e-12  # a share that is reached but for the last bit of a division 
 
 
 def representative_ms(bucket: "pd.Series[int]") -> "pd.Series[float]":
-    """Return the duration that stands for a bucket, in milliseconds: the geometric middle of its edges.
+    """Return the duration that represents a bucket, in milliseconds: the geometric middle of its edges.
 
     The furthest that a duration in the bucket can be from it is one of the edges: GAMMA^(1/2) - 1 = 0.995 % below.
     """
@@ -42,7 +42,7 @@ def percentiles(latency: pd.DataFrame, qs: Sequence[float], by: Sequence[str] = 
     latency: a rollup's histogram, or a part of it. qs: shares, such as 0.5, 0.95, 0.99. by: columns to group by.
     Returns the columns of `by`, `requests` (those with a known duration) and one column `p50_ms`, `p95_ms`, … per q,
     in milliseconds; no row for a group without durations. A percentile is a duration that was observed: the smallest
-    that at least the share q of the calls did not exceed. Zero to 0.01 ms is told as 0.01 ms.
+    that at least the share q of the calls did not exceed. Zero to 0.01 ms counts as 0.01 ms.
     """
     keys = [*by, "_all"]  # a group of its own when `by` names none
     known = latency[latency["bucket"].notna()].assign(_all=0)
@@ -87,7 +87,7 @@ def percentiles_by_route(latency: pd.DataFrame) -> pd.DataFrame:
 def heat_map(latency: pd.DataFrame, freq: str, rows: int = 40) -> pd.DataFrame:
     """Return how many calls took how long, when: index from_ms (lower edge, ascending, at most `rows`), columns time.
 
-    Neighbouring buckets are added up, so that the edges stand at equal steps of a logarithmic axis.
+    Neighbouring buckets are added up, so that the edges are at equal steps of a logarithmic axis.
     """
     known = latency.dropna(subset="bucket")
     bucket = known["bucket"].astype("int64")

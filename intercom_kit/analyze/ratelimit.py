@@ -19,7 +19,7 @@ MIN_SAMPLED = 20  # windows, below which a log is not taken for a sample
 VARIES = 1.5  # times as much as chance alone would: what stays the same says nothing
 _WINDOW = pd.Timedelta(seconds=WINDOW_S)
 FARTHEST_S = 300  # a reset farther away is no window's
-FEW_CALLS = 100  # below which they do not tell how far two clocks differ
+FEW_CALLS = 100  # below which they do not show how far two clocks differ
 
 
 def by_quota(windows: pd.DataFrame) -> pd.DataFrame:
@@ -65,8 +65,8 @@ def clock_error_s(windows: pd.DataFrame) -> float:
 def with_quota(windows: pd.DataFrame) -> pd.DataFrame:
     """Add `quota`: whose limit a row counts against, its app's own, or one that all of our apps share.
 
-    Services that use one token share its quota, and a log does not say so; the headers do. Of the two readings the one
-    that leaves less of the used requests unexplained is taken, so a remainder is never overstated.
+    Services that use one token share its quota, and a log does not say so; the headers do. The reading that leaves less
+    of the used requests unexplained is taken, so a remainder is never overstated.
     """
     used = _used(windows.assign(quota=windows["app"]))
     known = used[used["used"].notna()]
@@ -78,7 +78,7 @@ def with_quota(windows: pd.DataFrame) -> pd.DataFrame:
 
 
 def is_accepted(windows: pd.DataFrame) -> "pd.Series[bool]":
-    """Tell which rows count against a quota: calls that the limiter or a wrong token refused use up nothing."""
+    """Return which rows count against a quota: calls that the limiter or a wrong token refused use up nothing."""
     return ~(is_limited(windows) | has_status(windows, 401))
 
 
@@ -95,7 +95,7 @@ def headroom(windows: pd.DataFrame) -> pd.DataFrame:
     """Return one row per window and quota, in order of time.
 
     windows: with `quota`. Returns window_start, quota, limit, remaining, used (requests, from the headers; null where
-    none told), used_share (0 to 1), requests, accepted (ours that count), throttled (429s of the
+    none came), used_share (0 to 1), requests, accepted (ours that count), throttled (429s of the
     limiter), with_quota_left (those of them that came while the app's own window had requests left: the workspace's
     shared quota), overload (429 `too_many_requests`: the server's), peak_1s (most calls in one second),
     throttled_from (first 429; null when none).
@@ -237,7 +237,7 @@ def under_pressure(frame: pd.DataFrame, *, pressure: float = PRESSURE) -> pd.Dat
 def workspace_floor(frame: pd.DataFrame) -> int:
     """Return how much the workspace's shared quota holds at least: the most of our calls that one window let pass.
 
-    frame: from `headroom`. No header tells that quota, but what it let pass once it can let pass again.
+    frame: from `headroom`. No header gives that quota, but what it let pass once it can let pass again.
     """
     return int(frame.groupby("window_start")["accepted"].sum().max()) if len(frame) else 0
 
@@ -290,7 +290,7 @@ def _taken_by_others(known: pd.DataFrame, floor: int) -> "pd.Series[float]":
 
 
 def _known(windows: pd.DataFrame, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the rows of `headroom` whose headers told what was used, and our accepted calls in these windows."""
+    """Return the rows of `headroom` whose headers gave what was used, and our accepted calls in these windows."""
     known = frame[frame["used"].notna()]
     ours = windows.merge(known[["window_start", "quota"]], on=["window_start", "quota"])
     return known, ours[is_accepted(ours)]

@@ -123,7 +123,7 @@ class Counts:
     def local_to(self, spans: Sequence[tuple[int, int]]) -> Scope:
         """The routes or the apps that an incident in these spans (Unix seconds) is local to; all when it is not local.
 
-        Of routes and apps, those come first that tell the bad calls apart better; then the others among what is left.
+        Of routes and apps, those come first that separate the bad calls better; then the others among what is left.
         """
         during = _within(self.start, spans)[self.bin]
         (by_route, routes), (by_app, apps) = (self._local(labels, during) for labels in (self.route, self.app))
@@ -132,7 +132,7 @@ class Counts:
         return Scope(apps, self._local(self.route, during, self.within(Scope(apps=apps)))[1])
 
     def _local(self, labels: Labels, during: Bools, inside: Bools | None = None) -> tuple[float, tuple[str, ...]]:
-        """How well labels tell bad calls from others (gain of log-likelihood), and those that do; 0 and none if not."""
+        """How well labels separate bad calls from others (gain of log-likelihood), and which do; 0 and none if not."""
         now, before = (during, ~during) if inside is None else (during & inside, ~during & inside)
         calls, bad = labels.sums(self.calls * now), labels.sums(self.bad * now)
         baseline = (labels.sums(self.bad * before) + 1) / (labels.sums(self.calls * before) + 100)
@@ -178,7 +178,7 @@ class Durations:
 
     @classmethod
     def of(cls, latency: pd.DataFrame) -> "Durations | None":
-        """Read a rollup's histogram; None without durations. A refused call may be answered fast: it tells nothing."""
+        """Read a rollup's histogram; None without durations. A refused call may be answered fast: it does not count."""
         known = latency[latency["bucket"].notna() & latency["status_class"].isin(("2xx", "3xx", "none"))]
         if known.empty:
             return None

@@ -218,7 +218,7 @@ def whole_rollup(folder: Path) -> Rollup:
 
 
 class Chosen(TypedDict, total=False):
-    """What a study may be asked for beside its rollup; see Study. since, until: the part of the log, by default all."""
+    """The parameters of a study beside its rollup; see Study. since, until: the part of the log, by default all."""
 
     since: Moment
     until: Moment
@@ -262,7 +262,7 @@ def moment(value: Moment, name: str) -> pd.Timestamp | None:
 def cut(rollup: Rollup, since: pd.Timestamp | None, until: pd.Timestamp | None) -> Rollup:
     """Return the part of a rollup in [since, until): whole windows, whole minutes of latency.
 
-    Affected contacts and conversations are kept when any of their failed calls can lie in the span.
+    Affected contacts and conversations stay when any of their failed calls can lie in the span.
     """
     low = since or pd.Timestamp("1970-01-01", tz="UTC")
     high = until or pd.Timestamp("2200-01-01", tz="UTC")

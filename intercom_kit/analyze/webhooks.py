@@ -22,7 +22,7 @@ SLOW_S = 60.0  # a webhook later than this is delayed: well past the seconds tha
 LATE, LATE_SHARE = 3, 0.2  # deliveries of a bin that have to be late for the bin to be: one alone is bad luck
 SILENT_S = 120.0  # no shorter pause is a silence
 SURPRISE = 13.8  # by chance (Poisson) one log in a million has a pause in which ln(pauses) + this were expected
-RECENT_S = 3600.0  # of log, before and after, tells the rate that is expected
+RECENT_S = 3600.0  # of log, before and after, gives the rate that is expected
 HISTORY_S = 1200.0  # of log that it takes to know a rate
 BINS = 240
 MAX_REJECTED = 0.01
@@ -89,7 +89,7 @@ class WebhookStudy:
 
 
 def study_deliveries(deliveries: Deliveries | pd.DataFrame, *, until: pd.Timestamp | None = None) -> WebhookStudy:
-    """Study a log of deliveries, or the frame that was kept of one.
+    """Study a log of deliveries, or the frame that was stored of one.
 
     until: when the log was taken, so that a silence at its end is seen; the last receipt unless given.
     """

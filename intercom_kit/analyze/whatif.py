@@ -26,7 +26,7 @@ POLICY_WORDS = {
 POLICIES = tuple(POLICY_WORDS)
 SECONDS = [f"s{second}" for second in range(WINDOW_S)]
 REPEATS = [f"r{second}" for second in range(WINDOW_S)]
-LINKED = 0.5  # of the throttled calls have to be identified, for demand to be told from retries
+LINKED = 0.5  # of the throttled calls have to be identified, for demand to be separated from retries
 GIVE_UP_S = 60  # under every policy, a call that waited longer is lost: its user has gone by then
 WAITS_S = (1, 2, 4, 8, 16, 32)  # of the exponential backoff, as long in sum
 JITTER_S = 5  # retries wake evenly over this long after the reset
@@ -39,7 +39,7 @@ _OUTCOME = ["policy", "throttled", "avoided", "lost", "delay_p50_s", "delay_p99_
 def arrivals(windows: pd.DataFrame) -> pd.DataFrame:
     """Return what wanted through and what could pass, per quota and window, from the first throttled window on.
 
-    windows: as in a rollup, with `quota` (see ratelimit.by_quota); quotas whose limit no header told, and those that
+    windows: as in a rollup, with `quota` (see ratelimit.by_quota); quotas whose limit no header gave, and those that
     throttled nothing, are left out. Returns quota, window_start (no gap, until the last waiting call is served or
     lost), s0..s9 (calls begun in each second, without the repeats of throttled calls), capacity (calls of ours that
     could pass: those that did, plus what the header says was left unless some were throttled), limit, throttled
@@ -64,26 +64,27 @@ def _arrivals(quota: str, rows: pd.DataFrame) -> pd.DataFrame:
     table[SECONDS] = (table[SECONDS] - again).clip(lower=0)
     sums = table.assign(repeats=again.sum(axis=1)).groupby("window_start").sum()
     sums = sums.reindex(pd.date_range(first, sums.index[-1], freq=step, name="window_start"), fill_value=0)
-    told = rows.groupby("window_start").agg(limit=("limit", "max"), remaining=("remaining", "min")).reindex(sums.index)
-    limit = told["limit"].astype(float).ffill().bfill()
+    headers = rows.groupby("window_start")
+    limit = headers["limit"].max().reindex(sums.index).astype(float).ffill().bfill()
+    remaining = headers["remaining"].min().reindex(sums.index).astype(float)
     passed = sums["requests"] - sums["throttled"]
-    left = told["remaining"].astype(float).fillna(limit - passed).where(sums["throttled"] == 0, 0)
+    left = remaining.fillna(limit - passed).where(sums["throttled"] == 0, 0)
     frame = sums.assign(quota=quota, capacity=passed + left, limit=limit.astype("int64")).reset_index()
     return frame[_ARRIVALS]
 
 
 def has_status(windows: pd.DataFrame, code: int) -> "pd.Series[bool]":
-    """Tell which rows were answered with a status; none of those that got no answer."""
+    """Return which rows were answered with a status; none of those that got no answer."""
     return windows["status_code"].eq(code).fillna(value=False).astype(bool)
 
 
 def is_limited(windows: pd.DataFrame) -> "pd.Series[bool]":
-    """Tell which rows are 429s of the rate limiter; `too_many_requests` is the server's overload, which is not ours."""
+    """Return which rows are 429s of the rate limiter; `too_many_requests` is the overload of the server."""
     return has_status(windows, 429) & windows["error_type"].ne("too_many_requests").fillna(True).astype(bool)
 
 
 def is_linked(windows: pd.DataFrame) -> bool:
-    """Tell whether retries can be told from new calls: most throttled calls name a contact or a conversation."""
+    """Return whether retries can be followed: most throttled calls name a contact or a conversation."""
     limited = windows[is_limited(windows)]
     return bool(limited["identified"].sum() >= LINKED * limited["requests"].sum())
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,8 +10,8 @@ import pytest
 from intercom_kit.analyze.findings import findings_of
 from intercom_kit.analyze.study import Study, study
 from intercom_kit.drill.scenarios import find_scenario
-from intercom_kit.drill.traffic import generate, write_log
-from intercom_kit.logs.rollup import make_rollup
+from intercom_kit.drill.traffic import generate
+from tests.analyze.conftest import Count
 
 END = datetime(2026, 11, 24, 12, tzinfo=UTC)
 WORDS = ["me", "tags", "admins", "teams", "notes", "companies"]
@@ -67,12 +66,10 @@ LOGS: dict[str, Callable[[], pd.DataFrame]] = {
 
 
 @pytest.fixture(params=LOGS)
-def log(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[pd.DataFrame, Study]:
+def log(request: pytest.FixtureRequest, count: Count) -> tuple[pd.DataFrame, Study]:
     """The raw rows of a log, and what the kit makes of it."""
     frame = LOGS[request.param]()
-    path = tmp_path / "log.parquet"
-    write_log(frame, path)
-    return frame, study(make_rollup([path]))
+    return frame, study(count(frame))
 
 
 def test_every_figure_is_that_of_the_raw_rows(log: tuple[pd.DataFrame, Study]) -> None:

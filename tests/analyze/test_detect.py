@@ -1,9 +1,7 @@
 """Onset and recovery in whole logs whose truth is known: generated, written to a file, read and counted."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,28 +11,15 @@ from intercom_kit.analyze.captions import seconds_until
 from intercom_kit.analyze.detect import Detection, Episode, detect
 from intercom_kit.analyze.signals import Scope
 from intercom_kit.drill.scenarios import SCENARIOS, Effect, Scenario
-from intercom_kit.drill.traffic import Traffic, generate, write_log
-from intercom_kit.logs.rollup import Rollup, make_rollup
+from intercom_kit.drill.traffic import Traffic, generate
+from intercom_kit.logs.rollup import Rollup
 from intercom_kit.records import Bound, Event, Onset
+from tests.analyze.conftest import Count
 
 END = datetime(2026, 11, 24, 15, tzinfo=UTC)
 MINUTE = 60.0
 SHOWN = [name for name, scenario in SCENARIOS.items() if scenario.effects]
 QUIET = [name for name, scenario in SCENARIOS.items() if not scenario.effects]
-
-Count = Callable[[pd.DataFrame], Rollup]
-
-
-@pytest.fixture
-def count(tmp_path: Path) -> Count:
-    """Return a function that writes a log to a file and counts it."""
-
-    def counted(frame: pd.DataFrame) -> Rollup:
-        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.parquet"
-        write_log(frame, path)
-        return make_rollup([path])
-
-    return counted
 
 
 def play(*effects: Effect, hours: float = 2, rate: float = 3, seed: int = 5, **options: datetime) -> Traffic:

@@ -21,41 +21,20 @@ from intercom_kit.analyze.ratelimit import (
     with_quota,
     workspace_floor,
 )
-from intercom_kit.analyze.whatif import REPEATS, SECONDS
-
-START = pd.Timestamp("2026-11-24 09:30", tz="UTC")
-S = pd.Timedelta(seconds=1)
+from tests.analyze import conftest
+from tests.analyze.conftest import START, S
 
 
 def row(
     window: int, requests: int, app: str = "sync", status: int | None = 200, **columns: object
 ) -> dict[str, object]:
     """One row of a rollup's windows: by default all calls came in the window's first second."""
-    at = START + 10 * window * S
-    known: dict[str, object] = {
-        "window_start": at,
-        "app": app,
-        "method": "GET",
-        "route": "/contacts/{id}",
-        "status_code": status,
-        "error_type": "rate_limit_exceeded" if status == 429 else None,
-        "requests": requests,
-        **dict.fromkeys((*SECONDS, *REPEATS), 0),
-        "s0": requests,
-        "identified": requests,
-        "repeated_1s": 0,
-        "repeated_before_reset": 0,
-        "limit": None,
-        "remaining": None,
-        "first_at": at,
-    }
-    return known | columns
+    return conftest.row(window, status, [requests, *[0] * 9], app, **columns)
 
 
 def table(rows: Sequence[dict[str, object]]) -> pd.DataFrame:
     """The rows with a rollup's types and their quotas."""
-    types = {"status_code": "Int64", "limit": "Int64", "remaining": "Int64", "error_type": "str"}
-    return with_quota(pd.DataFrame(rows).astype(types))
+    return with_quota(conftest.table(rows))
 
 
 def used(window: int, share: float, app: str = "sync", limit: int = 100) -> dict[str, object]:

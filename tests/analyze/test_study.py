@@ -8,18 +8,18 @@ import pytest
 from intercom_kit.analyze.findings import findings_of
 from intercom_kit.analyze.study import ROLLUP, stored_study
 from intercom_kit.drill.scenarios import find_scenario
-from intercom_kit.drill.traffic import generate, write_log
-from intercom_kit.logs.rollup import Rollup, make_rollup, save
+from intercom_kit.drill.traffic import generate
+from intercom_kit.logs.rollup import Rollup, save
 from intercom_kit.records import Event
+from tests.analyze.conftest import Count
 
 END = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def rollup(tmp_path: Path) -> Rollup:
+def rollup(count: Count) -> Rollup:
     """The rollup of half an hour."""
-    write_log(generate(find_scenario("healthy"), hours=0.5, rate=5, seed=3, end=END).frame, tmp_path / "log.parquet")
-    return make_rollup([tmp_path / "log.parquet"])
+    return count(generate(find_scenario("healthy"), hours=0.5, rate=5, seed=3, end=END).frame)
 
 
 def test_the_same_question_gives_the_same_study(rollup: Rollup, tmp_path: Path) -> None:
@@ -34,12 +34,3 @@ def test_the_same_question_gives_the_same_study(rollup: Rollup, tmp_path: Path) 
     assert stored_study(tmp_path, events=[noted]).events == (noted,)
     save(rollup + rollup, tmp_path / ROLLUP)
     assert stored_study(tmp_path).rollup.windows["requests"].sum() == 2 * first.rollup.windows["requests"].sum()
-
-
-def test_few_studies_are_kept(rollup: Rollup, tmp_path: Path) -> None:
-    """The oldest is forgotten, so that memory does not grow with the questions."""
-    save(rollup, tmp_path / ROLLUP)
-    first = stored_study(tmp_path)
-    for share in range(1, 6):
-        stored_study(tmp_path, pressure=share / 10)
-    assert stored_study(tmp_path) is not first

@@ -13,7 +13,6 @@ from intercom_kit.analyze.whatif import (
     DRAIN_WINDOWS,
     GIVE_UP_S,
     POLICIES,
-    REPEATS,
     SECONDS,
     _replay,
     _span,
@@ -23,33 +22,9 @@ from intercom_kit.analyze.whatif import (
     replay,
     what_if,
 )
+from tests.analyze.conftest import row, table
 
-START = pd.Timestamp("2026-11-24 09:30", tz="UTC")
 CALLS = st.lists(st.lists(st.integers(0, 30), min_size=10, max_size=10), min_size=1, max_size=12)
-
-
-def row(window: int, status: int, seconds: Sequence[int], **columns: object) -> dict[str, object]:
-    """One row of a rollup's windows."""
-    known: dict[str, object] = {
-        "window_start": START + pd.Timedelta(seconds=10 * window),
-        "quota": "sync",
-        "status_code": status,
-        "error_type": "rate_limit_exceeded" if status == 429 else None,
-        "requests": sum(seconds),
-        **dict(zip(SECONDS, seconds, strict=True)),
-        **dict.fromkeys(REPEATS, 0),
-        "identified": sum(seconds),
-        "repeated_before_reset": 0,
-        "limit": None,
-        "remaining": None,
-    }
-    return known | columns
-
-
-def table(rows: Sequence[dict[str, object]]) -> pd.DataFrame:
-    """The rows with a rollup's types."""
-    types = {"status_code": "Int64", "limit": "Int64", "remaining": "Int64", "error_type": "str"}
-    return pd.DataFrame(rows).astype(types)
 
 
 def limited_log(calls: Sequence[Sequence[int]], limit: int) -> pd.DataFrame:

@@ -38,7 +38,7 @@ ID = "INC-1"
 def plain(outputs: Path) -> None:
     """Do what the three notebooks do, without a kernel, and write what they show as one HTML file each."""
     from intercom_kit.analyze.findings import findings_of
-    from intercom_kit.display import charts, charts_log, tables
+    from intercom_kit.display import charts, charts_log, log_tables, tables
     from intercom_kit.incident import log
     from intercom_kit.incident.triage import load_triage
     from intercom_kit.postmortem.document import open_postmortem
@@ -53,13 +53,11 @@ def plain(outputs: Path) -> None:
     ]  # fmt: skip
     study = log.open_study(settings, ID)
     drawn = ("headroom", "used_by_app", "retries", "what_if", "percentiles", "heat_map", "errors", "burn")
-    second = [log.findings_card(findings_of(study)), *(getattr(charts_log, draw)(study) for draw in drawn)]
-    second += [log.comparison_table(study), log.routes_table(study)]
+    second = [log_tables.findings_card(findings_of(study)), *(getattr(charts_log, draw)(study) for draw in drawn)]
+    second += [log_tables.comparison_table(study), log_tables.routes_table(study)]
     postmortem = open_postmortem(settings, ID)
-    shown = ("Timeline", "Impact", "Detection", "Evidence")
-    third = [postmortem.head, *map(postmortem.part, shown), postmortem.others(*shown, "Open rules"), postmortem.rules]
     postmortem.write()
-    for name, views in zip(NAMES, (first, second, third), strict=True):
+    for name, views in zip(NAMES, (first, second, [postmortem]), strict=True):
         (outputs / f"{name}.html").write_text("\n".join(view._repr_html_() for view in views))
 
 
@@ -95,7 +93,7 @@ from intercom_kit.archive import make
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.settings import load_settings
 
-told = []
+seen = []
 def watched(name, says):
     real = getattr(make, name)
     def call(*args, **kwargs):
@@ -103,7 +101,7 @@ def watched(name, says):
         try:
             return real(*args, **kwargs)
         finally:
-            told.append((start - begun, time.perf_counter() - begun, says(*args)))
+            seen.append((start - begun, time.perf_counter() - begun, says(*args)))
     setattr(make, name, call)
 
 watched("run_notebook", lambda source, *_: f"run {source.stem}")
@@ -111,10 +109,10 @@ watched("_summarize", lambda *_: "summarize")
 watched("render_reports", lambda *_: "render")
 watched("seal", lambda *_: "seal")
 watched("update_index", lambda *_: "index")
-told.append((0.0, time.perf_counter() - begun, "import"))
+seen.append((0.0, time.perf_counter() - begun, "import"))
 settings = load_settings(outputs=Path(sys.argv[1]))
 make.make_reports(IncidentFolder(settings.outputs, "INC-1"), {name: {} for name in sys.argv[2:]}, settings)
-for start, end, what in sorted(told):
+for start, end, what in sorted(seen):
     print(f"  {what:34} {start:6.2f} s to {end:6.2f} s  ({end - start:.2f} s)")
 print(f"  {'all':34} {time.perf_counter() - begun:20.2f} s")
 """

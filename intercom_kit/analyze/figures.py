@@ -140,16 +140,16 @@ def edges(episode: Episode, folder: Path, *, is_main: bool = True) -> tuple[Figu
     return figure, figure.model_copy(update=ended)
 
 
-def episode_of(detected: Detection, moments: Sequence[datetime]) -> Episode | None:
-    """Return which of the log's incidents is the one that was bad at these moments: the main one if it can be.
+def episode_of(detected: Detection, spans: Sequence[tuple[datetime, datetime]]) -> Episode | None:
+    """Return which of the log's incidents is the one that was bad in these spans: the main one if it can be.
 
-    moments: when checks or people found trouble, UTC; none: the main one. None when no incident of the log is near any
-    of them: then it is about something that the log does not show.
+    spans: from when to when checks or people found trouble, UTC; none: the main one. None when no incident of the log
+    is near any of them: then it is about something that the log does not show.
     """
-    if not moments:
+    if not spans:
         return detected.main
     ranked = sorted(detected.episodes, key=lambda episode: (episode != detected.main, -episode.bad))
-    return next((episode for episode in ranked if any(_near(episode, moment) for moment in moments)), None)
+    return next((episode for episode in ranked if any(_near(episode, *span) for span in spans)), None)
 
 
 def last_relapse(detected: Detection, episode: Episode, until: datetime | None) -> Episode:
@@ -165,9 +165,9 @@ def last_relapse(detected: Detection, episode: Episode, until: datetime | None) 
     return last
 
 
-def _near(episode: Episode, moment: datetime) -> bool:
+def _near(episode: Episode, start: datetime, end: datetime) -> bool:
     begin = (episode.onset.after or episode.onset.by) - NEAR
-    return begin <= moment and (episode.first_good is None or moment <= episode.first_good + NEAR)
+    return begin <= end and (episode.first_good is None or start <= episode.first_good + NEAR)
 
 
 def count_users(folder: Path, since: datetime, until: datetime, facing: Sequence[str]) -> Figure:

@@ -8,7 +8,7 @@ import base64
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import date, datetime
 from pathlib import Path
@@ -234,7 +234,7 @@ def _page(rows: Sequence[PastIncident], today: date) -> str:
         "open": [row for row in rows if row.is_open],
         "overdue": [(row, item) for row in rows for item in row.overdue(today)],
         "trends": list(_trends(real)),
-        "means": _means(row.summary for row in real),
+        "means": _means([row.summary for row in real]),
         "today": today,
         "script": Markup(script),  # noqa: S704 - the kit's own file
         "digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -243,29 +243,27 @@ def _page(rows: Sequence[PastIncident], today: date) -> str:
     return environment.get_template("incidents/index.html.j2").render(page)
 
 
-def _means(summaries: Iterable[Summary]) -> dict[str, tuple[float, int]]:
+def _means(summaries: Sequence[Summary]) -> dict[str, tuple[float, int]]:
     """Return (mean in seconds, number of incidents) of MTTD and MTTR where they are known."""
-    known: dict[str, list[float]] = {"MTTD": [], "MTTR": []}
-    for summary in summaries:
-        for name, seconds in (("MTTD", summary.to_detect_s), ("MTTR", summary.to_restore_s)):
-            if seconds is not None:
-                known[name].append(seconds)
-    return {name: (mean(times), len(times)) for name, times in known.items() if times}
+    times = {"MTTD": [one.to_detect_s for one in summaries], "MTTR": [one.to_restore_s for one in summaries]}
+    known = {name: [seconds for seconds in found if seconds is not None] for name, found in times.items()}
+    return {name: (mean(seconds), len(seconds)) for name, seconds in known.items() if seconds}
 
 
 def _trends(rows: Sequence[PastIncident]) -> Iterator[tuple[str, tuple[str, str], list[tuple[str, str, int]]]]:
     """Yield tables with bars: caption, heads, and lines of (words, value, width of the bar in percent)."""
     causes = Counter(row.summary.cause for row in rows if row.summary.cause not in (None, "none"))
-    shown = causes.most_common(10)
-    if shown:
-        lines = [(cause_badge(cause), f"{count:,}", round(100 * count / shown[0][1])) for cause, count in shown]
-        yield "Incidents by cause", ("Cause", "Incidents"), lines
     months: dict[str, list[float]] = defaultdict(list)
     for row in rows:
         if row.began and row.summary.to_restore_s is not None:
             months[f"{row.began:%Y-%m}"].append(row.summary.to_restore_s)
+    by_cause = [(cause_badge(cause), f"{n:,}", n) for cause, n in causes.most_common(10) if cause]
     means = [(month, mean(times), len(times)) for month, times in sorted(months.items(), reverse=True)[:12]]
-    if means:
-        most = max(seconds for _, seconds, _ in means) or 1
-        lines = [(month, f"{duration(s)}, the mean of {count}", round(100 * s / most)) for month, s, count in means]
-        yield "Mean time to restore, by month", ("Month", "Time"), lines
+    by_month = [(month, f"{duration(seconds)}, the mean of {n}", seconds) for month, seconds, n in means]
+    for caption, heads, lines in (
+        ("Incidents by cause", ("Cause", "Incidents"), by_cause),
+        ("Mean time to restore, by month", ("Month", "Time"), by_month),
+    ):
+        most = max((value for *_, value in lines), default=0) or 1
+        if lines:
+            yield caption, heads, [(words, shown, round(100 * value / most)) for words, shown, value in lines]

@@ -5,7 +5,6 @@ the folder holds exactly what is there, so that a citation of what was removed o
 """
 
 import hashlib
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,7 +24,7 @@ from intercom_kit.incident.lifecycle import (
     lifecycle_of,
     timeline_entries,
 )
-from intercom_kit.records import CheckRecord, Event, Figure, Span, VendorIncident
+from intercom_kit.records import CheckRecord, Event, Figure, Span
 from intercom_kit.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from intercom_kit.analyze.findings import Findings
     from intercom_kit.analyze.study import Study
 
-MOST_STEPS = 1000
 AROUND = timedelta(minutes=10)  # exhausted quota so near to the incident belongs to it
 MANIFEST_COMMAND = "find evidence -type f ! -name '.*' | LC_ALL=C sort | xargs sha256sum | sha256sum"
 
@@ -87,11 +85,6 @@ class Evidence:
         return decide_runs(self.checks, self.settings)
 
     @property
-    def resolved(self) -> tuple[VendorIncident, ...]:
-        """The vendor's incidents that its status page shows as resolved lately."""
-        return tuple(incident for check in self.checks for incident in check.resolved)
-
-    @property
     def has_log(self) -> bool:
         """Whether the evidence holds the rollup of a request log."""
         return self.folder.has_log
@@ -131,12 +124,13 @@ class Evidence:
             return None
         from intercom_kit.analyze.figures import episode_of
 
-        declared = self._declared_moments()
+        given = [moment for moment in (self.facts.started_at, self.facts.ended_at) if moment]
+        declared = [(min(given), max(given))] if given else []
         if declared and (episode := episode_of(self.study.detected, declared)):
             return episode
         found = [run.at for run in self.runs if run.is_bad]
         found += [self.checked.alert.at] if self.checked.alert else []
-        return episode_of(self.study.detected, found or declared)
+        return episode_of(self.study.detected, [(at, at) for at in found] or declared)
 
     @cached_property
     def last_episode(self) -> "Episode | None":
@@ -149,14 +143,6 @@ class Evidence:
         ends += [self.facts.ended_at] if self.facts.ended_at else []
         ends += [self.checked.resolution.at] if self.checked.resolution else []
         return last_relapse(self.study.detected, self.episode, max(ends, default=None))
-
-    def _declared_moments(self) -> list[datetime]:
-        """Return the declared bounds of the incident, and moments between them so near that no trouble is missed."""
-        start, end = self.facts.started_at, self.facts.ended_at
-        if not (start and end):
-            return [moment for moment in (start, end) if moment]
-        steps = min(math.ceil((end - start) / AROUND), MOST_STEPS)
-        return [start + (end - start) * step / steps for step in range(steps + 1)]
 
     @cached_property
     def checked(self) -> Lifecycle:

@@ -158,7 +158,8 @@ def _about_page(seen: Incident) -> Iterator[str]:
     since = notice.incident.since
     if since and not _near(since, onset.after or onset.by, onset.by):
         yield f"Intercom's status page dates it from {minute(since)}, and {onset.signal} from {minute(onset.by)}."
-    ends = [page.resolved_at for page in seen.resolved if page.name == notice.incident.name and page.resolved_at]
+    resolved = [page for check in seen.checks for page in check.resolved if page.name == notice.incident.name]
+    ends = [page.resolved_at for page in resolved if page.resolved_at]
     ended, bad = max(ends, default=None), max((run.at for run in lifecycle.runs if run.is_bad), default=None)
     if ended and bad and bad > ended + APART:
         yield f"Intercom's status page calls it resolved at {minute(ended)}, and trouble was seen until {minute(bad)}."

@@ -97,7 +97,12 @@ def test_the_incident_of_the_log_is_the_one_that_the_checks_saw() -> None:
     small, large = _episode(0, 100), _episode(5, 900)
     detected = Detection(episodes=(small, large), main=large)
     assert episode_of(detected, ()) == large
-    assert episode_of(detected, [START + timedelta(minutes=10)]) == small
-    assert episode_of(detected, [START + timedelta(hours=5, minutes=10)]) == large
-    assert episode_of(detected, [START + timedelta(hours=2)]) is None
-    assert episode_of(Detection(), [START]) is None
+
+    def at(hours: float) -> tuple[datetime, datetime]:
+        return START + timedelta(hours=hours), START + timedelta(hours=hours)
+
+    assert episode_of(detected, [at(0.2)]) == small
+    assert episode_of(detected, [at(5.2)]) == large
+    assert episode_of(detected, [(at(4)[0], at(9)[1])]) == large
+    assert episode_of(detected, [at(2)]) is None
+    assert episode_of(Detection(), [at(0)]) is None

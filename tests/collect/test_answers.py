@@ -58,7 +58,7 @@ GATEWAYS: dict[str, tuple[str, str, dict[str, str]]] = {
 
 @pytest.mark.parametrize("name", GATEWAYS)
 def test_an_answer_of_something_on_the_way_is_a_gateways(name: str, misbehave: Misbehave) -> None:
-    """Proxies, filters, portals and gateways are told by their marks, and their first line of text is kept."""
+    """Proxies, filters, portals and gateways are known by their marks, and their first line of text is recorded."""
     status, body, headers = GATEWAYS[name]
     kind = "application/json" if body.startswith("{") else "text/html"
     check = ask(misbehave(answer(body, status, content_type=kind, **headers)).url)
@@ -95,7 +95,7 @@ def test_an_answer_of_intercom_or_of_nobody_knows_whom_is_no_gateways(name: str,
 
 
 def test_the_edge_is_intercoms_load_balancer(misbehave: Misbehave) -> None:
-    """`awselb` without a request id is the edge; its page is kept as its title."""
+    """`awselb` without a request id is the edge; of its page the title is recorded."""
     check = ask(misbehave(answer(page("403 Forbidden"), "403 Forbidden", server="awselb/2.0", **FOREIGN)).url)
     assert (check.answered_by, check.first_line) == ("edge", "403 Forbidden")
 
@@ -131,7 +131,7 @@ def test_a_200_that_holds_an_error_is_that_error(name: str, misbehave: Misbehave
 
 @pytest.mark.parametrize("status", ["404 Not Found", "410 Gone"])
 def test_a_route_that_an_old_version_lacks_names_the_version(status: str, misbehave: Misbehave) -> None:
-    """Where the search is not there, the version that was asked for may be the reason."""
+    """Where the search is not there, the requested version may be the reason."""
     check = ask(misbehave(answer("", status, x_request_id=UUID)).url, "search", api_version="1.4")
     assert "Intercom-Version was 1.4." in check.observed
 
@@ -141,7 +141,7 @@ def test_a_route_that_an_old_version_lacks_names_the_version(status: str, misbeh
     [("US", "us"), ("Europe", "eu"), ("EU", "eu"), ("European Union", "eu"), ("AU", "au"), ("Australia", "au")],
 )
 def test_the_region_is_a_word(word: str, region: str, misbehave: Misbehave) -> None:
-    """The workspace's region is compared by meaning with the setting, and a known one is kept by its code."""
+    """The workspace's region is compared by meaning with the setting, and a known one is recorded by its code."""
     me = ME | {"app": {"type": "app", "id_code": "ours0ws", "region": word}}
     url = misbehave(answer(json.dumps(me), x_request_id=UUID)).url
     check = ask(url, region=region)

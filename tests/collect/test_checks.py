@@ -49,7 +49,7 @@ def test_the_whole_takes_as_long_as_the_slowest(play: Play) -> None:
 
 
 def test_one_hanging_call_leaves_the_others_as_they_are(play: Play) -> None:
-    """When only the search hangs, it ends at its deadline, and the others were asked again meanwhile and answered."""
+    """When only the search hangs, it ends at its deadline, and the others were repeated meanwhile and answered."""
     checks = _by_name(run_checks(play("search-timeouts").settings(timeout_s=3)))
     search = checks["search"]
     assert (search.outcome, search.error_type, search.slow) == ("failed", "timeout", False)
@@ -84,7 +84,7 @@ def test_without_valid_credentials_the_rate_limit_is_unknown(play: Play) -> None
     assert api.request_id in api.responses[0].body
 
 
-def test_without_a_token_the_rest_is_asked(play: Play) -> None:
+def test_without_a_token_the_rest_is_checked(play: Play) -> None:
     """A missing token leaves the calls of the API out, with the reason; status page, health and network are checked."""
     loopback = play("app-unhealthy")
     checks = _by_name(run_checks(loopback.settings(token=None)))
@@ -108,9 +108,9 @@ def test_a_notebook_can_run_the_checks(play: Play) -> None:
 
 def test_the_records_tell_the_time_of_the_clock_they_are_given(play: Play) -> None:
     """With another clock, as a drill has, every record and the run's name tell its time."""
-    night = datetime(2019, 6, 19, 7, 0, tzinfo=UTC)
-    checks = run_checks(play("healthy").settings(health_url=None), clock=lambda: night)
-    assert {check.started_at for check in checks} == {night}
+    at = datetime(2019, 6, 19, 7, 0, tzinfo=UTC)
+    checks = run_checks(play("healthy").settings(health_url=None), clock=lambda: at)
+    assert {check.started_at for check in checks} == {at}
     assert {check.run.rpartition("-")[0] for check in checks} == {"20190619T070000Z"}
 
 
@@ -146,7 +146,7 @@ def test_our_own_health_is_what_stands_at_the_path(
     assert len(health.requests) == 1
 
 
-def test_of_our_own_health_only_the_value_at_the_path_is_kept(misbehave: Misbehave, play: Play) -> None:
+def test_of_our_own_health_only_the_value_at_the_path_is_recorded(misbehave: Misbehave, play: Play) -> None:
     """Whatever else the endpoint tells, such as a customer's address, stays out of the evidence."""
     body = {"services": [{"state": f"down for {EMAIL}"}], "last_user": EMAIL, "password": "hunter2"}
     health = misbehave(answer(json.dumps(body)))

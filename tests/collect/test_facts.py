@@ -52,7 +52,7 @@ def test_an_action_item_needs_no_json(folder: IncidentFolder) -> None:
 
 
 def test_a_correction_names_an_event_and_a_moment(folder: IncidentFolder) -> None:
-    """A wrongly noted event is corrected beside the evidence, which stays."""
+    """A wrong event is corrected beside the evidence, which stays."""
     (correction,) = set_facts(
         folder, ["correction+=ev:0123456789ab | at=2026-11-24 04:10 Europe/Berlin | reason=wrong hour"]
     ).corrections
@@ -60,7 +60,7 @@ def test_a_correction_names_an_event_and_a_moment(folder: IncidentFolder) -> Non
 
 
 @pytest.mark.parametrize(
-    ("assignment", "told"),
+    ("assignment", "says"),
     [
         ("titel=x", "Is title meant"),
         ("hello", "field=value"),
@@ -86,10 +86,10 @@ def test_a_correction_names_an_event_and_a_moment(folder: IncidentFolder) -> Non
     ],
 )
 def test_what_cannot_be_understood_teaches_and_changes_nothing(
-    folder: IncidentFolder, assignment: str, told: str
+    folder: IncidentFolder, assignment: str, says: str
 ) -> None:
     """A refused assignment says what to write instead, and those before it in the same command do not count."""
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=says):
         set_facts(folder, ["commander=mia", assignment])
     assert folder.facts().commander == ""
 
@@ -102,7 +102,7 @@ def test_a_list_with_items_is_not_replaced_by_accident(folder: IncidentFolder) -
 
 
 def test_hand_edits_are_kept_and_a_broken_file_is_not_overwritten(folder: IncidentFolder) -> None:
-    """What was edited by hand stays; where that broke the file, the line is told and the file stays as it is."""
+    """What was edited by hand stays; where that broke the file, the line is named and the file stays as it is."""
     text = folder.facts_path.read_text()
     folder.facts_path.write_text(text.replace('"summary": ""', '"summary": "by hand"'))
     assert set_facts(folder, ["commander=mia"]).summary == "by hand"
@@ -114,7 +114,7 @@ def test_hand_edits_are_kept_and_a_broken_file_is_not_overwritten(folder: Incide
 
 
 def test_no_secret_gets_into_the_facts(folder: IncidentFolder) -> None:
-    """An address typed into a fact is not kept."""
+    """An address typed into a fact is not written."""
     set_facts(folder, ["summary=Told by pat@example.com"])
     assert "pat@" not in folder.facts_path.read_text()
 

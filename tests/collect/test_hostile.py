@@ -67,7 +67,7 @@ BROKEN: dict[str, tuple[Behaviour, str | None]] = {
     "50 MB": (_sends(HEAD + b"Content-Length: 50000000\r\n\r\n", *[b" " * 100_000] * 500), "body_too_large"),
     "a gzip bomb": (_bomb(), "body_too_large"),
     "broken gzip": (answer(b"not gzip", content_encoding="gzip"), "protocol"),
-    "an encoding not asked for": (answer(b"\x1b\x03", content_encoding="br"), "protocol"),
+    "an encoding not requested": (answer(b"\x1b\x03", content_encoding="br"), "protocol"),
     "a header of 200 KB": (answer("{}", x_big="y" * 200_000), "protocol"),
     "20,000 headers": (_sends(HEAD + b"".join(b"X-%d: y\r\n" % n for n in range(20_000)) + b"\r\n"), "protocol"),
     "a wrong chunk size": (_sends(CHUNKED + b"zz\r\n"), "protocol"),
@@ -112,7 +112,7 @@ def test_long_words_do_not_hold_the_checks_up(word: str, misbehave: Misbehave) -
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_answer_is_a_result(name: str, misbehave: Misbehave) -> None:
-    """All five checks come back within the deadline, told as what went wrong, and can be written and read again."""
+    """All five checks come back within the deadline, reported as what went wrong, and can be written and read again."""
     behaviour, error_type = BROKEN[name]
     checks = _ask(misbehave(behaviour), timeout_s=2 if error_type == "timeout" else PATIENCE_S)
     assert [checks[one].outcome for one in ("api", "search", "network")] == ["failed", "failed", "ok"]

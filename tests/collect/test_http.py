@@ -41,8 +41,8 @@ def _reach(url: str, timeout_s: float = PATIENCE_S) -> Answer:
         *("https://[broken", "https://127.0.0.1:port/", "https://example.com/\x01"),
     ],
 )
-def test_a_redirect_that_leads_nowhere_is_told(location: str, misbehave: Misbehave) -> None:
-    """Endless redirects, and those out of what may be asked, end as such."""
+def test_a_redirect_that_leads_nowhere_is_reported(location: str, misbehave: Misbehave) -> None:
+    """Endless redirects, and those to what may not be requested, end as such."""
     server = misbehave(answer("", "302 Found", location=location))
     got = _ask(f"{server.url}/same", follow=True)
     assert (got.status, got.error_type) == (302, "redirect")
@@ -65,7 +65,7 @@ def test_a_redirect_is_followed_before_its_body(misbehave: Misbehave) -> None:
 
 
 def test_a_token_is_never_taken_along_a_redirect(misbehave: Misbehave) -> None:
-    """With a token redirects are not followed, whatever was asked for."""
+    """With a token redirects are not followed, whatever was requested."""
     target = misbehave(answer("{}"))
     server = misbehave(answer("", "302 Found", location=target.url))
     assert _ask(server.url, follow=True, token=TOKEN).error_type == "redirect"
@@ -74,7 +74,7 @@ def test_a_token_is_never_taken_along_a_redirect(misbehave: Misbehave) -> None:
 
 @pytest.mark.parametrize("url", ["http://[::1", "http://exa mple/", "http://" + "a" * 70 + ".test/", "gopher://x/"])
 def test_an_address_that_cannot_be_asked_is_a_result(url: str) -> None:
-    """What is no address to ask is told, not raised."""
+    """What is no address of a server is reported, not raised."""
     with suppress(ValueError):  # urlsplit itself refuses the first, which settings refuse before
         got = _ask(url)
         assert got.error_type in ("protocol", "dns")
@@ -134,12 +134,12 @@ def test_certificates_come_with_httpx_where_the_system_has_none(
 
 @pytest.fixture
 def tls_server(contexts: dict[str, ssl.SSLContext], misbehave: Misbehave) -> Server:
-    """A server that speaks TLS and answers {} to whatever it is asked."""
+    """A server that speaks TLS and answers {} to every request."""
     return misbehave(answer("{}"), contexts["good"])
 
 
 @pytest.mark.usefixtures("trusted")
-def test_tls_is_seen_apart(tls_server: Server) -> None:
+def test_tls_has_its_own_phase(tls_server: Server) -> None:
     """With a trusted certificate the answer comes, and the handshake has its own phase."""
     got = _ask(tls_server.url, token=TOKEN)
     assert (got.status, got.error_type) == (200, None)
@@ -150,7 +150,7 @@ def test_tls_is_seen_apart(tls_server: Server) -> None:
 
 @pytest.mark.usefixtures("trusted")
 def test_reaching_a_host_sends_nothing(tls_server: Server) -> None:
-    """Network reachability is told from resolving, connecting and the handshake alone."""
+    """Network reachability is judged by resolving, connecting and the handshake alone."""
     got = _reach(tls_server.url)
     assert (got.status, got.error_type) == (None, None)
     phases = got.phases.model_dump()
@@ -168,8 +168,8 @@ def test_reaching_a_host_sends_nothing(tls_server: Server) -> None:
         (None, "timeout", "did not end"),
     ],
 )
-def test_a_port_that_does_not_speak_tls_is_told(sent: bytes | None, error_type: str, says: str) -> None:
-    """Something else listening where TLS belongs is told as a failed handshake, and no socket is left behind."""
+def test_a_port_that_does_not_speak_tls_is_reported(sent: bytes | None, error_type: str, says: str) -> None:
+    """Something else listening where TLS belongs is reported as a failed handshake, and no socket is left behind."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -191,7 +191,7 @@ def test_a_port_that_does_not_speak_tls_is_told(sent: bytes | None, error_type: 
 
 
 @pytest.mark.usefixtures("trusted")
-def test_tls_that_breaks_after_the_handshake_is_told(contexts: dict[str, ssl.SSLContext]) -> None:
+def test_tls_that_breaks_after_the_handshake_is_reported(contexts: dict[str, ssl.SSLContext]) -> None:
     """Bytes that are no TLS in the middle of a connection are a TLS failure, as an alert of the server is."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -229,7 +229,7 @@ def test_a_proxy_of_the_environment_is_used_and_sees_no_token(
 
 
 def test_a_proxy_that_hangs_is_no_connection_to_the_host(misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy that takes the connection and says nothing is told as no connection to what lies behind it."""
+    """A proxy that takes the connection and says nothing is reported as no connection to what lies behind it."""
     proxy = misbehave(hang)
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
     got = _ask("https://api.example.test/me", timeout_s=1)

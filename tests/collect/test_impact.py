@@ -61,7 +61,7 @@ def test_a_refusal_or_an_empty_span_says_so(play: Play) -> None:
 
 
 def test_a_count_made_by_a_person_is_evidence_with_its_source(folder: IncidentFolder) -> None:
-    """A number that a person gives is kept with where it came from; one without a source is refused."""
+    """A number that a person gives is recorded with its source; one without a source is refused."""
     state_impact(folder, "support inbox, tag outage-1124", conversations=120, users=40)
     (event,) = folder.events()
     assert event.numbers == {"conversations_affected": 120, "users_unable_to_reach_support": 40}

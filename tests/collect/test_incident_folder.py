@@ -95,7 +95,7 @@ def test_outputs_itself_may_be_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "real" / "INC-1" / "evidence" / "events.jsonl").exists()
 
 
-def test_a_file_in_the_way_is_told(tmp_path: Path) -> None:
+def test_a_file_in_the_way_is_reported(tmp_path: Path) -> None:
     """Where the folder cannot be made, the message names it and the next step."""
     (tmp_path / "INC-1").write_text("x")
     with pytest.raises(IncidentError, match=r"INC-1 is in the way: .* choose another incident id"):
@@ -108,7 +108,7 @@ def test_a_file_in_the_way_is_told(tmp_path: Path) -> None:
     "broken", [b"", b"{}", b"not json", b'{"at":"2026-11-24T09:30:00Z","kind":"rumour","text":"x"}']
 )
 def test_a_broken_line_elsewhere_is_an_error_that_names_it(broken: bytes, folder: IncidentFolder) -> None:
-    """A line that is no such record is told by file, number and field, and left as it is."""
+    """A line that is no such record is named by file, number and field, and left as it is."""
     path = folder.evidence_path / "events.jsonl"
     content = _event("one").line() + b"\n" + broken + b"\n" + _event("three").line() + b"\n"
     path.write_bytes(content)

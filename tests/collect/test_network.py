@@ -33,17 +33,17 @@ def assert_refused(found: dict[str, CheckRecord], problem: str, names: tuple[str
 def test_a_refused_certificate_is_told_with_its_names_and_issuer(
     problem: str, names: tuple[str, ...], says: str, contexts: dict[str, ssl.SSLContext], misbehave: Misbehave
 ) -> None:
-    """Another host's certificate and an expired one are told apart, and no request was sent."""
+    """Another host's certificate and an expired one are distinguished, and no request was sent."""
     server = misbehave(answer("{}"), contexts[problem])
     assert_refused(checked(server.url), problem, names, says)
     assert not any(server.requests)
 
 
 @pytest.mark.parametrize("tunnelled", [False, True])
-def test_an_unknown_authority_is_told(
+def test_an_unknown_authority_is_reported(
     tunnelled: bool, contexts: dict[str, ssl.SSLContext], misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Interception by an authority that is not trusted here is told by its name, through a proxy too."""
+    """Interception by an authority that is not trusted here is reported by its name, through a proxy too."""
     tls_context.cache_clear()
     server = misbehave(answer("{}"), contexts["good"])
     if tunnelled:

@@ -52,7 +52,7 @@ def test_a_note_keeps_no_secret_and_no_hidden_character(folder: IncidentFolder) 
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "at", "told"),
+    ("text", "kind", "at", "says"),
     [
         ("  ", "note", "", "text is empty"),
         ("x", "gap", "", "alert, triage"),
@@ -62,10 +62,10 @@ def test_a_note_keeps_no_secret_and_no_hidden_character(folder: IncidentFolder) 
     ],
 )
 def test_a_note_that_cannot_be_right_is_refused(
-    folder: IncidentFolder, text: str, kind: str, at: str, told: str
+    folder: IncidentFolder, text: str, kind: str, at: str, says: str
 ) -> None:
     """An empty text, an unknown kind and a time ahead are refused, and nothing is written."""
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=says):
         add_note(folder, text, kind, at, now=NOW)
     assert folder.events() == ()
 
@@ -106,7 +106,7 @@ def test_csv_is_read_by_the_names_of_its_columns(folder: IncidentFolder, tmp_pat
 
 
 def test_ndjson_is_read_and_bad_rows_are_counted_with_their_reasons(folder: IncidentFolder, tmp_path: Path) -> None:
-    """A row that cannot be read is counted and told with its line, and the others are kept."""
+    """A row that cannot be read is counted and reported with its line, and the others are added."""
     lines = [
         json.dumps({"timestamp": 1795490100, "event": "seconds"}),
         json.dumps({"timestamp": 1795490101000, "event": "milliseconds"}),
@@ -139,7 +139,7 @@ def test_only_the_span_asked_for_is_taken(folder: IncidentFolder, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "says"),
     [
         ("e.csv", "a,b\n1,2\n", "No row of e.csv"),
         ("e.csv", 'time,text\n2026-11-24T03:12Z,"open', "CSV is broken at line"),
@@ -147,10 +147,10 @@ def test_only_the_span_asked_for_is_taken(folder: IncidentFolder, tmp_path: Path
     ],
 )
 def test_a_file_that_is_none_of_these_is_refused(
-    folder: IncidentFolder, tmp_path: Path, name: str, content: str, told: str
+    folder: IncidentFolder, tmp_path: Path, name: str, content: str, says: str
 ) -> None:
     """What cannot be read at all is an error that names the file or the line, and adds nothing."""
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=says):
         import_events(folder, _write(tmp_path / name, content))
     assert folder.events() == ()
 

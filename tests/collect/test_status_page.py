@@ -203,7 +203,7 @@ READINGS: list[tuple[dict[str, object], str, list[str], str]] = [
 
 @pytest.mark.parametrize(("forms", "truth", "names", "says"), READINGS, ids=range(len(READINGS)))
 def test_what_the_forms_say_together(forms: dict[str, object], truth: str, names: list[str], says: str) -> None:
-    """Trouble told by any form of the page is trouble; only a page that was read says that nothing is unresolved."""
+    """Trouble in any form of the page is trouble; only a page that was read says that nothing is unresolved."""
     reading = _read(**forms)  # type: ignore[arg-type]
     assert f"{reading.outcome} {reading.indicator}" == truth
     assert [incident.name for incident in reading.incidents] == names
@@ -215,7 +215,7 @@ def test_what_the_forms_say_together(forms: dict[str, object], truth: str, names
     "when", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "1969-07-20T20:17:00Z", "soon", 5, None]
 )
 def test_a_time_that_no_incident_has_is_unknown(when: object) -> None:
-    """What is no time, or lies at the calendar's edges where sums would leave it, is told as unknown."""
+    """What is no time, or lies at the calendar's edges where sums would leave it, is unknown."""
     update = {"body": "x", "created_at": when}
     begun = dict.fromkeys(("created_at", "updated_at", "started_at"), when)
     (incident,) = _read(LOUD | {"incidents": [INCIDENT | begun | {"incident_updates": [update]}]}).incidents
@@ -316,8 +316,8 @@ def test_the_announced_end_of_a_maintenance_is_read(key: str, form: str) -> None
     assert "announced until 2026-09-10 00:40 UTC" in reading.observed
 
 
-@pytest.mark.parametrize(("ago_min", "is_told"), [(2, True), (59, True), (61, False), (60 * 24, False)])
-def test_what_was_resolved_within_the_hour_is_told(ago_min: int, is_told: bool) -> None:
+@pytest.mark.parametrize(("ago_min", "is_reported"), [(2, True), (59, True), (61, False), (60 * 24, False)])
+def test_what_was_resolved_within_the_hour_is_reported(ago_min: int, is_reported: bool) -> None:
     """An incident that was resolved lately is no open one, and is given with its time; an older one is not."""
     when = (NOW - timedelta(minutes=ago_min)).isoformat()
     over = INCIDENT | {"status": "resolved", "resolved_at": when}
@@ -325,9 +325,9 @@ def test_what_was_resolved_within_the_hour_is_told(ago_min: int, is_told: bool) 
     native = {"id": "01I", "name": "Elevated errors", "status": "resolved", "component_impacts": impacts}
     for reading in (_read(QUIET, {"incidents": [over]}), _read(page=NATIVE_QUIET, listed={"incidents": [native]})):
         assert (reading.outcome, reading.incidents) == ("ok", ())
-        assert [one.name for one in reading.resolved] == ["Elevated errors"] * is_told
-        assert [one.resolved_at for one in reading.resolved] == [NOW - timedelta(minutes=ago_min)] * is_told
-        assert ("Resolved" in reading.observed) == is_told
+        assert [one.name for one in reading.resolved] == ["Elevated errors"] * is_reported
+        assert [one.resolved_at for one in reading.resolved] == [NOW - timedelta(minutes=ago_min)] * is_reported
+        assert ("Resolved" in reading.observed) == is_reported
 
 
 @pytest.mark.parametrize(
@@ -378,7 +378,7 @@ def _status(status_url: str, **overrides: str) -> CheckRecord:
 
 
 def test_the_page_is_read_over_a_redirect_of_its_host(misbehave: Misbehave) -> None:
-    """The old host redirects with the path kept; the record is read from the new one, and asked for our region."""
+    """The old host redirects with the same path; the record is read from the new one, and requested for our region."""
     new = misbehave(_page({"/api/v2/summary.json": QUIET, "/api/v2/incidents.json": {"incidents": [RESOLVED]}}))
 
     def redirect(connection: socket.socket, request: bytes) -> None:
@@ -437,10 +437,10 @@ def test_one_broken_form_does_not_hide_the_other(misbehave: Misbehave) -> None:
         ({"/api/v2/summary.json": answer("{}", "404 Not Found")}, None, "/api/v2/summary.json: it answered 404"),
     ],
 )
-def test_why_the_page_is_unknown_is_told(
+def test_why_the_page_is_unknown_is_reported(
     routes: dict[str, object], error_type: str | None, says: str, misbehave: Misbehave
 ) -> None:
-    """Which answer was missing or broken stands in the finding."""
+    """Which answer was missing or broken is in the finding."""
     check = _status(misbehave(_page(routes)).url)
     assert (check.outcome, check.error_type) == ("unknown", error_type)
     assert says in check.observed

@@ -59,7 +59,7 @@ def outcomes(steps: tuple[TokenStep, ...]) -> dict[str, str]:
 
 
 def test_the_set_token_is_verified(play: Play) -> None:
-    """Of the token that is set it is told whose it is, where its workspace lives, and what it may read."""
+    """Of the token that is set it is reported whose it is, where its workspace lives, and what it may read."""
     steps = verify_token(play("regional-outage", at_s=-600).settings())
     assert [(step.name, step.outcome) for step in steps] == [("token", "ok"), ("workspace", "ok"), ("scopes", "ok")]
     assert "as an admin of workspace drill0ws in AU" in steps[0].observed
@@ -85,7 +85,7 @@ def test_a_refused_token_is_told_with_its_code(play: Play, scenario: str, code: 
 
 
 @pytest.mark.parametrize(
-    ("new", "step", "told"),
+    ("new", "step", "says"),
     [
         ({"workspace": "other1ws"}, "workspace", "until now it was workspace ours0ws"),
         ({"workspace": "ours0ws", "region": "Europe"}, "workspace", "in eu, but INTERCOM_REGION says us"),
@@ -93,13 +93,13 @@ def test_a_refused_token_is_told_with_its_code(play: Play, scenario: str, code: 
     ],
 )
 def test_a_token_that_is_not_like_the_old_one_is_found(
-    misbehave: Misbehave, new: dict[str, object], step: str, told: str
+    misbehave: Misbehave, new: dict[str, object], step: str, says: str
 ) -> None:
     """Another workspace, another region, or fewer reads than the old token has: the step fails and says which."""
     server = misbehave(intercom(old={"workspace": "ours0ws"}, new=new))
     steps = verify_token(settings_of(server), NEW)
     assert outcomes(steps)[step] == "failed"
-    assert told in next(one.observed for one in steps if one.name == step)
+    assert says in next(one.observed for one in steps if one.name == step)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_token_that_is_not_like_the_old_one_is_found(
 def test_a_refused_token_is_looked_for_in_the_other_regions(
     others: dict[str, dict[str, object] | None], says: str, misbehave: Misbehave
 ) -> None:
-    """After a 401 the other regions' API is asked whose token it is; from loopback only those on loopback are."""
+    """After a 401 the other regions' APIs are tried with the token; from loopback only those on loopback."""
     urls = {f"{r}_url": misbehave(intercom(**({"old": known} if known else {}))).url for r, known in others.items()}
     steps = verify_token(settings_of(misbehave(intercom()), **urls))
     assert outcomes(steps) == {"token": "failed"}
@@ -172,7 +172,7 @@ def test_without_any_token_there_is_nothing_to_verify() -> None:
 
 
 def test_a_bad_token_changes_nothing(misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the new token fails verification, neither the secret nor the app is touched, though asked to apply."""
+    """When the new token fails verification, neither the secret nor the app is touched, although apply is set."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     server = misbehave(intercom(old={"workspace": "ours0ws"}, new={"workspace": "other1ws"}))
     agreed = list[TokenStep]()

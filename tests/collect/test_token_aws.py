@@ -202,8 +202,8 @@ def test_each_change_is_asked_for(aws: Aws, settings: Settings, kubectl: Path, d
     assert calls(kubectl) == []
 
 
-def test_a_rollout_that_fails_is_told(aws: Aws, settings: Settings, kubectl: Path) -> None:
-    """When the restart fails, its last line is told without the token, and that the token is stored all the same."""
+def test_a_rollout_that_fails_is_reported(aws: Aws, settings: Settings, kubectl: Path) -> None:
+    """When the restart fails, its last line is reported without the token, and that the token is stored anyway."""
     aws.create_secret(Name=ID, SecretString=TOKEN)
     kubectl.write_text(f"#!/bin/sh\necho no access with {NEW.get_secret_value()} or {TOKEN} >&2\nexit 1\n")
     steps = rotate_token(settings, NEW, apply=True)
@@ -235,7 +235,7 @@ def test_what_is_not_seen_to_be_healthy_is_said(aws: Aws, settings: Settings, ku
 
 
 def test_what_aws_and_its_library_raise_names_the_next_step(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No network, region, credentials or boto3, and a secret marked for deletion, are each told with what to do."""
+    """No network, region, credentials or boto3, and a secret marked for deletion, are each reported with what to do."""
     aws.create_secret(Name=ID, SecretString=TOKEN)
     aws.delete_secret(SecretId=ID)
     with pytest.raises(SecretError, match="marked for deletion"):

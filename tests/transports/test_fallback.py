@@ -36,12 +36,12 @@ HTML = "<html><title>502 Bad Gateway</title></html>"
 
 
 class Vendor:
-    """A server on loopback that answers as told at the moment. asked: the requests that came in."""
+    """A server on loopback that answers as set at the moment. requests: those that came in."""
 
     def __init__(self, misbehave: Misbehave) -> None:
         self.behaviour: Behaviour = answer(json.dumps(CONTACT))
         server = misbehave(self._answer)
-        self.url, self.asked = server.url, server.requests
+        self.url, self.requests = server.url, server.requests
 
     def _answer(self, connection: socket.socket, request: bytes) -> None:
         self.behaviour(connection, request)
@@ -53,7 +53,7 @@ class Vendor:
 
 @pytest.fixture
 def vendor(misbehave: Misbehave) -> Vendor:
-    """A server that answers as told."""
+    """A server whose answers are set."""
     return Vendor(misbehave)
 
 
@@ -75,7 +75,7 @@ def client_of(
 
 
 def is_stale(response: httpx.Response) -> bool:
-    """Tell whether an answer is a kept one; its three marks agree."""
+    """Tell whether an answer is a stale one; its three marks agree."""
     body = response.json() if response.status_code == 200 else {}
     marks = {"x-intercom-kit-stale" in response.headers, body.get("_stale", False), "_stale_age_s" in body}
     assert len(marks) == 1
@@ -126,7 +126,7 @@ def test_the_last_good_answer_is_served_marked(vendor: Vendor, failure: str) -> 
 
 @pytest.mark.parametrize("failure", FAILURES)
 def test_without_a_good_answer_the_failure_comes_as_it_is(vendor: Vendor, failure: str) -> None:
-    """Where nothing was kept, the caller meets what it would have met without the fallback."""
+    """Where nothing is stored, the caller meets what it would have met without the fallback."""
     vendor.behaviour, _ = FAILURES[failure]
     outcomes = []
     for transport in (None, FallbackTransport()):
@@ -171,7 +171,7 @@ POISON: dict[str, object] = {
 
 @pytest.mark.parametrize("poison", POISON)
 def test_only_what_was_asked_for_is_stored(vendor: Vendor, poison: str) -> None:
-    """A 200 that is not the object asked for passes as it is, is not stored, and leaves the entry of before."""
+    """A 200 that is not the requested object passes as it is, is not stored, and leaves the entry of before."""
     with client_of(vendor) as client, client_of(vendor) as other:
         client.get(PATH)
         vendor.says(POISON[poison])
@@ -221,12 +221,12 @@ def test_no_encoding_is_asked_for_that_cannot_be_bounded(vendor: Vendor) -> None
     with client_of(vendor) as client:
         client.get(PATH, headers={"Accept-Encoding": "gzip, deflate, br, zstd"})
         client.get("/me", headers={"Accept-Encoding": "gzip, br"})
-    assert b"gzip, deflate\r\n" in vendor.asked[0]
-    assert b"gzip, br\r\n" in vendor.asked[1]
+    assert b"gzip, deflate\r\n" in vendor.requests[0]
+    assert b"gzip, br\r\n" in vendor.requests[1]
 
 
 def test_one_token_does_not_open_the_circuit_of_another(vendor: Vendor) -> None:
-    """When one app is limited, another one on the same cache and transport is still asked for."""
+    """When one app is limited, another one on the same cache and transport still calls Intercom."""
     transport = FallbackTransport(breaker=Breaker(failures=2))
     with httpx.Client(transport=transport, base_url=vendor.url) as client:
         for token in ("one", "two"):
@@ -287,7 +287,7 @@ def test_an_answer_grows_too_old(vendor: Vendor) -> None:
 
 
 def test_compressed_answers_and_streams_work(vendor: Vendor) -> None:
-    """A compressed answer is kept as text; fresh or stale, it can be read as a stream."""
+    """A compressed answer is stored as text; fresh or stale, it can be read as a stream."""
     vendor.says(gzip.compress(json.dumps(CONTACT).encode()), content_encoding="gzip")
     with client_of(vendor) as client:
         with client.stream("GET", PATH) as response:
@@ -297,8 +297,8 @@ def test_compressed_answers_and_streams_work(vendor: Vendor) -> None:
             assert json.loads(b"".join(response.iter_raw()))["name"] == "Zoë"
 
 
-def test_of_an_answer_only_the_body_is_kept(vendor: Vendor, tmp_path: Path) -> None:
-    """Cookies and other headers are neither served with a kept answer nor written, nor is the token."""
+def test_of_an_answer_only_the_body_is_stored(vendor: Vendor, tmp_path: Path) -> None:
+    """Cookies and other headers are neither served with a stale answer nor written, nor is the token."""
     vendor.says(CONTACT, set_cookie="session=cookie-canary", x_request_id="b2i3mhcboc6pcbe33q80")
     with client_of(vendor, Cache(tmp_path / "cache.sqlite")) as client:
         client.get(PATH)
@@ -311,7 +311,7 @@ def test_of_an_answer_only_the_body_is_kept(vendor: Vendor, tmp_path: Path) -> N
 
 
 def test_a_workspace_never_sees_another_ones_answers(vendor: Vendor, misbehave: Misbehave) -> None:
-    """Another token, another host or another API version is never served what was kept for this one."""
+    """Another token, another host or another API version is never served what was stored for this one."""
     cache = Cache()
     with client_of(vendor, cache) as client:
         client.get(PATH)
@@ -402,29 +402,29 @@ def test_a_route_that_may_not_be_kept_is_refused(route: str) -> None:
 
 
 def test_a_call_is_not_held_up_while_nothing_answers(vendor: Vendor) -> None:
-    """After five failures in a row what is kept is served at once; one call every few seconds asks, and ends it."""
+    """After five failures in a row stale answers are served at once; every few seconds a call goes out and ends it."""
     now = [0.0]
     transport = FallbackTransport(breaker=Breaker(clock=lambda: now[0]))
     with httpx.Client(transport=transport, base_url=vendor.url, timeout=PATIENCE_S) as client:
         client.get(PATH)
         vendor.behaviour, client.timeout = hang, 0.5
         assert all(is_stale(client.get(PATH)) for _ in range(30))
-        assert len(vendor.asked) == 6
+        assert len(vendor.requests) == 6
         assert client.get(PATH).headers["x-intercom-kit-failure"] == "open circuit"
         with pytest.raises(httpx.ReadTimeout):
-            client.get("/contacts/5ba682d23d7cf92bef87bfd4")  # nothing to serve: asked all the same
-        asked = len(vendor.asked)
+            client.get("/contacts/5ba682d23d7cf92bef87bfd4")  # nothing to serve: called all the same
+        before = len(vendor.requests)
         now[0] += 5
         client.timeout = PATIENCE_S
         vendor.says(CONTACT)
         assert not is_stale(client.get(PATH))
         assert not is_stale(client.get(PATH))
-        assert len(vendor.asked) == asked + 2
+        assert len(vendor.requests) == before + 2
     assert transport.counts == {"answered": 3, "stale": 31, "short_circuited": 26, "failed": 1}
 
 
-def test_routes_fail_apart(vendor: Vendor) -> None:
-    """While searches hang, contacts are still asked for; a failure now and then opens nothing."""
+def test_routes_fail_independently(vendor: Vendor) -> None:
+    """While searches hang, contacts are still requested; a failure now and then opens nothing."""
     breaker = Breaker(failures=3)
     for _ in range(2):
         breaker.failed("GET /contacts/{id}")
@@ -537,9 +537,9 @@ def test_the_official_sdk_degrades(play: Play) -> None:
         found: Any = client.contacts.search(query=lead()).response
         assert found._stale
         assert [one.id for one in found.data] == [one.id for one in leads.data or ()]
-        kept: Any = client.conversations.find(conversation_id=conversation_id)
-        assert kept._stale
-        assert kept.conversation_parts == conversation.conversation_parts
+        stale_one: Any = client.conversations.find(conversation_id=conversation_id)
+        assert stale_one._stale
+        assert stale_one.conversation_parts == conversation.conversation_parts
         raw = client.contacts.with_raw_response.find(contact_id=objects.contact_id(7))
         assert int(raw.headers["x-intercom-kit-stale"]) == pytest.approx(1800, abs=PATIENCE_S)
         with pytest.raises(ApiError) as raised:
@@ -548,7 +548,7 @@ def test_the_official_sdk_degrades(play: Play) -> None:
 
 
 def loopback_clock(loopback: Loopback) -> Callable[[], float]:
-    """A clock that runs with the scenario's, so that moving the onset ages what was kept."""
+    """A clock that runs with the scenario's, so that moving the onset ages what was stored."""
     start = loopback.onset
     return lambda: time.time() + start - loopback.onset
 

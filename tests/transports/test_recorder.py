@@ -186,7 +186,7 @@ def test_every_redirect_is_a_call(misbehave: Misbehave, log: Path) -> None:
     ],
     ids=["code", "compressed", "key", "an address", "HTML", "by field", "nested", "a bomb", "too long", "empty"],
 )
-def test_of_an_error_its_code_is_kept(
+def test_of_an_error_its_code_is_recorded(
     body: bytes, encoding: str, code: str | None, misbehave: Misbehave, log: Path
 ) -> None:
     """The code in an error's body becomes the row's error type, and nothing else of the body does."""
@@ -225,7 +225,7 @@ def _silent(request: httpx.Request) -> httpx.Response:
     owner=st.sampled_from(["contacts", "conversations", "x"]),
 )
 def test_no_path_leaves_an_id_in_the_log(segments: list[str], owner: str, tmp_path: Path) -> None:
-    """Whatever stands in a path, the log holds words of the API's own paths and hashes only."""
+    """Whatever a path holds, the log holds words of the API's own paths and hashes only."""
     log = tmp_path / "any.jsonl"
     log.unlink(missing_ok=True)
     transport = RecordingTransport(log, transport=httpx.MockTransport(_silent), salt=SALT, app="a")

@@ -163,14 +163,14 @@ def test_retries_are_a_share_of_the_calls(misbehave: Misbehave) -> None:
 def test_a_retry_needs_no_second_connection(misbehave: Misbehave) -> None:
     """The failed answer's connection is given back before the retry: a pool of one is enough."""
     server, slept = in_turn(misbehave, answer("x" * 500_000, "500 Server Error"), GOOD), list[float]()
-    carrier = httpx.HTTPTransport(limits=httpx.Limits(max_connections=1))
-    with httpx.Client(transport=RetryTransport(carrier, sleep=slept.append), base_url=server.url, timeout=60) as client:
+    wrapped = httpx.HTTPTransport(limits=httpx.Limits(max_connections=1))
+    with httpx.Client(transport=RetryTransport(wrapped, sleep=slept.append), base_url=server.url, timeout=60) as client:
         assert client.get(PATH).status_code == 200
     assert len(slept) == 1
 
 
 def test_nobody_waits_where_there_is_something_to_serve(misbehave: Misbehave) -> None:
-    """Over the fallback, a kept answer comes at once; a call without one waits and is repeated."""
+    """Over the fallback, a stale answer comes at once; a call without one waits and is repeated."""
     other = "/contacts/5ba682d23d7cf92bef87bfd4"
     server = in_turn(misbehave, GOOD, limited(retry_after="5"), limited(retry_after="5"), GOOD)
     slept = list[float]()

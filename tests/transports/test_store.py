@@ -45,7 +45,7 @@ class Clock:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Where the cache's file is."""
-    return tmp_path / "kept" / "cache.sqlite"
+    return tmp_path / "cache" / "cache.sqlite"
 
 
 def _writer(path: Path, name: str, count: int) -> subprocess.Popen[str]:
@@ -61,7 +61,7 @@ def _bytes(path: Path) -> bytes:
 @settings(max_examples=60)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 8)), max_size=60), st.integers(1, 5))
 def test_the_least_recently_used_goes_first(uses: list[tuple[bool, int]], bound: int) -> None:
-    """Whatever is kept and served in whatever order, the cache holds what an ordered dictionary would."""
+    """Whatever is stored and served in whatever order, the cache holds what an ordered dictionary would."""
     cache, expected = Cache(max_entries=bound), OrderedDict[int, str]()
     for number, (is_put, name) in enumerate(uses):
         if is_put:
@@ -70,8 +70,8 @@ def test_the_least_recently_used_goes_first(uses: list[tuple[bool, int]], bound:
             expected.move_to_end(name)
             while len(expected) > bound:
                 expected.popitem(last=False)
-        elif kept := cache.get(b"%d" % name, FOREVER):
-            assert kept.body == expected[name]
+        elif entry := cache.get(b"%d" % name, FOREVER):
+            assert entry.body == expected[name]
             expected.move_to_end(name)
         else:
             assert name not in expected
@@ -93,14 +93,14 @@ def test_large_answers_are_bounded_too() -> None:
 
 
 def test_an_answer_has_an_age() -> None:
-    """An answer has its age in seconds, never from the future; none is given beyond the age asked for, or kept long."""
+    """An answer has an age in seconds, never from the future; none is given beyond the requested age, or stays long."""
     clock = Clock()
     cache = Cache(clock=clock, keep_s=100)
     cache.put(b"k", "{}")
     clock.now += 90
-    kept = cache.get(b"k", 90)
-    assert kept is not None
-    assert kept.age_s == 90
+    entry = cache.get(b"k", 90)
+    assert entry is not None
+    assert entry.age_s == 90
     assert cache.get(b"k", 89) is None
     clock.now -= 200
     set_back = cache.get(b"k", 90)
@@ -138,7 +138,7 @@ def test_processes_that_start_at_once_share_a_file(path: Path) -> None:
     assert len(cache) == 600
 
 
-def test_a_kill_loses_nothing_that_was_kept(path: Path) -> None:
+def test_a_kill_loses_nothing_that_was_stored(path: Path) -> None:
     """After kill -9 in the middle of writing every answer that was acknowledged is there, and the file is whole."""
     writer = _writer(path, "k", 100_000)
     assert writer.stdout is not None
@@ -157,7 +157,7 @@ def test_a_kill_loses_nothing_that_was_kept(path: Path) -> None:
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
-def test_a_forked_worker_begins_anew(path: Path, in_memory: bool) -> None:
+def test_a_forked_worker_opens_the_cache_itself(path: Path, in_memory: bool) -> None:
     """A process forked from one that uses the cache can use it too; what is in memory stays each one's own."""
     cache = Cache(None if in_memory else path)
     cache.put(b"before", "{}")
@@ -203,8 +203,8 @@ def test_old_answers_can_be_purged(path: Path) -> None:
     assert b"canary" not in _bytes(path)
 
 
-def test_a_busy_file_is_told(path: Path) -> None:
-    """While another process reads, what was removed stands in the journal: the purge says so, and works later."""
+def test_a_busy_file_is_reported(path: Path) -> None:
+    """While another process reads, what was removed is in the journal: the purge says so, and works later."""
     cache = Cache(path)
     cache.put(b"k", '{"id":"canary"}')
     reader = sqlite3.connect(path, isolation_level=None)

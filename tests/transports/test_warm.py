@@ -42,7 +42,7 @@ def warm_from(server: Server, ids: list[str], cache: Cache | None = None, **opti
 
 
 def contacts(seen: list[float] | None = None, **headers: str) -> Behaviour:
-    """Answer with the contact that is asked for, noting when."""
+    """Answer with the requested contact, recording when."""
 
     def behave(connection: socket.socket, request: bytes) -> None:
         if seen is not None:
@@ -91,7 +91,7 @@ def test_several_calls_are_under_way_at_once(misbehave: Misbehave) -> None:
 
 @pytest.mark.parametrize("status", ["200 OK", "429 Too Many Requests"])
 def test_a_full_window_is_left_to_the_app(misbehave: Misbehave, status: str) -> None:
-    """When others have used up the window, or the call is refused, nothing is asked until it ends; then it goes on."""
+    """When others have used up the window, or the call is refused, no call is made until it ends; then it goes on."""
     seen = list[float]()
     ends = int(time.time()) + 2
     good = contacts(seen)
@@ -111,7 +111,7 @@ def test_a_full_window_is_left_to_the_app(misbehave: Misbehave, status: str) -> 
 
 
 def test_a_second_run_goes_on_where_the_first_stopped(misbehave: Misbehave) -> None:
-    """What is fresh is not asked for again; what has aged, or was not reached, is."""
+    """What is fresh is not requested again; what has aged, or was not reached, is."""
     now = [1_800_000_000.0]
     cache, server, done = Cache(clock=lambda: now[0]), misbehave(contacts()), list[tuple[int, int]]()
     assert warm_from(server, IDS[:10], cache, share=1).stored == 10
@@ -125,7 +125,7 @@ def test_a_second_run_goes_on_where_the_first_stopped(misbehave: Misbehave) -> N
 
 
 def test_what_is_gone_is_counted_and_removed(misbehave: Misbehave) -> None:
-    """An id that Intercom does not know any more is missing, and what was kept of it goes."""
+    """An id that Intercom does not know any more is missing, and what was stored of it goes."""
     now, good, numbers = [1_800_000_000.0], contacts(), count(1)
     gone = answer('{"type":"error.list","errors":[{"code":"not_found"}]}', "404 Not Found", **RATE)
 
@@ -170,7 +170,7 @@ def test_an_outage_stops_it_after_some_tries(misbehave: Misbehave) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupt_loses_nothing(misbehave: Misbehave, tmp_path: Path, number: signal.Signals) -> None:
-    """Ctrl-C ends it at once, kill -9 as well; what was kept is kept, and the next run skips it."""
+    """Ctrl-C ends it at once, kill -9 as well; what was stored stays, and the next run skips it."""
     server = misbehave(contacts())
     path = tmp_path / "cache.sqlite"
     code = (
@@ -191,9 +191,9 @@ def test_an_interrupt_loses_nothing(misbehave: Misbehave, tmp_path: Path, number
     process.send_signal(number)
     process.communicate(timeout=PATIENCE_S)
     assert process.returncode in (-number, 1)
-    kept = len(Cache(path))
-    assert 6 <= kept < 60
-    assert warm_from(server, IDS, Cache(path), share=1) == Warmed(stored=60 - kept, fresh=kept)
+    stored = len(Cache(path))
+    assert 6 <= stored < 60
+    assert warm_from(server, IDS, Cache(path), share=1) == Warmed(stored=60 - stored, fresh=stored)
 
 
 def test_ids_are_read_from_a_file(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_ids_are_read_from_a_file(tmp_path: Path) -> None:
         read_ids(tmp_path / "none.txt")
 
 
-def test_what_cannot_work_is_refused_before_anything_is_asked(misbehave: Misbehave) -> None:
+def test_what_cannot_work_is_refused_before_anything_is_requested(misbehave: Misbehave) -> None:
     """A share that is none, an id that would lead to another path, and more ids than fit are refused."""
     server = misbehave(contacts())
     for share in (0, -1, 1.5, float("nan")):

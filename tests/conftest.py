@@ -173,6 +173,12 @@ def simulated(played: tuple[SimulatedIncident, Settings]) -> SimulatedIncident:
     return played[0]
 
 
+@pytest.fixture(scope="session")
+def postmortem(played: tuple[SimulatedIncident, Settings]) -> Postmortem:
+    """The simulated incident's postmortem, to be looked at only."""
+    return open_postmortem(played[1], "INC-1")
+
+
 @pytest.fixture
 def reopen(settings: Settings) -> Callable[..., Postmortem]:
     """Return a function that opens the postmortem of the copy as it is now."""

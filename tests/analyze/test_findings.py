@@ -17,7 +17,7 @@ from intercom_kit.errors import RequestLogError
 from intercom_kit.logs.rollup import Rollup, make_rollup
 from intercom_kit.records import Event
 
-QUOTA = 334
+QUOTA = 167
 END = datetime(2026, 11, 24, 12, tzinfo=UTC)
 Play = Callable[[str], tuple[Traffic, Rollup]]
 
@@ -31,7 +31,7 @@ def play(tmp_path_factory: pytest.TempPathFactory) -> Play:
         if name not in played:
             path: Path = tmp_path_factory.mktemp("log") / "requests.parquet"
             quota = QUOTA if name == "rate-limited" else 1667  # small, so that a storm of refused calls is
-            traffic = generate(find_scenario(name), hours=3, rate=12, quota=quota, seed=20261124, end=END)
+            traffic = generate(find_scenario(name), hours=3, rate=6, quota=quota, seed=20261124, end=END)
             write_log(traffic.frame, path)
             played[name] = traffic, make_rollup([path])
         return played[name]

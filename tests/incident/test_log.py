@@ -25,7 +25,7 @@ INCIDENT = "INC-20261124-0930-rate-limited"
 def log_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small log of a runaway app, as NDJSON."""
     path = tmp_path_factory.mktemp("log") / "requests.ndjson"
-    write_log(generate(find_scenario("rate-limited"), hours=2, rate=4, quota=67, seed=3, end=END).frame, path)
+    write_log(generate(find_scenario("rate-limited"), hours=2, rate=2, quota=34, seed=3, end=END).frame, path)
     return path
 
 

@@ -17,9 +17,9 @@ from intercom_kit.settings import Settings
 Reopen = Callable[..., Postmortem]
 
 
-def test_rows_are_in_order(reopen: Reopen) -> None:
+def test_rows_are_in_order(postmortem: Postmortem) -> None:
     """Rows are in order of time, from before the onset to the resolution, and each cites evidence that is there."""
-    case = reopen().case
+    case = postmortem.case
     labels = [row.label for row in case.rows]
     labels.remove("Quota exhausted")  # to the millisecond, while the onset is a bound of a window: it may be before
     response = ["First alert", "Triage started", "Mitigation"]
@@ -29,9 +29,9 @@ def test_rows_are_in_order(reopen: Reopen) -> None:
     assert all(row.cites and set(row.cites) <= case.index.keys() for row in case.rows)
 
 
-def test_the_detection_gap_is_that_of_the_analysis(reopen: Reopen) -> None:
+def test_the_detection_gap_is_that_of_the_analysis(postmortem: Postmortem) -> None:
     """Both ways to measure how long it went unseen, from the log and from the lifecycle, give the same seconds."""
-    case = reopen().case
+    case = postmortem.case
     assert case.study
     assert case.study.detected.main
     gap = seconds_until("alert", case.study.detected.main.onset, case.events)
@@ -39,9 +39,9 @@ def test_the_detection_gap_is_that_of_the_analysis(reopen: Reopen) -> None:
     assert case.figures["detection_gap"].value == round(gap[0])
 
 
-def test_many_spans_of_exhausted_quota_are_shown_as_a_few_and_the_rest(reopen: Reopen) -> None:
+def test_many_spans_of_exhausted_quota_are_shown_as_a_few_and_the_rest(postmortem: Postmortem) -> None:
     """A quota that runs out again and again does not drown the timeline."""
-    case = reopen().case
+    case = postmortem.case
     start = case.exhausted[0].start
     spans = [(start + timedelta(minutes=n), start + timedelta(minutes=n, seconds=10)) for n in range(20)]
     other = replace(case)
@@ -67,9 +67,8 @@ def test_what_was_added_has_rows(bare: Settings, folder: IncidentFolder, simulat
     assert rows["First alert"].at < rows["Alert"].at
 
 
-def test_the_picture_says_what_it_shows(reopen: Reopen) -> None:
+def test_the_picture_says_what_it_shows(postmortem: Postmortem) -> None:
     """Its alternative text names lanes, axis and extremes; its caption gives the numbers of the figures."""
-    postmortem = reopen()
     case, chart = postmortem.case, postmortem.charts[TIMELINE]
     assert "lanes incident, response, checks, quota, events" in chart.alt
     assert "UTC" in chart.alt
@@ -77,7 +76,7 @@ def test_the_picture_says_what_it_shows(reopen: Reopen) -> None:
     svg = chart.svg.decode()
     assert "time (UTC)" in svg
     assert not re.search(r"<script|href=\"http", svg)
-    assert reopen().charts[TIMELINE].svg == chart.svg
+    assert postmortem.charts[TIMELINE].svg == chart.svg
 
 
 def test_an_incident_that_goes_on_is_drawn_so(

@@ -344,15 +344,18 @@ TIMES = {
 }
 
 
-@pytest.mark.parametrize("written", TIMES)
-def test_a_time_is_read_in_the_form_of_any_tool(written: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("zone", dict.fromkeys(TIMES.values()))
+def test_a_time_is_read_in_the_form_of_any_tool(zone: str | None, tmp_path: Path) -> None:
     """Every form gives the same moment, and those that tell no zone are asked for it."""
-    (tmp_path / "calls.csv").write_text(at(written))
-    zone = TIMES[written]
-    assert summary(make_rollup([tmp_path], Options(timezone=zone)))["from"] == pd.Timestamp(START)
-    if zone:
-        with pytest.raises(RequestLogError, match="--timezone"):
-            make_rollup([tmp_path])
+    forms = [written for written, needed in TIMES.items() if needed == zone]
+    for number, written in enumerate(forms):
+        path = tmp_path / f"{number}.csv"
+        path.write_text(f'app,column {number},{HEAD}"{written}",,"{written}",/me,200,50\n')  # a log of its own
+        if zone:
+            with pytest.raises(RequestLogError, match="--timezone"):
+                make_rollup([path])
+    windows = make_rollup([tmp_path], Options(timezone=zone)).windows
+    assert dict(zip(windows["app"], windows["first_at"], strict=True)) == dict.fromkeys(forms, pd.Timestamp(START))
 
 
 DURATIONS = {
@@ -362,15 +365,20 @@ DURATIONS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("written", DURATIONS)
-def test_a_duration_is_read_in_the_form_of_any_tool(written: str, tmp_path: Path) -> None:
+def test_a_duration_is_read_in_the_form_of_any_tool(tmp_path: Path) -> None:
     """Units, clocks, thousands and decimal commas are understood; what is none is unknown, and the call counts."""
-    (tmp_path / "calls.csv").write_text(took("50", written) if "," not in written else took(written))
+    minutes = {written: START + timedelta(minutes=number) for number, written in enumerate(DURATIONS)}
+    for number, (written, minute) in enumerate(minutes.items()):
+        plain = "" if "," in written else f",{iso(minute)},/me,200,50\n"  # a comma is understood by the whole column
+        (tmp_path / f"{number}.csv").write_text(f'column {number},{HEAD}{plain},{iso(minute)},/me,200,"{written}"\n')
     log = make_rollup([tmp_path])
-    right = DURATIONS[written]
-    assert (log.rows.rejected, int(log.windows["requests"].sum())) == (0, 1 if "," in written else 2)
-    known = log.latency["bucket"].dropna().tolist()
-    assert (int(math.log(max(right, 0.01)) // math.log(1.02)) in known) if right else len(known) == 1
+    assert log.rows.rejected == 0
+    assert log.windows["requests"].sum() == sum(1 if "," in written else 2 for written in DURATIONS)
+    for written, right in DURATIONS.items():
+        known = log.latency.loc[log.latency["minute"].eq(minutes[written]), "bucket"].dropna().tolist()
+        bucket = int(math.log(max(right or 50, 0.01)) // math.log(1.02))
+        assert bucket in known, written
+        assert right or len(known) == 1, written
 
 
 NO_ANSWERS = (
@@ -381,10 +389,14 @@ NO_ANSWERS = (
 
 def test_a_call_without_an_answer_is_a_call(tmp_path: Path) -> None:
     """Words and numbers that mean that no answer came count as a failed call."""
-    for word in NO_ANSWERS:
-        (tmp_path / "calls.csv").write_text(status("200", "200", word))
-        log = make_rollup([tmp_path])
-        assert (summary(log)["calls"], summary(log)["failed"], log.rows.rejected) == (3, 1, 0), word
+    for number, word in enumerate(NO_ANSWERS):
+        rows = "".join(f'"{word}",{iso(START)},/me,{code},50\n' for code in ("200", "200", word))
+        (tmp_path / f"{number}.csv").write_text(f"app,{HEAD}{rows}")
+    log = make_rollup([tmp_path])
+    assert log.rows.rejected == 0
+    failed = log.windows[is_failed(log.windows["status_code"])]
+    assert log.windows["requests"].sum() == 3 * len(NO_ANSWERS)
+    assert failed.groupby("app")["requests"].sum().tolist() == [1] * len(NO_ANSWERS)
 
 
 REFUSED = {

@@ -137,7 +137,7 @@ def expected_latency(log: Sequence[Call]) -> pd.DataFrame:
     return frame([[*key, number] for key, number in counts.items()], LATENCY, 4)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(st.lists(calls, min_size=1, max_size=60))
 def test_counting_agrees_with_looking_at_every_call(log: list[Call]) -> None:
     """Windows, retries and histogram are what a plain loop over the calls finds."""
@@ -146,7 +146,7 @@ def test_counting_agrees_with_looking_at_every_call(log: list[Call]) -> None:
     assert_frame_equal(rollup.latency, expected_latency(log))
 
 
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(st.lists(calls, max_size=40), st.lists(calls, max_size=40), st.lists(calls, max_size=40))
 def test_rollups_add_up_in_any_order(first: list[Call], second: list[Call], third: list[Call]) -> None:
     """Merging commutes, associates, has a neutral element, and gives the rollup of the calls together."""
@@ -210,7 +210,7 @@ def test_who_was_affected_is_kept_as_a_hash() -> None:
     assert not affected["hash"].isin(["x", "7"]).any()
 
 
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(log=st.lists(calls, max_size=30), read=rows)
 def test_a_rollup_comes_back_from_its_folder(
     log: list[Call], read: Rows, tmp_path_factory: pytest.TempPathFactory

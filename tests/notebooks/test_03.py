@@ -39,6 +39,7 @@ def test_on_a_fresh_machine_it_plays_a_drill_and_says_so(tmp_path: Path) -> None
     assert str(tmp_path) not in (tmp_path / "out.ipynb").read_text()
 
 
+@pytest.mark.slow
 def test_it_shows_an_incident_from_its_evidence_and_writes_it(settings: Settings, tmp_path: Path) -> None:
     """What it shows passes as safe HTML, every citation leads to a row in it, and postmortem.md lints as it stands."""
     notebook = papermill(NAME, tmp_path, "incident_id=INC-1", outputs=settings.outputs)

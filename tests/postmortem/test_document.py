@@ -77,9 +77,9 @@ def _agrees(postmortem: Postmortem, simulated: SimulatedIncident) -> None:
     assert f"**Severity:** {simulated.truth.severity}" in head
 
 
-def test_it_agrees_with_the_hidden_truth(reopen: Reopen, simulated: SimulatedIncident) -> None:
+def test_it_agrees_with_the_hidden_truth(postmortem: Postmortem, simulated: SimulatedIncident) -> None:
     """Date, duration, severity, cause, onset and recovery are those of the scenario that was played."""
-    _agrees(reopen(), simulated)
+    _agrees(postmortem, simulated)
 
 
 @pytest.mark.slow
@@ -99,9 +99,9 @@ def test_every_scenario_agrees_and_lints_clean_but_for_what_people_know(name: st
 
 
 @pytest.mark.filterwarnings("ignore:The inplace keyword")  # of DuckDB's own way to make a frame
-def test_its_counts_are_those_of_the_log(reopen: Reopen, simulated: SimulatedIncident) -> None:
+def test_its_counts_are_those_of_the_log(postmortem: Postmortem, simulated: SimulatedIncident) -> None:
     """Calls, failures, 429s, request ids and who was affected, counted anew in the raw log, are the same."""
-    postmortem, log = reopen(), _log(simulated)
+    log = _log(simulated)
     course, figures = postmortem.case.lifecycle, postmortem.case.figures
     assert course.onset
     assert course.recovery
@@ -120,9 +120,10 @@ def test_its_counts_are_those_of_the_log(reopen: Reopen, simulated: SimulatedInc
     assert failed["contact"].nunique() <= bound <= failed["contact"].nunique() * 1.05
 
 
-def test_every_query_printed_gives_the_number_that_is_printed(reopen: Reopen, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_query_printed_gives_the_number_that_is_printed(
+    postmortem: Postmortem, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The SQL that is printed, run by anyone in the incident's folder, gives the value that it stands for."""
-    postmortem = reopen()
     figures, text = postmortem.case.figures, postmortem.markdown
     monkeypatch.chdir(postmortem.case.folder.path)
     connection = duckdb.connect()
@@ -139,9 +140,8 @@ def test_every_query_printed_gives_the_number_that_is_printed(reopen: Reopen, mo
             assert float(rows[0][0]) == pytest.approx(value, abs=1e-6)
 
 
-def test_every_claim_has_one_footnote_and_every_footnote_is_there(reopen: Reopen) -> None:
+def test_every_claim_has_one_footnote_and_every_footnote_is_there(postmortem: Postmortem) -> None:
     """Each number and row of the timeline has a mark; marks are in order, and lead to evidence that is there."""
-    postmortem = reopen()
     text, notes = _notes(postmortem)
     marks = [int(number) for number in re.findall(r"\[\^(\d+)\]", text)]
     assert list(dict.fromkeys(marks)) == list(range(1, max(marks) + 1))
@@ -172,9 +172,8 @@ def _shell(command: str, postmortem: Postmortem) -> str:
     return subprocess.run(["sh", "-c", command], cwd=where, capture_output=True, text=True, check=True).stdout
 
 
-def test_the_manifest_id_is_what_its_command_prints(reopen: Reopen) -> None:
+def test_the_manifest_id_is_what_its_command_prints(postmortem: Postmortem) -> None:
     """Anyone can find the manifest's id again with the command that is printed beside it."""
-    postmortem = reopen()
     command = re.search(r"^find evidence.*$", postmortem.markdown, re.MULTILINE)
     assert command
     assert _shell(command[0], postmortem).split()[0] in postmortem.markdown
@@ -422,9 +421,9 @@ def test_the_first_lines_name_the_cause_before_anybody_wrote(bare: Settings, fol
 
 
 @pytest.mark.slow
-def test_it_is_half_as_long_as_it_was(reopen: Reopen) -> None:
+def test_it_is_half_as_long_as_it_was(postmortem: Postmortem) -> None:
     """A drill's postmortem had 4,094 words in 0.1.0; half are enough."""
-    assert len(reopen().markdown.split()) <= 2050
+    assert len(postmortem.markdown.split()) <= 2050
 
 
 def test_an_incident_without_evidence_says_what_to_run(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def drill(
 
         with cli.err().status("Playing the outage with the fallback and without …"):
             compared = compare_fallback(played)
-        cli.out().print(compared.found.caption)
+        cli.out().print(compared.caption)
         cli.print_out(f"Chart: {compared.save(settings.outputs)}")
         return
     from intercom_kit.drill.play import work_incident, work_moment

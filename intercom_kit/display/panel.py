@@ -45,7 +45,28 @@ class Panel:
     def draw(self, policy: str, rate: float) -> Chart:
         """Return what one policy would have sent and met; rate: calls a second of each app's token bucket."""
         replayed, outcome = whatif.replay(self.seen.arrivals, policy, rate=rate)
-        return _chart(self.wanted, replayed, outcome.iloc[0], rate)
+        words = POLICY_WORDS[policy] + (f", {rate:g} calls a second" if policy == BUCKET else "")
+        figure, axes = new_axes(f"What if: {words}")
+        figure.set_layout_engine(None)  # finding out the margins would double the time of a redraw
+        figure.subplots_adjust(left=0.12, right=0.97, top=0.9, bottom=0.3)
+        utc_axis(axes)
+        for frame, column, label, colour, dash in (
+            (self.wanted, "sent", "calls that wanted through", GREY, ":"),
+            (replayed, "sent", "sent, retries included", BLUE, "-"),
+            (replayed, "throttled", "429s", VERMILION, "--"),
+        ):
+            kept = frame.iloc[kept_points(frame[column].to_numpy(float))]
+            axes.plot(kept["window_start"], kept[column], color=colour, linewidth=1.2, linestyle=dash, label=label)
+        axes.set(ylim=(0, None), ylabel="calls in a 10-second window")
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        figure.legend(loc="lower center", ncols=3, frameon=False, fontsize=9)
+        first, last = replayed["window_start"].iloc[0], replayed["window_start"].iloc[-1]
+        most = f"wanted {self.wanted['sent'].max():,.0f}, sent {replayed['sent'].max():,.0f}"
+        alt = (
+            f"Line chart, x: time from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC, y: calls in a window; "
+            f"at most {most}, 429s {replayed['throttled'].max():,.0f}."
+        )
+        return Chart(figure, f"What if: {words}", _caption(words, outcome.iloc[0]), alt)
 
     def controls(self, name: str) -> "Widget":
         """Return the controls; each change draws the output of that display id again."""
@@ -76,30 +97,6 @@ class Panel:
         name = uuid4().hex
         display(self.controls(name))
         display(self.draw(BUCKET, self.start_rate), display_id=name)
-
-
-def _chart(wanted: pd.DataFrame, replayed: pd.DataFrame, outcome: Any, rate: float) -> Chart:  # noqa: ANN401 - a row
-    words = POLICY_WORDS[outcome["policy"]] + (f", {rate:g} calls a second" if outcome["policy"] == BUCKET else "")
-    title = f"What if: {words}"
-    figure, axes = new_axes(title)
-    figure.set_layout_engine(None)  # finding out the margins would double the time of a redraw
-    figure.subplots_adjust(left=0.12, right=0.97, top=0.9, bottom=0.3)
-    utc_axis(axes)
-    times = replayed["window_start"]
-    for frame, column, label, colour, dash in (
-        (wanted, "sent", "calls that wanted through", GREY, ":"),
-        (replayed, "sent", "sent, retries included", BLUE, "-"),
-        (replayed, "throttled", "429s", VERMILION, "--"),
-    ):
-        kept = frame.iloc[kept_points(frame[column].to_numpy(float))]
-        axes.plot(kept["window_start"], kept[column], color=colour, linewidth=1.2, linestyle=dash, label=label)
-    axes.set(ylim=(0, None), ylabel="calls in a 10-second window")
-    axes.yaxis.set_major_formatter("{x:,.0f}")
-    figure.legend(loc="lower center", ncols=3, frameon=False, fontsize=9)
-    span = f"x: time from {times.iloc[0]:%Y-%m-%d %H:%M} to {times.iloc[-1]:%Y-%m-%d %H:%M} UTC"
-    most = f"wanted {wanted['sent'].max():,.0f}, sent {replayed['sent'].max():,.0f}"
-    alt = f"Line chart, {span}, y: calls in a window; at most {most}, 429s {replayed['throttled'].max():,.0f}."
-    return Chart(figure, title, _caption(words, outcome), alt)
 
 
 def _caption(words: str, outcome: Any) -> str:  # noqa: ANN401 - a row

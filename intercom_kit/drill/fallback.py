@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,6 @@ from intercom_kit.drill.loopback import PATIENCE_S
 from intercom_kit.drill.objects import CANARY_TOKEN, Json
 from intercom_kit.drill.scenarios import Scenario
 from intercom_kit.drill.server import serve
-from intercom_kit.records import Record
 from intercom_kit.text import duration, share
 from intercom_kit.transports import fallback
 from intercom_kit.transports.fallback import Breaker, FallbackTransport
@@ -49,49 +49,65 @@ class _Call(NamedTuple):
     body: Json | None = None
 
 
-class FallbackResult(Record):
-    """What came of the calls made while the scenario's fault lasted.
+@dataclass(frozen=True)
+class FallbackComparison:
+    """An app's calls through a scenario, with the fallback and without.
 
-    calls: how many; failed_without: failed without the fallback; stale: served by it from the stale-if-error cache;
-    failed: failed with it, as the cache had no entry, its entry was too old, or the failure must be seen (401, 403).
-    age_p50_s, age_max_s: of the answers served stale, seconds; None when there were none.
+    calls: one row a call: at_s (scenario time), route, `without` and `with_fallback` (`answered`, `stale`, or `failed`,
+    as the cache had no entry, its entry was too old, or the failure must be seen: 401, 403), age_s (null unless stale).
     """
 
-    scenario: str
-    calls: int
-    failed_without: int
-    stale: int
-    failed: int
-    age_p50_s: float | None = None
-    age_max_s: float | None = None
+    scenario: Scenario
+    calls: pd.DataFrame
+
+    @cached_property
+    def during(self) -> pd.DataFrame:
+        """The calls that were made while the fault lasted."""
+        return self.calls[self.calls["at_s"].between(0, self.scenario.recovery_s, inclusive="left")]
+
+    def count(self, column: str, outcome: str) -> int:
+        """How many calls during the fault had this outcome, in the column `without` or `with_fallback`."""
+        return int(self.during[column].eq(outcome).sum())
 
     @property
     def caption(self) -> str:
-        """The same in words."""
-        words = f"Of {self.calls} calls during the fault {self.failed_without} failed without the fallback."
-        if self.stale and self.age_p50_s is not None and self.age_max_s is not None:
-            ages = f"half of them at most {duration(self.age_p50_s)} old, the oldest {duration(self.age_max_s)}"
-            words += f" With it {self.stale} were served the last good answer, {ages}"
+        """What the comparison shows, in words."""
+        failed, ages = self.count("without", "failed"), self.during["age_s"].dropna()
+        words = f"Of {len(self.during)} calls during the fault {failed} failed without the fallback. With it "
+        if len(ages):
+            oldest = f"half of them at most {duration(ages.median())} old, the oldest {duration(ages.max())}"
+            words += f"{len(ages)} were served the last good answer, {oldest}"
         else:
-            words += " With it none was served an old answer"
-        return f"{words}, and {self.failed} failed."
+            words += "none was served an old answer"
+        return f"{words}, and {self.count('with_fallback', 'failed')} failed."
 
-
-@dataclass(frozen=True)
-class FallbackComparison:
-    """An app's calls through a scenario, with the fallback and without: the numbers, the chart, and every call.
-
-    calls: one row a call: at_s (scenario time), route, `without` and `with_fallback` (`answered`, `stale`, `failed`),
-    age_s (null unless stale).
-    """
-
-    found: FallbackResult
-    chart: Chart
-    calls: pd.DataFrame
+    @property
+    def chart(self) -> Chart:
+        """Shares of calls over time by what came of them with the fallback, a line for without, and the ages below."""
+        figure = Figure(figsize=(6.6, 4.2), layout="constrained", facecolor="white")
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+        charts.quiet(above, "What callers got, with the fallback and without")
+        charts.quiet(below)
+        _draw_shares(above, self.calls)
+        stale = self.calls.dropna(subset="age_s")
+        below.plot(stale["at_s"] / 60, stale["age_s"] / 60, ".", color=charts.ORANGE, markersize=3)
+        below.set(ylim=(0, None), ylabel="age of stale\nanswers (min)", xlabel="minutes since the fault began")
+        for axes in (above, below):
+            for at_s in (0.0, self.scenario.recovery_s):
+                axes.axvline(at_s / 60, color=charts.GREY, linewidth=1, linestyle=":")
+        shares = self.during["with_fallback"].value_counts(normalize=True)
+        parts = ", ".join(f"{label} {share(shares.get(name, 0.0))}" for name, (label, _, _) in LOOKS.items())
+        oldest = f" Below, the age of each stale answer, at most {stale['age_s'].max() / 60:.0f} min."
+        alt = (
+            "Stacked bars of shares of calls over minutes since the fault began; during the fault: "
+            f"{parts}; a line shows that without the fallback {share(1 - self.during['without'].eq('failed').mean())} "
+            f"were answered.{oldest if len(stale) else ''}"
+        )
+        return charts.finished(above, self.caption, alt, columns=4)
 
     def save(self, folder: Path) -> Path:
         """Write the chart into a folder, and return its path."""
-        path = folder / f"fallback-{self.found.scenario}.svg"
+        path = folder / f"fallback-{self.scenario.name}.svg"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomic(path, self.chart.svg)
         return path
@@ -122,19 +138,8 @@ def compare_fallback(scenario: Scenario, *, calls: int = CALLS, seed: int = 1) -
             timeout_s = _timeout_s(scenario, call)
             without, _ = _outcome(plain, call, timeout_s)
             rows.append((call.at_s, call.route, without, *_outcome(protected, call, timeout_s)))
-    frame = pd.DataFrame(rows, columns=["at_s", "route", "without", "with_fallback", "age_s"])
-    during = frame[(frame["at_s"] >= 0) & (frame["at_s"] < scenario.recovery_s)]
-    ages = during["age_s"].dropna()
-    found = FallbackResult(
-        scenario=scenario.name,
-        calls=len(during),
-        failed_without=int(during["without"].eq("failed").sum()),
-        stale=int(during["with_fallback"].eq("stale").sum()),
-        failed=int(during["with_fallback"].eq("failed").sum()),
-        age_p50_s=round(float(ages.median()), 1) if len(ages) else None,
-        age_max_s=round(float(ages.max()), 1) if len(ages) else None,
-    )
-    return FallbackComparison(found, fallback_chart(frame, scenario.recovery_s, found.caption), frame)
+    columns = ["at_s", "route", "without", "with_fallback", "age_s"]
+    return FallbackComparison(scenario, pd.DataFrame(rows, columns=columns))
 
 
 def _reads(scenario: Scenario, calls: int, rng: random.Random, now: float) -> Iterator[_Call]:
@@ -175,33 +180,6 @@ def _outcome(client: httpx.Client, call: _Call, timeout_s: float) -> tuple[str, 
     if fallback.STALE_HEADER in response.headers:
         return "stale", float(response.json()["_stale_age_s"])
     return "answered" if response.is_success else "failed", None
-
-
-def fallback_chart(calls: pd.DataFrame, fault_s: float, caption: str) -> Chart:
-    """Return shares of calls over time by what came of them with the fallback, a line for without, and the ages below.
-
-    calls: as in FallbackComparison. fault_s: how long the fault lasts, from scenario time 0 on.
-    """
-    figure = Figure(figsize=(6.6, 4.2), layout="constrained", facecolor="white")
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    charts.quiet(above, "What callers got, with the fallback and without")
-    charts.quiet(below)
-    _draw_shares(above, calls)
-    stale = calls.dropna(subset="age_s")
-    below.plot(stale["at_s"] / 60, stale["age_s"] / 60, ".", color=charts.ORANGE, markersize=3)
-    below.set(ylim=(0, None), ylabel="age of stale\nanswers (min)", xlabel="minutes since the fault began")
-    for axes in (above, below):
-        for at_s in (0.0, fault_s):
-            axes.axvline(at_s / 60, color=charts.GREY, linewidth=1, linestyle=":")
-    during = calls[calls["at_s"].between(0.0, fault_s, inclusive="left")]
-    shares = during["with_fallback"].value_counts(normalize=True)
-    parts = ", ".join(f"{label} {share(shares.get(name, 0.0))}" for name, (label, _, _) in LOOKS.items())
-    oldest = f" Below, the age of each stale answer, at most {stale['age_s'].max() / 60:.0f} min." if len(stale) else ""
-    alt = (
-        f"Stacked bars of shares of calls over minutes since the fault began; during the fault: {parts}; a line shows "
-        f"that without the fallback {share(1 - during['without'].eq('failed').mean())} were answered.{oldest}"
-    )
-    return charts.finished(above, caption, alt, columns=4)
 
 
 def _draw_shares(axes: Axes, calls: pd.DataFrame) -> None:

@@ -32,6 +32,7 @@ class Loopback:
     """One scenario being played: its clock, its URLs and the last KEPT requests that arrived.
 
     onset: when scenario time 0 is, Unix seconds. extra_delay_ms: added to every answer. clock: gives Unix seconds.
+    listens: whether the API's port is open now.
     """
 
     scenario: Scenario
@@ -41,6 +42,7 @@ class Loopback:
     extra_delay_ms: float = 0.0
     clock: Callable[[], float] = time.time
     limiter: Limiter = field(default_factory=Limiter)
+    listens: bool = False
     requests_seen: deque[Arrived] = field(default_factory=lambda: deque(maxlen=KEPT))
 
     @property

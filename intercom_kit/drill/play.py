@@ -4,7 +4,6 @@ The calls go over real HTTP to the loopback Intercom, whose clock is set to each
 their times too. So hours are played in seconds, and leave the evidence of such an incident.
 """
 
-import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from intercom_kit.collect.checks import run_checks
 from intercom_kit.collect.incident_folder import IncidentFolder, new_incident_id
@@ -159,21 +157,11 @@ def _moments(played: Scenario) -> list[float]:
 def _run(loopback: Loopback, settings: Settings, at_s: float) -> Run:
     """Run the checks at a moment of the scenario."""
     loopback.move_to(at_s)
-    _wait_for_port(loopback)
+    while loopback.listens == loopback.refuses:  # the API's port is closed or opened a moment after the clock was set
+        time.sleep(0.01)
     given = loopback.drill_settings(settings.outputs)
     checks = run_checks(given, clock=loopback.now)
     return Run(checks, decide(checks, given))
-
-
-def _wait_for_port(loopback: Loopback) -> None:
-    """Wait until the API's port is closed or open, as the scenario wants it: a moment after the clock was set."""
-    address = urlsplit(loopback.api_url)
-    while True:
-        with socket.socket() as probe:
-            refused = probe.connect_ex((address.hostname, address.port)) != 0
-        if refused == loopback.refuses:
-            return
-        time.sleep(0.01)
 
 
 def _events(played: Scenario, onset: datetime, triage: Run) -> Iterator[Event]:

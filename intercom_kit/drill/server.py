@@ -72,7 +72,9 @@ async def _play(
             while True:
                 await while_refusing(True)  # bound but not listening: connections are refused, the port stays ours
                 async with _listening(app, api):
+                    loopback.listens = True
                     await while_refusing(False)
+                loopback.listens = False
                 if stop.is_set():
                     return
                 api = _bind(port)

@@ -4,7 +4,7 @@ Made to look like real life: a daily rhythm with a lull at 03:00 UTC, batches ev
 whose rate itself wanders, answers of several speeds per route, odd slow calls and short hiccups.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,8 +20,7 @@ ODD_SHARE = 0.003  # of calls are slow for no visible reason
 CONTACTS, CONVERSATIONS = 20_000, 12_000  # who is talked about; a few of them far more than others
 
 
-@dataclass(frozen=True)
-class Route:
+class Route(NamedTuple):
     """One operation. speeds: (weight, median in ms, sigma of the logarithm) of each mode of its duration."""
 
     method: str
@@ -29,8 +28,7 @@ class Route:
     speeds: tuple[tuple[float, float, float], ...]
 
 
-@dataclass(frozen=True)
-class App:
+class App(NamedTuple):
     """One of our apps. mix: its share of calls by index into ROUTES; day: its load at 03:00 and at 15:00 UTC.
 
     timeout_ms: after which it gives up on a call; retries: how often it sends a failed call again.
@@ -44,8 +42,7 @@ class App:
     retries: int
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """The time played, in scenario seconds from start_s to end_s; zero is the Unix time of scenario second 0."""
 
     start_s: float

@@ -1,4 +1,4 @@
-"""Text from the world as text."""
+"""Text from outside as text."""
 
 import re
 from html.parser import HTMLParser
@@ -55,7 +55,7 @@ def test_any_text_reads_as_itself_in_a_paragraph_and_in_a_table(text: str) -> No
 
 @given(HOSTILE)
 def test_any_text_at_the_start_of_a_line_stays_a_text(text: str) -> None:
-    """A list's item or a paragraph that begins with a text from the world is no heading, list, rule or code."""
+    """A list's item or a paragraph that begins with a text from outside is no heading, list, rule or code."""
     tags = _github(f"- {md(text)}").tags
     assert tags in (["ul", "li"], [])
     assert _github(str(md(text))).tags in (["p"], [])

@@ -1,6 +1,7 @@
 """The terminal screen and the tables that notebooks show."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from rich.console import Console
 
@@ -29,11 +30,16 @@ DECISION = Decision(
 FACTS = IncidentFacts(id="INC-1", drill="token-revoked")
 
 
-def screen(width: int = 80, *, color: bool = False) -> str:
-    """Return what is shown on a terminal of a width."""
-    console = Console(width=width, record=True, highlight=False, force_terminal=color, emoji=False, markup=False)
+def screen(
+    decision: Decision = DECISION,
+    *checks: CheckRecord,
+    after_min: float = 5,
+    **options: Any,  # noqa: ANN401 - rich's own
+) -> str:
+    """Return what is shown on a terminal, some minutes after the triage; options: of the console."""
+    console = Console(**{"width": 80, **options})
     with console.capture() as captured:
-        show_triage(console, DECISION, [CHECK], FACTS, "[P1] INCIDENT", AT + timedelta(minutes=5))
+        show_triage(console, decision, checks, FACTS, "[P1] INCIDENT", AT + timedelta(minutes=after_min))
     return captured.get()
 
 
@@ -52,31 +58,23 @@ def test_what_is_to_be_copied_is_never_wrapped() -> None:
 
 def test_a_command_is_told_from_the_words_around_it() -> None:
     """On a terminal with colours a command has one of its own, and words have none."""
-    console = Console(width=80, force_terminal=True, color_system="standard")
-    with console.capture() as captured:
-        show_triage(console, DECISION, [], FACTS, "Status: open", AT)
-    assert f"\x1b[36m{'x' * 200}\x1b[0m\n" in captured.get()
-    assert captured.get().count("\x1b[36m") == 1
+    shown = screen(force_terminal=True, color_system="standard")
+    assert f"\x1b[36m{'x' * 200}\x1b[0m\n" in shown
+    assert shown.count("\x1b[36m") == 1
 
 
 def test_what_is_wrapped_stays_under_its_beginning() -> None:
     """Where a step or a reason needs a second line, that stands under the text and not under its marker."""
     steps = ("one two three four five six seven eight",)
     decision = DECISION.model_copy(update={"actions": (Action(title="Rotate the token", steps=steps),)})
-    console = Console(width=30)
-    with console.capture() as captured:
-        show_triage(console, decision, [], FACTS, "", AT)
-    lines = captured.get().splitlines()
+    lines = screen(decision, width=30).splitlines()
     at = lines.index("  1. Rotate the token")
     assert lines[at + 1 : at + 3] == ["     - one two three four five", "       six seven eight"]
 
 
 def test_an_overdue_deadline_is_told() -> None:
     """After the deadline the screen says for how long it is overdue."""
-    console = Console(width=120)
-    with console.capture() as captured:
-        show_triage(console, DECISION, [], FACTS, "", AT + timedelta(minutes=75))
-    assert "overdue since 1 h)" in captured.get()
+    assert "overdue since 1 h)" in screen(after_min=75, width=120)
 
 
 def test_an_unknown_rate_limit_is_not_zero() -> None:
@@ -87,7 +85,7 @@ def test_an_unknown_rate_limit_is_not_zero() -> None:
     assert rate_limit_words(RateLimit(limit=1667, remaining=1500)).startswith("1,500 of 1,667 requests left")
 
 
-def test_text_from_the_world_is_text_in_every_table() -> None:
+def test_text_from_outside_is_text_in_every_table() -> None:
     """Markup in an observation, an answer or a step is shown, not obeyed."""
     views = [
         tables.checks_table([CHECK]),
@@ -112,20 +110,13 @@ def test_every_table_is_plain_text_in_a_terminal() -> None:
 
 def test_no_checks_still_make_a_screen() -> None:
     """A decision from nothing is shown as what it is."""
-    decision = decide([], Settings())
-    console = Console(width=80)
-    with console.capture() as captured:
-        show_triage(console, decision, [], FACTS, "", decision.at)
-    assert "not clear yet" in captured.get()
+    assert "not clear yet" in screen(decide([], Settings()))
 
 
 def test_a_slow_check_is_not_called_ok() -> None:
     """A check that answered, but too late, stands as slow on the screen and in the table."""
     slow = CHECK.model_copy(update={"outcome": "ok", "slow": True, "observed": "answered"})
-    console = Console(width=80)
-    with console.capture() as captured:
-        show_triage(console, DECISION, [slow], FACTS, "", AT)
-    assert "Intercom API slow 12 ms answered" in " ".join(captured.get().split())
+    assert "Intercom API slow 12 ms answered" in " ".join(screen(DECISION, slow).split())
     assert "<strong>slow</strong>" in tables.checks_table([slow])._repr_html_()
 
 

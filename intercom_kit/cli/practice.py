@@ -64,7 +64,7 @@ def drill(
     else:
         complete = no_report or make_triage(lesson.settings, found)
     console = cli.err() if as_json else cli.out()
-    console.print("\nAgainst the hidden truth", *lesson.score, sep="\n")
+    console.print("\nAgainst the hidden truth", *map(str, lesson.score), sep="\n")
     if is_whole:
         console.print("Read the reports in a browser. Another drill: intercom-kit drill --list", soft_wrap=True)
     raise typer.Exit(int(not lesson.agrees) if complete else cli.COULD_NOT)

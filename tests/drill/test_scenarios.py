@@ -15,7 +15,7 @@ from intercom_kit.drill.play import score
 from intercom_kit.drill.scenarios import SCENARIOS, Effect, Scenario, find_scenario, truth_at
 from intercom_kit.errors import KitError
 from intercom_kit.records import Cause, Decision
-from tests.conftest import Play
+from tests.conftest import Kit, Play
 
 each = pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
 
@@ -132,3 +132,13 @@ def test_score_tells_what_disagrees(play: Play) -> None:
         ("severity", "none", "P2", False),
     )
     assert "DIFFERS: the truth is our rate limit used up" in str(result[1])
+
+
+def test_a_drill_prints_its_score_in_words(invoke: Kit) -> None:
+    """The last lines of the command name verdict, cause and severity as people read them, and whether they are true."""
+    lines = invoke("drill", "vendor-outage", "--no-report").stdout.splitlines()
+    start = lines.index("Against the hidden truth")
+    assert [line.split(maxsplit=1) for line in lines[start + 1 : start + 3]] == [
+        ["verdict", "Intercom acknowledged it       agrees"],
+        ["cause", "Intercom's API fails           agrees"],
+    ]

@@ -24,9 +24,8 @@ import pandas as pd
 import ruptures
 from onset_logs import EPOCH, HEALTHY, INCIDENTS, make
 
-from intercom_kit.analyze.burn import wilson
 from intercom_kit.analyze.detect import Episode, detect
-from intercom_kit.analyze.latency import percentiles_over_time
+from intercom_kit.analyze.latency import percentiles_over_time, wilson
 from intercom_kit.drill.scenarios import SCENARIOS
 from intercom_kit.drill.traffic import generate
 from intercom_kit.logs.rollup import Rollup, count, is_failed

@@ -241,7 +241,7 @@ def open_log(
     requests: a file, a folder or a glob. pressure, slo, bucket_rate: see Study; 0 takes the default.
     Raises RequestLogError, EvidenceError, IncidentError or KitError.
     """
-    from intercom_kit.analyze.burn import SLO
+    from intercom_kit.analyze.latency import SLO
     from intercom_kit.analyze.ratelimit import PRESSURE
     from intercom_kit.analyze.study import study
     from intercom_kit.incident.log import open_study

@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 
 from intercom_kit.analyze import latency
-from intercom_kit.analyze.burn import FAST_SLO, SLOW_MS, burn_words
 from intercom_kit.analyze.detect import Episode
+from intercom_kit.analyze.latency import FAST_SLO, SLOW_MS, burn_words
 from intercom_kit.analyze.ratelimit import SHARED, UNATTRIBUTED, hidden_bursts, time_to_exhaustion, united
 from intercom_kit.analyze.study import Study
 from intercom_kit.analyze.whatif import GIVE_UP_S, POLICY_WORDS, improving, recorded

@@ -9,7 +9,6 @@ from typing import Any, TypedDict, Unpack
 
 import pandas as pd
 
-from intercom_kit.analyze import burn as burns
 from intercom_kit.analyze import latency as latencies
 from intercom_kit.analyze import ratelimit, whatif
 from intercom_kit.analyze.detect import Detection, Episode, detect
@@ -42,7 +41,7 @@ class Study:
     detected: Detection
     events: tuple[Event, ...] = ()
     pressure: float = ratelimit.PRESSURE
-    slo: float = burns.SLO
+    slo: float = latencies.SLO
     bucket_rate: float | None = None
     scope: str = "the whole log"
 
@@ -88,7 +87,7 @@ class Study:
     percentiles_by_route = cached_property(lambda self: latencies.percentiles_by_route(self.latency))
     heat_map = cached_property(lambda self: latencies.heat_map(self.latency, self.freq))
     errors = cached_property(lambda self: latencies.errors(self.windows, "code"))
-    burn = cached_property(lambda self: burns.burn(self.during, self.windows, slo=self.slo))
+    burn = cached_property(lambda self: latencies.burn(self.during, self.windows, slo=self.slo))
 
     def used_by(self, by: str) -> pd.DataFrame:
         """Return who used the quota in the windows under pressure, by app or route; see ratelimit.attribution."""
@@ -155,12 +154,12 @@ class Study:
 
     @cached_property
     def burn_over_time(self) -> pd.DataFrame:
-        """See burn.burn_over_time; in wider bins, as the few failures of a good minute jump."""
-        return burns.burn_over_time(self.windows, latencies.bins_for(self.span, 100, "5min"), slo=self.slo)
+        """See latency.burn_over_time; in wider bins, as the few failures of a good minute jump."""
+        return latencies.burn_over_time(self.windows, latencies.bins_for(self.span, 100, "5min"), slo=self.slo)
 
-    def slow_over_time(self, slow_ms: float = burns.SLOW_MS, freq: str = "") -> pd.DataFrame:
-        """See burn.slow_over_time; in the bins of burn_over_time, where no other width is given."""
-        return burns.slow_over_time(self.latency, freq or latencies.bins_for(self.span, 100, "5min"), slow_ms)
+    def slow_over_time(self, slow_ms: float = latencies.SLOW_MS, freq: str = "") -> pd.DataFrame:
+        """See latency.slow_over_time; in the bins of burn_over_time, where no other width is given."""
+        return latencies.slow_over_time(self.latency, freq or latencies.bins_for(self.span, 100, "5min"), slow_ms)
 
 
 def study(
@@ -170,7 +169,7 @@ def study(
     until: Moment = None,
     events: Sequence[Event] = (),
     pressure: float = ratelimit.PRESSURE,
-    slo: float = burns.SLO,
+    slo: float = latencies.SLO,
     bucket_rate: float | None = None,
 ) -> Study:
     """Cut the rollup to [since, until) and look at it; the arguments are explained at Study.
@@ -227,7 +226,7 @@ class Chosen(TypedDict, total=False):
     bucket_rate: float | None
 
 
-_DEFAULTS = {"pressure": ratelimit.PRESSURE, "slo": burns.SLO}
+_DEFAULTS = {"pressure": ratelimit.PRESSURE, "slo": latencies.SLO}
 
 
 def stored_study(folder: Path, *, events: Sequence[Event] = (), **chosen: Unpack[Chosen]) -> Study:

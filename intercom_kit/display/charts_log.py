@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
 from intercom_kit.analyze import captions, latency, ratelimit
-from intercom_kit.analyze.burn import FAST_SLO, PAGE_FAST, PAGE_SLOW, SLOW_MS, TICKET, burn_words
+from intercom_kit.analyze.latency import FAST_SLO, PAGE_FAST, PAGE_SLOW, SLOW_MS, TICKET, burn_words
 from intercom_kit.analyze.ratelimit import UNATTRIBUTED
 from intercom_kit.analyze.study import Study
 from intercom_kit.analyze.webhooks import SLOW_S, WebhookStudy

@@ -12,10 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from intercom_kit.analyze.burn import Burn, burn, burn_over_time, burn_words, slow_over_time, wilson
 from intercom_kit.analyze.latency import (
     RELATIVE_ERROR,
+    Burn,
     bins_for,
+    burn,
+    burn_over_time,
+    burn_words,
     compare,
     errors,
     errors_over_time,
@@ -23,7 +26,9 @@ from intercom_kit.analyze.latency import (
     percentiles,
     percentiles_by_route,
     percentiles_over_time,
+    slow_over_time,
     timeouts,
+    wilson,
 )
 from intercom_kit.logs.rollup import Rollup, count
 

@@ -11,8 +11,7 @@ import pytest
 from matplotlib.patches import StepPatch
 
 from intercom_kit.analyze import captions
-from intercom_kit.analyze.burn import burn_words
-from intercom_kit.analyze.latency import errors_over_time
+from intercom_kit.analyze.latency import burn_words, errors_over_time
 from intercom_kit.analyze.study import Study, study
 from intercom_kit.analyze.webhooks import WebhookStudy, study_deliveries
 from intercom_kit.display import charts_log

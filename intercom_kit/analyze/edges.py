@@ -5,6 +5,7 @@ A change point has a flat prior (Smith 1975, Biometrika 62); a recovery is an on
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -106,8 +107,7 @@ def onset(series: Series, baseline: Background, parts: Sequence[Segment], floor:
     return Edge(None if np.isinf(after) else start, int(series.end[last_bin]), found.ramp_s())
 
 
-@dataclass(frozen=True, eq=False)
-class _Candidates:
+class _Candidates(NamedTuple):
     """Where an edge may lie, each between low and high (Unix seconds); took_s: 0 for a step; weight: log posterior."""
 
     low: Floats
@@ -117,8 +117,7 @@ class _Candidates:
 
     def with_(self, other: "_Candidates") -> "_Candidates":
         """Both together."""
-        names = ("low", "high", "took_s", "weight")
-        return _Candidates(*(np.append(getattr(self, name), getattr(other, name)) for name in names))
+        return _Candidates(*map(np.append, self, other))
 
     @property
     def mass(self) -> Floats:

@@ -52,7 +52,7 @@ def test_segments_are_the_best_there_are(scores: list[int], least: int) -> None:
     assert all(sum(scores[start:end]) >= least for start, end in found)
 
 
-def test_a_quiet_row_has_no_stretch() -> None:
+def test_a_quiet_row_has_no_segment() -> None:
     """A background of rare bad calls, even in small clusters, is no segment."""
     rng = np.random.default_rng(5)
     calls = rng.poisson(20, 8640)
@@ -60,7 +60,7 @@ def test_a_quiet_row_has_no_stretch() -> None:
     assert segments(series(bad, calls), CALM, CALM.raised(0.05), least_score(8640, 20)) == []
 
 
-def test_a_few_bad_calls_at_night_are_no_stretch() -> None:
+def test_a_few_bad_calls_at_night_are_no_segment() -> None:
     """One call that fails and is sent again eight times, where hardly anyone calls, is not an incident."""
     calls, bad = np.ones(2000, np.int64), np.zeros(2000, np.int64)
     bad[700:708] = 1

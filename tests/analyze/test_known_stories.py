@@ -178,8 +178,8 @@ def storm(limit: int = 100, seed: int = 5, wait_s: float = 0.6, tries: int = 12)
     return pd.DataFrame(rows, columns=columns), demand
 
 
-def told(calls: pd.DataFrame, limit: int = 100) -> dict[str, object]:
-    """The columns of the headers."""
+def headers(calls: pd.DataFrame, limit: int = 100) -> dict[str, object]:
+    """The columns of the rate-limit headers."""
     return {name: calls[name] for name in ("ratelimit_remaining", "ratelimit_reset")} | {"ratelimit_limit": limit}
 
 
@@ -212,7 +212,7 @@ def call_by_call(demand: Floats, limit: int, wait: Wait) -> tuple[int, int]:
 def test_the_what_if_agrees_with_a_simulation_call_by_call(look: Look) -> None:
     """Retries are linked across windows: demand, 429s and calls given up are within 3 % of those of single calls."""
     calls, demand = storm(limit=60)
-    seen = look(calls["at"].to_numpy(), calls["status"].tolist(), contact=calls["contact"], **told(calls, limit=60))
+    seen = look(calls["at"].to_numpy(), calls["status"].tolist(), contact=calls["contact"], **headers(calls, limit=60))
     assert seen.no_what_if == ""
     refused = calls.loc[calls["status"].eq(429), "at"]
     meant = ((demand >= refused.min() // 10 * 10) & (demand <= refused.max())).sum()
@@ -232,7 +232,7 @@ def test_the_what_if_agrees_with_a_simulation_call_by_call(look: Look) -> None:
 def test_only_what_serves_more_calls_in_time_is_recommended(look: Look) -> None:
     """The advice names a policy that loses fewer calls than were lost, in one unit of demand, and says what it is."""
     calls, _ = storm(tries=3)
-    seen = look(calls["at"].to_numpy(), calls["status"].tolist(), contact=calls["contact"], **told(calls))
+    seen = look(calls["at"].to_numpy(), calls["status"].tolist(), contact=calls["contact"], **headers(calls))
     (line,) = [line for line in findings_of(seen).readings if line.startswith("What would have helped")]
     was = recorded(seen.arrivals)
     assert f"instead of {was['throttled']:,}" in line
@@ -244,7 +244,7 @@ def test_only_what_serves_more_calls_in_time_is_recommended(look: Look) -> None:
 def test_without_ids_demand_cannot_be_told_from_retries(look: Look) -> None:
     """A storm without contacts or conversations: the what-if says so, advises nothing and blames no work."""
     calls, _ = storm()
-    seen = look(calls["at"].to_numpy(), calls["status"].tolist(), **told(calls))
+    seen = look(calls["at"].to_numpy(), calls["status"].tolist(), **headers(calls))
     text = " ".join(findings_of(seen).readings)
     assert "retries cannot be linked to their first calls" in text
     assert "the work was more than the quota" not in text
@@ -263,8 +263,8 @@ def test_an_outage_is_answered_with_no_way_of_retrying(look: Look) -> None:
 def test_headers_are_filed_under_the_window_that_they_name(ahead_s: float, look: Look) -> None:
     """With a clock of our own that is off, nothing is unattributed, windows stay exhausted, and intervals are wider."""
     calls, _ = storm()
-    seen = look(calls["at"].to_numpy() + ahead_s, calls["status"].tolist(), contact=calls["contact"], **told(calls))
-    exact = look(calls["at"].to_numpy(), calls["status"].tolist(), contact=calls["contact"], **told(calls))
+    seen = look(calls["at"].to_numpy() + ahead_s, calls["status"].tolist(), contact=calls["contact"], **headers(calls))
+    exact = look(calls["at"].to_numpy(), calls["status"].tolist(), contact=calls["contact"], **headers(calls))
     found = findings_of(seen).rate_limit
     assert found.unattributed_share == 0
     assert seen.exhausted["windows"].sum() == exact.exhausted["windows"].sum()

@@ -1,7 +1,7 @@
 """Percentiles within one percent, latency and errors over time, the size of a change, and the error budget's burn."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import duckdb
 import numpy as np
@@ -36,21 +36,6 @@ START = pd.Timestamp("2026-11-24 09:00", tz="UTC")
 MINUTE = pd.Timedelta(minutes=1)
 Floats = npt.NDArray[np.float64]
 
-QS = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
-
-SHAPES: dict[str, Callable[[np.random.Generator], Floats]] = {
-    "log-normal": lambda rng: rng.lognormal(4.5, 0.7, 20_000),
-    "heavy tail": lambda rng: 20 * (1 + rng.pareto(1.1, 20_000)),
-    "two peaks": lambda rng: np.concatenate([rng.normal(80, 5, 15_000), rng.normal(4000, 200, 5_000)]),
-    "three peaks, one of timeouts": lambda rng: np.concatenate(
-        [rng.lognormal(3, 0.2, 9_000), rng.lognormal(6, 0.3, 9_000), np.full(2_000, 30_000.0)]
-    ),
-    "exponential": lambda rng: rng.exponential(150, 20_000) + 0.01,
-    "uniform": lambda rng: rng.uniform(1, 10_000, 20_000),
-    "few": lambda rng: rng.lognormal(5, 2, 7),
-    "all alike": lambda rng: np.full(rng.integers(1, 50), 1.02**7),
-}
-
 
 def counted(durations: Sequence[float | None] | Floats) -> pd.DataFrame:
     """The latency of a rollup of calls with these durations, made by rollup.sql itself."""
@@ -70,23 +55,13 @@ def counted(durations: Sequence[float | None] | Floats) -> pd.DataFrame:
         ).latency
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_every_percentile_is_within_one_percent(shape: str) -> None:
-    """Skewed and many-peaked durations: each percentile is within 0.995 % of the exact one."""
-    durations = SHAPES[shape](np.random.default_rng())
-    found = percentiles(counted(durations), QS).filter(like="p").to_numpy()[0]
-    exact = np.quantile(durations, QS, method="inverted_cdf")
-    assert np.abs(found / exact - 1).max() <= RELATIVE_ERROR * (1 + 1e-9)
-    assert RELATIVE_ERROR < 0.01
-
-
 @settings(max_examples=40)
 @given(st.lists(st.floats(0.01, 1e9), min_size=1, max_size=50), st.floats(0.001, 1))
-def test_the_bound_holds_for_every_log(durations: list[float], q: float) -> None:
-    """However few or strange the durations: the error is at most that of half a bucket."""
+def test_every_percentile_is_within_one_percent(durations: list[float], q: float) -> None:
+    """However few or strange the durations: the error is at most that of half a bucket, 0.995 %."""
     [found] = percentiles(counted(durations), [q]).iloc[:, -1]
     exact = np.quantile(durations, q, method="inverted_cdf")
-    assert abs(found / exact - 1) <= RELATIVE_ERROR * (1 + 1e-9)
+    assert abs(found / exact - 1) <= RELATIVE_ERROR * (1 + 1e-9) < 0.01
 
 
 def test_durations_too_short_to_measure_stay_in_the_picture() -> None:

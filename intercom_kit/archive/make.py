@@ -25,7 +25,7 @@ from intercom_kit.archive.manifest import Run, Summary, read_manifest
 from intercom_kit.archive.notebooks import ANALYSIS, POSTMORTEM, REPORTS, TRIAGE, fill, notebook_source
 from intercom_kit.archive.render import Header, render_html
 from intercom_kit.archive.retention import TEMPORARY, sweep
-from intercom_kit.archive.runner import Plan, Progress, is_run, judge, run_notebook, stopping
+from intercom_kit.archive.runner import Plan, Progress, Stopper, is_run, judge, run_notebook
 from intercom_kit.archive.seal import UNFINISHED, locked, refuse_links, seal
 from intercom_kit.archive.worker import call
 from intercom_kit.collect.files import write_atomic
@@ -152,7 +152,7 @@ def _run_all(notebooks: Mapping[str, Parameters], target: Path, plan: Plan, on_p
         output = target / f"{name}.ipynb"
         return run_notebook(notebook_source(name), output, parameters, plan, partial(count, name), stopper)
 
-    with stopping() as stopper, ThreadPoolExecutor(len(notebooks)) as threads:
+    with Stopper() as stopper, ThreadPoolExecutor(len(notebooks)) as threads:
         return list(threads.map(run, notebooks, notebooks.values()))
 
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 START, TRIAGE, ANALYSIS, POSTMORTEM = "00-start", "01-triage", "02-rate-limit-and-latency", "03-postmortem"
 EXPLORE = "04-explore"  # for a person to work in: no part of the reports
-REPORTS = (TRIAGE, ANALYSIS, POSTMORTEM)  # those that make an incident's reports, in the order in which they are read
+# Those that make an incident's reports, in the order in which they are read, each with its report's name.
+REPORTS = {TRIAGE: "Triage", ANALYSIS: "Request log", POSTMORTEM: "Postmortem"}
 PYTHON = "python3"  # the one kernel whose notebooks run here
 _PLAIN = {"str": str, "int": int, "float": float, "bool": bool}
 

@@ -18,7 +18,7 @@ from traitlets.config import Config
 
 from intercom_kit import __version__
 from intercom_kit.archive.manifest import Run
-from intercom_kit.archive.notebooks import ANALYSIS, POSTMORTEM, TRIAGE
+from intercom_kit.archive.notebooks import REPORTS
 from intercom_kit.collect.files import write_atomic
 from intercom_kit.collect.incident_folder import DRILLS
 from intercom_kit.display.markdown import Page, to_html
@@ -37,7 +37,6 @@ _ATTRIBUTES = re.compile(
 _LINK = re.compile(r"#|https://|[\w][\w./-]*\.(?:html|md|json|jsonl|ipynb)(?:#|$)")
 _ANSWER = re.compile(r'<section class="ik-answer.*?</section>', re.DOTALL)
 _HEADING = re.compile(r'<h([23]) id="([\w-]+)">(.*?)</h\1>')
-REPORT_WORDS = {TRIAGE: "Triage", ANALYSIS: "Request log", POSTMORTEM: "Postmortem"}
 _IMAGE = re.compile(r"data:image/(?:svg\+xml|png|jpeg);base64,[A-Za-z0-9+/=]*$")
 
 
@@ -91,8 +90,8 @@ def render_html(
 def _links(html_path: Path, siblings: Collection[str], header: Header) -> list[tuple[str, str]]:
     """Return what leads to the other reports of an incident, and to the index: (address, words); empty for itself."""
     index = "../../index.html" if header.drill and html_path.parent.parent.name == DRILLS else "../index.html"
-    names = [name for name in REPORT_WORDS if name in {*siblings, html_path.stem}]
-    own = [("" if name == html_path.stem else f"{name}.html", REPORT_WORDS[name]) for name in names]
+    names = [name for name in REPORTS if name in {*siblings, html_path.stem}]
+    own = [("" if name == html_path.stem else f"{name}.html", REPORTS[name]) for name in names]
     return [(index, "All incidents"), *own]
 
 

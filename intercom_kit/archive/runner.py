@@ -13,13 +13,13 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import nbformat
 import papermill
@@ -41,36 +41,29 @@ logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it has 
 
 
 class Stopper:
-    """Stops notebooks that run at the same time, and those that begin later. reason: why, empty until then."""
+    """Stops notebooks that run at the same time, and those that begin later. reason: why, empty until then.
+
+    While it is entered in the main thread, SIGINT and SIGTERM stop them, so that no exception interrupts saving.
+    """
 
     def __init__(self) -> None:
         self.reason = ""
         self.sessions: list[Session] = []
+        self._before: dict[signal.Signals, Any] = {}
 
-    def stop(self, reason: str) -> None:
-        """Stop all of them; signal handlers call this."""
-        self.reason = self.reason or reason
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # no other may set handlers
+            self._before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        self.reason = self.reason or signal.Signals(number).name
         for session in tuple(self.sessions):
             session.kill()
-
-
-@contextmanager
-def stopping() -> Iterator[Stopper]:
-    """Turn SIGINT and SIGTERM into a stop, so that no exception interrupts saving. Only the main thread can do so."""
-    stopper = Stopper()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopper
-        return
-
-    def caught(number: int, _frame: FrameType | None) -> None:
-        stopper.stop(signal.Signals(number).name)
-
-    before = {number: signal.signal(number, caught) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopper
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @dataclass(frozen=True)
@@ -104,7 +97,7 @@ def run_notebook(
     """
     plan = plan or Plan()
     if stopper is None:
-        with stopping() as new:
+        with Stopper() as new:
             return run_notebook(source, output, parameters, plan, on_progress, new)
     notebook = fill(source, parameters, plan.secrets)
     session = Session(plan, stopper, on_progress)

@@ -185,9 +185,6 @@ _LOOKING_UP = ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyad
 class OfflineError(ConnectionError):
     """Something used the network while a view is made from the evidence alone."""
 
-    def __init__(self, what: object) -> None:
-        super().__init__(f"The network is off: {what!r} was asked for. A view is made from the evidence alone.")
-
 
 def refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
     """Raise OfflineError when an audit event would reach beyond this machine.
@@ -195,23 +192,17 @@ def refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
     The audit events of `socket` cover every connection and look-up by Python code, whatever library it uses. Loopback
     addresses and the machine's own sockets stay open.
     """
-    if event in _REACHING_OUT:
-        connection, address = arguments[:2]
-        internet = connection.family in (socket.AF_INET, socket.AF_INET6)
-        own = connection.family == getattr(socket, "AF_UNIX", None)
-        if not own and not (internet and (address is None or _is_here(address[0]))):
-            raise OfflineError(address)
+    if event in _REACHING_OUT and arguments[0].family != getattr(socket, "AF_UNIX", None):
+        place = arguments[1]
     elif event in _LOOKING_UP:
-        host = arguments[0][0] if isinstance(arguments[0], tuple) else arguments[0]
-        if not _is_here(host):
-            raise OfflineError(host)
-
-
-def _is_here(host: Any) -> bool:  # noqa: ANN401 - whatever was asked for
+        place = arguments[0]
+    else:
+        return
+    host = place[0] if isinstance(place, tuple) else place
     name = host.decode("ascii", "replace") if isinstance(host, bytes) else host
-    if name in (None, "", "localhost"):
-        return True
     try:
-        return ip_address(name).is_loopback
+        is_here = name in (None, "", "localhost") or ip_address(name).is_loopback
     except ValueError:
-        return False
+        is_here = False
+    if not is_here:
+        raise OfflineError(f"The network is off: {place!r} was requested. A view is made from the evidence alone.")

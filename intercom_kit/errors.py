@@ -1,20 +1,15 @@
 """The error tree; each message names the next step.
 
-KitError
-├── KitError        a setting is missing or wrong
+KitError                 a setting, a parameter or a name is wrong, a notebook did not run, a message was not sent, …
 ├── IncidentIdError      an incident id that is not a plain name
 ├── IncidentError        the incident's folder or record cannot be used
 ├── EvidenceError        evidence is missing, broken or changed
 ├── RequestLogError      a request log cannot be read, or is ambiguous
 ├── InputError           a time, a field or a file that a person gave cannot be understood
-├── KitError       a notebook's parameter is unknown or of the wrong type
-├── KitError        a notebook did not run to its end
-├── KitError            a message could not be sent
-├── PublishError         an archive cannot be copied elsewhere
 ├── CacheError           the fallback's cache cannot be used
 │   └── CacheBusyError   another process holds it at the moment
-├── SecretError          the secret manager refused, or holds something unexpected
-└── KitError        no such drill, or it cannot be played
+├── PublishError         an archive cannot be copied elsewhere
+└── SecretError          the secret manager refused, or holds something unexpected
 """
 
 

@@ -13,24 +13,14 @@ from typing import TYPE_CHECKING, TypeVar
 from intercom_kit.collect.facts import DECLARED, declare, declared
 from intercom_kit.collect.incident_folder import DRILLS, IncidentFolder
 from intercom_kit.declared import IncidentFacts
-from intercom_kit.display import person_asks
-from intercom_kit.display.tables import (
-    View,
-    answer_card,
-    facts_table,
-    message,
-    run_card,
-    stacked,
-    table,
-    verdict_card,
-    written,
-)
+from intercom_kit.display import person_asks, tables
+from intercom_kit.display.tables import View, answer_card, message
 from intercom_kit.drill.play import Lesson, work_moment
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.server import serve
 from intercom_kit.errors import KitError
 from intercom_kit.incident.answer import answer_of, answer_of_log
-from intercom_kit.incident.incident import open_incident
+from intercom_kit.incident.incident import Incident, open_incident
 from intercom_kit.incident.triage import Triage, load_triage, run_triage
 from intercom_kit.settings import Settings, load_settings
 
@@ -38,7 +28,6 @@ if TYPE_CHECKING:
     from intercom_kit.analyze.study import Study
     from intercom_kit.analyze.webhooks import WebhookStudy
     from intercom_kit.display.charts import Chart
-    from intercom_kit.logs.rollup import Rollup
     from intercom_kit.postmortem.document import Postmortem
 
 T = TypeVar("T")
@@ -80,7 +69,7 @@ class Given:
     def _view(self) -> View:
         if not self.facts:
             return message("Nothing is declared by parameters.")
-        return facts_table(IncidentFacts(id=self.incident_id).model_copy(update=dict(self.facts)))
+        return tables.facts_table(IncidentFacts(id=self.incident_id).model_copy(update=dict(self.facts)))
 
 
 def check_parameters(notebook: str, incident_id: object, **parameters: object) -> Given:
@@ -115,7 +104,7 @@ def play(scenario: str = "rate-limited") -> Lesson:
 def score_table(lesson: Lesson) -> View:
     """Return what triage found beside the truth that it did not know."""
     rows = [(row.field, row.found, row.truth, "agrees" if row.agrees else "DIFFERS") for row in lesson.score]
-    return table(("Field", "Found", "Truth", "Compared"), rows, f"The truth of this drill: {lesson.story}")
+    return tables.table(("Field", "Found", "Truth", "Compared"), rows, f"The truth of this drill: {lesson.story}")
 
 
 def open_triage(given: Given, run: str = "", scenario: str = "rate-limited") -> Triage:
@@ -123,15 +112,15 @@ def open_triage(given: Given, run: str = "", scenario: str = "rate-limited") -> 
 
     Raises IncidentError, EvidenceError or KitError; a failing check is a result, never an error.
     """
-    settings, facts = given.settings, given.facts
+    settings = given.settings
     if given.incident_id and IncidentFolder(settings.outputs, given.incident_id).checks():
         given.store()
         _say(f"Shown from the evidence of {given.incident_id}; nothing was checked again.")
         return load_triage(settings, given.incident_id, run)
     if given.incident_id or settings.token is not None:
-        triage = run_triage(settings, given.incident_id, facts=facts, origin=given.origin)
-        left = [check.observed for check in triage.checks if check.skipped]
-        _say(f"Checked {settings.base_url} just now." if not left else f"The API could not be asked. {left[0]}")
+        triage = run_triage(settings, given.incident_id, facts=given.facts, origin=given.origin)
+        skipped = [check.observed for check in triage.checks if check.skipped]
+        _say(f"The API could not be asked. {skipped[0]}" if skipped else f"Checked {settings.base_url} just now.")
         return triage
     played = find_scenario(scenario)
     loopback = _PLAYING.enter_context(serve(played))
@@ -144,63 +133,30 @@ def open_triage(given: Given, run: str = "", scenario: str = "rate-limited") -> 
 
 def opening(triage: Triage) -> View:
     """Return what the page of a triage opens with: the answer of its incident, whichever run is shown."""
-    return answer_card(answer_of(open_incident(_settings_of(triage), triage.folder.incident_id)))
+    return answer_card(answer_of(_incident_of(triage)))
 
 
 def run_shown(triage: Triage) -> View:
     """Return what the run that is shown found, and what the other runs found."""
-    runs = open_incident(_settings_of(triage), triage.folder.incident_id).runs
+    runs = _incident_of(triage).runs
     shown = next(run for run in runs if run.name == triage.checks[0].run)
-    return run_card(shown, [run for run in runs if run is not shown])
+    return tables.run_card(shown, [run for run in runs if run is not shown])
 
 
-def _settings_of(triage: Triage) -> Settings:
-    place = triage.folder.path.parent
-    return load_settings(outputs=place.parent if triage.facts.drill and place.name == DRILLS else place)
+def _incident_of(triage: Triage) -> Incident:
+    return open_incident(load_settings(outputs=triage.folder.outputs), triage.folder.incident_id)
 
 
 @dataclass(frozen=True)
 class Log:
-    """A request log, or that there is none: what the cells of 02 show."""
+    """What the cells of 02 show: a request log, an incident, or both; where there is no log, they say so."""
 
     study: "Study | None"
-    settings: Settings
-    incident_id: str
+    incident: Incident | None
 
     def show(self, draw: "Callable[..., T]", *options: object) -> "T | View":
         """Return what draws the log, with its options, or that there is none to draw."""
         return message(f"Unknown: {NO_LOG}.") if self.study is None else draw(self.study, *options)
-
-    @property
-    def answer(self) -> View:
-        """What the page opens with: the incident's answer, else the log's."""
-        if self.incident_id:
-            return answer_card(answer_of(open_incident(self.settings, self.incident_id)))
-        if self.study is None:
-            return message(f"Unknown: {NO_LOG}.")
-        from intercom_kit.analyze.findings import findings_of
-
-        return answer_card(answer_of_log(findings_of(self.study)))
-
-    @property
-    def bottom_line(self) -> View:
-        """What the log shows, as far as the page does not open with it; without a log, what the checks show."""
-        if self.study is None:
-            said = message(f"Only the checks can show it: {NO_LOG}.")
-            if not IncidentFolder(self.settings.outputs, self.incident_id).checks():
-                return said
-            triage = load_triage(self.settings, self.incident_id)
-            return stacked(said, verdict_card(triage.decision, triage.facts))
-        from intercom_kit.display.log_tables import log_card
-
-        return log_card(self.study)
-
-    def errors(self, study: "Study") -> "Chart":
-        """Return the errors over time, with the time in which the status page showed an incident."""
-        from intercom_kit.display.charts_log import errors
-
-        page = open_incident(self.settings, self.incident_id).lifecycle.on_page if self.incident_id else None
-        return errors(study, status_page=page)
 
     def throttled(self, draw: "Callable[[Study], Chart]") -> "Chart | View":
         """Return what draws refused calls, where there were any."""
@@ -208,22 +164,50 @@ class Log:
             return message("No call was answered with 429.")
         return self.show(draw)
 
+    def errors(self, study: "Study") -> "Chart":
+        """Return the errors over time, with the time in which the status page showed an incident."""
+        from intercom_kit.display.charts_log import errors
+
+        return errors(study, status_page=self.incident.lifecycle.on_page if self.incident else None)
+
     def deliveries(self, draw: "Callable[[WebhookStudy], Chart]") -> "Chart | View":
         """Return what draws the deliveries of webhooks, or that there is no log of them."""
         from intercom_kit.analyze.webhooks import study_deliveries
         from intercom_kit.logs.deliveries import FILE, load
 
-        evidence = IncidentFolder(self.settings.outputs, self.incident_id).evidence_path if self.incident_id else None
+        evidence = self.incident.folder.evidence_path if self.incident else None
         if evidence is None or not (evidence / FILE).is_file():
             return message("There is no log of deliveries in the evidence.")
         return draw(study_deliveries(load(evidence)))
 
     @property
+    def answer(self) -> View:
+        """What the page opens with: the incident's answer, else the log's."""
+        from intercom_kit.analyze.findings import findings_of
+
+        if self.incident:
+            return answer_card(answer_of(self.incident))
+        return self.show(lambda study: answer_card(answer_of_log(findings_of(study))))
+
+    @property
+    def bottom_line(self) -> View:
+        """What the log shows, as far as the page does not open with it; without a log, what the checks show."""
+        from intercom_kit.display.log_tables import log_card
+
+        if self.study is not None:
+            return log_card(self.study)
+        said = message(f"Only the checks can show it: {NO_LOG}.")
+        if self.incident is None or not self.incident.checks:
+            return said
+        triage = load_triage(self.incident.settings, self.incident.folder.incident_id)
+        return tables.stacked(said, tables.verdict_card(triage.decision, triage.facts))
+
+    @property
     def written(self) -> View:
         """What lies in the incident's evidence, or that nothing was written."""
-        if not self.incident_id:
+        if self.incident is None:
             return message("Nothing was written: no incident was named.")
-        return written(IncidentFolder(self.settings.outputs, self.incident_id))
+        return tables.written(self.incident.folder)
 
 
 def open_log(
@@ -243,38 +227,29 @@ def open_log(
     """
     from intercom_kit.analyze.latency import SLO
     from intercom_kit.analyze.ratelimit import PRESSURE
-    from intercom_kit.analyze.study import study
+    from intercom_kit.analyze.study import Chosen, study
+    from intercom_kit.drill.limiter import SMALL_QUOTA
+    from intercom_kit.drill.traffic import small_log
     from intercom_kit.incident.log import open_study
+    from intercom_kit.logs.rollup import make_rollup
 
     settings, incident_id = given.settings, given.incident_id
-    pressure, slo, rate = pressure or PRESSURE, slo or SLO, bucket_rate or None
+    chosen: Chosen = {"since": since, "until": until, "bucket_rate": bucket_rate or None}
+    chosen |= {"pressure": pressure or PRESSURE, "slo": slo or SLO}
     if not (requests or incident_id):
         _say(f"Neither an incident nor a request log is given, so this is a DRILL: made-up traffic of {scenario}.")
-        made_up = _made_up(scenario)
-        seen = study(made_up, since=since, until=until, pressure=pressure, slo=slo, bucket_rate=rate)
-        return Log(seen, settings, "")
+        with small_log(find_scenario(scenario), hours=LOG_HOURS, quota=SMALL_QUOTA, end=LOG_END) as path:
+            return Log(study(make_rollup([path]), **chosen), None)
     if incident_id and not requests:
         given.store()
         if not IncidentFolder(settings.outputs, incident_id).has_log:
             _say(f"{incident_id}: {NO_LOG}, and its evidence holds none.")
-            return Log(None, settings, incident_id)
+            return Log(None, open_incident(settings, incident_id))
     _say(f"Shown from {requests or f'the evidence of {incident_id}'}.")
-    logs = [requests] if requests else []
-    seen = open_study(
-        settings, incident_id, logs, since=since, until=until, pressure=pressure, slo=slo, bucket_rate=rate
-    )
+    seen = open_study(settings, incident_id, [requests] if requests else [], **chosen)
     if incident_id and requests:
         given.store()
-    return Log(seen, settings, incident_id)
-
-
-def _made_up(scenario: str) -> "Rollup":
-    from intercom_kit.drill.limiter import SMALL_QUOTA
-    from intercom_kit.drill.traffic import small_log
-    from intercom_kit.logs.rollup import make_rollup
-
-    with small_log(find_scenario(scenario), hours=LOG_HOURS, quota=SMALL_QUOTA, end=LOG_END) as path:
-        return make_rollup([path])
+    return Log(seen, open_incident(settings, incident_id) if incident_id else None)
 
 
 def open_postmortem(given: Given, templates: str = "", scenario: str = "rate-limited") -> "Postmortem":
@@ -283,19 +258,19 @@ def open_postmortem(given: Given, templates: str = "", scenario: str = "rate-lim
     templates: a team's own folder of templates. Raises IncidentError, EvidenceError, InputError or KitError.
     """
     from intercom_kit.drill.play import play_incident
-    from intercom_kit.postmortem import document as postmortem
+    from intercom_kit.postmortem import document
 
-    settings = given.settings
-    if given.incident_id:
+    incident_id = given.incident_id
+    if incident_id:
         given.store()
-        _say(f"Shown from the evidence of {given.incident_id}, and from what people declared.")
-        return postmortem.open_postmortem(settings, given.incident_id, templates)
-    played = play_incident(settings, scenario)
-    _say(
-        f"No incident is named, so this is a DRILL: a simulated incident, {scenario}, played now in virtual time. "
-        f"Its evidence lies in {DRILLS}/{played.folder.incident_id}."
-    )
-    return postmortem.open_postmortem(settings, played.folder.incident_id, templates)
+        _say(f"Shown from the evidence of {incident_id}, and from what people declared.")
+    else:
+        incident_id = play_incident(given.settings, scenario).folder.incident_id
+        _say(
+            f"No incident is named, so this is a DRILL: a simulated incident, {scenario}, played now in virtual time. "
+            f"Its evidence lies in {DRILLS}/{incident_id}."
+        )
+    return document.open_postmortem(given.settings, incident_id, templates)
 
 
 def fill_form(incident_id: str, *, person: bool | None = None) -> View:

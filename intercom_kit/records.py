@@ -19,32 +19,11 @@ CheckName = Literal["api", "status_page", "search", "conversations", "health", "
 Verdict = Literal["healthy", "vendor_acknowledged", "vendor_suspected", "ours", "undetermined"]
 Severity = Literal["P1", "P2", "P3", "P4"]
 Cause = Literal[
-    "none",
-    "token_invalid",
-    "token_lacks_permission",
-    "app_suspended",
-    "scope_missing",
-    "forbidden",
-    "region_mismatch",
-    "plan_restricted",
-    "ip_not_allowed",
-    "edge_blocked",
-    "gateway",
-    "version_invalid",
-    "app_rate_limit",
-    "workspace_rate_limit",
-    "server_overload",
-    "vendor_errors",
-    "vendor_slow",
-    "search_degraded",
-    "webhooks_delayed",
-    "maintenance",
-    "network",
-    "app_unhealthy",
-    "monitoring_gap",
-    "stale_cache",
-    "unknown",
-]
+    "none", "token_invalid", "token_lacks_permission", "app_suspended", "scope_missing", "forbidden", "region_mismatch",
+    "plan_restricted", "ip_not_allowed", "edge_blocked", "gateway", "version_invalid", "app_rate_limit",
+    "workspace_rate_limit", "server_overload", "vendor_errors", "vendor_slow", "search_degraded", "webhooks_delayed",
+    "maintenance", "network", "app_unhealthy", "monitoring_gap", "stale_cache", "unknown",
+]  # fmt: skip
 EventKind = Literal["alert", "triage", "mitigation", "resolution", "comms", "note", "vendor", "gap"]
 ErrorType = Literal[
     "timeout", "dns", "connect", "tls", "reset", "protocol", "redirect", "body_too_large", "not_json", "wrong_shape"

@@ -4,7 +4,7 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 from urllib.parse import unquote, urlsplit
@@ -104,6 +104,7 @@ Url = Annotated[str, AfterValidator(_url)]
 BaseUrl = Annotated[str, AfterValidator(_base)]
 Plain = Annotated[str, AfterValidator(_plain)]
 Folder = Annotated[Path, AfterValidator(_home)]
+Seconds = Annotated[float, Field(gt=0, le=120, allow_inf_nan=False)]
 
 
 class Settings(BaseModel):
@@ -163,17 +164,8 @@ class Settings(BaseModel):
         alias="INTERCOM_KIT_CACHE",
         description="the fallback's cache: contacts and conversations as the API sent them",
     )
-    timeout_s: float = Field(
-        5.0, alias="INTERCOM_KIT_TIMEOUT", gt=0, le=120, allow_inf_nan=False, description="seconds per check"
-    )
-    slow_s: float = Field(
-        2.0,
-        alias="INTERCOM_KIT_SLOW",
-        gt=0,
-        le=120,
-        allow_inf_nan=False,
-        description="seconds above which an answered call is slow",
-    )
+    timeout_s: Seconds = Field(5.0, alias="INTERCOM_KIT_TIMEOUT", description="seconds per check")
+    slow_s: Seconds = Field(2.0, alias="INTERCOM_KIT_SLOW", description="seconds above which an answered call is slow")
 
     @property
     def api_hosts(self) -> dict[Region, str]:
@@ -216,8 +208,11 @@ class Settings(BaseModel):
         """
         path = urlsplit(self.slack_webhook_url.get_secret_value()).path if self.slack_webhook_url else ""
         own = [self.token.get_secret_value() if self.token else "", path.strip("/")]
-        others = (secret for secret in _other_secrets() if len(secret) >= 8)  # a short one would blot out plain words
-        return tuple(dict.fromkeys(secret for secret in (*own, *others) if secret))
+        others = [value for name, value in os.environ.items() if name in OTHER_SECRETS]
+        proxies = [value for name, value in os.environ.items() if name.lower().endswith("_proxy") and "@" in value]
+        others += [unquote(url.rpartition("@")[0].rpartition("/")[2].partition(":")[2]) for url in proxies]
+        own += [secret for secret in others if len(secret) >= 8]  # a short one would blot out plain words
+        return tuple(dict.fromkeys(secret for secret in own if secret))
 
     @property
     def redactor(self) -> Redactor:
@@ -234,29 +229,16 @@ class Settings(BaseModel):
         """Return (variable, value with secrets masked, where it came from, meaning) for every setting, in order."""
         rows = []
         for name, field in type(self).model_fields.items():
-            value = getattr(self, name)
+            value, origin = getattr(self, name), "environment" if os.environ.get(_alias(name)) else ".env"
             text = "" if value is None else "********" if isinstance(value, SecretStr) else str(value)
-            rows.append((_alias(name), text, self._origin(name), field.description or ""))
+            origin = origin if name in self.model_fields_set else "default"
+            rows.append((_alias(name), text, origin, field.description or ""))
         return rows
-
-    def _origin(self, name: str) -> str:
-        if name not in self.model_fields_set:
-            return "default"
-        return "environment" if os.environ.get(_alias(name)) else ".env"
 
 
 def _alias(name: str) -> str:
     field = Settings.model_fields.get(name)
     return (field and field.alias) or name
-
-
-def _other_secrets() -> Iterator[str]:
-    """Yield the AWS keys of the environment, and the passwords in its proxies' URLs."""
-    for name, value in os.environ.items():
-        if name in OTHER_SECRETS:
-            yield value
-        elif name.lower().endswith("_proxy") and "@" in value:
-            yield unquote(value.rpartition("@")[0].rpartition("/")[2].partition(":")[2])
 
 
 def load_settings(dotenv: Path | None = Path(".env"), **overrides: object) -> Settings:

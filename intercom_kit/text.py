@@ -16,6 +16,7 @@ AHEAD = timedelta(hours=1)  # a clock time further ahead than this means the day
 DURATION = re.compile(
     r"(?<![\w.:])(\d+(?:[.,]\d+)?)[\s-]*(days?|d|hours?|hrs?|h|minutes?|mins?|min|m|seconds?|secs?|s)\b", re.IGNORECASE
 )
+_SHORT_UNITS = {"days": "d", "hours": "h", "minutes": "min", "seconds": "s"}
 _UNIT_S = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _LENGTH = re.compile(
     r"(?:([0-9]{1,9})\s*d)?\s*(?:([0-9]{1,9})\s*h)?\s*(?:([0-9]{1,9})\s*m(?:in)?)?\s*(?:([0-9]{1,9})\s*s?)?"
@@ -112,24 +113,14 @@ def _within(text: str, moment: Callable[[], datetime]) -> datetime:
 def _zone(text: str, name: str) -> tzinfo:
     if not name:
         raise InputError(f"{text[:60]!r}: in which zone? Add Z for UTC, an offset, or a name. {_FORMS}")
-    if name.upper() in ("Z", "UTC"):
-        return UTC
-    if _OFFSET.fullmatch(name):
-        return _fixed(text, name)
+    is_offset = _OFFSET.fullmatch(name) is not None
     try:
-        return ZoneInfo(name)
+        if is_offset:
+            return datetime.fromisoformat(f"2000-01-01T00:00{name}").tzinfo or UTC
+        return UTC if name.upper() in ("Z", "UTC") else ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise InputError(f"{name[:60]!r} is not a zone's name. {_FORMS}") from None
-
-
-def _fixed(text: str, offset: str) -> tzinfo:
-    try:
-        zone = datetime.fromisoformat(f"2000-01-01T00:00{offset}").tzinfo
-    except ValueError:
-        zone = None
-    if zone is None:
-        raise InputError(f"{text[:60]!r} has an offset that no zone has. {_FORMS}")
-    return zone
+        what = f"{text[:60]!r} has an offset that no zone has" if is_offset else f"{name[:60]!r} is not a zone's name"
+        raise InputError(f"{what}. {_FORMS}") from None
 
 
 def parse_duration(text: str) -> float:
@@ -170,29 +161,23 @@ def duration(seconds: float, *, long: bool = False) -> str:
 
     long: as the runbook's template writes it: `95 seconds`, `1 hour 38 minutes`, `26 hours`.
     """
-    if seconds < 10:
-        return _units(seconds=round(seconds, 1), long=long)
-    if round(seconds) < 120:
-        return _units(seconds=round(seconds), long=long)
-    if round(seconds) < 600:
-        return _units(minutes=round(seconds) // 60, seconds=round(seconds) % 60, long=long)
-    minutes = round(seconds / 60)
-    if long or minutes < 24 * 60:
-        return _units(hours=minutes // 60, minutes=minutes % 60, long=long)
-    hours = round(seconds / 3600)
-    if hours > 4 * 24:
-        return _units(days=round(hours / 24), long=long)
-    return _units(days=hours // 24, hours=hours % 24, long=long)
-
-
-def _units(*, long: bool, **numbers: float) -> str:
-    short = {"days": "d", "hours": "h", "minutes": "min", "seconds": "s"}
-    said = [
-        f"{number:g} {(name.removesuffix('s') if number == 1 else name) if long else short[name]}"
-        for name, number in numbers.items()
-        if number or len(numbers) == 1
-    ]
-    return " ".join(said)
+    whole, minutes, hours = round(seconds), round(seconds / 60), round(seconds / 3600)
+    if whole < 120:
+        parts: dict[str, float] = {"seconds": round(seconds, 1) if seconds < 10 else whole}
+    elif whole < 600:
+        parts = {"minutes": whole // 60, "seconds": whole % 60}
+    elif long or minutes < 24 * 60:
+        parts = {"hours": minutes // 60, "minutes": minutes % 60}
+    elif hours <= 4 * 24:
+        parts = {"days": hours // 24, "hours": hours % 24}
+    else:
+        parts = {"days": round(hours / 24)}
+    said = {name: number for name, number in parts.items() if number or len(parts) == 1}
+    if long:
+        return " ".join(
+            f"{number:g} {name.removesuffix('s') if number == 1 else name}" for name, number in said.items()
+        )
+    return " ".join(f"{number:g} {_SHORT_UNITS[name]}" for name, number in said.items())
 
 
 def milliseconds(value: float) -> str:

@@ -69,8 +69,7 @@ def render_html(
     run: how the notebook ran; None when that is not known. siblings: names without suffix of the reports that will
     be beside this one; links to other notebooks lose their link. Written atomically, readable by its owner only.
     """
-    if answer := _take_answer(notebook):
-        notebook = _preamble_last(notebook)
+    answer, notebook = _answer_first(notebook)
     contents = _prepare(notebook, siblings)
     title = next((text for level, _, text in contents if level == 1), html_path.stem)
     page = {
@@ -95,16 +94,22 @@ def _links(html_path: Path, siblings: Collection[str], header: Header) -> list[t
     return [(index, "All incidents"), *own]
 
 
-def _take_answer(notebook: NotebookNode) -> str:
-    """Take the answer, which a page opens with, out of the first output that shows one; return its safe HTML."""
-    for cell in notebook.cells:
+def _answer_first(notebook: NotebookNode) -> tuple[str, NotebookNode]:
+    """Return the answer, safe HTML, that a page opens with, and the notebook without it; empty where none is shown.
+
+    What leads to the answer (purpose, parameters, loading) goes to the end, under a heading.
+    """
+    for number, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", ()):
             data = output.get("data", {})
             if (match := _ANSWER.search(data.get("text/html", ""))) and is_safe(match[0]):
                 data["text/html"] = data["text/html"].replace(match[0], "", 1)
-                cell.metadata["answer"] = True
-                return match[0]
-    return ""
+                title, _, purpose = notebook.cells[0].source.partition("\n")
+                opening = new_markdown_cell(title, id="opening")
+                made = new_markdown_cell(f"## How this page is made\n{purpose}", id="made")
+                cells = [opening, *notebook.cells[number:], made, *notebook.cells[1:number]]
+                return match[0], NotebookNode({**notebook, "cells": cells})
+    return "", notebook
 
 
 def _warnings(notebook: NotebookNode, header: Header, run: Run | None) -> list[str]:
@@ -114,16 +119,6 @@ def _warnings(notebook: NotebookNode, header: Header, run: Run | None) -> list[s
     shown = [output.get("metadata", {}).get("text/html", {}).get("stamp") for output in outputs]
     incomplete = ["INCOMPLETE"] if run and not run.complete else []
     return [*drill, *header.warnings, *dict.fromkeys(str(stamp)[:40] for stamp in shown if stamp), *incomplete]
-
-
-def _preamble_last(notebook: NotebookNode) -> NotebookNode:
-    """Return the notebook with what leads to its answer (purpose, parameters, loading) at its end, under a heading."""
-    cells = list(notebook.cells)
-    first = next(n for n, cell in enumerate(cells) if "answer" in cell.metadata)
-    title, _, purpose = cells[0].source.partition("\n")
-    heading = new_markdown_cell(f"## How this page is made\n{purpose}", id="made")
-    opening = new_markdown_cell(title, id="opening")
-    return NotebookNode({**notebook, "cells": [opening, *cells[first:], heading, *cells[1:first]]})
 
 
 def _exporter() -> TemplateExporter:
@@ -224,8 +219,5 @@ class _Inspector(HTMLParser):
 
 
 def _allowed(name: str, value: str) -> bool:
-    if name == "href":
-        return bool(_LINK.match(value))
-    if name == "src":
-        return bool(_IMAGE.match(value))
-    return bool(_ATTRIBUTES.fullmatch(name))
+    form = {"href": _LINK, "src": _IMAGE}.get(name)
+    return bool(form.match(value) if form else _ATTRIBUTES.fullmatch(name))

@@ -6,7 +6,7 @@ are UTC, without a zone.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -108,36 +108,39 @@ def rollup_ids(folder: Path) -> tuple[str, ...]:
     return tuple(file_id(current_rollup(folder) / name) for name in FILES)
 
 
-def edges(episode: Episode, folder: Path, *, is_main: bool = True) -> tuple[Figure, ...]:
-    """Return the onset and, where the log shows it, the recovery of an incident in the log, as figures.
+def log_bounds(first: Episode, last: Episode, folder: Path, *, is_main: bool) -> dict[str, Figure]:
+    """Return the onset of an incident in the log and, where the log shows it, the recovery from its last relapse.
 
-    is_main: whether it is the one that `analyze` reports; of another the span has to be named.
+    is_main: whether `first` is the one that `analyze` reports; of another, and of a relapse, the span has to be named.
     """
-    span = (
-        "" if is_main else f" --since {_iso(episode.onset.after or episode.onset.by)} --until {_iso(episode.last_bad)}"
-    )
-    command = f"intercom-kit analyze {folder.name}{span} --json --no-report | jq"
-    sources = rollup_ids(folder)
-    after = f"after {episode.onset.after:%H:%M:%S} and " if episode.onset.after else "before the log began or "
+
+    def command(episode: Episode) -> str:
+        since, until = episode.onset.after or episode.onset.by, episode.last_bad
+        span = f" --since {since:%Y-%m-%dT%H:%M:%SZ} --until {until:%Y-%m-%dT%H:%M:%SZ}"
+        named = "" if is_main and episode == first else span
+        return f"intercom-kit analyze {folder.name}{named} --json --no-report | jq"
+
+    onset, ended = first.onset, last if last.recovery else first
+    after = f"after {onset.after:%H:%M:%S} and " if onset.after else "before the log began or "
     figure = Figure(
         name="log_onset",
         label="Onset in the request log",
-        value=episode.onset.by.isoformat(),
-        shown=f"{after}by {episode.onset.by:%H:%M:%S} UTC, shown by {episode.signal}",
+        value=onset.by.isoformat(),
+        shown=f"{after}by {onset.by:%H:%M:%S} UTC, shown by {first.signal}",
         definition="An interval: the last moment before the change, and the first after it, at the log's resolution.",
-        query=f"{command} .onset",
-        sources=sources,
+        query=f"{command(first)} .onset",
+        sources=rollup_ids(folder),
     )
-    if episode.first_good is None:
-        return (figure,)
-    ended = {
+    if ended.first_good is None:
+        return {figure.name: figure}
+    recovery = {
         "name": "log_recovery",
         "label": "Recovery in the request log",
-        "value": episode.first_good.isoformat(),
-        "shown": f"after {episode.last_bad:%H:%M:%S} and by {episode.first_good:%H:%M:%S} UTC",
-        "query": f"{command} .recovery",
+        "value": ended.first_good.isoformat(),
+        "shown": f"after {ended.last_bad:%H:%M:%S} and by {ended.first_good:%H:%M:%S} UTC",
+        "query": f"{command(ended)} .recovery",
     }
-    return figure, figure.model_copy(update=ended)
+    return {figure.name: figure, "log_recovery": figure.model_copy(update=recovery)}
 
 
 def episode_of(detected: Detection, spans: Sequence[tuple[datetime, datetime]]) -> Episode | None:
@@ -182,16 +185,16 @@ def count_users(folder: Path, since: datetime, until: datetime, facing: Sequence
     return figure.model_copy(update={**label, "unit": "users"})
 
 
-def measure(folder: Path, since: datetime, until: datetime) -> tuple[Figure, ...]:
+def measure(folder: Path, since: datetime, until: datetime) -> dict[str, Figure]:
     """Count in the rollup of an incident's folder, in the whole windows that touch the span from since to until.
 
-    Returns the figures of QUESTIONS, then log_conversations, log_contacts and log_request_ids. A number that the
+    Returns by name the figures of QUESTIONS, log_conversations, log_contacts and log_request_ids. A number that the
     log does not hold is None, with why.
     """
     with _opened(folder, since, until) as rollup:
         counted = [rollup.answer(question) for question in QUESTIONS]
         affected = [rollup.affected("conversation"), rollup.affected("contact")]
-        return (*counted, *affected, rollup.request_ids())
+        return {figure.name: figure for figure in (*counted, *affected, rollup.request_ids())}
 
 
 @contextmanager
@@ -289,18 +292,9 @@ def _faces(name: str) -> str:
     return "(" + " AND ".join(f"{column} = '{value}'" for column, value in texts) + ")"
 
 
-def by_name(figures: Iterable[Figure]) -> dict[str, Figure]:
-    """Return figures by their names."""
-    return {figure.name: figure for figure in figures}
-
-
 def _between(begin: datetime, end: datetime, column: str = "window_start") -> str:
     return f"{column} >= {_literal(begin)} AND {column} < {_literal(end)}"
 
 
 def _literal(moment: datetime) -> str:
     return f"TIMESTAMP '{moment.astimezone(UTC).replace(tzinfo=None).isoformat(' ')}'"
-
-
-def _iso(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

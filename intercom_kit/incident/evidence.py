@@ -159,12 +159,9 @@ class Evidence:
         """Onset and recovery as the request log shows them, by name."""
         if self.episode is None:
             return {}
-        from intercom_kit.analyze.figures import by_name, edges
+        from intercom_kit.analyze.figures import log_bounds
 
-        figures = by_name(edges(self.episode, self.folder.path, is_main=self.is_main))
-        if self.last_episode is None or self.last_episode == self.episode:
-            return figures
-        return figures | by_name(edges(self.last_episode, self.folder.path, is_main=False)[1:])
+        return log_bounds(self.episode, self.last_episode or self.episode, self.folder.path, is_main=self.is_main)
 
     @cached_property
     def lifecycle(self) -> Lifecycle:

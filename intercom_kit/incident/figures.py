@@ -156,7 +156,7 @@ def _log(seen: Evidence) -> Iterator[Figure]:
             yield Figure(name=asked.name, label=asked.label, definition=asked.definition, unknown=why, scope=scope)
     else:
         counted = measure(seen.folder.path, onset.by, recovery.by if recovery else seen.log_span.end)
-        yield from (figure.model_copy(update={"scope": scope}) for figure in counted)
+        yield from (figure.model_copy(update={"scope": scope}) for figure in counted.values())
     yield from _quota(seen)
     yield _slowness(seen)
     yield _hasty(seen)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from intercom_kit.analyze.detect import Detection, Episode
-from intercom_kit.analyze.figures import by_name, episode_of, measure
+from intercom_kit.analyze.figures import episode_of, measure
 from intercom_kit.analyze.study import whole_rollup
 from intercom_kit.errors import EvidenceError
 from intercom_kit.logs.rollup import make_rollup, save
@@ -34,7 +34,7 @@ def _folder(tmp_path: Path, *parts: pd.DataFrame) -> Path:
 def test_calls_are_counted_in_the_whole_windows_that_touch_the_span(tmp_path: Path) -> None:
     """Ten seconds before and after the span do not count, unless their window does."""
     folder = _folder(tmp_path, _rows(60, 200), _rows(30, 500, START + timedelta(seconds=60)), _rows(10, None))
-    found = by_name(measure(folder, START + timedelta(seconds=55), START + timedelta(seconds=80)))
+    found = measure(folder, START + timedelta(seconds=55), START + timedelta(seconds=80))
     assert found["requests"].value == 10 + 20
     assert found["failed"].value == 20
     assert found["failed_share"].value == pytest.approx(20 / 30, abs=1e-6)
@@ -45,7 +45,7 @@ def test_calls_are_counted_in_the_whole_windows_that_touch_the_span(tmp_path: Pa
 
 def test_a_log_without_ids_does_not_tell_who_was_affected(tmp_path: Path) -> None:
     """No contact or conversation is made up: not 0, but unknown."""
-    found = by_name(measure(_folder(tmp_path, _rows(60, 500)), START, START + timedelta(minutes=1)))
+    found = measure(_folder(tmp_path, _rows(60, 500)), START, START + timedelta(minutes=1))
     for name, kind in (("log_conversations", "conversation"), ("log_contacts", "contact")):
         assert found[name].value is None
         assert found[name].unknown == f"the log has no {kind} ids"
@@ -56,14 +56,14 @@ def test_contacts_are_counted_by_their_hashes(tmp_path: Path) -> None:
     hashes = [f"{n % 7:016x}" for n in range(60)]
     before = _rows(5, 500, START - timedelta(hours=1), contact="f" * 16)
     folder = _folder(tmp_path, before, _rows(60, 500, contact=hashes), _rows(60, 200, contact="e" * 16))
-    found = by_name(measure(folder, START, START + timedelta(minutes=1)))
+    found = measure(folder, START, START + timedelta(minutes=1))
     assert (found["log_contacts"].value, found["log_contacts"].shown) == (7, "at most 7")
 
 
 def test_a_span_without_calls_is_unknown(tmp_path: Path) -> None:
     """A share of no calls is no number."""
     folder = _folder(tmp_path, _rows(60, 500))
-    found = by_name(measure(folder, START + timedelta(hours=2), START + timedelta(hours=3)))
+    found = measure(folder, START + timedelta(hours=2), START + timedelta(hours=3))
     assert found["requests"].value == 0
     assert (found["failed_share"].value, found["failed_share"].unknown) == (None, "the log has no calls in this span")
 

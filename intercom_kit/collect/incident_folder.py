@@ -88,17 +88,21 @@ class IncidentFolder:
         stats = ((path.name, path.stat()) for path in files if path.is_file())
         return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
 
-    def create(self) -> None:
-        """Make the folder and its evidence folder, readable by their owner only; one that is there stays as it is."""
+    def create(self) -> bool:
+        """Make the folder and its evidence folder, readable by their owner only; one that is there stays as it is.
+
+        Returns whether the incident is new.
+        """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            for folder in (self.path, self.evidence_path):
-                _make_private(folder)
+            is_new = _make_private(self.path)
+            _make_private(self.evidence_path)
         except OSError as error:
             raise IncidentError(
                 f"{error.filename or self.path} cannot be made: {error.strerror}. "
                 "Set INTERCOM_KIT_OUTPUTS to a folder that you may write to."
             ) from error
+        return is_new
 
     def add_checks(self, checks: Iterable[CheckRecord]) -> None:
         """Append the records of a run to checks.jsonl in one write, and wait until they are on the disk."""
@@ -249,27 +253,21 @@ def new_incident_id(at: datetime, cause: Cause, outputs: Path) -> str:
 
 def claim_incident(at: datetime, cause: Cause, outputs: Path, *, drill: bool = False) -> IncidentFolder:
     """Make the folder of a new incident and return it; of two at the same moment each gets its own."""
-    while True:
-        folder = IncidentFolder(outputs, new_incident_id(at, cause, outputs), drill=drill)
-        try:
-            folder.path.parent.mkdir(parents=True, exist_ok=True)
-            make_folder(folder.path)
-        except FileExistsError:
-            if folder.exists:  # somebody made it just now
-                continue
-        except OSError:
-            pass  # the next line says why
-        folder.create()
-        return folder
+    while not (folder := IncidentFolder(outputs, new_incident_id(at, cause, outputs), drill=drill)).create():
+        pass  # somebody made it just now
+    return folder
 
 
-def _make_private(folder: Path) -> None:
+def _make_private(folder: Path) -> bool:
+    """Make a folder for its owner only, and tell whether it was not there."""
     if odd := oddity(folder):
         raise IncidentError(odd)
     with suppress(FileExistsError):
         make_folder(folder)
+        return True
     if not folder.is_dir():
         raise IncidentError(f"{folder} is in the way: it is no folder. Move it, or choose another incident id.")
+    return False
 
 
 def _record(kind: type[T], path: Path, number: int, line: bytes) -> T:

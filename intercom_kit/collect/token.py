@@ -148,7 +148,7 @@ def rotate_token(
         agree = agree if stored else None
         rolled_out = _roll_out(steps, rollout or kubectl(settings.deployment), clean, agree)
     if not steps.failed:
-        _await_health(steps, settings, patience_s if rolled_out else 0.0)
+        steps.add("health", *_health(settings, patience_s if rolled_out else 0.0))
     return tuple(steps.taken)
 
 
@@ -297,21 +297,14 @@ def _roll_out(steps: _Steps, commands: Sequence[Sequence[str]], clean: Redactor,
     return True
 
 
-def _await_health(steps: _Steps, settings: Settings, patience_s: float) -> None:
-    """Wait until our own service is healthy, twice in a row."""
+def _health(settings: Settings, patience_s: float) -> tuple[StepOutcome, str]:
+    """Wait until our own service is healthy, twice in a row; only say so where there is no patience."""
     if not settings.health_url:
         text = "No health endpoint is configured. Set INTERCOM_HEALTH_URL, and verify with: intercom-kit triage"
-        steps.add("health", "unknown" if patience_s else "planned", text)
-        return
+        return "unknown" if patience_s else "planned", text
     if not patience_s:
-        steps.add(
-            "health",
-            "planned",
-            f"Our service's health is requested until it says that {settings.health_path} is healthy.",
-        )
-        return
-    outcome, observed = in_background(lambda: _healthy(settings, patience_s)).result()
-    steps.add("health", outcome, observed)
+        return "planned", f"Our service's health is requested until it says that {settings.health_path} is healthy."
+    return in_background(lambda: _healthy(settings, patience_s)).result()
 
 
 async def _healthy(settings: Settings, patience_s: float) -> tuple[StepOutcome, str]:

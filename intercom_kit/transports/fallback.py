@@ -12,12 +12,7 @@ it came: 401 and 403 above all, since a fallback would hide that we lost our acc
 Writes are never stored or repeated; one that succeeds removes what it changed. Of an answer only the body is stored,
 and only where it is what was requested: an error, another object or a login page with status 200 is not.
 
-Teams that do not use the SDK need no other client:
-`httpx.Client(transport=FallbackTransport(cache), base_url="https://api.intercom.io", headers={"Authorization": …})`.
-
-With the other transports, in this order, so that the log tells what Intercom really answered, and that a retry waits
-only where there is nothing to serve:
-`RetryTransport(FallbackTransport(cache, transport=RecordingTransport("requests.jsonl")))`.
+Without the SDK any httpx.Client will do. docs/transports.md says how the transports are put into each other.
 """
 
 import hashlib

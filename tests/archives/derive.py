@@ -157,7 +157,6 @@ class Difference:
 
 NULL = "null"  # what stands for None in `now`, as TOML has no word for it
 GROUPED = {"removed", "added", "now"}  # what one entry of changes.toml may hold many of
-KINDS = {"renamed": {"to"}, "value": {"was", "now"}, "words": {"replace"}, "near": {"tolerance"}}  # else, by kind
 
 
 @dataclass(eq=False)
@@ -168,44 +167,21 @@ class Change:
     kind: str
     reason: str
     incidents: Sequence[str] = ()
-    to: str = ""
-    was: object = MISSING
     now: object = MISSING
     replace: Mapping[str, str] | None = None
-    tolerance: float = 0.0
     used: set[str] = field(default_factory=set)
 
-    def concerns(self, incident: str) -> bool:
-        """Tell whether it is about an incident."""
-        return not self.incidents or incident in self.incidents
-
-    @property
-    def pattern(self) -> re.Pattern[str]:
-        """The path as a pattern in which * is any text; a path stands for what is below it, too."""
-        return re.compile("(.*)".join(map(re.escape, self.field.split("*"))) + r"(\..*)?")
-
-    def renames(self, path: str) -> str | None:
-        """Return the path under its new name, or None when this is not about it."""
-        match = self.pattern.fullmatch(path) if self.kind == "renamed" else None
-        if match is None:
-            return None
-        *stars, rest = match.groups(default="")
-        parts = self.to.split("*")
-        return "".join(part + star for part, star in zip(parts, [*stars, ""], strict=True)) + rest
-
     def explains(self, found: Difference) -> bool:
-        """Tell whether this difference is the intended one."""
-        if not self.concerns(found.incident) or not self.pattern.fullmatch(found.path):
+        """Tell whether this difference is the intended one; a path stands for what is below it, too."""
+        pattern = ".*".join(map(re.escape, self.field.split("*"))) + r"(\..*)?"
+        if (self.incidents and found.incident not in self.incidents) or not re.fullmatch(pattern, found.path):
             return False
-        was, now = found.was, found.now
         return {
-            "removed": now is MISSING,
-            "added": was is MISSING,
-            "value": (self.was is MISSING or _same(self.was, was))
-            and _same(None if self.now == NULL else self.now, now),
-            "words": self._reworded(was, now),
-            "near": _is_number(was) and _is_number(now) and _same(was, now, self.tolerance),
-        }.get(self.kind, False)
+            "removed": found.now is MISSING,
+            "added": found.was is MISSING,
+            "value": _same(None if self.now == NULL else self.now, found.now),
+            "words": self._reworded(found.was, found.now),
+        }[self.kind]
 
     def _reworded(self, was: object, now: object) -> bool:
         """Only words differ: those of `replace`, or any while every number stays."""
@@ -223,17 +199,14 @@ def read_changes(path: Path = CHANGES) -> list[Change]:
     changes = []
     for entry in tomllib.loads(path.read_text(encoding="utf-8"))["change"]:
         where = {name: entry.pop(name) for name in ("reason", "incidents") if name in entry}
-        kind = entry.get("kind")
-        allowed = {"field", "kind"} | KINDS[kind] if kind else GROUPED
-        lacks = allowed - set(entry) - {"replace"} if kind else not entry
+        words = entry.get("kind") == "words" and {"field", "kind"} <= set(entry) <= {"field", "kind", "replace"}
         unknown = set(where.get("incidents", ())) - set(INCIDENTS)
-        if not where.get("reason") or unknown or lacks or set(entry) - allowed:
+        if not where.get("reason") or unknown or not entry or not (words or set(entry) <= GROUPED):
             raise ValueError(f"{path.name}: this entry is not whole: {where | entry}")
-        if kind:
+        if words:
             changes.append(Change(**entry, **where))
         changes += [Change(name, kind, **where) for kind in ("removed", "added") for name in entry.get(kind, ())]
-        values = {} if kind else entry.get("now", {})
-        changes += [Change(name, "value", now=now, **where) for name, now in values.items()]
+        changes += [Change(name, "value", now=now, **where) for name, now in entry.get("now", {}).items()]
     return changes
 
 
@@ -243,14 +216,8 @@ def expected(incident: str) -> dict[str, Scalar]:
 
 
 def differences(incident: str, changes: Sequence[Change] = ()) -> list[Difference]:
-    """Return the differences that no entry explains, after what was renamed; entries note where they were used."""
+    """Return the differences that no entry explains; entries note where they were used."""
     was, now = expected(incident), dict(flatten(derive(incident)))
-    for change in changes:
-        if change.concerns(incident):
-            renamed = {path: new for path in was if (new := change.renames(path)) and path not in now and new in now}
-            if renamed:
-                change.used.add(incident)
-            was = {renamed.get(path, path): value for path, value in was.items()}
     found = [
         Difference(incident, path, was.get(path, MISSING), now.get(path, MISSING))
         for path in dict.fromkeys([*was, *now])
@@ -275,15 +242,11 @@ def stale(changes: Iterable[Change]) -> list[str]:
     ]
 
 
-def _same(was: object, now: object, tolerance: float = 1e-9) -> bool:
+def _same(was: object, now: object) -> bool:
     """Compare; fractions may differ in the last digits, as they do between machines."""
-    if _is_number(was) and _is_number(now):
-        return math.isclose(was, now, rel_tol=tolerance)  # type: ignore[arg-type]
+    if {type(was), type(now)} <= {int, float}:
+        return math.isclose(was, now, rel_tol=1e-9)  # type: ignore[arg-type]
     return type(was) is type(now) and was == now
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _numbers(text: str) -> list[str]:

@@ -13,19 +13,27 @@ from tests.conftest import PATIENCE_S
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
-def papermill(name: str, folder: Path, *parameters: str, outputs: Path | None = None) -> NotebookNode:
-    """Run a notebook in a folder of its own and return it; parameters: name=value; outputs: of incidents."""
+def start(
+    name: str, folder: Path, *parameters: str, target: str = "out.ipynb", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a notebook in a folder, into `target`; parameters: name=value; environment: what is set beside PATH."""
     options = [word for parameter in parameters for word in ("-r", *parameter.split("=", 1))]
-    command = [sys.executable, "-m", "papermill", str(NOTEBOOKS / f"{name}.ipynb"), "out.ipynb", "--cwd", str(folder)]
-    done = subprocess.run(
+    command = [sys.executable, "-m", "papermill", "--no-progress-bar", str(NOTEBOOKS / f"{name}.ipynb"), target]
+    own = {name: value for name, value in os.environ.items() if not name.startswith("INTERCOM_")}
+    return subprocess.run(
         [*command, *options],
         cwd=folder,
-        env=os.environ | ({"INTERCOM_KIT_OUTPUTS": str(outputs)} if outputs else {}),
+        env=own | environment,
         capture_output=True,
         text=True,
         check=False,
         timeout=4 * PATIENCE_S,
     )
+
+
+def papermill(name: str, folder: Path, *parameters: str, **environment: str) -> NotebookNode:
+    """Run a notebook to its end in a folder of its own, and return it."""
+    done = start(name, folder, *parameters, **environment)
     assert done.returncode == 0, done.stderr[-3000:]
     return nbformat.read(folder / "out.ipynb", as_version=4)
 

@@ -1,10 +1,8 @@
 """An incident as people give it: parameters of the notebooks, run by plain papermill in an empty folder."""
 
 import json
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +11,8 @@ import pytest
 from intercom_kit.errors import KitError
 from intercom_kit.notebook import check_parameters
 from tests.conftest import Kit, Play
+from tests.notebooks.run import start
 
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 NAMES = ("01-triage", "02-rate-limit-and-latency", "03-postmortem")
 GIVEN = {
     "incident_id": "INC-2042",
@@ -35,17 +33,13 @@ def papermill(tmp_path: Path, play: Play) -> Papermill:
     What is asked without one is a loopback Intercom's.
     """
     loopback = play("healthy").environment
-    own = {name: value for name, value in os.environ.items() if not name.startswith("INTERCOM_")}
-    environment = own | {name: value for name, value in loopback.items() if "TOKEN" not in name}
+    environment = {name: value for name, value in loopback.items() if "TOKEN" not in name}
+    environment["INTERCOM_KIT_OUTPUTS"] = str(tmp_path / "outputs")
     (tmp_path / "outputs" / "INC-2042").mkdir(parents=True)
 
-    def run(name: str, *words: str, **parameters: str) -> subprocess.CompletedProcess[str]:
-        given = [word for key, value in parameters.items() for word in ("-p", key, value)]
-        target = f"outputs/INC-2042/{name}.ipynb"
-        command = [sys.executable, "-m", "papermill", "--no-progress-bar", str(NOTEBOOKS / f"{name}.ipynb"), target]
-        return subprocess.run(
-            [*command, *given, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
+    def run(name: str, **parameters: str) -> subprocess.CompletedProcess[str]:
+        given = (f"{key}={value}" for key, value in parameters.items())
+        return start(name, tmp_path, *given, target=f"outputs/INC-2042/{name}.ipynb", **environment)
 
     return run
 

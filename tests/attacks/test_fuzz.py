@@ -24,6 +24,7 @@ from intercom_kit.collect.page_forms import read_compatible, read_native, read_w
 from intercom_kit.declared import ActionItem, IncidentFacts
 from intercom_kit.errors import InputError, KitError
 from intercom_kit.logs.rollup import make_rollup
+from intercom_kit.protocol import is_error_body
 from intercom_kit.records import VendorIncident
 from intercom_kit.redaction import API_KEYS, BODY_LIMIT, STATUS_KEYS, Redactor, safe
 from intercom_kit.settings import load_settings
@@ -131,6 +132,7 @@ def test_status_pages(one: object, other: object) -> None:
 def test_error_bodies_and_rate_limit_headers(body: object, value: str) -> None:
     """An error body gives words or nothing, headers numbers or nothing, a Retry-After seconds or nothing."""
     assert all(part is None or isinstance(part, str) for part in error_of(body, Redactor()))
+    assert isinstance(is_error_body(body), bool)
     names = ("limit", "remaining", "reset")
     for header in (value, f"{value},{value}", f"-{value}", value[:15]):
         quota = rate_limit({f"x-ratelimit-{name}": header for name in names})

@@ -8,6 +8,8 @@ from urllib.parse import quote
 import pytest
 
 from intercom_kit.collect.incident_folder import IncidentFolder
+from intercom_kit.drill.objects import CANARIES
+from intercom_kit.drill.scenarios import SCENARIOS
 from intercom_kit.logs.rollup import load
 from intercom_kit.redaction import PIECE
 from tests.conftest import Kit
@@ -64,3 +66,33 @@ def test_no_secret_gets_into_an_archive(kit: Kit, tmp_path: Path) -> None:
     canaries += [secret[at : at + PIECE] for secret in (TOKEN, HOOK, AWS) for at in (0, 4, 11, 20)]
     leaks = {name for name, text in seen.items() for one in (*canaries, PERSON) if one.lower() in text.lower()}
     assert leaks == set()
+
+
+QUICK = ("token-revoked", "vendor-outage")
+WHOLE = ("healthy", "rate-limited", "slow-api", "stale-cache", "vendor-outage", "webhooks-delayed")  # kinds of reports
+
+
+@pytest.mark.parametrize(
+    "scenario", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in SCENARIOS]
+)
+def test_no_canary_in_what_a_triage_leaves(invoke: Kit, tmp_path: Path, scenario: str) -> None:
+    """A triage of any scenario prints and writes neither the token nor an e-mail nor a name."""
+    _play_and_search(invoke, tmp_path, scenario, "--no-report")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", WHOLE)
+def test_no_canary_in_what_a_drill_leaves(kit: Kit, tmp_path: Path, scenario: str) -> None:
+    """A whole drill, with its reports, prints and writes neither the token nor an e-mail nor a name."""
+    _play_and_search(kit, tmp_path, scenario)
+
+
+def _play_and_search(kit: Kit, folder: Path, scenario: str, *options: str) -> None:
+    result = kit("drill", scenario, *options, env={"INTERCOM_KIT_TIMEOUT": "3"})
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    texts = {"output": (result.stdout + result.stderr).encode()}
+    texts |= {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert len(texts) > 3
+    for canary in CANARIES:
+        assert not [name for name, text in texts.items() if canary.encode() in text]

@@ -1,19 +1,28 @@
 """The checks against the loopback Intercom: what they find, how long they take, and how they end."""
 
 import asyncio
+import hmac
 import json
+import ssl
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
 
+from intercom_kit.collect.api import verify_signature
 from intercom_kit.collect.checks import run_checks, start_checks
+from intercom_kit.collect.network import tls_context
 from intercom_kit.decide import decide
+from intercom_kit.errors import InputError
 from intercom_kit.records import CHECK_NAMES, CheckRecord
 from intercom_kit.settings import load_settings
+from tests.collect.conftest import checked
 from tests.conftest import PATIENCE_S, Play
-from tests.servers import EMAIL, Misbehave, answer
+from tests.servers import EMAIL, Misbehave, Tunnel, answer
 
 
 def _by_name(checks: tuple[CheckRecord, ...]) -> dict[str, CheckRecord]:
@@ -191,3 +200,95 @@ def test_a_hanging_resolver_holds_neither_the_checks_nor_the_process() -> None:
     assert "the name api.example.test did not resolve within 4 s" in lines["network"]
     assert lines["status_page"].startswith("unknown|timeout|")
     assert done.stderr == ""
+
+
+def assert_refused(found: dict[str, CheckRecord], problem: str, names: tuple[str, ...], says: str) -> None:
+    """Every check of the API's host fails on the same certificate, and says whose it is."""
+    for name in ("api", "search", "conversations", "network"):
+        check = found[name]
+        assert (check.outcome, check.error_type, check.tls_problem) == ("failed", "tls", problem)
+        assert (check.tls_issuer, check.tls_names) == ("Corp Inspection CA (Corp Inc)", names)
+        assert check.phases.connect_ms is not None
+        assert says in check.observed
+        assert f"The certificate is for {names[0]}" in check.observed
+        assert (check.samples, check.http_status) == (1, None)
+
+
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize(
+    ("problem", "names", "says"),
+    [
+        ("wrong_host", ("wifi.hotel.example", "portal.hotel.example"), "certificate is not valid for 'localhost'"),
+        ("expired", ("localhost",), "certificate has expired"),
+    ],
+)
+def test_a_refused_certificate_is_told_with_its_names_and_issuer(
+    problem: str, names: tuple[str, ...], says: str, contexts: dict[str, ssl.SSLContext], misbehave: Misbehave
+) -> None:
+    """Another host's certificate and an expired one are distinguished, and no request was sent."""
+    server = misbehave(answer("{}"), contexts[problem])
+    assert_refused(checked(server.url), problem, names, says)
+    assert not any(server.requests)
+
+
+@pytest.mark.parametrize("tunnelled", [False, True])
+def test_an_unknown_authority_is_reported(
+    tunnelled: bool, contexts: dict[str, ssl.SSLContext], misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interception by an authority that is not trusted here is reported by its name, through a proxy too."""
+    tls_context.cache_clear()
+    server = misbehave(answer("{}"), contexts["good"])
+    if tunnelled:
+        monkeypatch.setenv("HTTPS_PROXY", misbehave(Tunnel(server)).url)
+    found = checked("https://api.example.test" if tunnelled else server.url)
+    names = ("localhost", "status.example.test", "api.example.test")
+    assert_refused(found, "unknown_ca", names, "unable to get local issuer certificate")
+    assert not any(server.requests)
+
+
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize("target", ["https://localhost:{port}", "https://127.0.0.1:{port}", "http://localhost:{port}"])
+def test_a_redirect_of_the_page_never_leads_inward(
+    target: str, contexts: dict[str, ssl.SSLContext], misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A public status page that redirects to this machine, or out of https, is not followed there."""
+    inside = misbehave(answer('{"status": {"indicator": "none"}, "incidents": []}'), contexts["good"])
+    location = target.format(port=inside.url.rpartition(":")[2]) + "/api/v2/summary.json"
+    public = misbehave(answer("", "302 Found", location=location), contexts["good"])
+    monkeypatch.setenv("HTTPS_PROXY", misbehave(Tunnel(public)).url)
+    page = checked(status_url="https://status.example.test")["status_page"]
+    assert (page.outcome, page.error_type) == ("unknown", "redirect")
+    assert public.requests
+    assert inside.requests == []
+
+
+# RFC 2202, test case 2 for HMAC-SHA-1.
+KEY, BODY, SIGNATURE = "Jefe", b"what do ya want for nothing?", "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"
+
+
+@pytest.mark.parametrize(
+    ("header", "is_good"),
+    [
+        *((header, True) for header in (f"sha1={SIGNATURE}", f"SHA1={SIGNATURE.upper()}", f" sha1={SIGNATURE} ")),
+        *((header, False) for header in (None, "", SIGNATURE, "sha1=", "=", f"sha256={SIGNATURE}", "sha1=ü" * 9)),
+    ],
+)
+def test_only_the_published_signature_is_accepted(header: str | None, is_good: bool) -> None:
+    """The signature of RFC 2202's test case is accepted; one that is missing, misnamed or garbled is no error."""
+    assert verify_signature(KEY, BODY, header) == verify_signature(SecretStr(KEY), BODY, header) == is_good
+
+
+@given(st.binary(max_size=200), st.text(min_size=1, max_size=40), st.integers(0, 199))
+def test_a_changed_body_or_secret_is_found(body: bytes, secret: str, place: int) -> None:
+    """The signature holds for this body and secret, and for no other."""
+    header = "sha1=" + hmac.digest(secret.encode(), body, "sha1").hex()
+    assert verify_signature(secret, body, header)
+    assert not verify_signature(secret + "x", body, header)
+    changed = body[:place] + bytes([(body[place] if place < len(body) else 0) ^ 1]) + body[place + 1 :]
+    assert not verify_signature(secret, changed, header)
+
+
+def test_an_empty_secret_is_refused() -> None:
+    """A secret that was never set must not accept what anybody can sign."""
+    with pytest.raises(InputError, match="client secret is empty"):
+        verify_signature("", b"{}", "sha1=" + hmac.digest(b"", b"{}", "sha1").hex())

@@ -156,27 +156,26 @@ class Redactor:
 
         Longer lists lose their ends first, so that what is kept is still JSON.
         """
-        whole, cut = self._keep(body, allowed)
+        text, cut = "", False
         for items in (_ITEMS, 20, 5, 1):
-            kept = _shortened(whole, items)
-            cut = cut or kept != whole
+            kept, cut = self._keep(body, allowed, items)
             text = json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
             if len(text) <= BODY_LIMIT:
                 return text, cut
         return text[:BODY_LIMIT], True
 
-    def _keep(self, value: object, allowed: frozenset[str], depth: int = 8) -> tuple[object, bool]:
-        """Return the allowed part of a JSON value, and whether a list was cut."""
+    def _keep(self, value: object, allowed: frozenset[str], items: int, depth: int = 8) -> tuple[object, bool]:
+        """Return the allowed part of a JSON value, and whether a list was cut to so many items."""
         if depth == 0:
             return None, True
         if isinstance(value, str):
             return self.identifier(value) if _UUID.fullmatch(value) else self.text(value), False
         if isinstance(value, list):
-            pairs = [self._keep(item, allowed, depth - 1) for item in value[:_ITEMS]]
-            return [kept for kept, _ in pairs], len(value) > _ITEMS or any(cut for _, cut in pairs)
+            pairs = [self._keep(item, allowed, items, depth - 1) for item in value[:items]]
+            return [kept for kept, _ in pairs], len(value) > items or any(cut for _, cut in pairs)
         if isinstance(value, dict):
             mapping = cast("dict[str, object]", value)
-            inside = {k: self._keep(v, allowed, depth - 1) for k, v in mapping.items() if k in allowed}
+            inside = {k: self._keep(v, allowed, items, depth - 1) for k, v in mapping.items() if k in allowed}
             return {k: kept for k, (kept, _) in inside.items()}, any(cut for _, cut in inside.values())
         if isinstance(value, int) and not isinstance(value, bool):
             return value if abs(value) < 10**10 else None, False  # longer ones are ids or telephone numbers
@@ -212,13 +211,6 @@ def without_mentions(text: str) -> str:
     while (plain := _MENTION.sub(lambda found: found[2] or found[1], text)) != text:
         text = plain
     return _BROADCAST.sub("", text)
-
-
-def _shortened(value: object, items: int) -> object:
-    """Return a JSON value with at most so many items of each list."""
-    if isinstance(value, list):
-        return [_shortened(item, items) for item in value[:items]]
-    return {k: _shortened(v, items) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def _clear(secret: object) -> str:

@@ -1,8 +1,8 @@
 """The postmortem's templates, filled with plain data: dictionaries, lists, text and numbers, and nothing else.
 
 A team's own templates run in a process of their own, sandboxed and with a time limit (`python -m` this module): one
-that is broken, endless or deeply nested is an error with its line. What templates may call: FUNCTIONS,
-and cell, table, code and block of display.markdown.
+that is broken, endless or deeply nested is an error with its line. What templates may call: the methods of Filler, and
+cell, table, code and block of display.markdown.
 """
 
 import json
@@ -31,7 +31,7 @@ SECTIONS = (
 )  # that a team's own template must keep  # fmt: skip
 LIMIT_S, WAIT_S = 10, 30  # for a template to end, and for its process
 MEMORY = 1 << 30  # bytes
-MOST = 2_000_000  # characters of a document
+MOST = 2_000_000  # characters of what they give
 _FENCE = re.compile(r"^(`{3,}).*?^\1$", re.MULTILINE | re.DOTALL)
 Plain = Mapping[str, Any]
 
@@ -69,7 +69,7 @@ class Filler:
         own = (self.opening, self.show, self.cite, self.notes, self.picture, self.missing, self.paragraphs)
         environment.globals = {function.__name__: function for function in (*own, cell, table, code, block)}
         try:
-            return _tidy("".join(_limited(environment.get_template(MAIN).generate(dict(self.data)))))
+            return _tidy(environment.get_template(MAIN).render(self.data))
         except Exception as error:  # whatever a template can do wrong  # noqa: BLE001
             raise InputError(_explained(error, self.folders)) from None
 
@@ -149,15 +149,6 @@ def answer_markdown(answer: Plain) -> Md:
     return Md(f"**{md(answer['sentence'])}**\n\n{table([tile['label'] for tile in tiles], [cells])}")
 
 
-def _limited(parts: Iterable[str]) -> Iterator[str]:
-    size = 0
-    for part in parts:
-        size += len(part)
-        if size > MOST:
-            raise TimeoutError
-        yield part
-
-
 def _explained(error: Exception, folders: Sequence[Path]) -> str:
     """Return why a template cannot be filled, and where: the deepest of its lines that the error came through."""
     name, line = MAIN, 1
@@ -201,7 +192,7 @@ def _fill_sandboxed(data: Plain, own: Path) -> str:
             check=False,
             timeout=WAIT_S,
         )
-        answer = json.loads(done.stdout)
+        answer = json.loads(done.stdout[:MOST])  # what is cut is no JSON any more
     except subprocess.TimeoutExpired:
         raise InputError(f"The templates in {own.name}/, {MAIN}, line 1, do not end.") from None
     except ValueError:

@@ -24,7 +24,7 @@ OBSERVED = {
 @pytest.fixture(scope="session")
 def settings() -> Settings:
     """Give the defaults, with a token that must not be seen anywhere."""
-    return Settings(_env_file=None, region="us", base_url_override="https://api.intercom.io", token=CANARY)
+    return Settings(region="us", base_url_override="https://api.intercom.io", token=CANARY)
 
 
 @pytest.fixture(scope="session")

@@ -101,7 +101,7 @@ def answers() -> Iterator[dict[str, dict[CheckName, CheckRecord | None]]]:
     closed = "http://127.0.0.1:9"
     urls = {name: start(behaviour).url for name, behaviour in ANSWERS.items()} | {"refused": closed}
     for name, url in urls.items():
-        settings = Settings(_env_file=None, token=TOKEN, base_url_override=url, status_url=closed, timeout_s=5)
+        settings = Settings(token=TOKEN, base_url_override=url, status_url=closed, timeout_s=5)
         records = run_checks(settings)
         found[name] = {check.name: check.model_copy(update={"run": "r", "started_at": AT}) for check in records}
     slow = {name: check and check.model_copy(update={"slow": True}) for name, check in found["well"].items()}
@@ -233,7 +233,7 @@ def combinations(answers: Mapping[str, Mapping[CheckName, CheckRecord | None]]) 
 @pytest.fixture(scope="module")
 def decided(answers: dict[str, dict[CheckName, CheckRecord | None]]) -> list[tuple[str, Run, Decision]]:
     """Every combination with its decision."""
-    settings = Settings(_env_file=None, region="us", token=TOKEN)
+    settings = Settings(region="us", token=TOKEN)
     runs = combinations(answers)
     return [(name, run, decide([check for check in run.values() if check], settings)) for name, run in runs]
 

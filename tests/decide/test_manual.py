@@ -23,7 +23,7 @@ TOOLS = ("curl", "sed", "grep", "head", "tr", "mktemp", "rm", "date", "sh")
 
 def test_the_page_in_docs_is_the_commands_output() -> None:
     """docs/runbook.md is what the command prints from the default settings."""
-    assert PAGE.read_text(encoding="utf-8") == manual(Settings(_env_file=None), markdown=True)
+    assert PAGE.read_text(encoding="utf-8") == manual(Settings(), markdown=True)
 
 
 def test_every_cause_is_on_the_page_and_every_link_leads_somewhere() -> None:
@@ -109,7 +109,7 @@ def test_the_script_without_a_token_asks_the_rest(play: Play, tmp_path: Path) ->
 def test_values_of_settings_stay_values_in_the_triage_script(tmp_path: Path) -> None:
     """Nothing in a setting is run by the shell."""
     nasty = """it's; touch pwned; $(touch pwned)"""
-    text = triage_script(Settings(_env_file=None, health_path=nasty))
+    text = triage_script(Settings(health_path=nasty))
     subprocess.run(
         ["/bin/sh"],
         input=text.partition("umask")[0],

@@ -82,7 +82,7 @@ def test_every_cause_has_an_entry_and_a_summary() -> None:
 @pytest.mark.parametrize("cause", CAUSES)
 def test_every_command_is_one_line_of_bash_whatever_the_settings(cause: Cause, tmp_path: Path) -> None:
     """Commands parse, and values of settings stay values, quoted: nothing in them is run."""
-    settings = Settings(_env_file=None, secret_id=NASTY, deployment=NASTY, health_path=NASTY)
+    settings = Settings(secret_id=NASTY, deployment=NASTY, health_path=NASTY)
     for action in entries(cause, settings).values():
         for command in action.commands:
             assert "\n" not in command
@@ -110,7 +110,7 @@ def _with_programs(folder: Path) -> Path:
 def test_verifying_the_token_shows_it_to_nobody(server: tuple[Server, list[str]], tmp_path: Path) -> None:
     """The token reaches Intercom in the header, and no process's arguments hold it meanwhile."""
     intercom, arguments = server
-    settings = Settings(_env_file=None, base_url_override=intercom.url)
+    settings = Settings(base_url_override=intercom.url)
     command = entries("token_invalid", settings)["Verify the token"].commands[0]
     done = run(command, tmp_path)
     assert json.loads(done.stdout) == {"type": "admin", "app": "Shop", "errors": None}
@@ -125,7 +125,7 @@ def test_verifying_the_token_shows_it_to_nobody(server: tuple[Server, list[str]]
 def test_storing_a_new_token_checks_stores_and_restarts(server: tuple[Server, list[str]], tmp_path: Path) -> None:
     """The new token is read unseen, tried, handed to the secret manager on standard input, and the pods restart."""
     intercom, arguments = server
-    settings = Settings(_env_file=None, base_url_override=intercom.url, deployment="deployment/shop")
+    settings = Settings(base_url_override=intercom.url, deployment="deployment/shop")
     store = entries("token_invalid", settings)["Store the new token and restart"]
     done = run("\n".join(store.commands), _with_programs(tmp_path), f"{NEW}\n")
     assert done.stdout == "admin\n"
@@ -150,14 +150,14 @@ def test_a_command_shows_what_it_is_for(
     """The headers of the window, what the status page reports, and the value at the configured path are shown."""
     url = server[0].url
     urls = {"base_url_override": url, "status_url": url + "/old", "health_url": url + "/health"}
-    command = entries(cause, Settings(_env_file=None, **urls, health_path="it's.up"))[title].commands[0]
+    command = entries(cause, Settings(**urls, health_path="it's.up"))[title].commands[0]
     assert shown.lower() in run(command, tmp_path).stdout.lower()
     assert cause == "app_rate_limit" or not any(b"authorization" in one.lower() for one in server[0].requests)
 
 
 def test_the_network_commands_name_the_host_that_is_called() -> None:
     """Resolving and connecting are tried with the API's host, from here and from the pods."""
-    settings = Settings(_env_file=None, base_url_override="https://proxy.example.test:8443/intercom")
+    settings = Settings(base_url_override="https://proxy.example.test:8443/intercom")
     commands = entries("network", settings)["Find where the network ends"].commands
     assert commands[0] == "getent hosts proxy.example.test"
     assert commands[1].endswith(" https://proxy.example.test:8443/intercom")

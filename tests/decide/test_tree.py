@@ -67,7 +67,6 @@ RUNS = st.lists(CHECKS, max_size=7)
 PLAIN = st.text(max_size=30).filter(str.isprintable)  # settings refuse the rest
 SETTINGS = st.builds(
     Settings,
-    _env_file=st.none(),
     token=st.just(CANARY) | st.none(),
     secret_id=PLAIN,
     deployment=PLAIN,

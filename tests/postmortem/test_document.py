@@ -83,9 +83,7 @@ def test_it_agrees_with_the_hidden_truth(postmortem: Postmortem, simulated: Simu
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [s.name for s in SCENARIOS.values() if s.recovery_s and s.truths and s.truths[0].start_s > -FOREVER]
-)
+@pytest.mark.parametrize("name", DATED)
 def test_every_scenario_agrees_and_lints_clean_but_for_what_people_know(name: str, tmp_path: Path) -> None:
     """Each drill gives a postmortem like its truth, with only rules open that people have to close, and says which."""
     settings = load_settings(dotenv=None, outputs=tmp_path)

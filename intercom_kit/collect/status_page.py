@@ -31,9 +31,9 @@ class _Document(NamedTuple):
     """One document of the page: the answer, its parsed body or None, and then why."""
 
     answer: Answer
-    body: object = None
-    error_type: ErrorType | None = None
-    why: str = ""
+    body: object
+    error_type: ErrorType | None
+    why: str
 
 
 async def check_status_page(run: CheckRun) -> CheckRecord:
@@ -42,9 +42,9 @@ async def check_status_page(run: CheckRun) -> CheckRecord:
     base, reading, documents = await _read_first(run)
     observed, error_type = reading.observed, None
     if reading.outcome == "unknown":
-        unread = next((document for document in documents[:2] if document.why), _Document(documents[0].answer))
-        error_type = unread.error_type if unread.why else "wrong_shape"
-        why = unread.why or "its JSON lacks the indicator, or a list of incidents that can be read"
+        lacking = "its JSON lacks the indicator, or a list of incidents that can be read"
+        whys = [(document.error_type, document.why) for document in documents[:2] if document.why]
+        error_type, why = whys[0] if whys else ("wrong_shape", lacking)
         observed = f"The status page could not be read ({why}). That does not mean that there is no incident."
     answers = [document.answer for document in documents]
     return await run.record(

@@ -242,9 +242,7 @@ def _ends_truncated(path: str) -> bool:
         time.sleep(wait_s)
         try:
             with open(path, "rb", buffering=0) as file:  # noqa: PTH123  # the faster way
-                if not file.seek(0, os.SEEK_END):
-                    return False
-                file.seek(-1, os.SEEK_END)
+                file.seek(max(file.seek(0, os.SEEK_END) - 1, 0))
                 if file.read(1) in (b"\n", b""):  # one byte: what follows is another process's line
                     return False
         except OSError:  # not there yet, or not to be read: the write will tell

@@ -19,7 +19,6 @@ from intercom_kit.declared import IncidentFacts
 from intercom_kit.errors import EvidenceError
 from intercom_kit.incident.lifecycle import (
     Lifecycle,
-    TimelineEntry,
     is_observable,
     lifecycle_of,
     timeline_entries,
@@ -75,7 +74,7 @@ class Evidence:
         return tuple(event for event in self.all_events if is_observable(event.at))
 
     @cached_property
-    def entries(self) -> tuple[TimelineEntry, ...]:
+    def entries(self) -> tuple[Event, ...]:
         """The events as the timeline shows them, in order of time."""
         return timeline_entries(self.all_events, self.facts.corrections)
 

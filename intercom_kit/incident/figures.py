@@ -122,12 +122,12 @@ def _people(seen: Evidence) -> Iterator[Figure]:
         ("time_to_mitigate", lifecycle.mitigation, "no mitigation was noted"),
     )
     for name, entry, why in steps:
-        cited = {entry.id, *entry.cites} & set(onset.sources) if entry and onset else ()
+        cited = {entry.evidence_id, *entry.cites} & set(onset.sources) if entry and onset else ()
         if entry and onset and onset.signal != DECLARED and entry.at <= onset.by and cited:
             bound = f", at most {duration((entry.at - onset.after).total_seconds())}" if onset.after else ""
             yield _figure(name, unknown=f"nothing shows the onset but this itself{bound}")
         else:
-            yield _since(seen, name, entry.at if entry else None, (entry.id,) if entry else (), why)
+            yield _since(seen, name, entry.at if entry else None, (entry.evidence_id,) if entry else (), why)
     yield _since(seen, "notice_lag", noticed, cites, "the status page did not acknowledge it while it was looked at")
 
 

@@ -141,7 +141,7 @@ def _near(at: datetime, first: datetime, last: datetime) -> bool:
 def _about_entries(seen: Incident) -> Iterator[str]:
     """Yield the events that are not shown because of their time."""
     dropped = {correction.event for correction in seen.facts.corrections if correction.drop}
-    left = {event.evidence_id for event in seen.all_events} - {entry.id for entry in seen.entries} - dropped
+    left = {event.evidence_id for event in seen.all_events} - {entry.evidence_id for entry in seen.entries} - dropped
     for event in (event for event in seen.all_events if event.evidence_id in left):
         yield (
             f"An event of {event.at:%Y-%m-%d} cannot have been observed then, and is left out. "
@@ -246,10 +246,12 @@ def _run_rows(seen: Incident) -> Iterator[Row]:
 def _entry_rows(seen: Incident) -> Iterator[Row]:
     lifecycle = seen.lifecycle
     named = {"First alert": lifecycle.alert, "Triage started": lifecycle.triage, "Resolution": lifecycle.resolution}
-    first = {entry.id: label for label, entry in named.items() if entry}
+    first = {entry.evidence_id: label for label, entry in named.items() if entry}
+    reasons = {correction.event: correction.reason for correction in seen.facts.corrections}
     for entry in seen.entries:
+        known = entry.evidence_id
         text = entry.text.removeprefix("Triage: ") if entry.kind == "triage" else entry.text
         by = f" (noted by {entry.by})" if entry.by not in ("kit", "") else ""
-        corrected = f" (corrected: {entry.corrected})" if entry.corrected else ""
-        cites = (entry.id,) if entry.kind == "triage" else (entry.id, *entry.cites)  # a triage cites its checks
-        yield Row(entry.at, first.get(entry.id, LABELS[entry.kind]), f"{text}{by}{corrected}", cites)
+        corrected = f" (corrected: {reasons[known]})" if reasons.get(known) else ""
+        cites = (known,) if entry.kind == "triage" else (known, *entry.cites)  # a triage cites its checks
+        yield Row(entry.at, first.get(known, LABELS[entry.kind]), f"{text}{by}{corrected}", cites)

@@ -20,23 +20,6 @@ DECLARED, NOTED = "what was declared", "the resolution that was noted"
 
 
 @dataclass(frozen=True)
-class TimelineEntry:
-    """An event as the timeline shows it, after corrections.
-
-    id: the evidence id of the event as it was written. corrected: why it is shown otherwise; empty when it is not.
-    """
-
-    id: str
-    at: datetime
-    kind: EventKind
-    text: str
-    by: str
-    cites: tuple[str, ...] = ()
-    corrected: str = ""
-    imported: bool = False
-
-
-@dataclass(frozen=True)
 class Notice:
     """What the vendor's status page said from `at` on about one incident; seen_at: when our check read it."""
 
@@ -64,10 +47,10 @@ class Lifecycle:
     found_onset: Onset | None = None
     found_recovery: Recovery | None = None
     worst: Run | None = None
-    alert: TimelineEntry | None = None
-    triage: TimelineEntry | None = None
-    mitigation: TimelineEntry | None = None
-    resolution: TimelineEntry | None = None
+    alert: Event | None = None
+    triage: Event | None = None
+    mitigation: Event | None = None
+    resolution: Event | None = None
 
     @property
     def shown(self) -> Run | None:
@@ -95,20 +78,21 @@ class Lifecycle:
         return first + tuple(run for before, run in pairwise(self.runs) if _outcome(run) != _outcome(before))
 
 
-def timeline_entries(events: Iterable[Event], corrections: Iterable[Correction] = ()) -> tuple[TimelineEntry, ...]:
-    """Return the events as corrected, in order of time.
+def timeline_entries(events: Iterable[Event], corrections: Iterable[Correction] = ()) -> tuple[Event, ...]:
+    """Return the events as corrected, in order of time, each under the evidence id of what was written.
 
     Dropped ones are left out, and those at a time at which nothing can have been observed: they can be corrected.
     """
     changes = {correction.event: correction for correction in corrections}
     shown = []
     for event in events:
-        change = changes.get(event.evidence_id)
-        if change is None or not change.drop:
-            at, text, reason = (change.at, change.text, change.reason) if change else (None, "", "")
-            fields = (at or event.at, event.kind, text or event.text, event.by, event.cites, reason, event.imported)
-            shown.append(TimelineEntry(event.evidence_id, *fields))
-    return tuple(sorted(filter(lambda one: is_observable(one.at), shown), key=lambda one: (one.at, one.id)))
+        if (change := changes.get(event.evidence_id)) is None:
+            shown.append(event)
+        elif not change.drop:
+            other = event.model_copy(update={"at": change.at or event.at, "text": change.text or event.text})
+            other.__dict__["evidence_id"] = event.evidence_id
+            shown.append(other)
+    return tuple(sorted((one for one in shown if is_observable(one.at)), key=lambda one: (one.at, one.evidence_id)))
 
 
 def is_observable(at: datetime) -> bool:
@@ -123,7 +107,7 @@ def is_declared(bound: Bound | None) -> bool:
 
 def lifecycle_of(
     runs: Sequence[Run],
-    entries: Sequence[TimelineEntry],
+    entries: Sequence[Event],
     facts: IncidentFacts,
     log_onset: Onset | None = None,
     log_recovery: Recovery | None = None,
@@ -158,7 +142,7 @@ def lifecycle_of(
     )
 
 
-def _onset(runs: Sequence[Run], entries: Sequence[TimelineEntry], healthy_log: Span | None) -> Onset | None:
+def _onset(runs: Sequence[Run], entries: Sequence[Event], healthy_log: Span | None) -> Onset | None:
     """Tell the onset from checks and alerts: after the last healthy run before trouble was first seen.
 
     An imported alert with healthy checks, or with a healthy log, between it and the first trouble was of something
@@ -169,7 +153,7 @@ def _onset(runs: Sequence[Run], entries: Sequence[TimelineEntry], healthy_log: S
         [e for e in entries if not (bad and e.imported and _well_between(runs, healthy_log, e.at, bad.at))], "alert"
     )
     if alert and (bad is None or alert.at <= bad.at):
-        found = Onset(by=alert.at, signal="the first alert", sources=(alert.id,))
+        found = Onset(by=alert.at, signal="the first alert", sources=(alert.evidence_id,))
     elif bad:
         found = Onset(by=bad.at, signal="the first triage checks that found trouble", sources=bad.cites)
     else:
@@ -197,13 +181,15 @@ def _recovery(runs: Sequence[Run], onset: Onset | None) -> Recovery | None:
 
 
 def _noted_end(
-    runs: Sequence[Run], onset: Onset | None, resolution: TimelineEntry | None, found: Recovery | None
+    runs: Sequence[Run], onset: Onset | None, resolution: Event | None, found: Recovery | None
 ) -> Recovery | None:
     """Return the resolution that somebody noted where it comes before what was found: no later run moves it."""
     if onset is None or resolution is None or (found and found.by <= resolution.at):
         return found
     after, known = _last_bad([run for run in runs if run.at <= resolution.at], onset)
-    return Recovery(after=min(after, resolution.at), by=resolution.at, signal=NOTED, sources=(*known, resolution.id))
+    return Recovery(
+        after=min(after, resolution.at), by=resolution.at, signal=NOTED, sources=(*known, resolution.evidence_id)
+    )
 
 
 def _last_bad(runs: Sequence[Run], onset: Onset) -> tuple[datetime, tuple[str, ...]]:
@@ -239,7 +225,7 @@ def _published(incident: VendorIncident, read_at: datetime, *, is_first: bool) -
     return min(published or read_at, read_at)
 
 
-def _first(entries: Sequence[TimelineEntry], kind: EventKind) -> TimelineEntry | None:
+def _first(entries: Sequence[Event], kind: EventKind) -> Event | None:
     return min((entry for entry in entries if entry.kind == kind), key=lambda entry: entry.at, default=None)
 
 

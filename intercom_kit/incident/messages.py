@@ -18,9 +18,9 @@ from intercom_kit.decide import decide, past_line, respond_by
 from intercom_kit.declared import IncidentFacts
 from intercom_kit.errors import IncidentError
 from intercom_kit.incident.incident import Incident, as_declared
-from intercom_kit.incident.lifecycle import Lifecycle, TimelineEntry, is_declared, lifecycle_of
+from intercom_kit.incident.lifecycle import Lifecycle, is_declared, lifecycle_of
 from intercom_kit.incident.packet import support_packet
-from intercom_kit.records import Cause, Decision
+from intercom_kit.records import Cause, Decision, Event
 from intercom_kit.redaction import without_mentions
 from intercom_kit.text import minute
 
@@ -67,7 +67,7 @@ class Story:
     facts: IncidentFacts
     lifecycle: Lifecycle
     now: datetime
-    taken: tuple[TimelineEntry, ...] = ()
+    taken: tuple[Event, ...] = ()
     lacks_log: bool = False
 
     @property
@@ -122,7 +122,7 @@ def story_of(seen: Incident, now: datetime | None = None, *, until: datetime | N
 
 
 def make_story(
-    lifecycle: Lifecycle, facts: IncidentFacts, now: datetime, entries: Iterable[TimelineEntry], unseen: Decision
+    lifecycle: Lifecycle, facts: IncidentFacts, now: datetime, entries: Iterable[Event], unseen: Decision
 ) -> Story:
     """Return the story of a lifecycle. unseen: the decision where there was no run of the checks."""
     decision = lifecycle.shown.decision if lifecycle.shown else unseen

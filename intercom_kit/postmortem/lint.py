@@ -13,9 +13,8 @@ from typing import Literal, get_args
 
 from intercom_kit.declared import ActionItem, IncidentFacts
 from intercom_kit.incident.incident import Incident
-from intercom_kit.incident.lifecycle import TimelineEntry
 from intercom_kit.incident.messages import unfit_for_customers
-from intercom_kit.records import Record
+from intercom_kit.records import Event, Record
 from intercom_kit.text import DURATION, durations
 
 REQUIRED = {  # by field: what to set
@@ -185,7 +184,7 @@ def _notes(case: Incident) -> Iterator[Open]:
     for entry in case.entries:
         if case.span and not case.span.start - BEFORE <= entry.at <= case.span.end + AFTER:
             message = f"{entry.at:%Y-%m-%d %H:%M} UTC lies far outside of what was recorded: a wrong date?"
-            yield _place(entry), message, f"intercom-kit set ID 'correction+={entry.id} | at=TIME | reason=…'"
+            yield _place(entry), message, f"intercom-kit set ID 'correction+={entry.evidence_id} | at=TIME | reason=…'"
     known = {event.evidence_id for event in case.events}
     for number, correction in enumerate(case.facts.corrections, 1):
         if correction.event not in known:
@@ -193,7 +192,7 @@ def _notes(case: Incident) -> Iterator[Open]:
             yield f"corrections.{number}", message, f"intercom-kit set ID corrections-={number}"
 
 
-def _place(entry: TimelineEntry) -> str:
+def _place(entry: Event) -> str:
     return f"Timeline, {entry.at:%H:%M:%S}"
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from intercom_kit.decide import Run, past_line
 from intercom_kit.declared import IncidentFacts, State
-from intercom_kit.incident.lifecycle import TimelineEntry, lifecycle_of
+from intercom_kit.incident.lifecycle import lifecycle_of
 from intercom_kit.incident.messages import (
     EXTERNAL,
     INTERNAL,
@@ -24,7 +24,7 @@ from intercom_kit.incident.messages import (
     unfit_for_customers,
 )
 from intercom_kit.incident.slack import slack_blocks
-from intercom_kit.records import CAUSES, Action, CheckRecord, Decision, EventKind, VendorIncident, Verdict
+from intercom_kit.records import CAUSES, Action, CheckRecord, Decision, Event, EventKind, VendorIncident, Verdict
 from intercom_kit.redaction import without_mentions
 
 AT = datetime(2026, 11, 24, 9, 30, 4, tzinfo=UTC)
@@ -63,12 +63,12 @@ def run(cause: str = "vendor_errors", at: datetime = AT, *checks: CheckRecord, *
     return Run(checks or (check("api", "ok" if cause == "none" else "failed", at),), found)
 
 
-def entry(kind: EventKind, text: str, at: datetime) -> TimelineEntry:
+def entry(kind: EventKind, text: str, at: datetime) -> Event:
     """Return something that people noted."""
-    return TimelineEntry(f"ev:{kind:0<12}"[:15], at, kind, text, "mia")
+    return Event(at=at, kind=kind, text=text, by="mia")
 
 
-def story(*runs: Run, entries: tuple[TimelineEntry, ...] = (), now: datetime | None = None, **facts: Any) -> Story:  # noqa: ANN401
+def story(*runs: Run, entries: tuple[Event, ...] = (), now: datetime | None = None, **facts: Any) -> Story:  # noqa: ANN401
     """Return the story of runs and notes."""
     said = FACTS.model_copy(update=facts)
     return make_story(lifecycle_of(runs, entries, said), said, now or runs[-1].at, entries, runs[-1].decision)

@@ -231,7 +231,10 @@ def _seal(folder: IncidentFolder, settings: Settings, summary: Summary | None) -
     metadata = {name: notebook.metadata.get("papermill", {}) for name, (notebook, _) in executed.items()}
     parameters = {name: dict(of.get("parameters", {})) for name, of in metadata.items()}
     runs = [run for _, run in executed.values()]
-    return seal(folder, runs, parameters, at=datetime.now(UTC), summary=summary, settings=_public(settings))
+    # Neither secrets nor paths of this machine are written down.
+    paths = {field.alias for name, field in Settings.model_fields.items() if isinstance(getattr(settings, name), Path)}
+    shown = {name: value for name, value in settings.environment().items() if name not in paths}
+    return seal(folder, runs, parameters, at=datetime.now(UTC), summary=summary, settings=shown)
 
 
 def render_reports(folder: IncidentFolder, settings: Settings) -> dict[str, tuple[NotebookNode, Run]]:
@@ -312,9 +315,3 @@ def worker_environment(settings: Settings) -> dict[str, str]:
     """Return this process's environment with these settings in place of its own, and without any secret of theirs."""
     own = {field.alias for field in Settings.model_fields.values()} | set(SECRET_VARIABLES)
     return {name: value for name, value in os.environ.items() if name not in own} | settings.environment()
-
-
-def _public(settings: Settings) -> dict[str, str]:
-    """Return the settings that views may show, by variable: neither secrets nor paths of this machine."""
-    paths = {field.alias for name, field in Settings.model_fields.items() if isinstance(getattr(settings, name), Path)}
-    return {name: value for name, value in settings.environment().items() if name not in paths}

@@ -1,6 +1,6 @@
 """The answer that every page of an incident opens with: one sentence, and the figures that say how bad it was."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from intercom_kit.decide import cause_badge, verdict_badge
@@ -113,24 +113,14 @@ def _tiles(seen: Incident) -> Iterator[Tile]:
     if slow := latencies(seen):
         yield Tile("p95 of calls", slow[1], f"{slow[0]} before", "p95_ms")
     else:
-        yield _failed(figures, worst_share(seen))
+        failed, counts = worst_share(seen), f"{short(figures['failed'])} of {short(figures['requests'])} calls"
+        counts = "answered with 400" if failed.name == "refused_share" else counts
+        yield Tile("Calls failed", short(failed), failed.unknown or counts, failed.name)
     hurt = figures["users_unable_to_reach_support"]
     hurt = hurt if hurt.value is not None else figures["conversations_affected"]
     why = "" if hurt.value is not None else hurt.unknown.partition(";")[0].partition(" (")[0]
     yield Tile("Affected", short(hurt), why or hurt.unit, hurt.name)
     gap = figures["detection_gap"]
     yield Tile("Detection", short(gap), gap.unknown or "from onset to first alert", "detection_gap")
-    yield Tile("State", seen.facts.state, _state(seen), "recovery" if lifecycle.recovery else "")
-
-
-def _failed(figures: Mapping[str, Figure], failed: Figure) -> Tile:
-    counts = f"{short(figures['failed'])} of {short(figures['requests'])} calls"
-    counts = "answered with 400" if failed.name == "refused_share" else counts
-    return Tile("Calls failed", short(failed), failed.unknown or counts, failed.name)
-
-
-def _state(seen: Incident) -> str:
-    recovery = seen.lifecycle.recovery
-    if recovery:
-        return f"calls are well since {recovery.by:%H:%M} UTC"
-    return "nothing shows that it ended"
+    state = f"calls are well since {ended:%H:%M} UTC" if ended else "nothing shows that it ended"
+    yield Tile("State", seen.facts.state, state, "recovery" if ended else "")

@@ -54,6 +54,7 @@ FAILURES = 5  # in a row, after which a route is not waited for
 PROBE_S = 5.0  # from one call let through to the next
 PAUSE_S = 5.0  # without the cache, after it was found locked
 _MOST_CIRCUITS = 1024
+MOST_REMOVALS = 1000  # that wait for a cache that cannot be used; beyond, all of it is removed
 _SAY_EVERY_S = 60.0
 _READABLE = re.compile(r"GET (?:/(?:[a-z_]+|\{id\}))+|POST (?:/[a-z_]+)+/search")
 _NAMED_IN_BODY = {"/contacts/merge": ("from", "into"), "/conversations/redact": ("conversation_id",)}
@@ -223,6 +224,8 @@ class FallbackTransport(Transport):
 
     def _remove(self, removal: Callable[[], object]) -> None:
         """Remove something now, or as soon as the cache is not locked any more; until then nothing is served."""
+        if len(self._removals) >= MOST_REMOVALS:
+            self._removals[:] = [lambda: self._cache.purge(0, BUSY_S)]
         self._removals.append(removal)
         if time.monotonic() >= self._paused_until:
             with self._usable():

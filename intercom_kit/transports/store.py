@@ -165,13 +165,13 @@ class Cache:
         self._wipe(wait_s)
         return len(keys)
 
-    def purge(self, older_than_s: float) -> int:
+    def purge(self, older_than_s: float, wait_s: float = PATIENCE_S) -> int:
         """Remove the answers older than this, in seconds, for good; 0 removes all. Return how many."""
-        with self._change(PATIENCE_S) as connection:
+        with self._change(wait_s) as connection:
             deleted = connection.execute(
                 "DELETE FROM answers WHERE stored_at <= ?", (self._clock() - older_than_s,)
             ).rowcount
-        self._wipe(PATIENCE_S)
+        self._wipe(wait_s)
         return deleted
 
     def close(self) -> None:

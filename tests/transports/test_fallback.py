@@ -12,7 +12,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from intercom.core.api_error import ApiError
 from intercom_kit.drill import objects
 from intercom_kit.drill.loopback import Loopback
 from intercom_kit.errors import InputError
-from intercom_kit.transports.fallback import BODY_LIMIT, ROUTES, Breaker, FallbackTransport
+from intercom_kit.transports.fallback import BODY_LIMIT, MOST_REMOVALS, ROUTES, Breaker, FallbackTransport
 from intercom_kit.transports.store import Cache
 from tests.conftest import PATIENCE_S, Play
 from tests.servers import EMAIL, TOKEN, Behaviour, Misbehave, answer, hang, reset
@@ -268,6 +268,26 @@ def test_what_was_erased_while_the_cache_was_locked_is_not_served(vendor: Vendor
         vendor.says("", "503 Service Unavailable")
         assert client.get(PATH).status_code == 503
         holder.close()
+        assert client.get(PATH).status_code == 503
+    assert len(Cache(path)) == 0
+
+
+def test_removals_that_wait_are_bounded(tmp_path: Path) -> None:
+    """Where more writes than can be remembered go by while the cache is locked, none of its entries is served."""
+    failing = False
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(503 if failing and request.method == "GET" else 200, json=CONTACT)
+
+    path = tmp_path / "cache.sqlite"
+    transport = FallbackTransport(path, transport=httpx.MockTransport(respond))
+    with httpx.Client(transport=transport, base_url="http://h") as client:
+        client.get(PATH)
+        with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+            holder.executescript("BEGIN IMMEDIATE")
+            for number in range(MOST_REMOVALS + 1):
+                client.put(f"/companies/{number}", json={})
+        failing = True
         assert client.get(PATH).status_code == 503
     assert len(Cache(path)) == 0
 

@@ -80,20 +80,19 @@ def _isolated() -> Iterator[None]:
     Ctrl-C in a terminal reaches the whole group, so they start with SIGINT blocked.
     """
     with _starting:
-        if _FORKS:
-            resource_tracker.ensure_running()  # which would unblock it again
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        main, sys.modules["__main__"] = (
-            sys.modules["__main__"],
-            ModuleType("__main__"),
-        )  # each child imports the main one
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")  # multiprocessing imports the main module in each child
         before = {name: os.environ.pop(name, None) for name in (*SECRET_VARIABLES, "PYTHONSAFEPATH")}
         os.environ["PYTHONSAFEPATH"] = "1"  # no module is looked for in the working directory
+        mask = None
         try:
+            if _FORKS:
+                resource_tracker.ensure_running()  # which would unblock it again
+                mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             yield
         finally:
             sys.modules["__main__"] = main
             del os.environ["PYTHONSAFEPATH"]
             os.environ.update({name: value for name, value in before.items() if value is not None})
-            if _FORKS:
+            if mask is not None:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -326,6 +326,21 @@ def test_a_process_is_as_a_kernels(
     assert os.environ["INTERCOM_ACCESS_TOKEN"] == CANARY
 
 
+EARLY = """
+import psutil
+from intercom_kit.archive.launch import preload
+
+preload(analysis=False)
+print(*("INTERCOM_ACCESS_TOKEN" in child.environ() for child in psutil.Process().children(recursive=True)))
+"""
+
+
+def test_what_is_started_early_holds_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the server that workers are forked from nor multiprocessing's own helper has the token."""
+    monkeypatch.setenv("INTERCOM_ACCESS_TOKEN", CANARY)
+    assert subprocess.check_output([sys.executable, "-c", EARLY], text=True).split() == ["False", "False"]
+
+
 def test_outputs_are_as_a_kernels(make: Make, run: Callable[..., tuple[Run, str]]) -> None:
     """Pictures of matplotlib, displays that are updated or cleared, views of the kit and awaiting work as usual."""
     _, saved = run(

@@ -10,12 +10,13 @@ import pandas as pd
 import pytest
 
 from intercom_kit.analyze.findings import find, findings_of
-from intercom_kit.analyze.study import study
+from intercom_kit.analyze.study import ROLLUP, stored_study, study
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.traffic import Traffic, generate, write_log
 from intercom_kit.errors import RequestLogError
-from intercom_kit.logs.rollup import Rollup, make_rollup
+from intercom_kit.logs.rollup import Rollup, make_rollup, save
 from intercom_kit.records import Event
+from tests.analyze.conftest import Count
 
 QUOTA = 167
 END = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -172,3 +173,23 @@ def test_thresholds_that_make_no_sense_are_refused(play: Play) -> None:
     """A share is between 0 and 1."""
     with pytest.raises(ValueError, match="shares between 0 and 1"):
         find(play("healthy")[1], pressure=80)
+
+
+@pytest.fixture
+def rollup(count: Count) -> Rollup:
+    """The rollup of half an hour."""
+    return count(generate(find_scenario("healthy"), hours=0.5, rate=5, seed=3, end=END).frame)
+
+
+def test_the_same_question_gives_the_same_study(rollup: Rollup, tmp_path: Path) -> None:
+    """Equal files and arguments give one study, and one set of findings; another span, event or file gives another."""
+    save(rollup, tmp_path / ROLLUP)
+    first = stored_study(tmp_path)
+    assert stored_study(tmp_path, since="", until=None) is first
+    assert findings_of(stored_study(tmp_path)) is findings_of(first)
+    assert stored_study(tmp_path, since=END - timedelta(minutes=10)).span[0] > first.span[0]
+    assert stored_study(tmp_path, slo=0.99) is not first
+    noted = Event(at=END, kind="alert", text="pager")
+    assert stored_study(tmp_path, events=[noted]).events == (noted,)
+    save(rollup + rollup, tmp_path / ROLLUP)
+    assert stored_study(tmp_path).rollup.windows["requests"].sum() == 2 * first.rollup.windows["requests"].sum()

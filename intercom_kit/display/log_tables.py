@@ -8,9 +8,10 @@ from markupsafe import Markup
 from intercom_kit.analyze import captions
 from intercom_kit.analyze.findings import Findings, findings_of
 from intercom_kit.analyze.study import Study
-from intercom_kit.display.tables import View, each, table
+from intercom_kit.display.tables import View, each, message, table
 from intercom_kit.text import milliseconds, share
 
+NOTHING = "Nothing to compare: no incident was found."
 MOST_LINES = 4  # besides the bottom line
 METRIC_WORDS = {"error_share": "share of calls that failed", "p50_ms": "p50", "p95_ms": "p95", "p99_ms": "p99"}
 
@@ -40,7 +41,7 @@ def errors_table(seen: Study) -> View:
     """Return which share of each route's calls failed before the onset and during the incident."""
     frame = seen.errors_by_route
     if frame is None:
-        return table(("Route",), (), "Nothing to compare: no incident was found")
+        return message(NOTHING)
     rows = [
         (route, f"{calls_before:,}", share(before), f"{calls_during:,}", share(during))
         for route, calls_before, before, calls_during, during in frame.itertuples(index=False, name=None)
@@ -53,7 +54,7 @@ def comparison_table(seen: Study) -> View:
     """Return what the incident changed: before and after the onset, with the interval of the change."""
     frame = seen.comparison
     if frame is None:
-        return table(("Metric",), (), "Nothing to compare: no incident was found")
+        return message(NOTHING)
     rows = [
         (METRIC_WORDS[metric], _value(metric, before), _value(metric, during), _band(metric, low, high))
         for metric, before, during, low, high in frame.itertuples(index=False, name=None)

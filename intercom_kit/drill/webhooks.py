@@ -1,7 +1,6 @@
 """Hours of webhook deliveries in virtual time: the log that our endpoint would have written, and what was wrong."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,7 +93,30 @@ def generate_deliveries(
 
 def write_deliveries(frame: pd.DataFrame, path: Path) -> None:
     """Write deliveries as NDJSON: each line a whole notification, with somebody's data in it, and when it came."""
-    path.write_text("".join(json.dumps(row) + "\n" for row in _notifications(frame)), encoding="utf-8")
+    plain = frame.assign(
+        received_at=frame["received_at"].dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        attempts=frame["attempts"].astype("int64"),
+        **{name: frame[name].dt.as_unit("s").astype("int64") for name in ("created_at", "first_sent_at")},
+    )
+    author = {"type": "user", "name": CANARY_NAME, "email": CANARY_EMAIL}
+    with path.open("w", encoding="utf-8") as file:
+        for row in plain.itertuples():
+            item = {"type": "conversation", "id": "1", "author": author}
+            notification = {
+                "type": "notification_event",
+                "app_id": WORKSPACE,
+                "data": {"type": "notification_event_data", "item": item},
+                "links": {},
+                "id": row.id,
+                "topic": row.topic,
+                "delivery_status": "pending",
+                "delivery_attempts": row.attempts,
+                "delivered_at": 0,
+                "first_sent_at": row.first_sent_at,
+                "created_at": row.created_at,
+                "self": None,
+            }
+            file.write(json.dumps({"received_at": row.received_at, "notification": notification}) + "\n")
 
 
 def _queued(created: Floats, sent: Floats, fault: WebhookFault, per_minute: float) -> Floats:
@@ -108,26 +130,3 @@ def _queued(created: Floats, sent: Floats, fault: WebhookFault, per_minute: floa
 
 def _times(unix: Floats) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(pd.to_datetime((unix * 1e6).astype(np.int64), unit="us", utc=True))
-
-
-def _notifications(frame: pd.DataFrame) -> Iterator[dict[str, object]]:
-    author = {"type": "user", "name": CANARY_NAME, "email": CANARY_EMAIL}
-    received = frame["received_at"].dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    unix = {name: frame[name].dt.as_unit("s").astype("int64") for name in ("created_at", "first_sent_at")}
-    columns = (received, frame["id"], frame["topic"], frame["attempts"], unix["first_sent_at"], unix["created_at"])
-    for at, name, topic, attempts, first_sent_at, created_at in zip(*(one.tolist() for one in columns), strict=True):
-        notification = {
-            "type": "notification_event",
-            "app_id": WORKSPACE,
-            "data": {"type": "notification_event_data", "item": {"type": "conversation", "id": "1", "author": author}},
-            "links": {},
-            "id": name,
-            "topic": topic,
-            "delivery_status": "pending",
-            "delivery_attempts": attempts,
-            "delivered_at": 0,
-            "first_sent_at": first_sent_at,
-            "created_at": created_at,
-            "self": None,
-        }
-        yield {"received_at": at, "notification": notification}

@@ -13,7 +13,7 @@ from intercom_kit.analyze import latency as latencies
 from intercom_kit.analyze import ratelimit, whatif
 from intercom_kit.analyze.detect import Detection, Episode, detect
 from intercom_kit.collect.incident_folder import rollup_in
-from intercom_kit.errors import EvidenceError, RequestLogError
+from intercom_kit.errors import RequestLogError
 from intercom_kit.logs.rollup import WINDOWS, Rollup, load
 from intercom_kit.protocol import WINDOW_S
 from intercom_kit.records import Event
@@ -204,16 +204,7 @@ def current_rollup(folder: Path) -> Path:
 
 def whole_rollup(folder: Path) -> Rollup:
     """Read the rollup in an incident's folder; raises EvidenceError when one of its files is missing or broken."""
-    import duckdb
-
-    try:
-        return load(current_rollup(folder))
-    except duckdb.Error as error:
-        reason = str(error).partition("\n")[0]
-        raise EvidenceError(
-            f"The rollup in evidence/{current_rollup(folder).name} cannot be read: {reason}. "
-            f"Make it again with: intercom-kit analyze {folder.name} --requests PATH"
-        ) from error
+    return load(current_rollup(folder))
 
 
 class Chosen(TypedDict, total=False):

@@ -216,13 +216,17 @@ def save(rollup: Rollup, folder: Path) -> None:
 
 
 def load(folder: Path) -> Rollup:
-    """Read what `save` wrote; raises EvidenceError when it is missing or broken."""
+    """Read what `save` wrote into an incident's evidence; raises EvidenceError when it is missing or broken."""
+    import duckdb
+
     try:
         frames = {name: read_parquet(folder / f"{name}.parquet") for name in _SCHEMAS}
         rows = Rows(**json.loads((folder / "rows.json").read_text(encoding="utf-8")))
         known = {name: _frame(name, _utc(frame)) for name, frame in frames.items()}
         return Rollup(**known, rows=rows, links_retries="r0" in frames["windows"])
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, duckdb.Error) as error:
+        reason = str(error).partition("\n")[0]
         raise EvidenceError(
-            f"{folder} holds no readable rollup ({error}). Make it again with: intercom-kit analyze --requests PATH"
+            f"The rollup in evidence/{folder.name} cannot be read: {reason}. "
+            f"Make it again with: intercom-kit analyze {folder.parent.parent.name} --requests PATH"
         ) from error

@@ -51,6 +51,11 @@ class Series:
         """The share of bad calls from bin `first` (included) to `last` (excluded), 0 to 1."""
         return float(self.bad[first:last].sum() / max(1, self.calls[first:last].sum()))
 
+    def part(self, first: int, last: int) -> "Series":
+        """The bins from `first` (included) to `last` (excluded)."""
+        bins = slice(first, last)
+        return Series(self.start[bins], self.width_s, self.calls[bins], self.bad[bins])
+
     def mirrored(self) -> "Series":
         """The same counts with time running backwards, in which a recovery is an onset."""
         return Series(-self.end[::-1], self.width_s, self.calls[::-1], self.bad[::-1])
@@ -165,8 +170,7 @@ def best_segments(scores: Floats, least: float) -> list[tuple[int, int]]:
 
 def phases(series: Series, baseline: Background, rise: float, whole: Segment, least: float) -> list[Segment]:
     """Return the parts of a segment that are bad indeed, without pauses in which the share is the baseline again."""
-    inside = slice(whole.start, whole.end)
-    part = Series(series.start[inside], series.width_s, series.calls[inside], series.bad[inside])
+    part = series.part(whole.start, whole.end)
     parts: list[Segment] = []
     for found in segments(part, baseline, part.share(0, len(part)), least):
         start, end = whole.start + found.start, whole.start + found.end
@@ -178,9 +182,9 @@ def phases(series: Series, baseline: Background, rise: float, whole: Segment, le
 
 def levels(series: Series, whole: Segment, baseline: Background, depth: int = 4) -> list[Segment]:
     """Cut a segment where its share changes clearly: by more than half, and beyond chance."""
-    n, k = series.calls[whole.start : whole.end], series.bad[whole.start : whole.end]
-    long = series.start[whole.start + 1 : whole.end] - series.start[whole.start]
-    lasting = (long >= LEVEL_S) & (series.end[whole.end - 1] - series.start[whole.start] - long >= LEVEL_S)
+    part = series.part(whole.start, whole.end)
+    n, k, long = part.calls, part.bad, part.start[1:] - part.start[0]
+    lasting = (long >= LEVEL_S) & (part.end[-1] - part.start[0] - long >= LEVEL_S)
     if depth and lasting.any():
         first_n, first_k = n.cumsum()[:-1], k.cumsum()[:-1]
         cut_once = best_likelihood(first_n, first_k) + best_likelihood(n.sum() - first_n, k.sum() - first_k)

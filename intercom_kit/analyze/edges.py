@@ -56,33 +56,12 @@ def onset(series: Series, baseline: Background, parts: Sequence[Segment], floor:
     near = int(np.searchsorted(series.start, series.start[first.start] - REACH_S))
     low, high = max(floor, near, first.start - REACH_BINS), min(top.end, top.start + REACH_BINS)
     base = _local(series, baseline, low, first.start)
-    expected = np.full(high - low, inside(first.share))
-    for level in parts[1:climb]:
-        expected[level.start - low : level.end - low] = inside(level.share)
-    n, k = series.calls[low:high].astype(np.float64), series.bad[low:high].astype(np.float64)
-    penalty = 2 * (climb - 1) * np.log(len(n))
-    last = min(first.end, first.start + REACH_BINS) - low
-    odds = expected / (1 - expected)
-    levels = [np.clip(odds * factor / (1 + odds * factor), 1e-4, 0.995) for factor in ODDS]
-    steps = np.logaddexp.reduce([_steps(n, k, base, level)[: last + 1] for level in levels])
-    steps = (steps - np.log(len(ODDS))) / baseline.clusters - penalty
-    is_first = low == 0
-    bins = np.arange(low, low + last)
-    earliest = np.where(bins > 0, series.end[bins - 1], series.start[bins]).astype(np.float64)
-    long = series.end[bins] - earliest  # with a gap before a bin, the edge is as likely to lie in it as it is long
-    prior = np.append(IS_OPEN * is_first, (1 - IS_RAMP - IS_OPEN * is_first) * long / long.sum())
-    step = _Candidates(
-        np.append(-np.inf, earliest),
-        np.append(series.end[low], series.end[bins]).astype(np.float64),
-        np.zeros(last + 1),
-        np.log(np.maximum(prior, 1e-300)) + steps,
-    )
-    middle = (series.start[low:high] + series.width_s / 2).astype(np.float64)
+    step = _steps(series, baseline, base, parts[:climb], low, high)
     near_s = float(series.start[low]), float(series.end[min(first.start + 12, high - 1)])
 
     def ramps(took_s: Sequence[float], from_s: float, to_s: float, doubt: float = 1.0) -> _Candidates:
         shares = base, inside(top.share)
-        return _ramps(middle, (n, k), shares, took_s, (from_s, to_s), baseline.clusters, doubt)
+        return _ramps(series.part(low, high), shares, took_s, (from_s, to_s), baseline.clusters, doubt)
 
     coarse = ramps(RAMPS_S, *near_s)
     if (ramp_mass := step.with_(coarse).ramps.sum()) > 0.02:
@@ -148,18 +127,41 @@ def _local(series: Series, baseline: Background, low: int, start: int) -> float:
     return inside(float(np.clip(bad / calls, LOWEST / 2, max(baseline.raised(0.02), LOWEST))))
 
 
-def _steps(n: Floats, k: Floats, base: float, expected: Floats) -> Floats:
-    """The log-likelihood that the step lies before all bins, then of its lying within each of them."""
-    before = np.append(0.0, np.cumsum(likelihood(n, k, base)))
-    after = np.append(np.cumsum(likelihood(n, k, expected)[::-1])[::-1], 0.0)
+def _steps(
+    series: Series, baseline: Background, base: float, parts: Sequence[Segment], low: int, high: int
+) -> _Candidates:
+    """Steps from the base to the first of these levels: before all bins from `low` on, then within each of them."""
+    expected = np.full(high - low, inside(parts[0].share))
+    for level in parts[1:]:
+        expected[level.start - low : level.end - low] = inside(level.share)
+    last = min(parts[0].end, parts[0].start + REACH_BINS) - low
+    odds = expected / (1 - expected)
+    levels = [np.clip(odds * factor / (1 + odds * factor), 1e-4, 0.995) for factor in ODDS]
+    fits = np.logaddexp.reduce([_step_fits(series.part(low, high), base, level)[: last + 1] for level in levels])
+    fits = (fits - np.log(len(ODDS))) / baseline.clusters - 2 * (len(parts) - 1) * np.log(high - low)
+    bins = np.arange(low, low + last)
+    earliest = np.where(bins > 0, series.end[bins - 1], series.start[bins]).astype(np.float64)
+    latest = series.end[bins].astype(np.float64)
+    long = latest - earliest  # with a gap before a bin, the edge is as likely to lie in it as it is long
+    is_open = IS_OPEN * (low == 0)
+    prior = np.append(is_open, (1 - IS_RAMP - is_open) * long / long.sum())
+    weight = np.log(np.maximum(prior, 1e-300)) + fits
+    return _Candidates(
+        np.append(-np.inf, earliest), np.append(float(series.end[low]), latest), np.zeros(last + 1), weight
+    )
+
+
+def _step_fits(series: Series, base: float, expected: Floats) -> Floats:
+    """The log-likelihood that a step lies before all bins, then of its lying within each of them."""
+    before = np.append(0.0, np.cumsum(likelihood(series.calls, series.bad, base)))
+    after = np.append(np.cumsum(likelihood(series.calls, series.bad, expected)[::-1])[::-1], 0.0)
     mixed = base + PARTS[:, None] * (expected - base)
-    within = np.logaddexp.reduce(likelihood(n, k, mixed) + np.log(np.diff(CUTS))[:, None])
-    return np.append(after[0], before[:-1] + within + after[1:])
+    within = likelihood(series.calls, series.bad, mixed) + np.log(np.diff(CUTS))[:, None]
+    return np.append(after[0], before[:-1] + np.logaddexp.reduce(within) + after[1:])
 
 
 def _ramps(
-    middle: Floats,
-    counts: tuple[Floats, Floats],
+    series: Series,
     shares: tuple[float, float],
     lengths_s: Sequence[float],
     within: tuple[float, float],
@@ -170,6 +172,7 @@ def _ramps(
 
     doubt: by so much the differences between their log-likelihoods count less. The prior of a ramp is spread over all.
     """
+    middle = series.start + series.width_s / 2
     begins = np.linspace(*within, RAMP_STARTS)
     spacing = (begins[1] - begins[0]) / 2
     base, top = shares
@@ -177,7 +180,7 @@ def _ramps(
     for took_s in lengths_s:
         grown = np.clip((middle[None, :] - begins[:, None]) / took_s, 0, 1)
         for power in POWERS:
-            rows.append(likelihood(*counts, base + (top - base) * grown**power).sum(axis=1))
+            rows.append(likelihood(series.calls, series.bad, base + (top - base) * grown**power).sum(axis=1))
             took.append(np.full(RAMP_STARTS, took_s))
     tiled, fits = np.tile(begins, len(rows)), np.concatenate(rows)
     weight = fits.max() / clusters + (fits - fits.max()) / (clusters * doubt) + np.log(IS_RAMP / len(fits))

@@ -177,6 +177,9 @@ def _findings(
 ) -> WebhookFindings:
     created = _seconds(first["created_at"])
     overtaken = created[1:] < np.maximum.accumulate(created)[:-1]  # by an event that is younger
+    delayed = None
+    if len(late):
+        delayed = Span(start=late["at"].min(), end=late["at"].max() + pd.Timedelta(seconds=width_s))
     found = WebhookFindings(
         read=log.read,
         rejected=log.rejected,
@@ -191,38 +194,34 @@ def _findings(
         duplicate_share=_rounded(frame["again"].mean(), 6),
         redelivered_share=_rounded(frame["attempts"].gt(1).fillna(value=False).mean(), 6),
         out_of_order_share=round(float(overtaken.mean()), 6) if len(overtaken) else 0.0,
-        delayed_from=late["at"].min() if len(late) else None,
-        delayed_to=late["at"].max() + pd.Timedelta(seconds=width_s) if len(late) else None,
+        delayed_from=delayed.start if delayed else None,
+        delayed_to=delayed.end if delayed else None,
         silences=tuple(_silences(frame, first, until)),
     )
-    return found.model_copy(update=_judged(found, late))
+    return found.model_copy(update=_judged(found, late, delayed))
 
 
 def _rounded(value: Any, digits: int = 3) -> Any:  # noqa: ANN401 - a number of numpy's, None for NaN
     return None if pd.isna(value) else round(float(value), digits)
 
 
-def _judged(found: WebhookFindings, late: pd.DataFrame) -> dict[str, object]:
+def _judged(found: WebhookFindings, late: pd.DataFrame, delayed: Span | None) -> dict[str, object]:
     """Say whose the delay is: Intercom's when events waited for their first sending, ours when they were repeated."""
-    if not found.delayed_from and not found.silences:
+    if not delayed and not found.silences:
         half, most = duration(found.lag_p50_s), duration(found.lag_p95_s)
         return {"readings": (f"Webhooks arrive in time: half within {half}, 95 % within {most}.", *_details(found))}
     queue, repeats = (late[f"{part}_p95_s"].median() for part in ("queue", "repeats"))
-    verdict: Verdict = "vendor_suspected" if queue > SLOW_S else "ours" if repeats > SLOW_S else "undetermined"
-    lines = [_delay(found, verdict)] if found.delayed_from else []
+    verdict, whose = "undetermined", "The log does not tell when they were sent for the first time"
+    if queue > SLOW_S:
+        verdict, whose = "vendor_suspected", "They waited at Intercom before they were sent for the first time"
+    elif repeats > SLOW_S:
+        verdict = "ours"
+        whose = "Intercom sent them in time and had to repeat them: our endpoint failed, or took over 5 s"
+    most = duration(found.lag_max_s)
+    lines = [f"Events from {_span(delayed)} came up to {most} late. {whose}."] if delayed else []
     lines += [_silence(silence) for silence in found.silences]
-    lines[0] = f"P3, webhook delays. {lines[0]}"
-    readings = (*lines, *_details(found))
+    readings = (f"P3, webhook delays. {lines[0]}", *lines[1:], *_details(found))
     return {"verdict": verdict, "cause": "webhooks_delayed", "severity": "P3", "readings": readings}
-
-
-def _delay(found: WebhookFindings, verdict: Verdict) -> str:
-    whose = {
-        "vendor_suspected": "They waited at Intercom before they were sent for the first time",
-        "ours": "Intercom sent them in time and had to repeat them: our endpoint failed, or took over 5 s",
-    }.get(verdict, "The log does not tell when they were sent for the first time")
-    span = _span(found.delayed_from, found.delayed_to)
-    return f"Events from {span} came up to {duration(found.lag_max_s)} late. {whose}."
 
 
 def _silence(silence: Silence) -> str:
@@ -231,15 +230,14 @@ def _silence(silence: Silence) -> str:
         few = came if silence.late else "none of its events came later"
         came = f"{few}: paused (over 1,000 errors in 15 min), suspended, dropped after a 429, or nothing happened"
     return (
-        f"Nothing was received from {_span(silence.start, silence.end)}, where about {silence.expected:,} deliveries "
+        f"Nothing was received from {_span(silence)}, where about {silence.expected:,} deliveries "
         f"would have been usual; {came}."
     )
 
 
-def _span(start: datetime | None, end: datetime | None) -> str:
-    if start is None or end is None:
-        return "an unknown time"
-    return f"{start:%Y-%m-%d %H:%M} to {end:{'%H:%M' if end.date() == start.date() else '%Y-%m-%d %H:%M'}} UTC"
+def _span(span: Span) -> str:
+    end_day = "" if span.end.date() == span.start.date() else f"{span.end:%Y-%m-%d} "
+    return f"{span.start:%Y-%m-%d %H:%M} to {end_day}{span.end:%H:%M} UTC"
 
 
 def _details(found: WebhookFindings) -> Iterator[str]:

@@ -321,15 +321,14 @@ def errors(seen: Study) -> str:
 
 def slow_calls(seen: Study, slow_ms: float = SLOW_MS) -> str:
     """Say which share of calls was slow, in the incident where one was found, and whether the objective allows it."""
-    frame = seen.slow_over_time(slow_ms, "1min")
-    if seen.incident:
-        since, until = seen.incident
-        frame = frame[frame["time"].between(since.floor("min"), until, inclusive="left")]
-    calls, slow = int(frame["requests"].sum()), int(frame["failed"].sum())
-    if not calls:
+    since, until = seen.incident or seen.span
+    known = seen.latency.dropna(subset="bucket")
+    known = known[known["minute"].between(since.floor("min"), until, inclusive="left")]
+    if known.empty:
         return "Unknown how many calls were slow: there are no durations."
     goal = f"latency objective ({100 * FAST_SLO:g} % of calls within {duration(slow_ms / 1000)})"
-    part = slow / calls
+    is_slow = latency.representative_ms(known["bucket"]) > slow_ms
+    part = known["requests"][is_slow].sum() / known["requests"].sum()
     if part <= 1 - FAST_SLO:
         return f"{share(part)} took longer: within the {goal}."
     times = part / (1 - FAST_SLO)

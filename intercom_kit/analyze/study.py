@@ -157,9 +157,9 @@ class Study:
         """See latency.burn_over_time; in wider bins, as the few failures of a good minute jump."""
         return latencies.burn_over_time(self.windows, latencies.bins_for(self.span, 100, "5min"), slo=self.slo)
 
-    def slow_over_time(self, slow_ms: float = latencies.SLOW_MS, freq: str = "") -> pd.DataFrame:
-        """See latency.slow_over_time; in the bins of burn_over_time, where no other width is given."""
-        return latencies.slow_over_time(self.latency, freq or latencies.bins_for(self.span, 100, "5min"), slow_ms)
+    def slow_over_time(self, slow_ms: float = latencies.SLOW_MS) -> pd.DataFrame:
+        """See latency.slow_over_time; in the bins of burn_over_time."""
+        return latencies.slow_over_time(self.latency, latencies.bins_for(self.span, 100, "5min"), slow_ms)
 
 
 def study(

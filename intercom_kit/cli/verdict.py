@@ -164,8 +164,8 @@ def _ask(
                 wait([asked], 0.1)
     try:
         if alert:
-            return open_alert(settings, alert, incident, new=new, asked=asked)
-        return run_triage(settings, incident, asked=asked, new=new, facts=facts)
+            return open_alert(settings, alert, incident, new=new, checks=asked.result())
+        return run_triage(settings, incident, checks=asked.result(), new=new, facts=facts)
     except NotArchivedError as error:
         show_triage(error.triage, as_json=as_json)
         raise

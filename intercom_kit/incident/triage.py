@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -102,7 +101,7 @@ def run_triage(
     incident_id: str = "",
     title: str = "",
     drill: str | None = None,
-    asked: Future[tuple[CheckRecord, ...]] | None = None,
+    checks: tuple[CheckRecord, ...] = (),
     *,
     new: bool = False,
     facts: Mapping[str, object] | None = None,
@@ -110,8 +109,8 @@ def run_triage(
 ) -> Triage:
     """Run the checks, decide, and write the evidence down before anything is shown.
 
-    asked: checks that `start_checks` has under way already. Without `incident_id` the triage joins an open incident
-    (see open_alike) unless it is to be a `new` one, and else makes one, named for its time and cause. facts: what
+    checks: those of a run that was made already. Without `incident_id` the triage joins an open incident (see
+    open_alike) unless it is to be a `new` one, and else makes one, named for its time and cause. facts: what
     people declare (see collect.facts.declared), with its origin.
     Without a token what needs none is asked. Raises IncidentIdError for an id that is not a plain name, IncidentError
     where evidence of a drill and of the real API would be mixed, and NotArchivedError, which holds the triage, when the
@@ -122,7 +121,7 @@ def run_triage(
     known = IncidentFolder(settings.outputs, incident_id, drill=bool(drill)) if incident_id else None
     if known:
         _refuse_mixing(known, settings, drill)
-    checks = asked.result() if asked else run_checks(settings)
+    checks = checks or run_checks(settings)
     decision = decide(checks, settings)
     try:
         with _alone(settings.outputs) if known is None and not drill else nullcontext():
@@ -254,7 +253,7 @@ def open_alert(
     incident_id: str = "",
     *,
     new: bool = False,
-    asked: Future[tuple[CheckRecord, ...]] | None = None,
+    checks: tuple[CheckRecord, ...] = (),
 ) -> Triage:
     """Triage because of an alert, and put it on the timeline at its own time; an alert that came before joins its own.
 
@@ -263,7 +262,7 @@ def open_alert(
     if not (incident_id or new):
         recent = recent_ids(settings.outputs, datetime.now(UTC) - JOINED_WITHIN)
         incident_id = next((known for known in recent if _has_alert(settings, known, alert)), "")
-    triage = run_triage(settings, incident_id, asked=asked, new=new)
+    triage = run_triage(settings, incident_id, checks=checks, new=new)
     with triage.folder.locked():
         if alert not in triage.folder.events():
             triage.folder.add_event(alert)

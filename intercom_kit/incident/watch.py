@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,7 +19,7 @@ from intercom_kit.display.terminal import check_lines, deadline_words, rate_limi
 from intercom_kit.errors import KitError
 from intercom_kit.incident.incident import as_declared
 from intercom_kit.incident.triage import run_triage
-from intercom_kit.records import CheckRecord, Decision, Event, Severity
+from intercom_kit.records import Decision, Event, Severity
 from intercom_kit.settings import Settings
 from intercom_kit.text import count, duration
 
@@ -135,9 +134,8 @@ class _Writer:
             self._note_recovery(run, folder)
 
     def _open(self, run: Run) -> IncidentFolder:
-        asked: Future[tuple[CheckRecord, ...]] = Future()
-        asked.set_result(run.checks)
-        self.folder = run_triage(self.settings, self.folder.incident_id if self.folder else "", asked=asked).folder
+        known = self.folder.incident_id if self.folder else ""
+        self.folder = run_triage(self.settings, known, checks=run.checks).folder
         self.is_open, self.healthy = True, []
         return self.folder
 

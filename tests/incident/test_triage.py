@@ -1,9 +1,10 @@
 """A triage as a whole: evidence first, then what follows from it."""
 
 import json
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -13,7 +14,7 @@ from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import EvidenceError, IncidentError, IncidentIdError
 from intercom_kit.incident.triage import NotArchivedError, load_triage, run_triage
 from intercom_kit.postmortem.document import open_postmortem
-from intercom_kit.records import CHECK_NAMES, CheckRecord, Event
+from intercom_kit.records import CHECK_NAMES, Event
 from intercom_kit.settings import load_settings
 from tests.conftest import Play
 
@@ -124,15 +125,15 @@ def test_outputs_are_made_where_there_are_none(play: Play, tmp_path: Path) -> No
 def test_triages_at_once_are_one_incident(play: Play, tmp_path: Path) -> None:
     """Of several made at the same moment for the same cause, one makes the folder and the others join it."""
     settings = play("token-revoked").settings(outputs=tmp_path)
-    asked: list[Future[tuple[CheckRecord, ...]]] = [Future() for _ in range(6)]
-    with ThreadPoolExecutor(len(asked)) as pool:
-        made = [pool.submit(run_triage, settings, asked=each) for each in asked]
-        checks = run_checks(settings)
-        for each in asked:
-            each.set_result(checks)
-        folders = {each.result().folder for each in made}
-    (path,) = {folder.path for folder in folders}
-    assert len(IncidentFolder(tmp_path, path.name).checks()) == len(asked) * len(checks)
+    checks, all_there = run_checks(settings), Barrier(6)
+
+    def triage(_: int) -> Path:
+        all_there.wait()
+        return run_triage(settings, checks=checks).folder.path
+
+    with ThreadPoolExecutor(6) as pool:
+        (path,) = set(pool.map(triage, range(6)))
+    assert len(IncidentFolder(tmp_path, path.name).checks()) == 6 * len(checks)
 
 
 def test_a_title_holds_no_secret(play: Play, tmp_path: Path) -> None:

@@ -49,14 +49,12 @@ def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[N
         raise EvidenceError(odd)
     lock = FileLock(path, mode=0o600)
     try:
-        lock.acquire(timeout=0)
+        held = lock.acquire(timeout=0)
     except Timeout:
         on_wait()
-        lock.acquire()
-    try:
+        held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def seal(

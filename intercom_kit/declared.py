@@ -34,7 +34,7 @@ class ActionItem(Record):
 
 
 class Correction(Record):
-    """How the timeline shows an event that was noted wrongly; the event itself stays as it was written.
+    """How the timeline shows an event that was recorded wrongly; the event itself stays as it was written.
 
     event: its evidence id. at, text: what is shown instead; drop: the event is not shown. reason: shown with the row.
     """

@@ -3,9 +3,7 @@
 Each says what it shows. The analysis is imported where a notebook needs it: a triage does not wait for what draws logs.
 """
 
-import atexit
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
@@ -17,7 +15,6 @@ from intercom_kit.display import person_asks, tables
 from intercom_kit.display.tables import View, answer_card, message
 from intercom_kit.drill.play import Lesson, work_moment
 from intercom_kit.drill.scenarios import find_scenario
-from intercom_kit.drill.server import serve
 from intercom_kit.errors import KitError
 from intercom_kit.incident.answer import answer_of, answer_of_log
 from intercom_kit.incident.incident import Incident, open_incident
@@ -34,9 +31,6 @@ T = TypeVar("T")
 LOG_HOURS = 4
 LOG_END = datetime(2026, 11, 24, 12, tzinfo=UTC)  # fixed: the same drill gives the same numbers
 NO_LOG = "no request log was given"
-
-_PLAYING = ExitStack()  # a loopback Intercom serves until its kernel ends
-atexit.register(_PLAYING.close)
 
 
 @dataclass(frozen=True)
@@ -123,12 +117,11 @@ def open_triage(given: Given, run: str = "", scenario: str = "rate-limited") -> 
         _say(f"The API could not be asked. {skipped[0]}" if skipped else f"Checked {settings.base_url} just now.")
         return triage
     played = find_scenario(scenario)
-    loopback = _PLAYING.enter_context(serve(played))
     _say(
         f"INTERCOM_ACCESS_TOKEN is not set and no incident is named, so this is a DRILL ({played.name}) against a "
         f"loopback Intercom on this machine, written to {DRILLS}/. Export the token to ask the real one."
     )
-    return run_triage(loopback.drill_settings(settings.outputs), drill=played.name)
+    return work_moment(settings, played).triage
 
 
 def opening(triage: Triage) -> View:

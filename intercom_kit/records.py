@@ -257,7 +257,7 @@ class Decision(Record):
 
 
 class Event(Record):
-    """Something a person or the kit noted on the timeline; `cites` holds the evidence ids it rests on.
+    """Something a person or the kit recorded on the timeline; `cites` holds the evidence ids it rests on.
 
     numbers, query: what was counted, and the query or source that gave it. imported: from a file of many incidents.
     """

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 
 from intercom_kit.decide.conclusion import AFTER, BEFORE
 from intercom_kit.decide.questions import QUESTIONS, REPORTED, START, Question
@@ -95,12 +95,7 @@ def _by_cause(settings: Settings) -> Iterator[str]:
     uses = Counter(action.title for actions in RUNBOOK.values() for action in actions)
     shared = {action.title: action for actions in RUNBOOK.values() for action in actions if uses[action.title] > 1}
     for cause, actions in RUNBOOK.items():
-        yield from _title(cause)
-        for number, action in enumerate(filled(actions, settings), 1):
-            if action.title in shared:
-                yield from (f"{number}. [{action.title}](#{_anchor(action.title)})", "")
-            else:
-                yield from (f"{number}. **{action.title}**", "", *_body(action, "   "))
+        yield from (*_title(cause), *_actions(actions, settings, shared))
     yield from ("## Steps of several causes", "")
     for action in filled(shared.values(), settings):
         yield from (f"### {action.title}", "", *_body(action))
@@ -110,9 +105,13 @@ def _title(cause: Cause) -> list[str]:
     return [f"### `{cause}`: {CAUSES[cause].clause}", ""]
 
 
-def _actions(actions: Iterable[Action], settings: Settings) -> Iterator[str]:
+def _actions(actions: Iterable[Action], settings: Settings, elsewhere: Container[str] = ()) -> Iterator[str]:
+    """Give actions as a numbered list; of those whose titles are `elsewhere`, a link."""
     for number, action in enumerate(filled(actions, settings), 1):
-        yield from (f"{number}. **{action.title}**", "", *_body(action, "   "))
+        if action.title in elsewhere:
+            yield from (f"{number}. [{action.title}](#{_anchor(action.title)})", "")
+        else:
+            yield from (f"{number}. **{action.title}**", "", *_body(action, "   "))
 
 
 def _body(action: Action, indent: str = "") -> list[str]:

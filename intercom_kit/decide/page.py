@@ -40,7 +40,7 @@ class Page:
     """The status page's check, for one region. region: us, eu, au. at: the time of the run, UTC.
 
     incidents, components: reported for the region or without naming one; resolved: incidents of the API, lately.
-    readable: the page told something; reached: something answered. maintenance: one that may touch the API is under
+    readable: it could be read; reached: something answered. maintenance: one that may touch the API is under
     way; overdue: its announced end is past. indicator_alone: major or critical while nothing is listed in any region:
     the two parts of the page disagree. explains_api: what is reported explains failing API calls. reported,
     resolved_text: both in words; empty where there is nothing.

@@ -141,13 +141,8 @@ def exhausted(frame: pd.DataFrame) -> pd.DataFrame:
 
 def united(spans: pd.DataFrame) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
     """Join those spans of `exhausted` that overlap, whatever their quota: (from, to), in order of time."""
-    joined: list[tuple[pd.Timestamp, pd.Timestamp]] = []
-    for start, end in spans[["from", "to"]].itertuples(index=False):
-        if joined and start <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(joined[-1][1], end))
-        else:
-            joined.append((start, end))
-    return joined
+    number = (spans["from"] > spans["to"].cummax().shift()).cumsum()
+    return list(spans.groupby(number).agg({"from": "min", "to": "max"}).itertuples(index=False, name=None))
 
 
 def hidden_bursts(frame: pd.DataFrame, *, pressure: float = PRESSURE) -> pd.DataFrame:

@@ -53,11 +53,11 @@ def test_log_has_the_columns_of_a_request_log(name: str) -> None:
 
     Without an answer there is no status, request id or quota; without valid credentials there is no quota.
     """
-    traffic = play(name, hours=1, rate=6)
+    traffic = play(name, hours=0.5, rate=6)
     frame = traffic.frame
     assert list(frame.columns) == list(REQUEST_COLUMNS)
     assert frame["timestamp"].is_monotonic_increasing
-    assert frame["timestamp"].between(END - timedelta(hours=1), END).all()
+    assert frame["timestamp"].between(END - timedelta(hours=0.5), END).all()
     assert frame["duration_ms"].gt(0).all()
     assert frame["request_id"].dropna().is_unique
     assert not frame["route"].astype(str).str.contains(r"\d").any()
@@ -73,7 +73,7 @@ def test_log_has_the_columns_of_a_request_log(name: str) -> None:
 @pytest.mark.parametrize("name", ["rate-limited", "workspace-quota", "healthy"])
 def test_limiter_agrees_with_the_loopback(name: str) -> None:
     """The drill's own limiter, call by call, refuses the same calls and reports the same remaining quota."""
-    traffic = play(name, hours=1.5, rate=25)
+    traffic = play(name, hours=1, rate=15)
     limiter = Limiter(167)
     counted = traffic.frame[traffic.frame["ratelimit_limit"].notna()]
     zero = traffic.onset.timestamp() if traffic.onset else 0.0
@@ -114,7 +114,7 @@ def test_only_the_overloaded_app_is_refused(storm: Traffic) -> None:
 @pytest.mark.parametrize("name", [name for name in BIT if name not in ("rate-limited", "workspace-quota", "slow-api")])
 def test_effects_show_when_and_where_they_act(name: str) -> None:
     """Calls fail on the scenario's routes while its effects last, and hardly anywhere else."""
-    traffic, scenario = play(name, hours=3.5, seed=3), SCENARIOS[name]
+    traffic, scenario = play(name, hours=3.5, rate=3, seed=3), SCENARIOS[name]
     frame = traffic.frame
     assert traffic.onset is not None
     at = (frame["timestamp"] - traffic.onset).dt.total_seconds()
@@ -125,14 +125,14 @@ def test_effects_show_when_and_where_they_act(name: str) -> None:
         hit |= at.between(effect.start_s, effect.end_s - 6) & here
         near |= at.between(effect.start_s - 30, effect.end_s) & here
     bad = failed(frame) | frame["error_type"].eq("intercom_version_invalid")
-    assert hit.sum() > 1000
+    assert hit.sum() > 300
     assert bad[hit].mean() > (0.99 if name != "every-other-call" else 0.49)
     assert bad[~near].mean() < 0.005
 
 
 def test_slow_api_slows_by_a_ramp() -> None:
     """Under a ramp the delay grows evenly to its full size, and ends at once."""
-    traffic = play("slow-api", rate=40, quota=1667)
+    traffic = play("slow-api", hours=1.5, rate=40, quota=1667)
     at = (traffic.frame["timestamp"] - traffic.onset).dt.total_seconds()
     medians = traffic.frame["duration_ms"].groupby(at // 60).median()
     typical = medians.loc[-20:-1].mean()
@@ -144,20 +144,20 @@ def test_slow_api_slows_by_a_ramp() -> None:
 
 def test_a_timeout_lasts_as_long_as_the_client_waits() -> None:
     """The duration of a timeout is its app's time limit, and no call lasts longer."""
-    frame = play("search-timeouts").frame
+    frame = play("search-timeouts", rate=4).frame
     limits = frame["app"].astype(str).map({app.name: app.timeout_ms for app in APPS})
     timeouts = frame["error_type"].eq("timeout")
-    assert timeouts.sum() > 1000
+    assert timeouts.sum() > 500
     assert (frame["duration_ms"] == limits)[timeouts].all()
     assert (frame["duration_ms"] <= limits).all()
 
 
 def test_a_healthy_day_looks_like_real_life() -> None:
     """A healthy day has a lull at 03:00, few failures in clusters, no 429, and odd slow calls."""
-    frame = play("healthy", hours=24, rate=6, quota=1667).frame
+    frame = play("healthy", hours=24, rate=3, quota=1667).frame
     hours = frame.groupby([frame["timestamp"].dt.hour, "app"], observed=True).size().unstack()
     assert hours.loc[3, "web"] < 0.15 * hours.loc[14, "web"]
-    assert len(frame) == pytest.approx(24 * 3600 * 6, rel=0.05)
+    assert len(frame) == pytest.approx(24 * 3600 * 3, rel=0.05)
     assert 0.0003 < failed(frame).mean() < 0.004
     assert not frame["status_code"].eq(429).any()
     by_minute = failed(frame).groupby(frame["timestamp"].dt.floor("1min")).sum()

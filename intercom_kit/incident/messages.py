@@ -38,19 +38,6 @@ NOT_FOR_CUSTOMERS = re.compile(
     r"|dns|tls|P[1-4]|[45]\d\d(?!\s+(?:customers|users|people|messages|conversations)\b)|[45]xx|INC-\S+|ev:\S*|\w+_\w+)\b|https?:|\S+@\S+|\b(?=\w*\d)[\w-]{12,}",
     re.IGNORECASE,
 )
-HEADLINES: dict[Stage, str] = {
-    "investigating": "We are looking into a problem with {what}",
-    "identified": "We know what causes a problem with {what}",
-    "monitoring": "There was a problem with {what}, and we are watching it",
-    "resolved": "The problem with {what} is over",
-}
-GOES_ON = "We have taken steps against a problem with {what}"
-DONE: dict[Stage, str] = {
-    "investigating": "We are working on finding its cause.",
-    "identified": "The cause is known, and we are working on it until all is well.",
-    "monitoring": "We keep watching until we are sure.",
-    "resolved": "It has been resolved.",
-}
 NO_CUSTOMER_MESSAGE = "No message to customers is needed: no impact on them was observed."
 
 
@@ -202,7 +189,7 @@ def external_update(story: Story) -> str:
     written = _one_line(facts.customer_impact)
     felt = written if written and not unfit_for_customers(written) else (then if over else now)
     due = _next_update(story)
-    headline = HEADLINES[stage] if over or stage != "monitoring" else GOES_ON
+    headline = TEXTS[stage]["headline"][-1 if over else 0]
     lines = [
         headline.format(what=what),
         "",
@@ -251,7 +238,7 @@ def _actions(story: Story) -> str:
 
 
 def _done(story: Story) -> str:
-    said, well = DONE[story.stage], ""
+    said, well = TEXTS[story.stage]["done"][0], ""
     if story.recovered_at:
         well = f"All has been well since {_day(story.recovered_at)} UTC."
     return " ".join(filter(None, (said, well) if story.stage == "resolved" else (well, said)))

@@ -156,57 +156,43 @@ def test_a_partial_recovery_is_a_level_and_no_end(look: Look) -> None:
     assert re.search(r"It came in levels: (79|80|81) %, then 1\d %; the main change was", findings_of(seen).bottom_line)
 
 
-@cache
-def storm(limit: int = 100, seed: int = 5, wait_s: float = 0.6, tries: int = 12) -> tuple[pd.DataFrame, Floats]:
-    """Calls of clients that try again too soon, under a limiter of ten-second windows, call by call; and the demand."""
-    rng = np.random.default_rng(seed)
-    calm = rng.uniform(0, 3600, 10_000)
-    bursts = np.concatenate([start + rng.uniform(0, 60, 900) for start in range(600, 3000, 300)])
-    demand = np.sort(np.concatenate([calm, bursts]))
-    queue = [(float(at), number, 0) for number, at in enumerate(demand)]
+def limited(demand: Floats, limit: int, wait: Wait) -> tuple[pd.DataFrame, int]:
+    """Send calls through a limiter of ten-second windows, one by one; returns every attempt, and the calls given up.
+
+    Of calls that wake at once any may come first: chance decides which of them the limiter lets pass.
+    """
+    rng = np.random.default_rng(0)
+    queue = [(float(at), 0.0, number, 0) for number, at in enumerate(demand)]
     left: dict[int, int] = {}
-    rows = []
+    rows, lost = [], 0
     while queue:
-        at, number, tried = heappop(queue)
+        at, _, number, tried = heappop(queue)
         window = int((T + at) // 10)
         room = left.setdefault(window, limit)
         left[window] = max(0, room - 1)
         rows.append((at, 200 if room else 429, max(0, room - 1), (window + 1) * 10, f"c{number}"))
-        if not room and tried < tries:
-            heappush(queue, (at + wait_s + 0.1 * rng.random(), number, tried + 1))
+        pause = None if room else wait(T + at, tried, at - float(demand[number]))
+        if pause is not None:
+            heappush(queue, (round(at + pause, 3), rng.random(), number, tried + 1))
+        lost += not room and pause is None
     columns = ["at", "status", "ratelimit_remaining", "ratelimit_reset", "contact"]
-    return pd.DataFrame(rows, columns=columns), demand
+    return pd.DataFrame(rows, columns=columns), lost
+
+
+@cache
+def storm(limit: int = 100, tries: int = 12) -> tuple[pd.DataFrame, Floats]:
+    """Calls of clients that try again too soon, under a limiter; and the demand."""
+    rng = np.random.default_rng(5)
+    calm = rng.uniform(0, 3600, 10_000)
+    bursts = np.concatenate([start + rng.uniform(0, 60, 900) for start in range(600, 3000, 300)])
+    demand = np.sort(np.concatenate([calm, bursts]))
+    calls, _ = limited(demand, limit, lambda _, tried, __: 0.6 + 0.1 * rng.random() if tried < tries else None)
+    return calls, demand
 
 
 def headers(calls: pd.DataFrame, limit: int = 100) -> dict[str, object]:
     """The columns of the rate-limit headers."""
     return {name: calls[name] for name in ("ratelimit_remaining", "ratelimit_reset")} | {"ratelimit_limit": limit}
-
-
-def call_by_call(demand: Floats, limit: int, wait: Wait) -> tuple[int, int]:
-    """Replay calls one by one under a way of retrying; returns the 429s and the calls given up.
-
-    Of calls that wake at once any may come first: chance decides which of them the limiter lets pass.
-    """
-    rng = np.random.default_rng(0)
-    queue = [(float(at), 0.0, float(at), 0) for at in demand]
-    queue.sort()
-    left: dict[int, int] = {}
-    throttled = lost = 0
-    while queue:
-        at, _, began, tried = heappop(queue)
-        window = int((T + at) // 10)
-        room = left.setdefault(window, limit)
-        left[window] = max(0, room - 1)
-        if room:
-            continue
-        throttled += 1
-        pause = wait(T + at, tried, at - began)
-        if pause is None:
-            lost += 1
-        else:
-            heappush(queue, (round(at + pause, 3), rng.random(), began, tried + 1))
-    return throttled, lost
 
 
 def test_the_what_if_agrees_with_a_simulation_call_by_call(look: Look) -> None:
@@ -225,7 +211,8 @@ def test_the_what_if_agrees_with_a_simulation_call_by_call(look: Look) -> None:
     }
     outcome = seen.what_if.set_index("policy")
     for policy, wait in ways.items():
-        simulated = call_by_call(demand, 60, wait)
+        attempts, lost = limited(demand, 60, wait)
+        simulated = [attempts["status"].eq(429).sum(), lost]
         assert outcome.loc[policy, ["throttled", "lost"]].tolist() == pytest.approx(simulated, rel=0.03)
 
 

@@ -6,82 +6,32 @@ Only names that are in the log and numbers ever reach the SQL, each quoted: a ma
 
 import re
 import shlex
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cache
+from importlib.resources import files
+from typing import Any
 
 from intercom_kit.errors import RequestLogError
-from intercom_kit.logs.values import CLOCK, CODE, DAY, NO_ANSWER, TIMED, WITH_UNIT, Column, full, share
 from intercom_kit.protocol import REQUEST_COLUMNS
 
-# Columns of a log beside those of a request log: a raw path or URL, the server that was called, when the call ended,
-# the kind of a span, the text of a log line, clock and day where they are two columns, an id that a call's lines share.
-EXTRA = ("path", "host", "end", "kind", "message", "clock", "day", "pair")
+EXTRA = ("path", "host", "end", "kind", "message", "clock", "day", "pair")  # beside those of a request log
 MAPPABLE = (*REQUEST_COLUMNS, "path", "host", "end")
 
-# Names of columns, most telling first, as `normal` writes them: OpenTelemetry's, then those that logs often use.
-_NAMES: dict[str, str] = {
-    "timestamp": (
-        "timestamp start_time_unix_nano start_time started_at started_date_time ts time datetime date_time event_time "
-        "request_time_epoch request_time timestamp_ms timestamp_us timestamp_ns ts_ms ts_us ts_ns time_unix_nano epoch "
-        "epoch_ms time_local time_iso8601 asctime logged_at created_at timegenerated time_generated time_stamp "
-        "start_utc start_timestamp when date t"
-    ),
-    "app": "app service_name application app_name service client_name",
-    "method": "method http_request_method http_method request_method verb cs_method",
-    "route": "route http_route url_template path_template",
-    "path": (
-        "path url_path url_full url uri request_path http_target http_url endpoint request_url request_uri full_url "
-        "cs_uri_stem http_path original_path resource_path target http_request request request_line message"
-    ),
-    "status_code": (
-        "http_response_status_code http_status_code status_code http_status response_status_code sc_status "
-        "status response_status response_code result_code http_code elb_status_code code http_response"
-    ),  # a span's own status.code is no HTTP status: late, and its values do not fit
-    "error_type": (
-        "error_type error_code exception_type err_code err_type error_name exception error err error_message "
-        "failure_message response_flags"
-    ),
-    "duration_ms": "",  # by its unit, see _DURATIONS
-    "request_id": "request_id x_request_id http_response_header_x_request_id",
-    **{
-        f"ratelimit_{part}": " ".join(
-            f"{before}{middle}_{part}"
-            for middle in ("ratelimit", "rate_limit")
-            for before in ("", "x_", "http_response_header_x_")
-        )
-        for part in ("limit", "remaining", "reset")
-    },
-    "contact": "contact contact_id",
-    "conversation": "conversation conversation_id",
-    "host": (
-        "server_address net_peer_name http_host url_domain authority upstream_host server_name domain remote_host "
-        "target_host request_host cs_host host hostname server peer_service service_host url_host base_url fqdn target "
-        "upstream destination dst"
-    ),
-    "end": "end_time_unix_nano end_time end_timestamp ended_at",
-    "kind": "kind span_kind",
-    "message": "message msg event log_message",
-    "clock": "time time_utc clock",
-    "day": "date day",
-    "pair": "req_id request_id x_request_id correlation_id call_id span_id trace_id id",
-}
-_DURATIONS = (
-    "duration", "elapsed", "latency", "elapsed_time", "response_time", "request_time", "request_duration", "took",
-    "time_taken", "total_time", "http_client_request_duration", "response_latency", "runtime", "service",
-)  # fmt: skip
-_UNITS = {
-    **dict.fromkeys(("ms", "msec", "millis", "milliseconds"), ""),
-    **dict.fromkeys(("s", "sec", "secs", "seconds"), "* 1000"),
-    **dict.fromkeys(("us", "usec", "micros", "microseconds"), "/ 1000"),
-    **dict.fromkeys(("ns", "nsec", "nano", "nanos", "nanoseconds"), "/ 1000000"),
-}
+TABLES: dict[str, Any] = tomllib.loads(files("intercom_kit.logs").joinpath("formats.toml").read_text(encoding="utf-8"))
+VALUES = {name: "".join(parts) for name, parts in TABLES["values"].items() if name != "blanks"}
+BLANKS: list[str] = TABLES["values"]["blanks"]
+_NAMES = {ours: names.split() for ours, names in TABLES["names"].items()}
+_DURATIONS = TABLES["durations"]["names"].split()
+_UNITS = {unit: factor for factor, units in TABLES["durations"]["units"].items() for unit in units.split()}
 _UNIT_WORDS = {"": "ms", "* 1000": "s", "/ 1000": "µs", "/ 1000000": "ns"}
 _TELLING = {
-    *" ".join([*_NAMES.values(), "log line raw payload body notification"]).split(),
+    *(name for names in _NAMES.values() for name in names),
     *_DURATIONS,
-} - {name for ours in ("request_id", "contact", "conversation", "pair") for name in _NAMES[ours].split()}
+    *("log", "line", "raw", "payload", "body", "notification"),
+} - {name for ours in ("request_id", "contact", "conversation", "pair") for name in _NAMES[ours]}
 _CONTAINER = re.compile(
     r"^(?:(?:span_|resource_)?attributes|resource|attrs|fields|labels|tags|(?:res(?:ponse)?_)?headers)_(?=.)"
 )
@@ -96,6 +46,44 @@ _AVERAGE = re.compile(r"(?:^|_)(?:avg|average|mean|median|p50|p9\d)(?:_|$)")
 _KINDS = ("client", "server", "internal", "producer", "consumer")
 
 
+@dataclass(frozen=True)
+class Column:
+    """A column of the log.
+
+    name: as the log writes it. sql: reads it, only ever made of quoted names; type: DuckDB's name of its type.
+    factor: '' or '* 1000', what makes it ours. document, path: where it is inside of a JSON document, instead of sql.
+    values: the first of them, as text; '' where a row has none.
+    """
+
+    name: str
+    sql: str
+    type: str = "VARCHAR"
+    factor: str = ""
+    document: str = ""
+    path: str = ""
+    values: tuple[str, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its values are text, to be parsed."""
+        return self.type in ("VARCHAR", "JSON", "UUID") or self.type.startswith("ENUM")
+
+    @property
+    def is_naive(self) -> bool:
+        """Whether its type is a date and time without a zone, so that the zone has to be given."""
+        return self.type.startswith("TIMESTAMP") and "TIME ZONE" not in self.type
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The first values that are not blank."""
+        return tuple(value.strip() for value in self.values if value.strip().lower() not in BLANKS)
+
+    @property
+    def has_blanks(self) -> bool:
+        """Whether some of the first values say in words that there is none."""
+        return any(value and value.strip().lower() in BLANKS for value in self.values)
+
+
 def quoted(text: str) -> str:
     """Return the text as a literal of SQL."""
     return "'" + text.replace("'", "''") + "'"
@@ -104,6 +92,16 @@ def quoted(text: str) -> str:
 def named(name: str) -> str:
     """Return the name of a column or table, quoted for SQL."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def statements(file: str, **values: str) -> dict[str, str]:
+    """Return what a file of SQL beside this one has, by the names in it, with the values (trusted SQL) for $names."""
+    text = files("intercom_kit.logs").joinpath(file).read_text(encoding="utf-8")
+    parts = (part.split("\n", 1) for part in text.split("-- name: ")[1:])
+    return {
+        name: re.sub(r"\$(\w+)", lambda match: values.get(match[1], match[0]), body).strip().removesuffix(";")
+        for name, body in parts
+    }
 
 
 def parse_columns(assignments: Sequence[str], ours: Sequence[str] = MAPPABLE) -> dict[str, str]:
@@ -135,7 +133,7 @@ def choose(found: Mapping[str, Column], mapping: Mapping[str, str], hosts: Seque
     chosen = {ours: mapped(ours, theirs, found) for ours, theirs in mapping.items()}
     names = _by_normal_name(found)
     for ours, candidates in _NAMES.items():
-        if ours not in chosen and (column := _guess(ours, candidates.split(), names, hosts)):
+        if ours not in chosen and (column := _guess(ours, candidates, names, hosts)):
             chosen[ours] = column
     if "timestamp" not in chosen and "end" in chosen:
         chosen["timestamp"] = chosen["end"]  # a call's start is worked out from its end and its duration
@@ -190,6 +188,12 @@ def used(ours: str, column: Column) -> str:
     return f"{ours} ← {column.name}{unit or (f' {column.factor}' if column.factor else '')}"
 
 
+def share(column: Column, pattern: str) -> float:
+    """Return the part of the first known values that have the pattern in them, 0 to 1."""
+    fitting = sum(bool(re.search(pattern, value)) for value in column.known)
+    return fitting / len(column.known)
+
+
 @cache
 def normal(name: str) -> str:
     """Write a column's name in small letters and underscores, without the container that it is in."""
@@ -237,10 +241,10 @@ def _guess(
 
 
 def _is_status(column: Column) -> bool:
-    whole = share(column, full(CODE))
+    whole = share(column, VALUES["code"])
     numbers = {value for value in column.known if re.fullmatch(r"\d{1,2}", value)}
     weak = normal(column.name).rpartition("_")[2] == "code" and "status" not in column.name.lower()
-    return whole > 0 or (not numbers - {"0"} and not weak and share(column, full(NO_ANSWER)) > 0.5)
+    return whole > 0 or (not numbers - {"0"} and not weak and share(column, VALUES["no_answer"]) > 0.5)
 
 
 def _is_server(column: Column, hosts: Sequence[str]) -> bool:
@@ -254,15 +258,15 @@ _OWN_MACHINE = (
     "destination", "dst",
 )  # fmt: skip
 _FITS: dict[str, Callable[[Column], bool]] = {
-    "timestamp": lambda column: share(column, TIMED) > 0.5 or share(column, full(DAY)) > 0.5,
+    "timestamp": lambda column: share(column, VALUES["timed"]) > 0.5 or share(column, VALUES["day"]) > 0.5,
     "status_code": _is_status,
     "path": lambda column: share(column, r"^(?:[A-Z]+ )?(?:[A-Za-z]+://|/)|^[\w.-]+\.[A-Za-z]{2,}(?:[:/]|$)") > 0.5,
-    "app": lambda column: share(column, full(WITH_UNIT)) < 0.5,
+    "app": lambda column: share(column, VALUES["with_unit"]) < 0.5,
     "error_type": lambda column: share(column, r"^[\[{]") < 0.5,
     "kind": lambda column: share(column, rf"(?i)^(?:SPAN_KIND_)?(?:{'|'.join(_KINDS)})$|^[0-5]$") > 0.5,
-    "clock": lambda column: share(column, full(CLOCK)) > 0.5,
-    "day": lambda column: share(column, full(DAY)) > 0.5,
-    "end": lambda column: share(column, TIMED) > 0.5,
+    "clock": lambda column: share(column, VALUES["clock"]) > 0.5,
+    "day": lambda column: share(column, VALUES["day"]) > 0.5,
+    "end": lambda column: share(column, VALUES["timed"]) > 0.5,
     "host": lambda column: share(column, r"[.:]") > 0.5,
 }
 
@@ -282,7 +286,7 @@ def _duration(names: Mapping[str, list[Column]], *, has_end: bool) -> Column | N
         if not column.is_text or not column.known or share(column, r"^-?[\d.,]+|[Tt]ime|^PT\d") > 0.5
     ]
     for column in bare:
-        if column.type == "INTERVAL" or (column.known and share(column, rf"{full(WITH_UNIT)}|\d:\d\d") > 0.5):
+        if column.type == "INTERVAL" or (column.known and share(column, VALUES["with_unit"] + r"|\d:\d\d") > 0.5):
             return column
     if bare and ("start_time_unix_nano" in names or {"span_id", "span_name"} <= names.keys()):
         return replace(bare[0], factor="/ 1000000")
@@ -301,9 +305,9 @@ def _whole_time(chosen: dict[str, Column]) -> dict[str, Column]:
     at, clock, day = chosen.get("timestamp"), chosen.pop("clock", None), chosen.pop("day", None)
     if at is None or not at.known:
         return chosen
-    if share(at, full(DAY)) > 0.5 or at.type == "DATE":
+    if share(at, VALUES["day"]) > 0.5 or at.type == "DATE":
         day, clock = at, clock or None
-    elif share(at, full(CLOCK)) > 0.5 or at.type == "TIME":
+    elif share(at, VALUES["clock"]) > 0.5 or at.type == "TIME":
         clock = at
     else:
         return chosen
@@ -323,7 +327,7 @@ def _whole_time(chosen: dict[str, Column]) -> dict[str, Column]:
 
 def _question(needed: str, found: Mapping[str, Column], names: Mapping[str, list[Column]]) -> str:
     """Return the question which column is the one needed, with what the likely ones hold instead."""
-    likely = [column for name in _NAMES[needed].split() for column in names.get(name, ()) if column.known]
+    likely = [column for name in _NAMES[needed] for column in names.get(name, ()) if column.known]
     holds = f" {likely[0].name} holds {likely[0].known[0][:40]!r}." if likely else ""
     return f"Which column holds the {needed}?{holds} Found: {_listed(found)}. Say it with: --column {needed}=NAME"
 

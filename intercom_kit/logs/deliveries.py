@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from intercom_kit.errors import RequestLogError
-from intercom_kit.logs.columns import no_column, normal, parse_columns
+from intercom_kit.logs.columns import TABLES, Column, no_column, normal, parse_columns
 from intercom_kit.logs.documents import Layout
 from intercom_kit.logs.engines import broken_lines, opened, read_parquet, write_parquet
 from intercom_kit.logs.normalize import checked_zone, in_place, text_of, time_of
 from intercom_kit.logs.read import Source
-from intercom_kit.logs.values import Column
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -27,17 +26,7 @@ DELIVERY_COLUMNS = ("received_at", "id", "topic", "created_at", "first_sent_at",
 TIMES = ("received_at", "created_at", "first_sent_at")  # datetime64[us, UTC]; the event's, the first sending's
 FILE = "webhooks.parquet"
 
-_NAMES: dict[str, tuple[str, ...]] = {
-    "topic": ("topic", "event_topic", "webhook_topic"),
-    "id": ("id", "notification_id", "delivery_id", "webhook_id"),
-    "created_at": ("created_at", "event_created_at"),
-    "first_sent_at": ("first_sent_at",),
-    "attempts": ("delivery_attempts", "attempts", "attempt"),
-    "received_at": (
-        *("received_at", "received", "received_time", "arrived_at", "request_time", "timestamp", "ts", "time"),
-        *("datetime", "logged_at", "date"),
-    ),
-}
+_NAMES = {name: names.split() for name, names in TABLES["deliveries"].items()}
 
 
 @dataclass(frozen=True)
@@ -136,7 +125,9 @@ def _frame(connection: "DuckDBPyConnection", source: Source, zone: str | None) -
         if name in columns:
             given = time_of(columns, name, zone)
             parts[name] = f"CASE WHEN {parts[name]} = '0' THEN NULL ELSE {given} END"  # Intercom's way to say none
-            parts[f"{name}_naive"] = f"CASE WHEN ({given}) IS NULL THEN {_naive(columns[name])} END"
+            text = text_of(columns[name])
+            is_naive = f"({given}) IS NULL AND plain_time({text}, ['%x']) IS NOT NULL"
+            parts[f"{name}_naive"] = f"CASE WHEN {is_naive} THEN {text} END"
     listed = ", ".join(f"{sql} AS {name}" for name, sql in parts.items())
     missing = ", ".join(f"NULL AS {name}" for name in DELIVERY_COLUMNS if name not in parts)
     frame = connection.execute(f"SELECT {listed}{', ' + missing if missing else ''} FROM {relation}").df()
@@ -145,10 +136,6 @@ def _frame(connection: "DuckDBPyConnection", source: Source, zone: str | None) -
             raise _zone_question(name, frame[f"{name}_naive"].dropna().iloc[0])
     frame["attempts"] = pd.to_numeric(frame["attempts"], errors="coerce").astype("Float64").round()
     return frame[list(DELIVERY_COLUMNS)]
-
-
-def _naive(column: Column) -> str:
-    return f"CASE WHEN plain_time({text_of(column)}, ['%x']) IS NOT NULL THEN {text_of(column)} END"
 
 
 def _zone_question(name: str, value: str) -> RequestLogError:

@@ -7,14 +7,13 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from intercom_kit.logs.columns import quoted
+from intercom_kit.logs.columns import TABLES, Column, quoted, statements
 from intercom_kit.logs.files import File, NotALogError, whole_text
-from intercom_kit.logs.values import Column
 
 SAMPLE = 300  # rows of a file that tell its columns and how they are written
 _LINE_LIMIT = 16 * 2**20  # bytes of one line of JSON: span exports write whole batches
@@ -29,8 +28,8 @@ class Tool:
     keep: the condition, on the tool's columns, under which a row is a call; zone: of times that tell none.
     """
 
-    needs: tuple[str, ...]
-    columns: Mapping[str, str]
+    needs: Sequence[str]
+    columns: Mapping[str, str] = field(default_factory=dict)
     keep: str = ""
     zone: str = ""
 
@@ -225,20 +224,9 @@ DOCUMENTS: dict[str, Callable[[Mapping[str, Any]], Iterable[dict[str, Any]]]] = 
     "Datadog": lambda v: (one["attributes"] for one in v["data"] if "attributes" in one),
 }
 
-# A span's attributes that tell of an HTTP call, by OpenTelemetry's conventions and by those before 2023.
-HEADERS = {
-    f"ratelimit_{part}": f"http.response.header.x-ratelimit-{part}" for part in ("limit", "remaining", "reset")
-} | {"request_id": "http.response.header.x-request-id"}
-ATTRIBUTES = {
-    "http.request.method": ("http.request.method", "http.method"),
-    "http.response.status_code": ("http.response.status_code", "http.status_code"),
-    "http.route": ("url.template", "http.route"),
-    "url.full": ("url.full", "http.url", "url.path", "http.target"),
-    "server.address": ("server.address", "net.peer.name"),
-    "error.type": ("error.type",),
-    **{name: (name,) for name in HEADERS.values()},
-}
-_VALUES = ("stringValue", "intValue", "doubleValue", "boolValue", "arrayValue.values[0].stringValue")
+HEADERS: dict[str, str] = TABLES["spans"]["headers"]
+ATTRIBUTES = {name: names for name, names in TABLES["spans"].items() if name != "headers"}
+ATTRIBUTES |= {name: [name] for name in HEADERS.values()}
 
 
 def _spans(file: File) -> Layout:
@@ -246,21 +234,7 @@ def _spans(file: File) -> Layout:
     first = file.lines[0] if file.lines else ""
     on_lines = json_object(first) is not None or (not file.is_whole and len(first) > 1000)
     lines = _read_objects("newline_delimited") if on_lines else _read_objects("unstructured", 8 * _LINE_LIMIT)
-    batches, scopes = (
-        " || ".join(f"coalesce(json_extract({at}, '$.{name}[*]'), [])" for name in names)
-        for at, names in (
-            ("json", ("resourceSpans", "batches", "trace.resourceSpans", "trace.batches", "resource_spans")),
-            ("r", ("scopeSpans[*].spans", "instrumentationLibrarySpans[*].spans", "scope_spans[*].spans")),
-        )
-    )
-    service = "FOR a IN json_extract(r, '$.resource.attributes[*]') IF a ->> 'key' = 'service.name'"
-    value = "coalesce(" + ", ".join(f"a ->> '$.value.{kind}'" for kind in _VALUES) + ")"
-    relation = f"""(SELECT s IS NULL AS broken_span, service, s,
-            [{{'k': a ->> 'key', 'v': {value}}} FOR a IN json_extract(s, '$.attributes[*]')] AS attributes
-        FROM (SELECT [a ->> '$.value.stringValue' {service}][1] AS service,
-                unnest(CASE WHEN r IS NULL THEN [NULL] ELSE {scopes} END) AS s
-            FROM (SELECT unnest(CASE WHEN json_type(json) = 'OBJECT' THEN {batches} ELSE [NULL] END) AS r
-                FROM {lines})))"""
+    relation = f"({statements('normalize.sql', lines=lines)['spans']})"
     keys = dict.fromkeys(re.findall(r'"key"\s*:\s*"([^"]+)"', file.head))
     found = {name: Column(name, _attribute(*names)) for name, names in ATTRIBUTES.items()}
     found |= {name: Column(name, _attribute(name)) for name in keys if name not in found}

@@ -18,24 +18,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from intercom_kit.errors import RequestLogError
-from intercom_kit.logs.columns import quoted
+from intercom_kit.logs.columns import quoted, statements, used
 from intercom_kit.logs.normalize import NAIVE, NO_CALLS, OTHER_HOST, START, candidates, checked_zone, macros, moment
-from intercom_kit.logs.read import (
-    MOST_SHARE,
-    NO_DURATIONS,
-    NO_HOSTS,
-    RELATION,
-    ZONE_QUESTION,
-    Chooser,
-    Options,
-    Rows,
-    Source,
-    call_columns,
-    columns_used,
-    open_sources,
-    scrubbed,
-)
+from intercom_kit.logs.read import RELATION, ZONE_QUESTION, Chooser, Options, Rows, Source, call_columns, open_sources
 from intercom_kit.protocol import REQUEST_COLUMNS, holds_identifier
+from intercom_kit.redaction import Redactor
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -48,6 +35,10 @@ MISDATED = "far from all other rows in time"
 FAR = timedelta(days=30)  # from the bulk of the rows, or ten times as long as that lasts, whichever is longer
 _VECTORS = 32  # of 2048 rows, fetched at a time: all at once, the text of a million rows takes 300 MB
 MOST_ALONE = 0.9  # of starts without their finish: beyond, the two lines of a call differ by something else
+MOST_SHARE = 0.5  # of rows that could not be read, or tell no status: beyond, a log is refused
+NO_HOSTS = "No column names the server that was called: all calls are taken for calls to Intercom."
+NO_DURATIONS = "No column tells how long a call took: what is said of latency is of none."
+_SHOWN = (*REQUEST_COLUMNS, "path", "host", "end")  # columns that are reported
 _PEEK = 1_000  # rows that tell whether the timestamps have a zone
 
 
@@ -189,9 +180,10 @@ class OpenLog:
         """
         if not any("pair" in source.columns for source in self._sources):
             return ""
-        self.connection.execute(f"CREATE TEMP TABLE alone AS {_ALONE}")
-        alone, starts = execute(self.connection, "SELECT count(*), any_value(starts) FROM alone").fetchall()[0]
-        if not alone or alone > MOST_ALONE * starts:
+        alone = statements("normalize.sql", start=quoted(START))["alone"]
+        self.connection.execute(f"CREATE TEMP TABLE alone AS {alone}")
+        number, starts = execute(self.connection, "SELECT count(*), any_value(starts) FROM alone").fetchall()[0]
+        if not number or number > MOST_ALONE * starts:
             return ""
         is_alone = f"reason = '{START}' AND (pair, timestamp) IN (SELECT (pair, timestamp) FROM alone)"
         return (
@@ -212,17 +204,20 @@ def classified(
 ) -> tuple[str, Rows]:
     """Return the query of the calls that can be read, in the dialect of `query`, and what was read.
 
-    relation: has the columns of a request log, `reason` (null for a call) and `sample`. broken: lines that no row came
+    relation: has the columns of a request log, `reason` (null for a call) and `example`. broken: lines that no row came
     of, with a sample, by the reason. Raises RequestLogError when too little could be read.
     """
-    counts = query(_COUNTS.format(relation))
-    if far := _misdated(query, relation, counts):
+    sql = statements("rollup.sql", request_log=relation)
+    counts = query(sql["reasons"])
+    if far := _misdated(query, sql["days"], counts):
         relation = _DATED.format(far=far, relation=relation)
-        counts = query(_COUNTS.format(relation))
+        sql = statements("rollup.sql", request_log=relation)
+        counts = query(sql["reasons"])
     calls = counts[counts["reason"].isna()]
     found = dict(broken or {})
-    for row in counts.dropna(subset="reason").to_dict("records"):
-        found[row["reason"]] = int(row["number"]), "" if pd.isna(row["sample"]) else scrubbed(row["sample"])
+    if len(calls) < len(counts):
+        for row in counts.merge(query(sql["examples"]), on="reason").to_dict("records"):
+            found[row["reason"]] = int(row["number"]), "" if pd.isna(row["example"]) else _scrubbed(row["example"])
     samples = tuple(f"{reason}: {text}" for reason, (_, text) in found.items() if text)
     ignored = found.pop(OTHER_HOST, (0, ""))[0]
     aside = {reason: number for reason, (number, _) in found.items() if reason in NO_CALLS}
@@ -232,16 +227,16 @@ def classified(
     _refuse_unreadable(rows, readable, int(calls["unsigned"].sum()), options, sources)
     only_calls = "" if len(calls) == len(counts) else " WHERE reason IS NULL"  # it costs a third
     return f"SELECT {_COLUMNS} FROM {relation}{only_calls}", replace(
-        rows, columns=columns_used(sources), assumptions=assumptions(sources, options)
+        rows, columns=_columns_used(sources), assumptions=_assumptions(sources, options)
     )
 
 
-def _misdated(query: Query, relation: str, counts: pd.DataFrame) -> str:
+def _misdated(query: Query, by_day: str, counts: pd.DataFrame) -> str:
     """Return the condition under which a call is far from the bulk of all, '' where none is."""
     calls = counts[counts["reason"].isna()]
     if calls.empty or calls["last_at"].iloc[0] - calls["first_at"].iloc[0] <= FAR:
         return ""
-    days = query(_DAYS.format(relation)).sort_values("day")
+    days = query(by_day).sort_values("day")
     reached = days["number"].cumsum() / days["number"].sum()
     low, high = days["day"][reached >= 0.25].iloc[0], days["day"][reached >= 0.75].iloc[0] + timedelta(days=1)
     margin = max(FAR, 10 * (high - low))
@@ -260,25 +255,14 @@ def broken_lines(connection: "DuckDBPyConnection", sources: Sequence[Source]) ->
         return {}
     names = {file.path: file.name for source in sources for file in source.files}
     path, line, text = lines[0]
-    sample = f"{Path(names.get(path, path)).name} line {line}, {scrubbed(text, 80)}"
+    sample = f"{Path(names.get(path, path)).name} line {line}, {_scrubbed(text, 80)}"
     return {"line of CSV not readable": (len(lines), sample)}
 
 
 _COLUMNS = ", ".join(REQUEST_COLUMNS)
-_COUNTS = """SELECT reason, count(*) AS number, min(CASE WHEN reason IS NOT NULL THEN sample END) AS sample,
-    count(CASE WHEN status_code IS NULL AND error_type IS NULL THEN 1 END) AS unsigned,
-    min(timestamp) AS first_at, max(timestamp) AS last_at
-    FROM {} GROUP BY reason"""
-_DAYS = """SELECT date_trunc('day', timestamp) AS day, count(*) AS number FROM {} WHERE reason IS NULL GROUP BY 1"""
 _DATED = f"""(SELECT {_COLUMNS}, CASE WHEN {{far}} THEN '{MISDATED}' ELSE reason END AS reason,
-    CASE WHEN {{far}} THEN CAST(timestamp AS VARCHAR) ELSE sample END AS sample FROM {{relation}}) AS dated"""
-_ALONE = f"""WITH begun AS (FROM parsed WHERE reason = '{START}' AND pair IS NOT NULL AND timestamp IS NOT NULL),
-    other AS (FROM parsed WHERE reason IS NULL OR reason <> '{START}')
-    SELECT pair, timestamp, (SELECT count(*) FROM begun) AS starts FROM begun WHERE timestamp < (
-        SELECT max(timestamp) - to_milliseconds(CAST(coalesce(max(duration_ms), 0) AS BIGINT)) FROM other
-        WHERE reason IS NULL)
-    AND NOT EXISTS (FROM other WHERE other.pair = begun.pair AND other.timestamp >= begun.timestamp)"""
-_EMPTY = "SELECT {}, NULL::VARCHAR AS reason, NULL::VARCHAR AS sample, NULL::VARCHAR AS pair WHERE FALSE".format(
+    CASE WHEN {{far}} THEN CAST(timestamp AS VARCHAR) ELSE example END AS example FROM {{relation}}) AS dated"""
+_EMPTY = "SELECT {}, NULL::VARCHAR AS reason, NULL::VARCHAR AS example, NULL::VARCHAR AS pair WHERE FALSE".format(
     ", ".join(f"NULL::{kind.removesuffix(' WITH TIME ZONE')} AS {name}" for name, kind in REQUEST_COLUMNS.items())
 )
 
@@ -290,7 +274,24 @@ def within(options: Options, *, zoned: bool = False) -> str:
     return " AND ".join(["TRUE", *(f"coalesce(timestamp {sign} {moment(at)}, TRUE)" for sign, at in known)])
 
 
-def assumptions(sources: Sequence[Source], options: Options) -> tuple[str, ...]:
+def _scrubbed(text: str, limit: int = 40) -> str:
+    return Redactor().text(text, limit)
+
+
+def _columns_used(sources: Sequence[Source]) -> tuple[str, ...]:
+    """Return the columns used, in words, where the log does not call them as we do.
+
+    Those that the log may have, and did not show in its first rows, are left out.
+    """
+    return tuple(
+        used(ours, column)
+        for source in sources
+        for ours, column in source.columns.items()
+        if ours in _SHOWN and column.name != ours and (column.name in source.layout.columns or column.type == "PAIR")
+    )
+
+
+def _assumptions(sources: Sequence[Source], options: Options) -> tuple[str, ...]:
     """Return what is taken for granted: that all calls are Intercom's, where nothing tells the server."""
     made = []
     for source in sources:

@@ -1,7 +1,7 @@
 """The formats of logs: how each is recognised by its beginning, how DuckDB reads it, and which columns it has.
 
-To add a format: one of lines to PATTERNS, one of JSON documents to DOCUMENTS in documents.py, a tool's own columns and
-units to TOOLS.
+To add a format: a line of text, or a tool's own columns and units, is an entry in formats.toml; a JSON document is one
+of DOCUMENTS in documents.py.
 """
 
 import csv
@@ -12,10 +12,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from intercom_kit.logs.columns import may_tell, named, quoted
+from intercom_kit.logs.columns import TABLES, VALUES, Column, may_tell, named, quoted
 from intercom_kit.logs.documents import ATTRIBUTES, SAMPLE, Layout, Tool, json_columns, json_layout, json_object
 from intercom_kit.logs.files import LINES, File, NotALogError
-from intercom_kit.logs.values import TIMED, Column
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -23,112 +22,19 @@ if TYPE_CHECKING:
 _Found = dict[str, Column]
 _PARQUET = "read_parquet([{files}], union_by_name = true)"
 
-TOOLS = (
-    Tool(  # k6's CSV
-        ("metric_name", "metric_value"), {"duration_ms": "metric_value"}, "metric_name = 'http_req_duration'",
-    ),
-    Tool(  # k6's JSON
-        ("metric", "data.value"),
-        {"timestamp": "data.time", "duration_ms": "data.value", "status_code": "data.tags.status"},
-        "metric = 'http_req_duration' AND type = 'Point'",
-    ),
-    Tool(  # JMeter
-        ("timeStamp", "elapsed", "label", "responseCode"),
-        {"timestamp": "timeStamp", "duration_ms": "elapsed", "status_code": "responseCode"},
-        "coalesce(responseMessage, '') NOT LIKE 'Number of samples in transaction%'",
-    ),
-    Tool(("startedDateTime", "time", "status"), {"duration_ms": "time"}),  # HAR
-    Tool(("startTime", "duration", "operationName"), {"duration_ms": "duration/1000"}),  # Jaeger
-    Tool(("traceId", "duration", "timestamp"), {"duration_ms": "duration/1000"}),  # Zipkin
-    Tool(("level", "responseTime"), {"duration_ms": "responseTime"}),  # pino
-    Tool(("response_flags", "duration"), {"duration_ms": "duration"}),  # Envoy
-    Tool(("requestId", "responseLatency"), {"duration_ms": "responseLatency"}),  # API Gateway
-    Tool(("remote_addr", "request_time"), {"duration_ms": "request_time*1000"}),  # nginx
-    Tool(("x-edge-location", "time-taken"), {"duration_ms": "time-taken*1000"}, zone="UTC"),  # CloudFront
-    Tool(("sc-win32-status", "time-taken"), {"duration_ms": "time-taken"}, zone="UTC"),  # IIS
-    Tool(("cs-method", "sc-status"), {}, zone="UTC"),  # IIS
-    Tool(("latencies.request", "response.status"), {"duration_ms": "latencies.request"}),  # Kong
-    Tool(  # Traefik
-        ("DownstreamStatus", "Duration", "StartUTC"),
-        {"timestamp": "StartUTC", "status_code": "DownstreamStatus", "duration_ms": "Duration/1000000"},
-    ),
-    Tool(("logger", "request.uri", "duration"), {"duration_ms": "duration*1000"}),  # Caddy
-    Tool(("controller", "action", "duration"), {"duration_ms": "duration"}),  # Rails
-    Tool(  # Application Insights
-        ("target", "resultCode", "duration", "data"),
-        {"duration_ms": "duration", "path": "data", "host": "target"}, zone="UTC",
-    ),
-    Tool(("DependencyType", "ResultCode", "Data", "Target"), {"path": "Data", "host": "Target"}),  # Azure Monitor
-    Tool(  # Datadog's logs
-        ("attributes.http.status_code", "attributes.duration"),
-        {"duration_ms": "attributes.duration/1000000"},
-    ),
-    Tool(("resource_name", "custom.duration"), {"duration_ms": "custom.duration/1000000"}),  # Datadog's spans
-    Tool(  # Cloudflare
-        ("EdgeResponseStatus", "EdgeStartTimestamp", "EdgeEndTimestamp"),
-        {
-            "timestamp": "EdgeStartTimestamp", "end": "EdgeEndTimestamp", "status_code": "EdgeResponseStatus",
-            "path": "ClientRequestURI", "host": "ClientRequestHost", "method": "ClientRequestMethod",
-        },
-    ),
-    Tool(("__REALTIME_TIMESTAMP",), {"timestamp": "__REALTIME_TIMESTAMP"}),  # journald
-    Tool(("attack", "seq", "latency"), {"duration_ms": "latency/1000000"}),  # vegeta
-    Tool(("dyno", "service", "connect"), {"duration_ms": "service"}),  # Heroku router
-    Tool(("@timestamp", "@message"), {}, zone="UTC"),  # CloudWatch Insights
-    Tool(("event.duration",), {"duration_ms": "event.duration/1000000"}),  # ECS
-    Tool(("target_processing_time", "response_processing_time"), {"duration_ms": "target_processing_time*1000"}),  # ALB
-)  # fmt: skip
-# Logs of one line a call. Expressions that RE2 (in DuckDB) and Python both know; every group is a column.
-PATTERNS = {
-    "ALB": (
-        r"^(?P<type>https?|h2|wss?|grpcs?) (?P<end_time>\d{4}-\d\d-\d\dT\S+) \S+ \S+ \S+ "
-        r"(?P<request_processing_time>[-\d.]+) (?P<target_processing_time>[-\d.]+) "
-        r"(?P<response_processing_time>[-\d.]+) "
-        r'(?P<elb_status_code>\d{3}|-) (?P<target_status_code>\d{3}|-) \S+ \S+ "(?P<request>[^"]*)"'
-    ),
-    "Envoy": (
-        r'^\[(?P<start_time>\d{4}-\d\d-\d\dT[^\]]+)\] "(?P<request>[^"]*)" (?P<status>\d+) (?P<response_flags>\S+) .*?'
-        r"(?P<duration>\d+) (?P<upstream_time>\d+|-) " + r'"[^"]*" "[^"]*" "[^"]*" "(?P<authority>[^"]*)"'
-    ),
-    "HAProxy": (
-        r"^.*?\[(?P<timestamp>\d{2}/\w{3}/\d{4}:[\d:.]+)\] \S+ \S+ [-\d]+/[-\d]+/[-\d]+/[-\d]+/\+?(?P<time_ms>\d+) "
-        r'(?P<status>-?\d+) .*"(?P<request>[A-Z]+ [^"]*)"'
-    ),
-    "Squid": (
-        r"^(?P<end_time>\d{10}\.\d{3})\s+(?P<elapsed_ms>\d+) \S+ (?P<result>\w+)/(?P<status>\d{3}) \d+ "
-        r"(?P<method>[A-Z]+) (?P<url>\S+)"
-    ),
-    "httpx's logger": (
-        r"^(?P<timestamp>\d{4}-\d\d-\d\d[T ]\S+) .*?HTTP Request: (?P<method>[A-Z]+) (?P<url>\S+) "
-        r'"HTTP/[\d.]+ (?P<status>\d{3})'
-    ),
-    "urllib3's logger": (
-        r"^(?P<timestamp>\d{4}-\d\d-\d\d[T ]\S+) .*?(?P<server_address>https?://\S+) "
-        r'"(?P<request>[A-Z]+ \S+ HTTP/[\d.]+)" (?P<status>\d{3})'
-    ),
-    "OkHttp's logger": (
-        r"^(?P<end_time>\d{4}-\d\d-\d\d[T ]\S+) .*?<-- (?P<status>\d{3}|HTTP FAILED: .*)"
-        r"(?: .*?(?P<url>https?://\S+) \((?P<duration>\d+ms))?"
-    ),
-    "line of text": (
-        r"^\W{0,2}(?P<timestamp>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[^\s\]]*).{0,120}?"
-        r"\b(?P<method>GET|POST|PUT|PATCH|DELETE|HEAD) (?P<url>(?:https?://|/)\S*?)\"?(?: HTTP/[\d.]+\"?)?"
-        r"[^\w/]{1,6}(?:status[=: ]{1,2})?(?P<status>[1-5]\d\d)\b"
-        r"(?:.*?\b(?P<duration>\d+(?:\.\d+)?\s?(?:ms|µs|us|s|seconds))\b)?"
-    ),
-    "access log": (
-        r"^(?:(?P<server_address>[\w.-]+:\d+) )?[\w.:-]+ \S+ .*?"
-        r"\[(?P<timestamp>\d{2}/\w{3}/\d{4}[^\]]*|\d{4}-[^\]]*)\] "
-        r'"(?P<request>[^"]*)" (?P<status>\d{3}|-) \S+(?: "[^"]*" "[^"]*")?(?:.*?\b(?:rt|request_time)[=:]"?'
-        r"(?P<request_time_s>[\d.]+))?(?: (?P<time_s>\d+\.\d{3})\b)?(?: (?P<elapsed>\d+)\b)?"
-    ),
-}
+TOOLS = [Tool(**tool) for tool in TABLES["tools"].values()]
+PATTERNS = {name: "".join(parts) for name, parts in TABLES["lines"].items()}
 _PAIR = re.compile(r'(?:^|\s)([A-Za-z_@][\w.@-]*)=("(?:[^"\\]|\\.)*"|[^\s"]*)')
 _STAMP = r"^.{0,40}?(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[^\s\]]*)"
 
 
 def signature(file: File) -> object:
-    """Return what files of one layout have in common, so that only the first of many alike is looked at closely."""
+    """Return what files of one layout have in common, so that only the first of many alike is looked at closely.
+
+    It is null for Parquet, which tells its columns itself.
+    """
+    if file.packed == "parquet":
+        return None
     first = next(iter(file.lines), "")
     if first.lstrip().startswith("{"):
         found = json_object(first)
@@ -213,7 +119,7 @@ def _cells(line: str) -> list[str]:
 
 def _is_header(cells: Sequence[str]) -> bool:
     """Whether the cells are names of columns, and no values."""
-    value = rf"^-?[\d.,]+$|{TIMED}|://|^/|^\{{|=\"|^\d{{4}}-\d\d-\d\d|^(?:GET|POST|PUT|DELETE|PATCH)$"
+    value = rf"^-?[\d.,]+$|{VALUES['timed']}|://|^/|^\{{|=\"|^\d{{4}}-\d\d-\d\d|^(?:GET|POST|PUT|DELETE|PATCH)$"
     named_ones = [cell for cell in cells if cell.strip()]
     return len(cells) > 1 and len(named_ones) >= len(cells) - 1 and not any(re.search(value, cell) for cell in cells)
 

@@ -5,17 +5,14 @@ a column decide what a single value cannot tell, or raise the question.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import reduce
-from importlib.resources import files
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from intercom_kit.errors import RequestLogError
-from intercom_kit.logs.columns import EXTRA, quoted
+from intercom_kit.logs.columns import BLANKS, EXTRA, VALUES, Column, quoted, statements
 from intercom_kit.logs.read import Options, Source, condition
-from intercom_kit.logs.values import BLANKS, CODE, NO_ANSWER, Column, abbreviations, commas, slashed
 from intercom_kit.protocol import REQUEST_COLUMNS, WORDS
 
 NAIVE = "timestamp without a time zone"
@@ -23,20 +20,20 @@ OTHER_HOST = "other host"
 EXCLUDED = "left out by --where"
 START = "start of a request"
 NO_CALLS = (OTHER_HOST, "no request", START, "span of another kind", "other metric", EXCLUDED, "tunnel")
-_NONE = Column("", "NULL")
+_NONE = Column("", "NULL::VARCHAR")
+_CLOCKS = ("%H:%M:%S", "%H:%M:%S.%f", "%H:%M", "%I:%M:%S %p", "%I:%M %p", "%I:%M:%S.%f %p")  # behind 11/24/2026
 _WHOLE = {"ratelimit_limit": "INTEGER", "ratelimit_remaining": "INTEGER", "ratelimit_reset": "BIGINT"}
 
 
 def macros() -> str:
-    """Return the statements of normalize.sql, which make the macros that the queries here use."""
-    shared = {
-        "$words": ", ".join(quoted(word) for word in sorted(WORDS)),
-        "$blanks": ", ".join(map(quoted, BLANKS)),
-        "$code": quoted(f"^(?:{CODE})$"),
-        "$no_answer": quoted(f"(?i)^(?:{NO_ANSWER.removeprefix('(?i)')})$"),
-    }
-    text = files("intercom_kit.logs").joinpath("normalize.sql").read_text(encoding="utf-8")
-    return reduce(lambda sql, name: sql.replace(name, shared[name]), shared, text)
+    """Return the statements that make the macros which the queries here use."""
+    return statements(
+        "normalize.sql",
+        words=", ".join(quoted(word) for word in sorted(WORDS)),
+        blanks=", ".join(map(quoted, BLANKS)),
+        code=quoted(VALUES["code"]),
+        no_answer=quoted(VALUES["no_answer"]),
+    )["macros"]
 
 
 def checked_zone(timezone: str) -> str:
@@ -55,21 +52,35 @@ def moment(at: datetime) -> str:
 
 
 def candidates(source: Source, options: Options, zone: str | None) -> str:
-    """Return a query over the source with the columns of a request log, `reason` (null for a call) and `sample`.
+    """Return a query over the source with the columns of a request log, `reason` (null for a call) and `example`.
 
     zone: of times that tell none. Raises RequestLogError where the first values are ambiguous.
     """
     relation, column = in_place(source)
-    has = set(column)
     written = _written(column, is_text=source.layout.is_text) | _conditions(source, column, options)
-    raw = ", ".join(f"{sql} AS {name}" for name, sql in written.items())
-    parts = _parsed(column, zone, is_text=source.layout.is_text) | {"elsewhere": _elsewhere(has, options.hosts)}
-    inner = ", ".join(f"{sql} AS {name}" for name, sql in parts.items())
-    ours = ", ".join(f"{sql} AS {name}" for name, sql in _ours(has).items())
-    return (
-        f"SELECT {ours}, {_reason(column, zone)} AS reason, {_SAMPLE} AS sample, pair_text AS pair "
-        f"FROM (SELECT *, {inner} FROM (SELECT {raw} FROM {relation}))"
-    )
+    parsed = _parsed(column, zone, options.hosts, is_text=source.layout.is_text)
+    others = [column[n] for n in ("method", "path", "route", "duration_ms", "error_type") if n in column]
+    at = column["timestamp"]
+    unzoned = f"plain_time(time_text, {_listed(_slashed(at))}) IS NOT NULL AND zoned(time_text, 2) = ''"
+    return statements(
+        "normalize.sql",
+        relation=relation,
+        written=", ".join(f"{sql} AS {name}" for name, sql in written.items()),
+        parsed=", ".join(f"{sql} AS {name}" for name, sql in parsed.items()),
+        has_path=str("path" in column),
+        has_kind=str("kind" in column),
+        has_others=str(any(c.values for c in others) or bool(column["status_code"].document)),
+        is_telling=str(any(c.known for name, c in column.items() if name in ("method", "path", "route"))),
+        unzoned=unzoned if zone is None and (at.is_text or at.type == "PAIR") else "FALSE",
+        excluded=quoted(EXCLUDED),
+        start=quoted(START),
+        other_host=quoted(OTHER_HOST),
+        naive=quoted(NAIVE),
+    )["candidates"]
+
+
+def _listed(texts: Iterable[str]) -> str:
+    return f"[{', '.join(map(quoted, texts))}]"
 
 
 def _written(column: Mapping[str, Column], *, is_text: bool) -> dict[str, str]:
@@ -80,7 +91,7 @@ def _written(column: Mapping[str, Column], *, is_text: bool) -> dict[str, str]:
     col = dict.fromkeys((*REQUEST_COLUMNS, *EXTRA), _NONE) | dict(column)
     texts = {
         name: f"known({text_of(col[name])})" if is_text or col[name].has_blanks else text_of(col[name])
-        for name in ("method", "route", "error_type", "path", "host", "message")
+        for name in ("method", "route", "error_type", "path", "host", "message", "kind")
     }
     plain = {name: f"nullif({text_of(col[name])}, '')" for name in ("app", "contact", "conversation")}
     plain |= {"pair": f"nullif({text_of(col['pair'])}, '')" if is_text else "NULL::VARCHAR"}
@@ -96,7 +107,7 @@ def _written(column: Mapping[str, Column], *, is_text: bool) -> dict[str, str]:
     }
 
 
-def _parsed(column: Mapping[str, Column], zone: str | None, *, is_text: bool) -> dict[str, str]:
+def _parsed(column: Mapping[str, Column], zone: str | None, hosts: Sequence[str], *, is_text: bool) -> dict[str, str]:
     """Return the parts of a call, made of the values as they are written."""
     has = column.keys()
     raw_status, status = _status(column["status_code"])
@@ -108,7 +119,6 @@ def _parsed(column: Mapping[str, Column], zone: str | None, *, is_text: bool) ->
         at = f"{at} - to_microseconds(CAST(greatest(coalesce({took}, 0), 0) * 1000 AS BIGINT))"
     errors = column.get("error_type", _NONE)
     is_clean = not is_text and all(re.fullmatch(r"[a-z_]{2,40}", value) for value in errors.known)
-    request_line = "nullif(regexp_extract(path_text, '^([A-Z]+) ', 1), '')"
     return {
         "timestamp": at,
         "status": status,
@@ -116,45 +126,24 @@ def _parsed(column: Mapping[str, Column], zone: str | None, *, is_text: bool) ->
         "took": took,
         "raw_took": raw_took,
         "error": "error_type_text" if is_clean else "error_of(error_type_text)",
-        "verb": f"coalesce(method_text, {request_line})" if "path" in has else "method_text",
-        "url": "nullif(bare_url(path_text), '')" if "path" in has else "NULL",
+        "elsewhere": _elsewhere(has, hosts),
     }
-
-
-def _ours(has: set[str]) -> dict[str, str]:
-    """Return the columns of a request log, made of the parts."""
-    known = {name: name for name in REQUEST_COLUMNS} | {
-        "app": "coalesce(app_text, 'unknown')",
-        "method": "coalesce(verb, 'unknown')",
-        "route": "coalesce(route_text, 'unknown')",
-        "status_code": "CASE WHEN status BETWEEN 100 AND 599 THEN status END",
-        "error_type": "coalesce(error, CASE WHEN coalesce(status NOT BETWEEN 100 AND 599, TRUE) "
-        "THEN error_of_status(raw_status) END)",
-        "duration_ms": "CASE WHEN took >= 0 AND took < 1e12 THEN took END",
-        "contact": "contact_text",
-        "conversation": "conversation_text",
-    }
-    if "path" in has:
-        known["route"] = "coalesce(route_text, CASE WHEN url IS NOT NULL THEN route_of(path_in(url)) END, 'unknown')"
-        known |= {w: f"coalesce({w}_text, whose(path_in(url), '{w}s'))" for w in ("contact", "conversation")}
-    return known
 
 
 def in_place(source: Source) -> tuple[str, dict[str, Column]]:
     """Return the relation with all that is wanted of each JSON document taken out at once, and the columns in it."""
-    documents: dict[str, list[str]] = {}
-    placed = {}
-    for ours, column in source.columns.items():
+    paths: dict[str, dict[str, int]] = {}  # by document, with their places in the list that is taken out of it
+    for column in source.columns.values():
         if column.document:
-            paths = documents.setdefault(column.document, [])
-            paths.append(column.path)
-            place = f"taken_{list(documents).index(column.document)}[{len(paths)}]"
-            placed[ours] = replace(column, sql=place)
-        else:
-            placed[ours] = column
+            places = paths.setdefault(column.document, {})
+            places.setdefault(column.path, len(places) + 1)
+    placed = {
+        ours: replace(c, sql=f"taken_{list(paths).index(c.document)}[{paths[c.document][c.path]}]") if c.document else c
+        for ours, c in source.columns.items()
+    }
     taken = ", ".join(
-        f"json_extract_string({document}, [{', '.join(map(quoted, paths))}]) AS taken_{i}"
-        for i, (document, paths) in enumerate(documents.items())
+        f"json_extract_string({document}, {_listed(places)}) AS taken_{i}"
+        for i, (document, places) in enumerate(paths.items())
     )
     return (f"(SELECT *, {taken} FROM {source.relation})" if taken else source.relation), placed
 
@@ -167,7 +156,6 @@ def _conditions(source: Source, column: Mapping[str, Column], options: Options) 
         missing = f"NOT coalesce(json_exists({status.document}, {quoted(status.path)}), FALSE)"
     else:
         missing = "FALSE" if layout.format in ("CSV", "W3C", "Parquet", "CSV without a header") else "TRUE"
-    kind = f"lower(replace({text_of(column['kind'])}, 'SPAN_KIND_', ''))" if "kind" in column else "NULL"
     tags = {
         name: c for name, c in layout.columns.items() if name in ("type", "metric", "metric_name", "responseMessage")
     }
@@ -177,50 +165,7 @@ def _conditions(source: Source, column: Mapping[str, Column], options: Options) 
         "keys": layout.keys,
         "excluded": f"NOT coalesce({condition(options.where, layout.columns)}, FALSE)" if options.where else "FALSE",
         "other_metric": f"NOT coalesce({condition(tool.keep, tags)}, FALSE)" if tool and tool.keep else "FALSE",
-        "other_kind": f"coalesce({kind} IN ('1', '2', '4', '5', 'internal', 'server', 'producer', 'consumer'), FALSE)",
     }
-
-
-_SAMPLE = """left(CASE WHEN broken OR excluded OR elsewhere THEN NULL
-    WHEN raw_status IS NULL AND error IS NULL AND took IS NULL AND missing THEN keys
-    WHEN "timestamp" IS NULL THEN time_text::VARCHAR
-    WHEN raw_status IS NOT NULL AND coalesce(status, 0) NOT BETWEEN 100 AND 599 THEN raw_status
-    ELSE raw_took END, 60)"""
-
-
-def _reason(column: Mapping[str, Column], zone: str | None) -> str:
-    """Return why a row is no call, or no readable one; null for a call."""
-    naive = zone is None and (column["timestamp"].is_text or column["timestamp"].type == "PAIR")
-    has_others = any(
-        column[name].values for name in ("method", "path", "route", "duration_ms", "error_type") if name in column
-    )
-    has_others = has_others or bool(column["status_code"].document)
-    nothing = "coalesce(verb, url, route_text, error, took_text::VARCHAR) IS NULL" if has_others else "FALSE"
-    telling = any(column[name].known for name in ("method", "path", "route") if name in column)
-    other = "missing AND coalesce(verb, url, route_text, error) IS NULL" if telling else "FALSE"
-    start = r"(?i)\b(?:start(?:ed|ing)?|begin|beginning|sending|outgoing|incoming|dispatch(?:ed|ing)?)\b"
-    formats = ", ".join(map(quoted, slashed(column["timestamp"])))
-    unzoned = f"plain_time(time_text, [{formats}]) IS NOT NULL AND zoned(time_text, 2) = ''"
-    return f"""CASE
-        WHEN NOT broken AND NOT excluded AND NOT other_metric AND NOT other_kind AND NOT elsewhere
-            AND "timestamp" IS NOT NULL AND status BETWEEN 100 AND 599 AND took >= 0 AND took < 1e12
-            THEN NULL  -- most rows, and the rest of this is slow
-        WHEN broken THEN 'not a row'
-        WHEN excluded THEN '{EXCLUDED}'
-        WHEN other_metric THEN 'other metric'
-        WHEN other_kind THEN 'span of another kind'
-        WHEN status_text IS NULL AND ({nothing} OR {other}) THEN 'no request'
-        WHEN NOT elsewhere AND status_text IS NULL AND error IS NULL AND took_text IS NULL
-            AND (missing OR coalesce(regexp_matches(message_text, {quoted(start)}), FALSE)) THEN '{START}'
-        WHEN verb = 'CONNECT' THEN 'tunnel'
-        WHEN elsewhere THEN '{OTHER_HOST}'
-        WHEN time_text IS NULL THEN 'no timestamp'
-        {f"WHEN timestamp IS NULL AND {unzoned} THEN '{NAIVE}'" if naive else ""}
-        WHEN "timestamp" IS NULL THEN 'timestamp not readable'
-        WHEN status BETWEEN 100 AND 599 OR raw_status IS NULL OR is_no_answer(raw_status) THEN CASE
-            WHEN raw_took IS NULL OR took < 1e12 OR is_unknown(raw_took) THEN NULL ELSE 'duration not readable' END
-        WHEN regexp_full_match(raw_status, '-?\\d+') THEN 'no such status code'
-        ELSE 'status code not readable' END"""
 
 
 def text_of(column: Column) -> str:
@@ -233,23 +178,14 @@ def _status(column: Column) -> tuple[str, str]:
     """Return the status as it is written, null where it is blank, and as a number."""
     if column.is_text:
         return "status_text", "status_of(status_text)"
-    value = (
-        "CASE WHEN isfinite(status_text) THEN status_text END" if column.type in ("DOUBLE", "FLOAT") else "status_text"
-    )
-    whole = value if column.type == "INTEGER" else f"TRY_CAST({value} AS INTEGER)"
+    whole = "TRY_CAST(status_text AS INTEGER)"
     return f"CASE WHEN {whole} BETWEEN 100 AND 599 THEN NULL ELSE CAST({whole} AS VARCHAR) END", whole
 
 
 def number_of(column: Column, kind: str) -> str:
     """Return SQL for a whole number: of a header it may be in a list, or twice (`0, 0`); none is below zero."""
-    if column.sql == "NULL":
-        return f"NULL::{kind}"
     if not column.is_text and not column.type.endswith("[]"):
-        return (
-            column.sql
-            if column.type == kind and not column.factor
-            else f"TRY_CAST({column.sql} {column.factor} AS {kind})"
-        )
+        return f"TRY_CAST({column.sql} {column.factor} AS {kind})"
     value = f"regexp_extract({text_of(column)}, '^[\\[\" ]*(-?\\d+)', 1)"
     number = f"TRY_CAST({value} AS {kind})"
     return f"CASE WHEN {number} < 0 THEN 0 ELSE {number} END"  # greatest() takes null for the least
@@ -267,14 +203,13 @@ def _duration(column: Column) -> tuple[str, str]:
         return "epoch(took_text) * 1000", "NULL"
     operator, _, number = column.factor.partition(" ")
     if not column.is_text:
-        real = "took_text" if column.type == "DOUBLE" else "TRY_CAST(took_text AS DOUBLE)"
-        ours = f"{real} {column.factor}" if operator else real
+        ours = f"TRY_CAST(took_text AS DOUBLE) {column.factor}"
         return ours, f"CASE WHEN {ours} >= 1e12 THEN CAST(took_text AS VARCHAR) END"
     factor = "1.0" if not operator else number if operator == "*" else f"(1.0 / {number})"
     plain = {
         "thousands": "regexp_replace(took_text, '(\\d)[,'' \\x{a0}\\x{202f}](\\d)', '\\1\\2', 'g')",
         "decimal": "replace(regexp_replace(took_text, '(\\d)\\.(\\d{3})\\b', '\\1\\2', 'g'), ',', '.')",
-    }[commas(column)]
+    }[_commas(column)]
     if not any(mark in value for value in column.known for mark in ", '\u00a0\u202f"):
         plain = f"CASE WHEN contains(took_text, ',') THEN {plain} ELSE took_text END"
     return f"duration({plain}, {factor})", "CASE WHEN took_text LIKE '-%' THEN NULL ELSE took_text END"
@@ -307,12 +242,12 @@ def time_of(columns: Mapping[str, Column], name: str, zone: str | None, text: st
         return f"unix_time(TRY_CAST({text} AS DOUBLE) {column.factor})"
     if any("[" in value[1:] for value in column.known):  # as Java writes a time and its zone: …+01:00[Europe/Dublin]
         text = f"regexp_replace({text}, '\\[[\\w/+-]+\\]?$', '')"
-    if found := abbreviations(column, zone):
+    if found := _abbreviations(column, zone):
         text = f"regexp_replace({text}, '\\s*(?:{'|'.join(found)})$', '')"
-    return f"text_time({text}, {given}, [{', '.join(map(quoted, slashed(column)))}])"
+    return f"text_time({text}, {given}, {_listed(_slashed(column))})"
 
 
-def _elsewhere(has: set[str], hosts: Sequence[str]) -> str:
+def _elsewhere(has: Collection[str], hosts: Sequence[str]) -> str:
     """Return the condition under which the log names a host, and it is none of ours."""
     names = [
         sql for name, sql in (("host", "host_of(host_text)"), ("path", "host_in(bare_url(path_text))")) if name in has
@@ -321,3 +256,66 @@ def _elsewhere(has: set[str], hosts: Sequence[str]) -> str:
         return "FALSE"
     ours = " OR ".join(f"h = {quoted(host.lower())} OR ends_with(h, {quoted('.' + host.lower())})" for host in hosts)
     return f"coalesce([NOT ({ours}) FOR h IN [coalesce({', '.join(names)})]][1], FALSE)"
+
+
+def _commas(column: Column) -> str:
+    """Return what a comma in this column's numbers is: 'thousands' or 'decimal'; raises RequestLogError to ask."""
+    values = column.known
+    thousands = any(re.fullmatch(r"\d{1,3}(?:,\d{3})+\.\d+|\d{1,3}(?:,\d{3}){2,}", value) for value in values)
+    decimal = any(
+        re.match(r"\d+,(?:\d{1,2}|\d{4,})(?!\d)|[\d.]*\d{4,},|0,|\d{1,3}(?:\.\d{3})+,", value) for value in values
+    )
+    unsure = [value for value in values if re.fullmatch(r"\d{1,3},\d{3}", value)]
+    small = any(re.fullmatch(r"\d{1,3}(?:\.\d+)?", value) for value in values)
+    large = any(re.fullmatch(r"\d{4,}(?:\.\d+)?", value) for value in values)
+    if (thousands and decimal) or (unsure and not thousands and not decimal and (large or not small)):
+        raise RequestLogError(
+            f"Is the comma in {column.name} a decimal one, as in {(unsure or values)[0]!r}, or does it part the "
+            "thousands? Nothing in the log tells. Export it again without separators."
+        )
+    return "decimal" if decimal else "thousands"
+
+
+def _abbreviations(column: Column, zone: str | None) -> list[str]:
+    """Return the zone's abbreviations, where the times have some; raises RequestLogError for those of another zone."""
+    _refuse_rounded(column)
+    found = {match[1] for value in column.known if (match := re.search(r":\d\d[\d.,]*\s*([A-Z]{2,5})$", value))}
+    found -= {"Z", "UTC", "GMT", "AM", "PM"}
+    if not found:
+        return []
+    own = {datetime(2026, month, 1, tzinfo=ZoneInfo(zone)).tzname() or "" for month in range(1, 13)} if zone else set()
+    if not found <= own:
+        wrong = min(found - own)
+        clash = f", and --timezone {zone} does not know it" if zone else ""
+        raise RequestLogError(
+            f"The times are in {wrong}{clash}. Which zone is that? Say it with --timezone and its name, such as "
+            "America/New_York for EST and EDT."
+        )
+    return sorted(own)
+
+
+def _refuse_rounded(column: Column) -> None:
+    short = [value for value in column.known if re.fullmatch(r"\d(?:[.,]\d{1,7})?[eE]\+?\d{1,2}", value)]
+    if short and len(short) == len(column.known):
+        raise RequestLogError(
+            f"The times in {column.name}, such as {short[0]}, were rounded by a spreadsheet: they do not tell when a "
+            "call started. Export the log again, and do not save it from the spreadsheet."
+        )
+
+
+def _slashed(column: Column) -> Sequence[str]:
+    """Return the formats of times such as 11/24/2026 09:00, by what their days tell; raises RequestLogError to ask."""
+    pairs = [
+        (int(m[1]), int(m[2])) for value in column.known if (m := re.match(r"(\d{1,2})[/-](\d{1,2})[/-]\d{4}", value))
+    ]
+    if not pairs:
+        return ["%x"]
+    days_first, months_first = any(a > 12 for a, _ in pairs), any(b > 12 for _, b in pairs)
+    if days_first == months_first:
+        raise RequestLogError(
+            f"Is {column.known[0][:20]!r} in {column.name} the day before the month, or the month before the day? "
+            "Export the log again with times such as 2026-11-24T09:00:00Z."
+        )
+    separator = "/" if "/" in column.known[0][:3] else "-"
+    day = separator.join(("%d", "%m", "%Y") if days_first else ("%m", "%d", "%Y"))
+    return [f"{day}{comma} {clock}" for comma in ("", ",") for clock in _CLOCKS]

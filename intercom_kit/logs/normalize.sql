@@ -1,7 +1,17 @@
--- What a text in a log means, as macros that DuckDB is given when a log is opened. Null is: it cannot be read.
+-- From a log's columns to the calls of a request log: parts, each named by the line above it.
 --
 -- $words     the segments that the vendor's API spells (protocol.py)
 -- $blanks    words for no value; $code an HTTP status, $no_answer what says that there was none (columns.py)
+-- $relation  the log; $written its values as they are written, and the conditions under which a row is none or no call;
+--            $parsed the parts of a call, made of those (normalize.py)
+-- $has_others, $is_telling  whether the log tells more of a call than a time and a status; a method, path or route
+-- $has_path, $has_kind  whether the log has such a column: nothing is worked out of one that it lacks
+-- $unzoned   the condition under which a time tells no zone, and none was given
+-- $excluded, $start, $other_host, $naive  reasons that are named in Python too
+-- $lines     the JSON of a file of spans
+
+-- name: macros
+-- What a text in a log means, as macros that DuckDB is given when a log is opened. Null is: it cannot be read.
 
 CREATE OR REPLACE TEMP MACRO known(t) AS CASE WHEN lower(trim(t)) IN ($blanks) THEN NULL ELSE trim(t) END;
 
@@ -117,4 +127,88 @@ CREATE OR REPLACE TEMP MACRO path_in(t) AS split_part(split_part(without_host(t)
 CREATE OR REPLACE TEMP MACRO route_of(p) AS '/' || array_to_string(
   [CASE WHEN s IN ($words) THEN s ELSE '{id}' END FOR s IN string_split(p, '/') IF s <> ''], '/');
 
-CREATE OR REPLACE TEMP MACRO whose(p, what) AS nullif(regexp_extract(p, '/' || what || '/([^/]*[0-9][^/]*)', 1), '')
+CREATE OR REPLACE TEMP MACRO whose(p, what) AS nullif(regexp_extract(p, '/' || what || '/([^/]*[0-9][^/]*)', 1), '');
+
+-- name: candidates
+-- The columns of a request log, of every row: `reason` says why a row is no call, or no readable one, and `example` what
+-- it holds; both are null for a call. `pair` is the id that the lines of one call share.
+SELECT "timestamp",
+  coalesce(app_text, 'unknown') AS app,
+  coalesce(verb, 'unknown') AS method,
+  coalesce(route_text, CASE WHEN $has_path AND url IS NOT NULL THEN route_of(path_in(url)) END, 'unknown') AS route,
+  CASE WHEN status BETWEEN 100 AND 599 THEN status END AS status_code,
+  coalesce(error, CASE WHEN coalesce(status NOT BETWEEN 100 AND 599, TRUE) THEN error_of_status(raw_status) END)
+    AS error_type,
+  CASE WHEN took >= 0 AND took < 1e12 THEN took END AS duration_ms,
+  request_id, ratelimit_limit, ratelimit_remaining, ratelimit_reset,
+  coalesce(contact_text, CASE WHEN $has_path THEN whose(path_in(url), 'contacts') END) AS contact,
+  coalesce(conversation_text, CASE WHEN $has_path THEN whose(path_in(url), 'conversations') END) AS conversation,
+  CASE
+    WHEN NOT broken AND NOT excluded AND NOT other_metric AND NOT other_kind AND NOT elsewhere
+      AND "timestamp" IS NOT NULL AND status BETWEEN 100 AND 599 AND took >= 0 AND took < 1e12
+    THEN NULL  -- most rows, and the rest of this is slow
+    WHEN broken THEN 'not a row'
+    WHEN excluded THEN $excluded
+    WHEN other_metric THEN 'other metric'
+    WHEN other_kind THEN 'span of another kind'
+    WHEN status_text IS NULL AND (
+      $has_others AND coalesce(verb, url, route_text, error, took_text::VARCHAR) IS NULL
+      OR $is_telling AND missing AND coalesce(verb, url, route_text, error) IS NULL) THEN 'no request'
+    WHEN NOT elsewhere AND status_text IS NULL AND error IS NULL AND took_text IS NULL
+      AND (missing OR coalesce(regexp_matches(message_text,
+        '(?i)\b(?:start(?:ed|ing)?|begin|beginning|sending|outgoing|incoming|dispatch(?:ed|ing)?)\b'), FALSE)) THEN $start
+    WHEN verb = 'CONNECT' THEN 'tunnel'
+    WHEN elsewhere THEN $other_host
+    WHEN time_text IS NULL THEN 'no timestamp'
+    WHEN "timestamp" IS NULL AND $unzoned THEN $naive
+    WHEN "timestamp" IS NULL THEN 'timestamp not readable'
+    WHEN status BETWEEN 100 AND 599 OR raw_status IS NULL OR is_no_answer(raw_status) THEN CASE
+      WHEN raw_took IS NULL OR took < 1e12 OR is_unknown(raw_took) THEN NULL ELSE 'duration not readable' END
+    WHEN regexp_full_match(raw_status, '-?\d+') THEN 'no such status code'
+    ELSE 'status code not readable' END AS reason,
+  left(CASE WHEN broken OR excluded OR elsewhere THEN NULL
+    WHEN raw_status IS NULL AND error IS NULL AND took IS NULL AND missing THEN keys
+    WHEN "timestamp" IS NULL THEN time_text::VARCHAR
+    WHEN raw_status IS NOT NULL AND coalesce(status, 0) NOT BETWEEN 100 AND 599 THEN raw_status
+    ELSE raw_took END, 60) AS example,
+  pair_text AS pair
+FROM (
+  SELECT *, $parsed,
+    coalesce(method_text, CASE WHEN $has_path THEN nullif(regexp_extract(path_text, '^([A-Z]+) ', 1), '') END) AS verb,
+    CASE WHEN $has_path THEN nullif(bare_url(path_text), '') END AS url,
+    $has_kind AND coalesce(lower(replace(kind_text, 'SPAN_KIND_', '')) IN (
+      '1', '2', '4', '5', 'internal', 'server', 'producer', 'consumer'), FALSE) AS other_kind
+  FROM (SELECT $written FROM $relation));
+
+-- name: alone
+-- The starts whose finish never came, though the log goes on.
+WITH begun AS (FROM parsed WHERE reason = $start AND pair IS NOT NULL AND timestamp IS NOT NULL),
+  other AS (FROM parsed WHERE reason IS NULL OR reason <> $start)
+SELECT pair, timestamp, (SELECT count(*) FROM begun) AS starts
+FROM begun
+WHERE timestamp < (
+    SELECT max(timestamp) - to_milliseconds(CAST(coalesce(max(duration_ms), 0) AS BIGINT)) FROM other
+    WHERE reason IS NULL)
+  AND NOT EXISTS (FROM other WHERE other.pair = begun.pair AND other.timestamp >= begun.timestamp);
+
+-- name: spans
+-- The spans of OpenTelemetry's own JSON: batches by resource, then by scope, with attributes as lists.
+SELECT s IS NULL AS broken_span, service, s,
+  [{'k': a ->> 'key', 'v': coalesce(a ->> '$.value.stringValue', a ->> '$.value.intValue', a ->> '$.value.doubleValue',
+      a ->> '$.value.boolValue', a ->> '$.value.arrayValue.values[0].stringValue')}
+    FOR a IN json_extract(s, '$.attributes[*]')] AS attributes
+FROM (
+  SELECT [a ->> '$.value.stringValue' FOR a IN json_extract(r, '$.resource.attributes[*]')
+      IF a ->> 'key' = 'service.name'][1] AS service,
+    unnest(CASE WHEN r IS NULL THEN [NULL] ELSE
+      coalesce(json_extract(r, '$.scopeSpans[*].spans[*]'), [])
+      || coalesce(json_extract(r, '$.instrumentationLibrarySpans[*].spans[*]'), [])
+      || coalesce(json_extract(r, '$.scope_spans[*].spans[*]'), []) END) AS s
+  FROM (
+    SELECT unnest(CASE WHEN json_type(json) = 'OBJECT' THEN
+      coalesce(json_extract(json, '$.resourceSpans[*]'), [])
+      || coalesce(json_extract(json, '$.batches[*]'), [])
+      || coalesce(json_extract(json, '$.trace.resourceSpans[*]'), [])
+      || coalesce(json_extract(json, '$.trace.batches[*]'), [])
+      || coalesce(json_extract(json, '$.resource_spans[*]'), []) ELSE [NULL] END) AS r
+    FROM $lines))

@@ -2,18 +2,16 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from intercom_kit.errors import RequestLogError
-from intercom_kit.logs.columns import choose, quoted, used
+from intercom_kit.logs.columns import Column, choose, quoted
 from intercom_kit.logs.documents import HEADERS, Layout
 from intercom_kit.logs.files import DEEP, File, NotALogError, begin, find
 from intercom_kit.logs.formats import recognise, signature
-from intercom_kit.logs.values import Column
-from intercom_kit.protocol import REQUEST_COLUMNS
 from intercom_kit.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -24,10 +22,7 @@ ZONE_QUESTION = (
     "In which time zone are the log's timestamps? They do not tell. "
     "Say it with --timezone UTC, or a name such as Europe/Dublin."
 )
-WARN_SHARE, MOST_SHARE = 0.05, 0.5  # of rows that could not be read: findings are headed by it; refused
-NO_HOSTS = "No column names the server that was called: all calls are taken for calls to Intercom."
-NO_DURATIONS = "No column tells how long a call took: what is said of latency is of none."
-SHOWN = (*REQUEST_COLUMNS, "path", "host", "end")  # columns that are reported
+WARN_SHARE = 0.05  # of rows that could not be read: findings are headed by it
 _SAMPLES, _SKIPPED = 10, 20
 _RARE = ("error_type", *HEADERS, "contact", "conversation")
 
@@ -137,23 +132,28 @@ def _counts(reasons: Mapping[str, int]) -> str:
     return ", ".join(f"{reason}: {number:,}" for reason, number in sorted(reasons.items(), key=lambda r: (-r[1], r[0])))
 
 
-def scrubbed(text: str, limit: int = 40) -> str:
-    """Return what may be shown of a log's own text."""
-    return Redactor().text(text, limit)
-
-
-@dataclass(frozen=True)
+@dataclass
 class Source:
     """Files of one layout, and which of their columns are which of ours."""
 
     layout: Layout
-    files: tuple[File, ...]
-    columns: Mapping[str, Column]
+    files: list[File]
+    columns: dict[str, Column]
 
     @property
     def relation(self) -> str:
         """The SQL to select from."""
         return self.layout.over(self.files)
+
+    def takes(self, other: "Source") -> bool:
+        """Take the other's files in where it has an equal layout and no column in another place; return whether."""
+        same = all(getattr(self.layout, n) == getattr(other.layout, n) for n in ("format", "relation", "tool"))
+        agree = all(self.columns.get(name, column) == column for name, column in other.columns.items())
+        if not (same and agree and self.files[0].packed == other.files[0].packed):
+            return False
+        self.files += other.files
+        self.columns |= other.columns
+        return True
 
 
 Chooser = Callable[[Layout], dict[str, Column]]
@@ -167,71 +167,50 @@ def open_sources(
     choosing: tells a layout's columns, or raises RequestLogError. A file that the user named is never skipped.
     Raises RequestLogError when nothing is left, and for what is damaged.
     """
-    reader = _Reader(connection, folder, choosing)
+    sources: list[Source] = []
+    seen: dict[object, Source] = {}  # by signature
     skipped: dict[str, str] = {}
     for file in find(paths, connection):
         try:
-            reader.add(file)
+            begun = begin(file, connection, folder)
+            if (alike := signature(begun)) in seen:
+                seen[alike].files.append(begun)
+                continue
+            new = _source(begun, connection, folder, choosing)
+            source = next((source for source in sources if source.takes(new)), new)
+            if source is new:
+                sources.append(new)
+            if alike and new.files[0].path == begun.path:
+                seen[alike] = source
         except (NotALogError, RequestLogError) as error:
             reason = f"{file.name}: {error}".replace(": it cannot be read:", " cannot be read:")
             if not file.named:
                 skipped[file.name] = reason
             elif not reason.endswith(": it is empty"):
                 raise RequestLogError(reason) from error
-    if not reader.sources and skipped:
+    if not sources and skipped:
         kinds = sorted(skipped.values(), key=lambda reason: "no format" in reason or "is empty" in reason)
         raise RequestLogError(f"None of the {len(skipped)} files could be read. {kinds[0]}")
     names = list(skipped.values())
     more = [f"and {len(names) - _SKIPPED} more"] if len(names) > _SKIPPED else []
-    return reader.sources, (*names[:_SKIPPED], *more)
+    return sources, (*names[:_SKIPPED], *more)
 
 
-class _Reader:
-    """Recognises files one by one; those of one signature are looked at once, and those of one layout read together."""
+def _source(
+    file: File, connection: "DuckDBPyConnection", folder: Path, choosing: Chooser, *, is_deep: bool = False
+) -> Source:
+    """Recognise a file: by its head, or where that does not tell which columns there are, by more of it."""
+    import duckdb
 
-    def __init__(self, connection: "DuckDBPyConnection", folder: Path, choosing: Chooser) -> None:
-        self._connection, self._folder, self._choosing = connection, folder, choosing
-        self._seen: dict[object, int] = {}
-        self.sources: list[Source] = []
-
-    def add(self, file: File) -> None:
-        """Add a file; raises NotALogError, RequestLogError."""
-        file = begin(file, self._connection, self._folder)
-        alike = signature(file) if file.packed != "parquet" else None
-        if alike in self._seen:
-            place = self._seen[alike]
-            self.sources[place] = replace(self.sources[place], files=(*self.sources[place].files, file))
-            return
-        try:
-            source = self._source(file)
-        except RequestLogError:
-            if file.is_whole or file.packed == "parquet":
-                raise
-            source = self._source(begin(file, self._connection, self._folder, DEEP))
-        place = self._place(source)
-        if alike and source.files[0].path == file.path:
-            self._seen[alike] = place
-
-    def _source(self, file: File) -> Source:
-        import duckdb
-
-        try:
-            file, layout = recognise(file, self._connection, self._folder)
-            return Source(layout, (file,), self._choosing(layout))
-        except duckdb.Error as error:
-            raise NotALogError(f"it cannot be read: {str(error).splitlines()[0]}") from error
-
-    def _place(self, source: Source) -> int:
-        """Put a source to one of an equal layout whose columns agree, else behind the others; return its place."""
-        for place, other in enumerate(self.sources):
-            both = {**other.columns, **source.columns}
-            agree = all(other.columns.get(name, column) == column for name, column in source.columns.items())
-            same = all(getattr(other.layout, n) == getattr(source.layout, n) for n in ("format", "relation", "tool"))
-            if same and agree and other.files[0].packed == source.files[0].packed:
-                self.sources[place] = Source(other.layout, (*other.files, *source.files), both)
-                return place
-        self.sources.append(source)
-        return len(self.sources) - 1
+    try:
+        known, layout = recognise(file, connection, folder)
+        return Source(layout, [known], choosing(layout))
+    except duckdb.Error as error:
+        raise NotALogError(f"it cannot be read: {str(error).splitlines()[0]}") from error
+    except RequestLogError:
+        if is_deep or file.is_whole or file.packed == "parquet":
+            raise
+        return _source(begin(file, connection, folder, DEEP), connection, folder, choosing, is_deep=True)
 
 
 def call_columns(options: Options, layout: Layout) -> dict[str, Column]:
@@ -249,19 +228,6 @@ def _rare(chosen: Mapping[str, Column]) -> dict[str, Column]:
         return {}
     names = {"error_type": "error.type", **HEADERS} if key == "http.response.status_code" else {n: n for n in _RARE}
     return {ours: Column(name, "", document=status.document, path=f'{parent}."{name}"') for ours, name in names.items()}
-
-
-def columns_used(sources: Sequence[Source]) -> tuple[str, ...]:
-    """Return the columns used, in words, where the log does not call them as we do.
-
-    Those that the log may have, and did not show in its first rows, are left out.
-    """
-    return tuple(
-        used(ours, column)
-        for source in sources
-        for ours, column in source.columns.items()
-        if ours in SHOWN and column.name != ours and (column.name in source.layout.columns or column.type == "PAIR")
-    )
 
 
 def condition(text: str, columns: Mapping[str, Column]) -> str:

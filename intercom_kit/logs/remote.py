@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from intercom_kit.errors import RequestLogError
-from intercom_kit.logs.columns import named, quoted
+from intercom_kit.logs.columns import Column, named, quoted
 from intercom_kit.logs.documents import Layout
 from intercom_kit.logs.engines import classified, within
 from intercom_kit.logs.normalize import EXCLUDED, OTHER_HOST
 from intercom_kit.logs.read import RELATION, ZONE_QUESTION, Options, Source, call_columns, condition
-from intercom_kit.logs.values import Column
 from intercom_kit.protocol import REQUEST_COLUMNS
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ class RemoteLog:
     def __init__(self, table: "Table", options: Options) -> None:
         found = {n: c for name, kind in table.schema().items() for n, c in _columns(name, named(name), kind).items()}
         layout = Layout("table", _TABLE, found, is_text=False)
-        source = Source(layout, (), call_columns(options, layout))
+        source = Source(layout, [], call_columns(options, layout))
         _refuse(source.columns, options)
         log = table.alias(_TABLE)
         calls, self.rows = classified(lambda sql: _run(log, sql), _request_log(source, options), [source], options)
@@ -119,7 +118,7 @@ def _request_log(source: Source, options: Options) -> str:
             WHEN {elsewhere} THEN {quoted(OTHER_HOST)}
             WHEN {chosen["timestamp"].sql} IS NULL THEN 'no timestamp'
             WHEN {code} NOT BETWEEN 100 AND 599 AND {code} NOT IN (0, -1, 999) THEN 'no such status code' END AS reason,
-            CAST(NULL AS VARCHAR) AS sample
+            CAST(NULL AS VARCHAR) AS example
         FROM {_TABLE}) AS ours WHERE {within(options, zoned=zoned)}) AS log"""
 
 

@@ -9,14 +9,14 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any, Self
 
+import numpy as np
 import pandas as pd
 
 from intercom_kit.errors import EvidenceError
+from intercom_kit.logs.columns import statements
 from intercom_kit.logs.engines import OpenLog, open_log, read_parquet, write_parquet
 from intercom_kit.logs.read import RELATION, Options, Rows
 from intercom_kit.logs.remote import RemoteLog, open_remote
@@ -87,7 +87,7 @@ class Rollup:
 
         The `repeated_…` and r0 to r9 columns are exact when no call is in one log and its repetition in the other.
         """
-        frames = {name: _frame(name, pd.concat([getattr(self, name), getattr(other, name)])) for name in _SCHEMAS}
+        frames = {name: _frame(name, getattr(self, name), getattr(other, name)) for name in _SCHEMAS}
         return Rollup(**frames, rows=self.rows + other.rows, links_retries=self.links_retries and other.links_retries)
 
     def equals(self, other: Self) -> bool:
@@ -95,28 +95,45 @@ class Rollup:
         return self.rows == other.rows and all(getattr(self, n).equals(getattr(other, n)) for n in _SCHEMAS)
 
 
-def _frame(name: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """Give the frame of that name its columns and types, one row a key, in the order of its keys."""
+def _frame(name: str, *parts: pd.DataFrame) -> pd.DataFrame:
+    """Put the parts of the frame of that name together: its columns and types, one row a key, in the keys' order."""
     schema, keys = _SCHEMAS[name], _KEYS[name]
-    if name == "affected" and "minute" not in frame:  # as 0.1.0 wrote it, one row for all minutes and apps
-        frame = frame.assign(app="unknown", route="unknown", minute=frame["first_failed"].dt.floor("min"))
-    frame = frame.reindex(columns=list(schema))
-    frame = frame.fillna({column: 0 for column, kind in schema.items() if kind == _COUNT}).astype(schema)
-    twice = frame.duplicated(keys, keep=False)
+    shaped = [_shaped(name, part) for part in parts]
+    frame = pd.concat(shaped) if len(shaped) > 1 else shaped[0]
+    rank = _ranked(frame, keys)
+    order = np.argsort(rank, kind="stable")
+    is_first = np.diff(rank[order], prepend=-1) != 0
+    twice = ~is_first | ~np.append(is_first[1:], True)
+    whole = frame.take(order[is_first]).reset_index(drop=True)
     if twice.any():  # grouping takes memory and time, and most rows have nothing to be grouped with
         rules: Any = {column: _MERGED_BY.get(column, "sum") for column in schema if column not in keys}
         texts = [column for column, kind in schema.items() if kind == _TEXT]  # the first is the least then
-        summed = frame[twice].sort_values(texts).groupby(keys, dropna=False, as_index=False).agg(rules)
-        frame = pd.concat([frame[~twice], summed.astype(schema)])
-    return frame.sort_values(keys, ignore_index=True)
+        merged = frame.take(order[twice]).sort_values(texts).groupby(keys, dropna=False).agg(rules)
+        for column in rules:
+            whole.loc[twice[is_first], column] = merged[column].array
+    return whole
 
 
-def statements(request_log: str) -> dict[str, str]:
-    """Return the statements of rollup.sql by name, over the relation `request_log` (trusted SQL), DuckDB's dialect."""
-    text = files("intercom_kit.logs").joinpath("rollup.sql").read_text(encoding="utf-8")
-    text = Template(text).substitute(request_log=request_log, failed=FAILED)
-    parts = (part.split("\n", 1) for part in text.split("-- name: ")[1:])
-    return {name.strip(): body.strip().removesuffix(";") for name, body in parts}
+def _shaped(name: str, part: pd.DataFrame) -> pd.DataFrame:
+    """Give a part of the frame of that name its columns and types; a count that it lacks is 0."""
+    schema = _SCHEMAS[name]
+    if name == "affected" and "minute" not in part:  # as 0.1.0 wrote it, one row for all minutes and apps
+        part = part.assign(app="unknown", route="unknown", minute=part["first_failed"].dt.floor("min"))
+    zeros = {column: 0 for column, kind in schema.items() if kind == _COUNT and column not in part}
+    return part.assign(**zeros).reindex(columns=list(schema)).astype(schema)
+
+
+def _ranked(frame: pd.DataFrame, keys: Sequence[str]) -> "np.ndarray[Any, np.dtype[np.int64]]":
+    """Return one number a row: rows of equal keys have the same, and it grows in their order; null is last."""
+    rank, ranks = np.zeros(len(frame), np.int64), 1
+    for key in keys:
+        codes, values = pd.factorize(frame[key], sort=True)
+        if ranks * (len(values) + 1) > 2**62:
+            rank, found = pd.factorize(rank, sort=True)
+            ranks = len(found)
+        rank = rank * (len(values) + 1) + np.where(codes < 0, len(values), codes)
+        ranks *= len(values) + 1
+    return rank
 
 
 def make_rollup(paths: Sequence[str | Path], options: Options | None = None, *, salt: str = "") -> Rollup:
@@ -153,16 +170,16 @@ def count(
     a log may have picked up.
     """
     clean = redactor or Redactor()
-    sql = statements(request_log)
+    sql = statements("rollup.sql", request_log=request_log, failed=FAILED)
 
     def counts(name: str) -> pd.DataFrame:
         return _tidied(_utc(query(sql[name])), clean)
 
     latency = _frame("latency", counts("latency"))  # first, as the largest: the others fit into what it leaves
-    windows = _frame("windows", pd.concat([_windowed(counts("windows")), _windowed(counts("retries"))]))
+    windows = _frame("windows", _windowed(counts("windows")), _windowed(counts("retries")))
     affected = counts("affected")
-    affected = affected.assign(hash=[_hash(salt, value) for value in affected["hash"]])
-    return Rollup(windows, latency, _frame("affected", affected), Rows())
+    hashes = [hashlib.sha256(f"{salt}{value}".encode()).hexdigest()[:16] for value in affected["hash"]]
+    return Rollup(windows, latency, _frame("affected", affected.assign(hash=hashes)), Rows())
 
 
 def _utc(frame: pd.DataFrame) -> pd.DataFrame:
@@ -187,22 +204,16 @@ def _tidied(frame: pd.DataFrame, clean: Redactor) -> pd.DataFrame:
         "error_type": lambda text: clean.text(text, 64) or None,
         "sample_request_id": lambda text: text if are_ids(text) else None,
     }
+    if "sample_request_id" in frame and are_ids(*frame["sample_request_id"].dropna().tolist()):  # all at once
+        del tidy["sample_request_id"]
     values = {c: frame[c].dropna().unique().tolist() for c in frame.columns if c in tidy}
-    if are_ids(*values.get("sample_request_id", ())):  # all at once, as nearly every window has one of its own
-        del values["sample_request_id"]
     tables = {c: {v: tidy[c](v) for v in found} for c, found in values.items()}
     changed = {c: table for c, table in tables.items() if any(k != v for k, v in table.items())}
     return frame.assign(**{c: frame[c].map(table) for c, table in changed.items()})
 
 
 def _windowed(frame: pd.DataFrame) -> pd.DataFrame:
-    starts = frame["minute"] + pd.to_timedelta(frame["tens"] * WINDOW_S, unit="s")
-    keys = {column: WINDOWS[column] for column in _KEYS["windows"]}
-    return frame.assign(window_start=starts).drop(columns=["minute", "tens"]).astype(keys)
-
-
-def _hash(salt: str, value: str) -> str:
-    return hashlib.sha256(f"{salt}{value}".encode()).hexdigest()[:16]
+    return frame.assign(window_start=frame["minute"] + pd.to_timedelta(frame["tens"] * WINDOW_S, unit="s"))
 
 
 def save(rollup: Rollup, folder: Path) -> None:

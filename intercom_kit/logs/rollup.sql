@@ -7,7 +7,21 @@
 -- $request_log  a relation with the columns of a request log, timestamp in UTC
 -- $failed       the condition under which a call failed (rollup.py)
 --
--- Four statements, each named by the line above it.
+-- Seven statements, each named by the line above it. The first three look at all rows of a log (`reason` is null for a
+-- call, `example` what any other row holds), before the calls among them are counted.
+
+-- name: reasons
+SELECT reason, count(*) AS number,
+  count(CASE WHEN status_code IS NULL AND error_type IS NULL THEN 1 END) AS unsigned,
+  min(timestamp) AS first_at, max(timestamp) AS last_at
+FROM $request_log
+GROUP BY reason;
+
+-- name: examples
+SELECT reason, min(example) AS example FROM $request_log WHERE reason IS NOT NULL GROUP BY reason;
+
+-- name: days
+SELECT date_trunc('day', timestamp) AS day, count(*) AS number FROM $request_log WHERE reason IS NULL GROUP BY 1;
 
 -- name: windows
 -- One row per quota window, app, method, route, status code, error type and the reset that the headers named: when our
@@ -45,14 +59,14 @@ GROUP BY 1, 2, 3, 4, 5, 6, 7, 8;
 -- A throttled call is repeated when the same call (app, method, route, contact, conversation) comes again within 35 s,
 -- the longest wait of a common backoff. `repeated_1s` and `repeated_before_reset` count throttled calls that came again;
 -- r0 to r9 count the calls that are such repeats, in each second of the window in which they came. Only identified calls
--- can be linked, and only those of a minute in which the same call was throttled, or of the next, need sorting. Where
--- there is no next or previous call, some engines say null and others 1970.
+-- can be linked, and only those of a minute in which a call about the same contact and conversation was throttled, or of
+-- the next, need sorting. Where there is no next or previous call, some engines say null and others 1970.
 WITH throttled AS (
-  SELECT date_trunc('minute', timestamp) AS minute, app, method, route,
+  SELECT date_trunc('minute', timestamp) AS minute,
     coalesce(contact, '') AS contact, coalesce(conversation, '') AS conversation
   FROM $request_log
   WHERE status_code = 429 AND (contact IS NOT NULL OR conversation IS NOT NULL)
-  GROUP BY 1, 2, 3, 4, 5, 6
+  GROUP BY 1, 2, 3
 )
 SELECT minute, tens, app, method, route, status_code, error_type, reset,
   count(CASE WHEN comes_again AND next_at <= timestamp + INTERVAL '1' SECOND THEN 1 END) AS repeated_1s,
@@ -85,12 +99,11 @@ FROM (
         log.timestamp, log.status_code, log.error_type, log.ratelimit_reset AS reset
       FROM $request_log AS log
       JOIN (
-        SELECT minute, app, method, route, contact, conversation FROM throttled
+        SELECT minute, contact, conversation FROM throttled
         UNION
-        SELECT minute + INTERVAL '1' MINUTE AS minute, app, method, route, contact, conversation FROM throttled
+        SELECT minute + INTERVAL '1' MINUTE AS minute, contact, conversation FROM throttled
       ) AS near
         ON date_trunc('minute', log.timestamp) = near.minute
-        AND log.app = near.app AND log.method = near.method AND log.route = near.route
         AND coalesce(log.contact, '') = near.contact AND coalesce(log.conversation, '') = near.conversation
       WHERE log.contact IS NOT NULL OR log.conversation IS NOT NULL
     ) AS calls

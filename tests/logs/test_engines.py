@@ -12,9 +12,11 @@ from sqlglot import exp
 
 from intercom_kit.errors import RequestLogError
 from intercom_kit.logs import engines
+from intercom_kit.logs.columns import statements
 from intercom_kit.logs.read import Options
-from intercom_kit.logs.rollup import make_remote_rollup, make_rollup, statements
+from intercom_kit.logs.rollup import FAILED, make_remote_rollup, make_rollup
 
+STATEMENTS = statements("rollup.sql", request_log="request_log", failed=FAILED)
 DIALECTS = ["spark", "databricks", "trino", "bigquery", "snowflake", "clickhouse"]
 LOG = """
 SELECT to_timestamp(1795510800 + i / 50.0 - i % 7 / 1000.0) AS timestamp, ['sync', 'crm'][i % 2 + 1] AS app,
@@ -43,7 +45,7 @@ def untranslated(sql: str, dialect: str) -> list[str]:
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_no_function_is_left_untranslated(dialect: str) -> None:
     """Every statement of rollup.sql compiles for the engine without a remainder."""
-    for name, sql in statements("request_log").items():
+    for name, sql in STATEMENTS.items():
         assert untranslated(sql, dialect) == [], name
 
 
@@ -56,7 +58,7 @@ def test_a_function_of_duckdbs_own_would_be_noticed() -> None:
 def test_no_integer_is_made_by_rounding(dialect: str) -> None:
     """DuckDB's cast rounds and Spark's truncates, so in every translation a cast to an integer is of a floor()."""
     integers = {exp.DataType.Type.INT, exp.DataType.Type.BIGINT}
-    for sql in statements("request_log").values():
+    for sql in STATEMENTS.values():
         tree = sqlglot.parse_one(sqlglot.transpile(sql, read="duckdb", write=dialect)[0], read=dialect)
         casts = [cast for cast in tree.find_all(exp.Cast) if cast.to.this in integers]
         assert all(isinstance(cast.this, exp.Floor) for cast in casts)

@@ -18,7 +18,8 @@ import pytest
 
 from intercom_kit.errors import RequestLogError
 from intercom_kit.logs.columns import parse_columns
-from intercom_kit.logs.read import NO_HOSTS, Options
+from intercom_kit.logs.engines import NO_HOSTS
+from intercom_kit.logs.read import Options
 from intercom_kit.logs.rollup import Rollup, is_failed, make_rollup, save
 
 START = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)

@@ -91,13 +91,15 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
         connection.execute("COPY frame TO $path (FORMAT parquet, COMPRESSION zstd)", {"path": str(path)})
 
 
+Opened = tuple["DuckDBPyConnection", list[Source], tuple[str, ...], Path]
+
+
 @contextmanager
-def opened(
-    paths: Sequence[str | Path], choosing: Chooser
-) -> Iterator[tuple["DuckDBPyConnection", list[Source], tuple[str, ...], Path]]:
+def opened(paths: Sequence[str | Path], choosing: Chooser) -> Iterator[Opened]:
     """Open files as sources in a DuckDB of their own; raises RequestLogError with the next step.
 
-    What has to be parsed first goes to a folder that only this user can read, and that is removed at the end.
+    What has to be parsed first goes to a folder that only this user can read, and that is removed at the end. Both come
+    with the names of the files that were skipped.
     """
     import duckdb
 
@@ -112,8 +114,8 @@ def opened(
 @contextmanager
 def open_log(paths: Sequence[str | Path], options: Options) -> Iterator["OpenLog"]:
     """Open the logs behind files, globs, folders and URLs as one; raises RequestLogError with the next step."""
-    with opened(paths, partial(call_columns, options)) as (connection, sources, skipped, folder):
-        yield OpenLog(connection, sources, skipped, folder, options)
+    with opened(paths, partial(call_columns, options)) as found:
+        yield OpenLog(found, options)
 
 
 class OpenLog:
@@ -122,14 +124,8 @@ class OpenLog:
     connection: reads them, for as long as the log is open. rows: what was read, and what was not.
     """
 
-    def __init__(
-        self,
-        connection: "DuckDBPyConnection",
-        sources: Sequence[Source],
-        skipped: tuple[str, ...],
-        folder: Path,
-        options: Options,
-    ) -> None:
+    def __init__(self, found: Opened, options: Options) -> None:
+        connection, sources, skipped, folder = found
         self.connection, self._sources, self._options = connection, sources, options
         parts = {self._part(source, folder / f"part-{i}.parquet") for i, source in enumerate(sources)}
         union = " UNION ALL ".join(sorted(parts)) or _EMPTY
@@ -217,7 +213,8 @@ def classified(
     found = dict(broken or {})
     if len(calls) < len(counts):
         for row in counts.merge(query(sql["examples"]), on="reason").to_dict("records"):
-            found[row["reason"]] = int(row["number"]), "" if pd.isna(row["example"]) else _scrubbed(row["example"])
+            example = "" if pd.isna(row["example"]) else Redactor().text(row["example"], 40)
+            found[row["reason"]] = int(row["number"]), example
     samples = tuple(f"{reason}: {text}" for reason, (_, text) in found.items() if text)
     ignored = found.pop(OTHER_HOST, (0, ""))[0]
     aside = {reason: number for reason, (number, _) in found.items() if reason in NO_CALLS}
@@ -255,7 +252,7 @@ def broken_lines(connection: "DuckDBPyConnection", sources: Sequence[Source]) ->
         return {}
     names = {file.path: file.name for source in sources for file in source.files}
     path, line, text = lines[0]
-    sample = f"{Path(names.get(path, path)).name} line {line}, {_scrubbed(text, 80)}"
+    sample = f"{Path(names.get(path, path)).name} line {line}, {Redactor().text(text, 80)}"
     return {"line of CSV not readable": (len(lines), sample)}
 
 
@@ -272,10 +269,6 @@ def within(options: Options, *, zoned: bool = False) -> str:
     bounds = [(">=", options.since), ("<", options.until)]
     known = [(sign, at.astimezone(UTC).replace(tzinfo=UTC if zoned else None)) for sign, at in bounds if at]
     return " AND ".join(["TRUE", *(f"coalesce(timestamp {sign} {moment(at)}, TRUE)" for sign, at in known)])
-
-
-def _scrubbed(text: str, limit: int = 40) -> str:
-    return Redactor().text(text, limit)
 
 
 def _columns_used(sources: Sequence[Source]) -> tuple[str, ...]:

@@ -39,7 +39,8 @@ def signature(file: File) -> object:
     if first.lstrip().startswith("{"):
         found = json_object(first)
         return file.path if found is None else (file.packed, tuple(sorted(found)))
-    return (file.packed, first) if _is_header(_cells(first)) else file.path
+    cells = next(csv.reader([first], delimiter=_delimiter([first])), [])
+    return (file.packed, first) if _is_header(cells) else file.path
 
 
 def recognise(file: File, connection: "DuckDBPyConnection", folder: Path) -> tuple[File, Layout]:
@@ -111,10 +112,6 @@ def _delimiter(lines: Sequence[str]) -> str:
         return sum(count == counts[0] for count in counts) / len(counts) * (counts[0] > 1), counts[0]
 
     return max(",;\t|", key=evenness)
-
-
-def _cells(line: str) -> list[str]:
-    return next(csv.reader([line], delimiter=_delimiter([line])), [])
 
 
 def _is_header(cells: Sequence[str]) -> bool:

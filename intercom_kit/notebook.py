@@ -6,7 +6,7 @@ Each says what it shows. The analysis is imported where a notebook needs it: a t
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from intercom_kit.collect.facts import DECLARED, declare, declared
 from intercom_kit.collect.incident_folder import DRILLS, IncidentFolder
@@ -63,7 +63,8 @@ class Given:
     def _view(self) -> View:
         if not self.facts:
             return message("Nothing is declared by parameters.")
-        return tables.facts_table(IncidentFacts(id=self.incident_id).model_copy(update=dict(self.facts)))
+        facts: dict[str, Any] = {"id": self.incident_id or "a new incident"} | dict(self.facts)
+        return tables.facts_table(IncidentFacts.model_construct(**facts))
 
 
 def check_parameters(notebook: str, incident_id: object, **parameters: object) -> Given:

@@ -33,6 +33,7 @@ LIMIT_S, WAIT_S = 10, 30  # for a template to end, and for its process
 MEMORY = 1 << 30  # bytes
 MOST = 2_000_000  # characters of what they give
 _FENCE = re.compile(r"^(`{3,}).*?^\1$", re.MULTILINE | re.DOTALL)
+_BLANK = re.compile(rf"{_FENCE.pattern}|(?:[ \t]*\n){{3,}}|[ \t]+$", re.MULTILINE | re.DOTALL)
 Plain = Mapping[str, Any]
 
 
@@ -222,9 +223,7 @@ def _require_sections(text: str, own: Path | None) -> None:
 
 def _tidy(text: str) -> str:
     """Leave no trailing spaces and no doubled blank lines, but in blocks of code."""
-    parts = re.split(r"(^(`{3,}).*?^\2$)", text, flags=re.MULTILINE | re.DOTALL)  # prose, block, its fence, prose, …
-    prose = [re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+$", "", part, flags=re.MULTILINE)) for part in parts[::3]]
-    return "".join(map("".join, zip(prose, [*parts[1::3], ""], strict=True))).strip() + "\n"
+    return _BLANK.sub(lambda found: found[0] if found[1] else "\n" * min(found[0].count("\n"), 2), text).strip() + "\n"
 
 
 def _out_of_time(_signal: int, _frame: FrameType | None) -> NoReturn:

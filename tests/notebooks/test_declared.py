@@ -124,6 +124,14 @@ def test_each_parameter_is_checked_by_its_name(given: dict[str, object], says: s
         check_parameters("03-postmortem", incident_id, **dict(zip(names, others, strict=True)))
 
 
+def test_facts_of_a_new_incident_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is declared of an incident that the triage will name is shown before there is one."""
+    monkeypatch.setenv("INTERCOM_ACCESS_TOKEN", "tok-canary-7f3a")
+    given = check_parameters("01-triage", "", title="Contacts failed to sync", run="")
+    assert "What people know of a new incident" in repr(given)
+    assert "Contacts failed to sync" in given._repr_html_()
+
+
 @pytest.mark.slow
 def test_an_incident_that_is_not_there_is_no_drill(papermill: Papermill, tmp_path: Path) -> None:
     """An id alone, mistyped, is told with the one that is meant; no incident is made of it."""

@@ -11,8 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from intercom_kit import __version__
 from intercom_kit.collect.files import write_atomic
 from intercom_kit.collect.http import utc_now
@@ -150,10 +148,6 @@ class Postmortem:
     def markdown(self) -> str:
         """The document. Raises EvidenceError when it cites what is not in the evidence, InputError for a template."""
         return fill(self.plain, self.templates)
-
-    def html(self) -> Markup:
-        """Return the document as safe HTML, its pictures inside."""
-        return to_html(self.markdown, Page(self.charts))
 
     def __repr__(self) -> str:
         return f"{self.case.facts.id}: {answer_of(self.case).sentence}"

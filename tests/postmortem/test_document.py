@@ -185,7 +185,7 @@ def test_equal_evidence_gives_equal_bytes_in_any_process(settings: Settings) -> 
         "from intercom_kit.postmortem.document import open_postmortem; "
         f"p = open_postmortem(load_settings(dotenv=None, outputs=Path({str(settings.outputs)!r})), 'INC-1'); "
         "print([hashlib.sha256(x).hexdigest() for x in "
-        "(p.markdown.encode(), str(p.html()).encode(), *(chart.svg for chart in p.charts.values()))])"
+        "(p.markdown.encode(), p._repr_html_().encode(), *(chart.svg for chart in p.charts.values()))])"
     )
     runs = [
         subprocess.run(
@@ -223,7 +223,7 @@ def test_text_from_the_world_is_shown_as_text(
     text = postmortem.markdown
     assert "Status page" in [row.label for row in postmortem.case.rows]
     as_github = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text)
-    for html in (as_github, str(postmortem.html())):
+    for html in (as_github, postmortem._repr_html_()):
         assert "<script" not in html
         assert 'javascript:alert(1)"' not in html
         assert not re.search(r"(?:src|href)=\"[^\"]*x\.example", html)

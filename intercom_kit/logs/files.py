@@ -9,12 +9,12 @@ import codecs
 import gzip
 import lzma
 import zlib
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from glob import escape, glob, has_magic
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from intercom_kit.errors import RequestLogError
 from intercom_kit.logs.columns import quoted
@@ -165,7 +165,8 @@ def begin(file: File, connection: "DuckDBPyConnection", folder: Path, size: int 
                 raise NotALogError(packed)
             if packed in _UNPACK:
                 stream.seek(0)
-                text = _read(_UNPACK[packed](stream), size, packed)
+                with _intact(packed):
+                    text = _UNPACK[packed](stream).read(size)
     except OSError as error:
         raise NotALogError(f"it cannot be read: {error.strerror or error}") from error
     if packed == "parquet":
@@ -185,15 +186,13 @@ def begin(file: File, connection: "DuckDBPyConnection", folder: Path, size: int 
     return begin(_decoded(file, packed, encoding, folder), connection, folder, size)
 
 
-def _read(content: IO[bytes], size: int, packed: str) -> bytes:
+@contextmanager
+def _intact(packed: str) -> Iterator[None]:
+    """Raise NotALogError where what is read inside is damaged."""
     try:
-        return content.read(size)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError):
-        return _damaged(packed)
-
-
-def _damaged(packed: str) -> NoReturn:
-    raise NotALogError(f"it cannot be read: its {packed} data are damaged") from None
+        yield
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeError):
+        raise NotALogError(f"it cannot be read: its {packed} data are damaged") from None
 
 
 def _encoding(text: bytes, *, is_whole: bool) -> str:
@@ -213,15 +212,12 @@ def _decoded(file: File, packed: str, encoding: str, folder: Path) -> File:
     """Write the file's text as UTF-8 into the private folder; raises NotALogError when it is damaged."""
     target = folder / f"decoded-{abs(hash(file.path))}"
     decoder = codecs.getreader("utf-8-sig" if encoding == "utf-8" else encoding)
-    try:
-        with ExitStack() as stack:
-            source: Any = stack.enter_context(_open(file))
-            if packed in _UNPACK:
-                source = stack.enter_context(_UNPACK[packed](source))
-            stream = stack.enter_context(target.open("w", encoding="utf-8", newline=""))
-            stream.writelines(decoder(source, "replace"))
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeError):
-        _damaged(packed)
+    with _intact(packed), ExitStack() as stack:
+        source: Any = stack.enter_context(_open(file))
+        if packed in _UNPACK:
+            source = stack.enter_context(_UNPACK[packed](source))
+        stream = stack.enter_context(target.open("w", encoding="utf-8", newline=""))
+        stream.writelines(decoder(source, "replace"))
     return replace(file, path=str(target))
 
 

@@ -252,7 +252,7 @@ def test_a_cache_locked_elsewhere_costs_nothing(vendor: Vendor, tmp_path: Path, 
             for _ in range(30):
                 assert client.get(PATH).json() == CONTACT
             assert client.delete(PATH).status_code == 200
-        assert time.monotonic() - start < 10
+        assert time.monotonic() - start < 30
     finally:
         holder.close()
 

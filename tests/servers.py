@@ -1,4 +1,4 @@
-"""Servers on loopback that misbehave as told, byte by byte."""
+"""Servers on loopback that misbehave on purpose, byte by byte."""
 
 import socket
 import ssl

@@ -84,8 +84,8 @@ def test_what_cannot_run_exits_2(invoke: Kit, words: list[str], env: dict[str, s
     assert len(done.stderr) < 7000
 
 
-def test_without_a_token_or_with_an_unknown_version_the_rest_is_asked(invoke: Kit, play: Play) -> None:
-    """Without a token the API is said not to be asked, and the status is 2; an unknown version is warned of."""
+def test_without_a_token_or_with_an_unknown_version_the_rest_is_checked(invoke: Kit, play: Play) -> None:
+    """Without a token the API's checks are skipped with the reason, and the status is 2; an unknown version is a warning."""
     healthy = play("healthy").environment | {"INTERCOM_API_VERSION": "2.17"}
     result = invoke("triage", "--no-report", env=healthy | {"INTERCOM_ACCESS_TOKEN": ""})
     assert result.returncode == 2
@@ -99,7 +99,7 @@ def test_without_a_token_or_with_an_unknown_version_the_rest_is_asked(invoke: Ki
 def test_a_verdict_that_cannot_be_archived_is_shown_all_the_same(
     invoke: Kit, play: Play, tmp_path: Path, words: list[str]
 ) -> None:
-    """Where outputs cannot be written, as on a full disk, the verdict stands on the screen, and the status is 2."""
+    """Where outputs cannot be written, as on a full disk, the verdict is on the screen, and the status is 2."""
     (tmp_path / "outputs").write_text("no folder")
     result = invoke(*words, env=play("token-revoked").environment)
     assert result.returncode == 2
@@ -124,7 +124,7 @@ def test_json_is_one_object_of_the_documented_shape(invoke: Kit, play: Play) -> 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_a_terminal_that_lacks_a_character_gets_the_verdict(play: Play, encoding: str) -> None:
-    """Where a character cannot be encoded a question mark stands for it, and the screen is whole."""
+    """A character that cannot be encoded becomes a question mark, and the screen is complete."""
     environment = play("webhooks-delayed").environment | {"PYTHONIOENCODING": encoding}
     command = [sys.executable, "-m", "intercom_kit", "triage", "--no-report"]
     result = subprocess.run(command, env=os.environ | environment, capture_output=True, check=False)
@@ -135,7 +135,7 @@ def test_a_terminal_that_lacks_a_character_gets_the_verdict(play: Play, encoding
 
 
 @pytest.mark.slow
-def test_nothing_is_said_that_nobody_asked_for(kit: Kit) -> None:
+def test_standard_error_holds_no_noise(kit: Kit) -> None:
     """A drill with all that is loaded for its reports leaves nothing on standard error but where the reports are."""
     result = kit("drill", "webhooks-delayed")
     assert result.returncode == 0, result.stderr
@@ -203,9 +203,9 @@ def test_the_shell_completes_what_was_begun(invoke: Kit, play: Play, typed: str,
     if typed.startswith("note"):
         invoke("triage", "--no-report", "-i", offered, env=play("healthy").environment)
     words = f"intercom-kit {typed}"
-    asked = {"_INTERCOM_KIT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    request = {"_INTERCOM_KIT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
     command = [str(Path(sys.executable).with_name("intercom-kit"))]
-    done = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=os.environ | request, capture_output=True, text=True, check=False)
     assert done.stdout.split() == [offered]
 
 
@@ -231,7 +231,7 @@ def test_drill_list_names_every_scenario(invoke: Kit) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [["lab"], ["lab", "latest"]])
 def test_jupyters_own_options_follow_two_dashes(kit: Kit, play: Play, words: list[str]) -> None:
-    """What stands behind `--` is JupyterLab's, with an incident and without: here it prints its version and ends."""
+    """What follows `--` goes to JupyterLab, with an incident and without: here it prints its version and ends."""
     kit("triage", "--no-report", env=play("token-revoked").environment)
     done = kit(*words, "--", "--version")
     assert (done.returncode, done.stdout.strip()) == (0, version("jupyterlab")), done.stderr
@@ -369,7 +369,7 @@ def test_a_full_disk_is_said_in_a_line(words: list[str], tmp_path: Path) -> None
 
 
 def test_a_defect_is_one_line_and_a_scrubbed_log(tmp_path: Path) -> None:
-    """Whatever is unforeseen is told in a line with where to report it; the log holds the traceback and no secret."""
+    """An unforeseen error is one line with where to report it; the log holds the traceback and no secret."""
     defect = """
 from intercom_kit import cli
 from intercom_kit.cli.app import app

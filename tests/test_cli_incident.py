@@ -76,7 +76,7 @@ def test_events_are_imported_once(invoke: Kit, folder: IncidentFolder, tmp_path:
     assert len(folder.events()) == count + 2
 
 
-def test_an_update_is_shown_and_only_sent_when_told(invoke: Kit, folder: IncidentFolder, misbehave: Misbehave) -> None:
+def test_an_update_is_shown_and_only_sent_with_send(invoke: Kit, folder: IncidentFolder, misbehave: Misbehave) -> None:
     """`update` shows; `--send` posts the same text with blocks, and notes it on the timeline; it needs a webhook."""
     slack = misbehave(answer("ok"))
     shown = invoke("update", "INC-1", env={"INTERCOM_SLACK_WEBHOOK_URL": slack.url})
@@ -165,16 +165,16 @@ def test_delayed_webhooks_exit_1(invoke: Kit, tmp_path: Path) -> None:
     delayed = invoke("webhooks", "late.csv")
     assert (delayed.returncode, delayed.stdout[:2]) == (1, "P3")
     assert invoke("webhooks", "none.csv").returncode == 2
-    asked = invoke("webhooks", "hooks.csv")
-    assert asked.returncode == 2
-    assert "--column received_at=NAME" in " ".join(asked.stderr.split())
+    question = invoke("webhooks", "hooks.csv")
+    assert question.returncode == 2
+    assert "--column received_at=NAME" in " ".join(question.stderr.split())
     mapped = invoke("webhooks", "hooks.csv", "--column", "received_at=seen", "--json")
     assert (mapped.returncode, json.loads(mapped.stdout)["deliveries"]) == (0, len(log))
     assert invoke("webhooks", "hooks.csv", "--column", "receipt=seen").returncode == 2
 
 
-def test_warming_is_bounded_by_what_it_is_told(invoke: Kit, play: Play, tmp_path: Path) -> None:
-    """`warm` keeps what Intercom has, skips it the next time, and forgets an id when told."""
+def test_warming_stores_skips_and_forgets(invoke: Kit, play: Play, tmp_path: Path) -> None:
+    """`warm` keeps what Intercom has, skips it the next time, and forgets an id on request."""
     environment = play("healthy").environment | {"INTERCOM_KIT_CACHE": str(tmp_path / "cache.sqlite")}
     known = contact_id(5)
     (tmp_path / "ids.txt").write_text(f"{known}\n# a comment\n")

@@ -33,7 +33,7 @@ COMMANDS = list(
     dict.fromkeys(re.sub(r"\s+# .*", "", line) for line in LINES if line.startswith(("intercom-kit", "papermill")))
 )
 SERVES = {"watch": "api=ok", "simulate slow-api": "export ", "lab": "is running at"}  # until Ctrl-C, once they say this
-ELSEWHERE = ("pyspark", "s3://")  # tried with a real Spark and a real S3 server in their own rooms
+ELSEWHERE = ("pyspark", "s3://")  # tried with a real Spark and a real S3 server in tests of their own
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_places_that_the_readme_names_are_there() -> None:
 
 
 def test_the_readme_is_short() -> None:
-    """What does not help a reader to start stands in docs/; the test below finds commands in both."""
+    """What does not help a reader to start is in docs/; the test below finds commands in both."""
     assert len(COMMANDS) > 15
     assert len(TEXTS["README.md"].splitlines()) <= 160
 
@@ -99,7 +99,7 @@ def test_the_readme_is_short() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [c for c in COMMANDS if not any(word in c for word in ELSEWHERE)])
 def test_a_command_of_the_pages_runs(workplace: tuple[Path, dict[str, str]], command: str) -> None:
-    """A command as it stands in README or docs does its work: it ends with 0 or 1, and not with a complaint."""
+    """A command as printed in README or docs does its work: it ends with 0 or 1, and not with a complaint."""
     folder, environment = workplace
     words = shlex.split(command.replace("summary=…", "summary=It was short."))
     environment = environment | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"}

@@ -69,7 +69,7 @@ def test_only_the_documented_names_are_read(tmp_path: Path, monkeypatch: pytest.
     assert load_settings(dotenv) == load_settings(None) == before
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     """A .env file of another encoding is refused by its name."""
     dotenv = tmp_path / ".env"
     dotenv.write_bytes(b"\xff\xfeINTERCOM_REGION=eu\n")
@@ -112,7 +112,7 @@ def test_nothing_is_interpolated_in_a_file(tmp_path: Path, monkeypatch: pytest.M
 def test_a_file_does_not_send_the_environments_token_to_its_own_host(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The token of the environment goes where the environment says, to the vendor, or nowhere; the reason is told."""
+    """The token of the environment goes where the environment says, to the vendor, or nowhere; the reason is given."""
     dotenv = tmp_path / ".env"
     dotenv.write_text(f"{name}=https://evil.example\n")
     assert load_settings(dotenv).token is None

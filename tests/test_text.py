@@ -42,7 +42,7 @@ def test_a_clock_time_alone_is_the_latest_such_time_and_not_one_far_ahead() -> N
 
 @pytest.mark.parametrize("text", ["03:12", "2026-11-24 03:12", "2026-11-24T03:12:00"])
 def test_a_time_without_a_zone_is_refused_with_the_question(text: str) -> None:
-    """A local time taken for UTC would falsify the timeline, so the zone is asked for."""
+    """A local time taken for UTC would falsify the timeline, so the message asks for the zone."""
     with pytest.raises(InputError, match="in which zone"):
         parse_time(text, NOW)
     assert parse_time(text, NOW, zone="UTC").tzinfo is UTC
@@ -53,7 +53,7 @@ def test_a_time_without_a_zone_is_refused_with_the_question(text: str) -> None:
     [("2026-10-25 02:30 Europe/Berlin", "is there twice"), ("2026-03-29 02:30 Europe/Berlin", "is skipped")],
 )
 def test_a_time_that_the_clock_change_doubles_or_skips_is_refused(text: str, trouble: str) -> None:
-    """A local time that is no single moment is refused, and the offset is asked for."""
+    """A local time that is no single moment is refused, and the message asks for the offset."""
     with pytest.raises(InputError, match=trouble):
         parse_time(text, NOW)
     assert parse_time("2026-10-25 02:30 +02:00", NOW) == datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
@@ -82,7 +82,7 @@ def test_what_is_no_time_is_refused_with_an_example(text: str) -> None:
 
 
 @given(
-    st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(2100, 1, 1)),  # noqa: DTZ001 - the zone is drawn apart
+    st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(2100, 1, 1)),  # noqa: DTZ001 - the zone is drawn separately
     st.integers(-14 * 60, 14 * 60),
 )
 def test_an_iso_time_with_any_offset_is_the_same_moment(local: datetime, offset_min: int) -> None:
@@ -109,7 +109,7 @@ def test_an_iso_time_with_any_offset_is_the_same_moment(local: datetime, offset_
         (820_800, "10 d", "228 hours"),
     ],
 )
-def test_a_duration_is_told_in_its_largest_units(seconds: float, words: str, long: str) -> None:
+def test_a_duration_is_printed_in_its_largest_units(seconds: float, words: str, long: str) -> None:
     """One or two units are enough, with words in full where the runbook's template has them."""
     assert duration(seconds) == words
     assert duration(seconds, long=True) == long

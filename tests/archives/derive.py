@@ -113,7 +113,7 @@ def copy_archive(incident: str, outputs: Path) -> Path:
 
 
 def _keyed(items: Iterable[Json], *keys: str) -> Json:
-    """Name the items of a list by what tells them apart, so that one more does not shift those behind it."""
+    """Name the items of a list by what identifies them, so that one more does not shift those behind it."""
     found, seen = {}, Counter[str]()
     for item in items:
         name = " ".join(str(item[key]) for key in keys)

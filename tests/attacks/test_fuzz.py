@@ -117,7 +117,7 @@ def test_facts(sign: str, field: str, value: str) -> None:
 @bounded
 @given(shaped(PAGE), shaped(PAGE))
 def test_status_pages(one: object, other: object) -> None:
-    """Any JSON is a form of the page, or tells nothing; what is told can be written."""
+    """Any JSON is a form of the page, or gives nothing; what it gives can be written."""
     for form in (
         read_compatible(one, other, clean, NOW),
         read_native(one, other, "eu", clean, NOW),
@@ -192,7 +192,7 @@ def test_manifests(body: object, noise: bytes) -> None:
 @given(st.lists(shaped(KEYS), max_size=8), st.binary(max_size=60))
 @example([], bytes(60))
 def test_lines_of_a_log(rows: list[object], noise: bytes) -> None:
-    """No line spoils the others: those that are calls are counted, whatever stands between them."""
+    """No line spoils the others: those that are calls are counted, whatever lies between them."""
     call = {"method": "GET", "route": "/me", "status_code": 200, "duration_ms": 5}
     good = [json.dumps(call | {"timestamp": f"2026-11-24T09:00:{n:02}Z"}) for n in range(30)]
     odd = [json.dumps(row) for row in rows if not isinstance(row, dict)]
@@ -205,7 +205,7 @@ def test_lines_of_a_log(rows: list[object], noise: bytes) -> None:
 @bounded
 @given(st.text(max_size=40), words)
 def test_dotenv_files(name: str, value: str) -> None:
-    """A `.env` of any content gives settings, or is refused without its value being told."""
+    """A `.env` of any content gives settings, or is refused without printing its value."""
     with tempfile.TemporaryDirectory() as place:
         path = Path(place, ".env")
         path.write_bytes(f"{name}={value}\nINTERCOM_BASE_URL={value}\n".encode("utf-8", "surrogatepass"))

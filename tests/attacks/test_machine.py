@@ -59,7 +59,7 @@ def test_no_control_character_reaches_the_terminal(invoke: Kit, words: tuple[str
     "words", [("index",), ("note", "INC-1", "hello"), ("seal", "INC-1"), ("triage", "--no-report")]
 )
 @pytest.mark.usefixtures("folder")
-def test_few_open_files_are_enough_or_are_told(words: tuple[str, ...], tmp_path: Path) -> None:
+def test_few_open_files_are_enough_or_are_reported(words: tuple[str, ...], tmp_path: Path) -> None:
     """With 32 of them a command does its work, or says in a sentence that it cannot."""
     shell = ["sh", "-c", 'ulimit -n 32; exec "$@"', "sh", sys.executable, "-m", "intercom_kit", *words]
     result = subprocess.run(shell, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=PATIENCE_S)

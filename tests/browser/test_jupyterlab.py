@@ -48,7 +48,7 @@ def open_notebook(page: Page, server: Server, name: str) -> Locator:
 
 
 def look_at(page: Page, notebook: Locator, picture: Path) -> None:
-    """Every cell ran without an error, every picture is drawn and told in words, and everybody can read it."""
+    """Every cell ran without an error, every picture is drawn and has words, and everybody can read it."""
     assert notebook.locator(ERROR).all_inner_texts() == []
     for chart in notebook.locator(CHART).all():
         chart.scroll_into_view_if_needed()
@@ -73,7 +73,7 @@ def test_a_notebook_runs_on_its_incident(page: Page, incident: Server, name: str
     notebook = open_notebook(page, incident, name)
     look_at(page, notebook, tmp_path / "dark.png")
     if name != "00-start":
-        text = "failed_share" if name == "04-explore" else INCIDENT  # it shows frames, in which no id stands
+        text = "failed_share" if name == "04-explore" else INCIDENT  # it shows frames, which hold no id
         expect(notebook.locator(".jp-OutputArea").filter(has_text=text).first).to_be_attached()
 
 

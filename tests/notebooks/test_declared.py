@@ -30,7 +30,7 @@ Papermill = Callable[..., subprocess.CompletedProcess[str]]
 def papermill(tmp_path: Path, play: Play) -> Papermill:
     """Return a function that runs a notebook by papermill into the incident's folder, with no token.
 
-    What is asked without one is a loopback Intercom's.
+    What is requested without one is answered by a loopback Intercom.
     """
     loopback = play("healthy").environment
     environment = {name: value for name, value in loopback.items() if "TOKEN" not in name}
@@ -95,7 +95,7 @@ def test_the_chain_runs_without_a_log_and_a_token(papermill: Papermill, tmp_path
 
 @pytest.mark.slow
 def test_a_wrong_parameter_stops_the_run(papermill: Papermill, tmp_path: Path) -> None:
-    """The message names the parameter and what to write; nothing was asked, and nothing written."""
+    """The message names the parameter and what to write; nothing was requested, and nothing written."""
     done = papermill("03-postmortem", incident_id="INC-2042", started_at="yesterday")
     assert done.returncode == 1
     assert "Parameter 'started_at': 'yesterday' has no date" in done.stderr
@@ -134,7 +134,7 @@ def test_facts_of_a_new_incident_are_shown(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.slow
 def test_an_incident_that_is_not_there_is_no_drill(papermill: Papermill, tmp_path: Path) -> None:
-    """An id alone, mistyped, is told with the one that is meant; no incident is made of it."""
+    """For a mistyped id alone the message names the one that is meant; no incident is made of it."""
     papermill("03-postmortem", **GIVEN)
     done = papermill("03-postmortem", incident_id="INC-2024")
     assert done.returncode == 1

@@ -162,7 +162,7 @@ def test_03_plays_a_drill_on_a_fresh_machine_and_says_so(fresh: Fresh) -> None:
 
 
 def test_03_shows_an_incident_from_its_evidence_and_writes_it(settings: Settings, tmp_path: Path) -> None:
-    """What it shows passes as safe HTML, every citation leads to a row in it, and postmortem.md lints as it stands."""
+    """What it shows passes as safe HTML, every citation leads to a row in it, and postmortem.md lints as written."""
     notebook = papermill(THIRD, tmp_path, "incident_id=INC-1", INTERCOM_KIT_OUTPUTS=str(settings.outputs))
     cells = shown(notebook)
     outputs = [

@@ -85,7 +85,7 @@ def test_what_cannot_run_exits_2(invoke: Kit, words: list[str], env: dict[str, s
 
 
 def test_without_a_token_or_with_an_unknown_version_the_rest_is_checked(invoke: Kit, play: Play) -> None:
-    """Without a token the API's checks are skipped with the reason, and the status is 2; an unknown version is a warning."""
+    """Without a token the checks of the API are skipped with the reason (status 2); an unknown version is a warning."""
     healthy = play("healthy").environment | {"INTERCOM_API_VERSION": "2.17"}
     result = invoke("triage", "--no-report", env=healthy | {"INTERCOM_ACCESS_TOKEN": ""})
     assert result.returncode == 2

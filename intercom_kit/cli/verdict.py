@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from intercom_kit.records import Event
 
 PANEL = "In an incident"
+SENDING_S = 0.06  # until the requests are sent: importing meanwhile would delay them
 Incident = Annotated[
     str, cli.incident_option("Incident id to add to, or to make. Made from time and cause when left out.")
 ]
@@ -155,6 +156,7 @@ def _ask(
         cli.print_err(warning)
     asked = start_checks(settings)
     with cli.held_interrupts() as interrupts:
+        wait([asked], SENDING_S)
         from intercom_kit.archive import index  # noqa: F401
         from intercom_kit.display import terminal  # noqa: F401
         from intercom_kit.incident.triage import NotArchivedError, open_alert, run_triage

@@ -59,12 +59,12 @@ class Explorer:
 
     @property
     def windows(self) -> pd.DataFrame:
-        """The rollup's windows of ten seconds: see analyze.rollup.Rollup."""
+        """The rollup's windows of ten seconds: see logs.rollup.Rollup."""
         return self._rollup.windows
 
     @property
     def latency(self) -> pd.DataFrame:
-        """The rollup's histogram of latency by minute: see analyze.rollup.Rollup."""
+        """The rollup's histogram of latency by minute: see logs.rollup.Rollup."""
         return self._rollup.latency
 
     @property

@@ -1,7 +1,7 @@
 """The rate limit over time: how much was left, when it ran out, who used it, and how our own retries behaved.
 
 Every limit is read from the headers in the log; a window without headers is unknown, not full and not empty. Input is a
-rollup's `windows`, one row per window, app, method, route and status; see rollup.py.
+rollup's `windows`, one row per window, app, method, route and status; see logs/rollup.py.
 """
 
 import numpy as np

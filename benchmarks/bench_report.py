@@ -38,8 +38,8 @@ ID = "INC-1"
 def plain(outputs: Path) -> None:
     """Do what the three notebooks do, without a kernel, and write what they show as one HTML file each."""
     from intercom_kit.analyze.findings import findings_of
+    from intercom_kit.analyze.study import open_study
     from intercom_kit.display import charts, charts_log, log_tables, tables
-    from intercom_kit.incident import log
     from intercom_kit.incident.triage import load_triage
     from intercom_kit.postmortem.document import open_postmortem
 
@@ -51,7 +51,7 @@ def plain(outputs: Path) -> None:
         tables.message(triage.update), tables.checks_table(triage.checks), charts.phases_chart(triage.checks),
         charts.headroom_chart(decision.rate_limit), tables.path_table(decision), tables.reasons_table(decision),
     ]  # fmt: skip
-    study = log.open_study(settings, ID)
+    study = open_study(settings, ID)
     drawn = ("headroom", "used_by_app", "retries", "what_if", "percentiles", "heat_map", "errors", "burn")
     second = [log_tables.findings_card(findings_of(study)), *(getattr(charts_log, draw)(study) for draw in drawn)]
     second += [log_tables.comparison_table(study), log_tables.routes_table(study)]

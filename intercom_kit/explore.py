@@ -130,10 +130,10 @@ def open_explorer(settings: Settings, incident_id: str, requests: str = "", scen
 def between(frame: pd.DataFrame, since: str = "", until: str = "") -> pd.DataFrame:
     """Return the rows from since to before until, times with a zone such as 2026-11-24T09:00Z; empty for no bound.
 
-    Raises RequestLogError for a time without a zone.
+    Raises InputError for a time without a zone.
     """
     times = next(frame[name] for name in TIMES if name in frame)
-    first, last = moment(since, "since"), moment(until, "until")
+    first, last = moment(since), moment(until)
     return frame[times.notna() & (True if first is None else times >= first) & (True if last is None else times < last)]
 
 

@@ -217,14 +217,13 @@ def open_log(
     """Look at a request log: the one given, else the incident's, and a drill's where no incident is named.
 
     requests: a file, a folder or a glob. pressure, slo, bucket_rate: see Study; 0 takes the default.
-    Raises RequestLogError, EvidenceError, IncidentError or KitError.
+    Raises RequestLogError, EvidenceError, IncidentError, InputError or KitError.
     """
     from intercom_kit.analyze.latency import SLO
     from intercom_kit.analyze.ratelimit import PRESSURE
-    from intercom_kit.analyze.study import Chosen, study
+    from intercom_kit.analyze.study import Chosen, open_study, study
     from intercom_kit.drill.limiter import SMALL_QUOTA
     from intercom_kit.drill.traffic import small_log
-    from intercom_kit.incident.log import open_study
     from intercom_kit.logs.rollup import make_rollup
 
     settings, incident_id = given.settings, given.incident_id

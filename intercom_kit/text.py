@@ -51,14 +51,14 @@ def parse_time(text: str, now: datetime, zone: str = "") -> datetime:
     return _moment(text, match, now, _zone(text, match["zone"] or zone))
 
 
-def parse_dated(text: str, now: datetime, zone: str = "") -> datetime:
-    """Return the moment of an observation that a person wrote with its date, UTC, such as `2026-11-24T03:12Z`.
+def parse_dated(text: str, zone: str = "") -> datetime:
+    """Return the moment that a person wrote with its date, UTC, such as `2026-11-24T03:12Z`; see parse_time.
 
-    Raises InputError for anything else, and for a moment before 2011 or over a day ahead.
+    Raises InputError for anything else.
     """
     if not re.match(r"\d{4}-\d{2}-\d{2}", text.strip()):
         raise InputError(f"{text[:60]!r} has no date. Write 2026-11-24T03:12Z, or '2026-11-24 03:12 Europe/Berlin'.")
-    return check_observed(parse_time(text, now, zone), now)
+    return parse_time(text, FIRST, zone)
 
 
 def check_observed(at: datetime, now: datetime) -> datetime:

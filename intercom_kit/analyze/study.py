@@ -1,8 +1,9 @@
-"""One look at one rollup: every frame that a finding or a chart needs, each computed once and on demand."""
+"""One look at a request log, from files or from an incident's evidence: each frame is computed once and on demand."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -12,11 +13,16 @@ import pandas as pd
 from intercom_kit.analyze import latency as latencies
 from intercom_kit.analyze import ratelimit, whatif
 from intercom_kit.analyze.detect import Detection, Episode, detect
-from intercom_kit.collect.incident_folder import rollup_in
-from intercom_kit.errors import RequestLogError
-from intercom_kit.logs.rollup import WINDOWS, Rollup, load
+from intercom_kit.collect.files import sync_folder
+from intercom_kit.collect.incident_folder import IncidentFolder, rollup_in
+from intercom_kit.errors import EvidenceError, RequestLogError
+from intercom_kit.logs.read import Options
+from intercom_kit.logs.rollup import WINDOWS, Rollup, load, make_remote_rollup, make_rollup, save
 from intercom_kit.protocol import WINDOW_S
 from intercom_kit.records import Event
+from intercom_kit.settings import Settings
+from intercom_kit.text import parse_dated
+from intercom_kit.transports.recorder import kept_salt
 
 Moment = datetime | str | None
 ROLLUP = "evidence/rollup"
@@ -174,11 +180,11 @@ def study(
 ) -> Study:
     """Cut the rollup to [since, until) and look at it; the arguments are explained at Study.
 
-    Raises RequestLogError when a time has no zone or nothing is left, ValueError when a threshold makes no sense.
+    Raises InputError when a time has no zone, RequestLogError when nothing is left, ValueError for odd thresholds.
     """
     if not (0 < pressure <= 1 and 0 < slo < 1 and (bucket_rate is None or bucket_rate > 0)):
         raise ValueError("pressure and slo are shares between 0 and 1, bucket_rate is calls a second above 0")
-    part = cut(rollup, moment(since, "since"), moment(until, "until"))
+    part = cut(rollup, moment(since), moment(until))
     starts = part.windows["window_start"]
     if starts.empty:
         raise RequestLogError(
@@ -236,17 +242,66 @@ def _stored_study(folder: Path, events: tuple[Event, ...], chosen: frozenset[tup
     return study(whole_rollup(folder), events=events, **dict(chosen))
 
 
-def moment(value: Moment, name: str) -> pd.Timestamp | None:
-    """Return a time as UTC, None for nothing; raises RequestLogError for one without a zone."""
+def moment(value: Moment) -> pd.Timestamp | None:
+    """Return a time as UTC, None for nothing; raises InputError for a text that is no date and time with a zone."""
     if not value:
         return None
-    try:
-        at = pd.Timestamp(value)
-    except ValueError as error:
-        raise RequestLogError(f"{name}={value!r} is not a time. Write it as 2026-11-24T09:30Z.") from error
-    if at.tzinfo is None:
-        raise RequestLogError(f"{name}={value} has no time zone. Which one is it? Write it as 2026-11-24T09:30Z.")
-    return at.tz_convert("UTC")
+    return pd.Timestamp(parse_dated(value) if isinstance(value, str) else value).tz_convert("UTC")
+
+
+def open_study(
+    settings: Settings,
+    incident_id: str = "",
+    requests: Sequence[str | Path] = (),
+    *,
+    options: Options | None = None,
+    **chosen: Unpack[Chosen],
+) -> Study:
+    """Read request logs, or else the rollup in the incident's evidence, and look at it.
+
+    A new rollup is kept in the evidence of the incident, if one is named, beside those of other logs and as the one
+    that counts from then on. chosen: see Chosen. Raises RequestLogError for a log that cannot be read, EvidenceError
+    when there is neither a log nor a rollup, and what study raises.
+    """
+    folder = IncidentFolder(settings.outputs, incident_id) if incident_id else None
+    events = folder.events() if folder and folder.exists else ()
+    if not requests and not (options and options.engine):
+        if folder is None or not folder.has_log:
+            whose = f"{folder.incident_id} holds" if folder else "No incident is named, so there is"
+            raise EvidenceError(f"{whose} no request log. Pass one: intercom-kit analyze ID --requests PATH")
+        return stored_study(folder.path, events=events, **chosen)
+    since, until = moment(chosen.get("since")), moment(chosen.get("until"))
+    reading = replace(options or Options(), since=since, until=until, redactor=settings.redactor)
+    settings.outputs.mkdir(parents=True, exist_ok=True)
+    salt = kept_salt(settings.outputs / ".salt").hex()  # beside the incidents, so that no archive carries it
+    if reading.engine:
+        rollup = make_remote_rollup(reading.engine, reading.table, reading, salt=salt)
+    else:
+        rollup = make_rollup(requests, reading, salt=salt)
+    seen = study(rollup, events=events, **chosen)
+    if folder:
+        keep(rollup, folder)  # only now: what cannot be studied would break the next report
+    return seen
+
+
+def keep(rollup: Rollup, folder: IncidentFolder) -> None:
+    """Keep a rollup in the incident's evidence; one that is there already stays as it is, and where it is."""
+    folder.create()
+    folder.change_facts(lambda facts: facts)  # made where there are none yet
+    with folder.locked():
+        for left in folder.evidence_path.glob(".rollup*.making"):  # of a run that was killed
+            shutil.rmtree(left)
+        place = rollup_in(folder.path)
+        if place is None or not load(place).equals(rollup):
+            number = int(place.name.partition("-")[2] or 1) + 1 if place else 1
+            place = folder.evidence_path / (f"rollup-{number}" if place else "rollup")
+            making = place.with_name(f".{place.name}.making")
+            save(rollup, making)
+            making.rename(place)  # whole at once, and from now on the one that is read
+            sync_folder(place.parent)
+        words = f"Another request log was read: evidence/{place.name} counts from now on, and those before it stay."
+        if place.name != "rollup" and words not in [event.text for event in folder.events()]:
+            folder.add_event(Event(at=datetime.now(UTC), kind="note", text=words))
 
 
 def cut(rollup: Rollup, since: pd.Timestamp | None, until: pd.Timestamp | None) -> Rollup:

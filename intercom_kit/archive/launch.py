@@ -35,7 +35,6 @@ ANALYSIS_IMPORTS = (
     "intercom_kit.archive.index",
     "intercom_kit.display.charts_log",
     "intercom_kit.display.panel",
-    "intercom_kit.incident.log",
     "intercom_kit.display.log_tables",
     "intercom_kit.postmortem.document",
 )

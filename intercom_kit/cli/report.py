@@ -74,7 +74,7 @@ def analyze(
     Without --requests it looks at the log that the incident's evidence holds already.
     """
     from intercom_kit.analyze.findings import findings_of
-    from intercom_kit.incident.log import open_study
+    from intercom_kit.analyze.study import open_study
 
     settings = load_settings()
     given = _options(column, timezone, host)
@@ -108,7 +108,7 @@ def report(
     """
     settings = load_settings()
     if requests:
-        from intercom_kit.incident.log import open_study
+        from intercom_kit.analyze.study import open_study
 
         with cli.err().status("Reading the request log …"):
             open_study(settings, incident_id, requests, options=_options(column, timezone, host))

@@ -138,7 +138,7 @@ def _assigned(facts: IncidentFacts, field: str, value: str, now: datetime) -> In
     """Return the facts after a field of one value was set, or emptied."""
     new: object = value or type(facts).model_fields[field].default
     if value and field in TIMES:
-        new = parse_dated(value, now)
+        new = check_observed(parse_dated(value), now)
     return _in_order(_checked(facts, field, new))
 
 

@@ -167,7 +167,7 @@ def parse_stamp(value: object, zone: str = "") -> datetime:
     try:
         seconds = float(text)
     except ValueError:
-        return parse_dated(text, now, zone)
+        return check_observed(parse_dated(text, zone), now)
     try:
         at = datetime.fromtimestamp(seconds / 1000 if abs(seconds) >= 1e11 else seconds, UTC)
     except (ValueError, OverflowError, OSError):

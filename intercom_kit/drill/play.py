@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from intercom_kit.analyze.study import open_study
 from intercom_kit.collect.checks import run_checks
 from intercom_kit.collect.incident_folder import IncidentFolder, new_incident_id
 from intercom_kit.decide import Run, cause_badge, decide, verdict_badge
@@ -22,7 +23,6 @@ from intercom_kit.drill.scenarios import Scenario, Truth, find_scenario, truth_a
 from intercom_kit.drill.server import serve
 from intercom_kit.drill.traffic import small_log
 from intercom_kit.drill.webhooks import fault_of, generate_deliveries, write_deliveries
-from intercom_kit.incident.log import open_study
 from intercom_kit.incident.triage import Triage, load_triage, run_triage, triage_event
 from intercom_kit.logs.deliveries import read_deliveries, save
 from intercom_kit.protocol import WINDOW_S

@@ -13,7 +13,7 @@ from intercom_kit.analyze.findings import find, findings_of
 from intercom_kit.analyze.study import ROLLUP, stored_study, study
 from intercom_kit.drill.scenarios import find_scenario
 from intercom_kit.drill.traffic import Traffic, generate, write_log
-from intercom_kit.errors import RequestLogError
+from intercom_kit.errors import InputError, RequestLogError
 from intercom_kit.logs.rollup import Rollup, make_rollup, save
 from intercom_kit.records import Event
 from tests.analyze.conftest import Count
@@ -154,10 +154,10 @@ def test_since_and_until_cut_whole_windows(play: Play) -> None:
     assert seen.latency["requests"].sum() == seen.windows["requests"].sum()
 
 
-@pytest.mark.parametrize(("since", "words"), [("2026-11-24T10:00", "no time zone"), ("at ten", "is not a time")])
+@pytest.mark.parametrize(("since", "words"), [("2026-11-24T10:00", "in which zone"), ("at ten", "has no date")])
 def test_an_ambiguous_time_is_asked_about(play: Play, since: str, words: str) -> None:
     """A time without a zone is refused with the form to use."""
-    with pytest.raises(RequestLogError, match=words):
+    with pytest.raises(InputError, match=words):
         find(play("healthy")[1], since=since)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from intercom_kit.analyze.study import whole_rollup
+from intercom_kit.analyze.study import keep, whole_rollup
 from intercom_kit.archive.index import summarize
 from intercom_kit.archive.retention import purge
 from intercom_kit.archive.seal import seal, verify
@@ -21,7 +21,6 @@ from intercom_kit.collect.facts import set_facts
 from intercom_kit.collect.incident_folder import IncidentFolder, rollup_in
 from intercom_kit.collect.notes import import_events
 from intercom_kit.declared import IncidentFacts
-from intercom_kit.incident.log import keep
 from intercom_kit.logs.rollup import Rollup, make_rollup
 from intercom_kit.records import CheckRecord, Event
 from intercom_kit.settings import load_settings

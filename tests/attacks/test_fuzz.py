@@ -92,8 +92,8 @@ def clean(text: str) -> str:
 @given(times, words)
 def test_times_and_durations(text: str, zone: str) -> None:
     """A time is within the calendar and in UTC, a duration is a number, or it is refused in words."""
-    for read in (parse_time, parse_dated):
-        moment, complaint = outcome(lambda read=read: read(text, NOW, zone))
+    for read in (lambda: parse_time(text, NOW, zone), lambda: parse_dated(text, zone)):
+        moment, complaint = outcome(read)
         assert moment.tzinfo is UTC if moment else complaint.isprintable()
     seconds, complaint = outcome(lambda: parse_duration(text))
     assert complaint.isprintable()

@@ -53,7 +53,7 @@ from pathlib import Path
 from intercom_kit.collect.facts import set_facts
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.collect.notes import add_note, import_events
-from intercom_kit.incident.log import open_study
+from intercom_kit.analyze.study import open_study
 from intercom_kit.settings import load_settings
 outputs, place, mine = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 folder = IncidentFolder(outputs, "INC-1")

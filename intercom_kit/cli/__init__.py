@@ -9,11 +9,10 @@ import sys
 
 from typer.models import CommandInfo
 
-from intercom_kit.cli import archive, mitigate, practice, record, report, verdict
-from intercom_kit.cli.app import COULD_NOT, app, explain
+from intercom_kit.cli import practice, report, respond, verdict  # noqa: F401 - they add commands
+from intercom_kit.cli.app import COULD_NOT, PANELS, app, explain
 
 __all__ = ["main"]
-_PANELS = tuple(module.PANEL for module in (verdict, mitigate, record, report, archive, practice))
 
 
 def main() -> None:
@@ -22,7 +21,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     atexit.register(_freeze)
-    app.registered_commands.sort(key=lambda command: _PANELS.index(str(command.rich_help_panel)))
+    app.registered_commands.sort(key=lambda command: PANELS.index(str(command.rich_help_panel)))
     if named := [command for command in app.registered_commands if _name(command) in sys.argv[1:2]]:
         app.registered_commands, app.registered_groups = named, []  # typer need not build the other thirty
     code = COULD_NOT

@@ -11,10 +11,11 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from datetime import timedelta
+from functools import cache, partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperGroup
@@ -23,30 +24,39 @@ from intercom_kit import __version__
 from intercom_kit.errors import KitError
 from intercom_kit.redaction import Redactor
 from intercom_kit.settings import Settings, load_settings
+from intercom_kit.text import parse_duration
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from intercom_kit.collect.incident_folder import IncidentFolder
 
+C = TypeVar("C", bound=Callable[..., None])
+
 COULD_NOT = 2
-_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
+EXTRAS = {
+    "boto3": "aws",
+    "fsspec": "publish",
+    "s3fs": "publish",
+    "aiohttp": "storage",
+    "ibis": "remote",
+    "pyspark": "spark",
+}
+# The panels of the help in their order.
+PANELS = ("In an incident", "Getting out of it", "Writing things down", "Afterwards", "Archive", "Practice and set-up")
 
 
 @cache
-def out() -> "Console":
-    """Return the console of standard output; rich is imported by the first command that shows something."""
+def out(*, stderr: bool = False) -> "Console":
+    """Return the console of a standard stream; rich is imported by the first command that shows something."""
     from intercom_kit.display.terminal import SafeConsole
 
-    return SafeConsole(highlight=False, emoji=False, markup=False)
+    return SafeConsole(stderr=stderr, highlight=False, emoji=False, markup=False)
 
 
-@cache
 def err() -> "Console":
     """Return the console of standard error."""
-    from intercom_kit.display.terminal import SafeConsole
-
-    return SafeConsole(stderr=True, highlight=False, emoji=False, markup=False)
+    return out(stderr=True)
 
 
 def print_out(text: str, end: str = "\n") -> None:
@@ -59,14 +69,9 @@ def print_err(text: str) -> None:
     err().print(text, soft_wrap=True)
 
 
-EXTRAS = {
-    "boto3": "aws",
-    "fsspec": "publish",
-    "s3fs": "publish",
-    "aiohttp": "storage",
-    "ibis": "remote",
-    "pyspark": "spark",
-}
+def print_json(text: str) -> None:
+    """Print what a program reads: without styles, and never wrapped."""
+    print(text, flush=True)  # noqa: T201
 
 
 class KitGroup(TyperGroup):
@@ -107,11 +112,6 @@ def explain(error: BaseException) -> None:
         print_err(words)
 
 
-def print_json(text: str) -> None:
-    """Print what a program reads: without styles, and never wrapped."""
-    print(text, flush=True)  # noqa: T201
-
-
 def _unforeseen(error: BaseException) -> str:
     """Write a defect of the kit down, scrubbed, and return what to say of it."""
     try:
@@ -143,7 +143,8 @@ def held_interrupts() -> Iterator[list[int]]:
     and the command would wait on.
     """
     came: list[int] = []
-    before = {number: signal.signal(number, lambda one, _: came.append(one)) for number in _INTERRUPTS}
+    both = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda one, _: came.append(one)) for number in both}
     try:
         yield came
     finally:
@@ -162,6 +163,11 @@ app = typer.Typer(
     help="When the Intercom integration breaks: is it Intercom or we, how bad is it, and what to do.",
     epilog="Start without any account: intercom-kit drill. In an incident: intercom-kit triage.",
 )
+
+
+def commands(panel: str) -> Callable[..., Callable[[C], C]]:
+    """Return the decorator of the commands of one panel; its arguments are those of typer's `app.command`."""
+    return partial(app.command, rich_help_panel=panel)
 
 
 def _version(value: bool) -> None:
@@ -218,16 +224,16 @@ Templates = Annotated[
 Zone = Annotated[str, typer.Option("--timezone", help="Time zone of times that name none, such as UTC.")]
 
 
+def age(text: str) -> timedelta:
+    """Read an age in whole days, such as 90d or 90; raises InputError for anything else."""
+    return timedelta(days=parse_duration(f"{text}d" if text.isdecimal() else text) // 86400)
+
+
 def folder_of(settings: Settings, incident_id: str) -> "IncidentFolder":
     """Return the folder of an incident, which need not be there yet."""
     from intercom_kit.collect.incident_folder import IncidentFolder
 
     return IncidentFolder(settings.outputs, incident_id)
-
-
-def waiting(incident_id: str) -> None:
-    """Say that another command holds the incident's lock."""
-    print_err(f"Waiting for another command that works on {incident_id} …")
 
 
 @contextmanager

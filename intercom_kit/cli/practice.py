@@ -8,17 +8,16 @@ from typing import Annotated
 import typer
 
 from intercom_kit.cli import app as cli
-from intercom_kit.cli import report
-from intercom_kit.cli.report import make_all
+from intercom_kit.cli.report import make
 from intercom_kit.cli.verdict import NoReport, make_triage, show_triage
 from intercom_kit.settings import load_settings
 from intercom_kit.text import parse_duration
 
-PANEL = "Practice and set-up"
+command = cli.commands("Practice and set-up")
 At = Annotated[str, typer.Option("--at", help="How long after the onset to start, such as 90s, 12m, 1h30m.")]
 
 
-@cli.app.command(rich_help_panel=PANEL, epilog="Example: intercom-kit drill vendor-outage --at 12m")
+@command(epilog="Example: intercom-kit drill vendor-outage --at 12m")
 def drill(
     scenario: Annotated[
         str, typer.Argument(help="A scenario's name.", autocompletion=cli.complete_scenario)
@@ -59,18 +58,15 @@ def drill(
         lesson = work_incident(settings, played) if is_whole else work_moment(settings, played, _seconds(at))
     found = lesson.triage
     show_triage(found, as_json=as_json, now=found.decision.at)
-    if is_whole:
-        complete = make_all(settings, found.folder.incident_id)
-    else:
-        complete = no_report or make_triage(lesson.settings, found)
-    console = cli.err() if as_json else cli.out()
+    complete = no_report or (make_triage(lesson.settings, found) if at else make(settings, found.folder.incident_id))
+    console = cli.out(stderr=as_json)
     console.print("\nAgainst the hidden truth", *map(str, lesson.score), sep="\n")
     if is_whole:
         console.print("Read the reports in a browser. Another drill: intercom-kit drill --list", soft_wrap=True)
     raise typer.Exit(int(not lesson.agrees) if complete else cli.COULD_NOT)
 
 
-@cli.app.command(rich_help_panel=PANEL, epilog="Example: intercom-kit simulate slow-api")
+@command(epilog="Example: intercom-kit simulate slow-api")
 def simulate(
     scenario: Annotated[
         str,
@@ -106,7 +102,7 @@ def simulate(
 
     with serve(played, at_s=_seconds(at), port=port) as loopback:
         for name, value in loopback.environment.items():
-            print(f"export {name}='{value}'", flush=True)  # noqa: T201 - to be evaluated by a shell, so unstyled
+            cli.print_json(f"export {name}='{value}'")
         try:
             cli.err().print(f"{played.name}: {played.story} Serving until Ctrl-C.")
             signal.pause()
@@ -114,7 +110,7 @@ def simulate(
             sys.stderr.write("\n")
 
 
-@cli.app.command(rich_help_panel=PANEL)
+@command()
 def settings() -> None:
     """Show every setting, where its value came from, and what it means. Secrets are masked."""
     for name, value, origin, meaning in load_settings().shown():
@@ -122,7 +118,7 @@ def settings() -> None:
         cli.print_out(f"  {meaning}")
 
 
-@cli.app.command(rich_help_panel=PANEL, epilog="Example: intercom-kit notebooks --copy scheduled")
+@command(epilog="Example: intercom-kit notebooks --copy scheduled")
 def notebooks(
     copy: Annotated[Path | None, typer.Option("--copy", help="Copy them to this folder, such as notebooks.")] = None,
 ) -> None:
@@ -133,7 +129,7 @@ def notebooks(
         cli.print_out(str(path))
 
 
-@cli.app.command(rich_help_panel=report.PANEL, context_settings={"allow_extra_args": True})
+@cli.commands("Afterwards")(context_settings={"allow_extra_args": True})
 def lab(
     context: typer.Context,
     incident_id: Annotated[

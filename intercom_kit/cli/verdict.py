@@ -1,11 +1,12 @@
-"""Commands that say whose problem it is: triage, open, watch, runbook."""
+"""Commands that say whose problem it is: triage, open, watch, runbook, list."""
 
+import json
 import time
 from collections.abc import Mapping
 from concurrent.futures import wait
 from datetime import UTC, datetime
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -20,9 +21,9 @@ from intercom_kit.text import parse_duration
 
 if TYPE_CHECKING:
     from intercom_kit.incident.triage import Triage
-    from intercom_kit.records import Event
+    from intercom_kit.records import CheckRecord, Event
 
-PANEL = "In an incident"
+command = cli.commands("In an incident")
 SENDING_S = 0.06  # until the requests are sent: importing meanwhile would delay them
 Incident = Annotated[
     str, cli.incident_option("Incident id to add to, or to make. Made from time and cause when left out.")
@@ -32,7 +33,7 @@ Brief = Annotated[bool, typer.Option("--brief", help="Show the verdict, the dead
 New = Annotated[bool, typer.Option("--new", help="Join no open incident: make another.")]
 
 
-@cli.app.command(rich_help_panel=PANEL, epilog="Example: intercom-kit triage --brief")
+@command(epilog="Example: intercom-kit triage --brief")
 def triage(
     incident: Incident = "",
     title: Annotated[str, typer.Option(help="The incident's title, for the report.")] = "",
@@ -54,12 +55,16 @@ def triage(
     if past and not end:
         raise InputError("--past writes up an incident that is over. Say when it ended: --end 2026-11-24T10:30Z")
     given = {"title": title, "severity": severity, "started_at": start, "ended_at": end}
-    facts = _declared(given, settings) if any(given.values()) else {}
-    found = _ask(settings, incident, facts, new=new or bool(end), as_json=as_json)
-    _finish(settings, found, as_json=as_json, brief=brief, no_report=no_report)
+    facts = {}
+    if any(given.values()):
+        from intercom_kit.collect.facts import declared
+
+        facts = declared(given, settings.redactor, datetime.now(UTC))
+    new = new or bool(end)
+    _triage(settings, incident, facts=facts, new=new, brief=brief, as_json=as_json, no_report=no_report)
 
 
-@cli.app.command("open", rich_help_panel=PANEL, epilog="Example: curl -s … | intercom-kit open --from -")
+@command("open", epilog="Example: curl -s … | intercom-kit open --from -")
 def open_(
     from_: Annotated[str, typer.Option("--from", help="The alert's JSON: a file, or - for standard input.")],
     at: Annotated[str, typer.Option("--at", help="Where its time is, in the JSON of another tool: event.time.")] = "",
@@ -78,13 +83,10 @@ def open_(
 
     settings = load_settings()
     alert = read_alert(read_payload(from_), settings.redactor, at=at, text=text)
-    found = _ask(settings, incident, new=new, as_json=as_json, alert=alert)
-    if not as_json:
-        cli.print_err(f"First alert: {alert.at:%Y-%m-%d %H:%M:%S} UTC, {alert.by}: {alert.text}")
-    _finish(settings, found, as_json=as_json, brief=brief, no_report=no_report)
+    _triage(settings, incident, alert=alert, new=new, brief=brief, as_json=as_json, no_report=no_report)
 
 
-@cli.app.command(rich_help_panel=PANEL, epilog="Example: intercom-kit watch --incident latest")
+@command(epilog="Example: intercom-kit watch --incident latest")
 def watch(
     incident: Incident = "",
     every: Annotated[str, typer.Option(help="Time from one run of the checks to the next.")] = "10s",
@@ -101,7 +103,7 @@ def watch(
     from intercom_kit.incident.watch import closing_line, show_watch, watch
 
     started = time.monotonic()
-    runs = watch(load_settings(), incident, parse_duration(every) if every else 10.0, open_after=after if open_ else 0)
+    runs = watch(load_settings(), incident, parse_duration(every), open_after=after if open_ else 0)
     last = show_watch(cli.out(), runs)
     if last is None:
         raise typer.Exit(cli.COULD_NOT)
@@ -109,7 +111,7 @@ def watch(
     raise typer.Exit(int(last.decision.verdict != "healthy"))
 
 
-@cli.app.command(rich_help_panel=PANEL, epilog="Example: intercom-kit runbook token_invalid")
+@command(epilog="Example: intercom-kit runbook token_invalid")
 def runbook(
     cause: Annotated[str, typer.Argument(help="A cause, such as token_invalid; all of them when left out.")] = "",
     markdown: Annotated[bool, typer.Option("--markdown", help="Print it as Markdown, for a wiki.")] = False,
@@ -122,59 +124,84 @@ def runbook(
     from intercom_kit.decide.runbook import triage_script
 
     known = next((known for known in CAUSES if known == cause.replace("-", "_")), None)
-    if cause and (known is None or script):
+    if cause and known is None:
         raise InputError(f"There is no cause {cause[:60]!r}. Choose one of: {', '.join(CAUSES)}.")
+    if cause and script:
+        raise InputError("--script prints the five questions, whatever the cause. Leave the cause out.")
     settings = load_settings()
     if script:
         text = triage_script(settings)
     else:
         text = entry(known, settings, markdown=markdown) if known else manual(settings, markdown=markdown)
-    cli.out().print(text, end="", soft_wrap=True)
+    cli.print_out(text, end="")
 
 
-def _declared(given: Mapping[str, str], settings: Settings) -> dict[str, object]:
-    from intercom_kit.collect.facts import declared
+@command("list", epilog="Example: intercom-kit list --drills")
+def list_(
+    drills: Annotated[bool, typer.Option("--drills", help="List the drills too.")] = False,
+    as_json: cli.AsJson = False,
+) -> None:
+    """List the incidents, the newest first: id, state, severity, verdict, age."""
+    from intercom_kit.archive.index import read_rows
 
-    return declared(given, settings.redactor, datetime.now(UTC))
+    rows = [row.listed(datetime.now(UTC)) for row in read_rows(load_settings()) if drills or not row.drill]
+    if as_json:
+        cli.print_json(json.dumps(rows, indent=2))
+        return
+    width = max((len(row["id"] or "") for row in rows), default=0)
+    for row in rows:
+        line = f"{row['id']:{width}}  {row['state']:9}  {row['severity'] or '-':2}  {row['age']:>9}  {row['verdict']}"
+        cli.print_out(safe(line))
+    if not rows:
+        cli.out().print("There is no incident yet. Start one with: intercom-kit triage")
 
 
-def _ask(
-    settings: Settings,
-    incident: str,
-    facts: Mapping[str, object] | None = None,
-    *,
-    new: bool,
-    as_json: bool,
-    alert: "Event | None" = None,
-) -> "Triage":
+def _checked(settings: Settings) -> "tuple[CheckRecord, ...]":
     """Run the checks, and import meanwhile what their answers need."""
     from intercom_kit.collect.checks import start_checks
 
+    running = start_checks(settings)
+    with cli.held_interrupts() as interrupts:
+        wait([running], SENDING_S)
+        from intercom_kit.archive import index  # noqa: F401
+        from intercom_kit.display import terminal  # noqa: F401
+        from intercom_kit.incident import triage  # noqa: F401
+
+        with cli.err().status("Asking Intercom, its status page and your own service …"):
+            while not interrupts and not running.done():
+                wait([running], 0.1)
+    return running.result()
+
+
+def _triage(
+    settings: Settings,
+    incident: str,
+    *,
+    facts: Mapping[str, object] | None = None,
+    alert: "Event | None" = None,
+    new: bool,
+    brief: bool,
+    as_json: bool,
+    no_report: bool,
+) -> NoReturn:
+    """Run the checks, show what follows, write its messages and its report, and exit with its status."""
     if incident:
         incident = cli.folder_of(settings, incident).incident_id
     for warning in settings.warnings():
         cli.print_err(warning)
-    asked = start_checks(settings)
-    with cli.held_interrupts() as interrupts:
-        wait([asked], SENDING_S)
-        from intercom_kit.archive import index  # noqa: F401
-        from intercom_kit.display import terminal  # noqa: F401
-        from intercom_kit.incident.triage import NotArchivedError, open_alert, run_triage
+    checks = _checked(settings)
+    from intercom_kit.incident.triage import NotArchivedError, open_alert, run_triage
 
-        with cli.err().status("Asking Intercom, its status page and your own service …"):
-            while not interrupts and not asked.done():
-                wait([asked], 0.1)
     try:
         if alert:
-            return open_alert(settings, alert, incident, new=new, checks=asked.result())
-        return run_triage(settings, incident, checks=asked.result(), new=new, facts=facts)
+            found = open_alert(settings, alert, incident, new=new, checks=checks)
+        else:
+            found = run_triage(settings, incident, checks=checks, new=new, facts=facts)
     except NotArchivedError as error:
         show_triage(error.triage, as_json=as_json)
         raise
-
-
-def _finish(settings: Settings, found: "Triage", *, as_json: bool, brief: bool, no_report: bool) -> None:
-    """Show a triage, write its messages and its report, and exit with its status."""
+    if alert and not as_json:
+        cli.print_err(f"First alert: {alert.at:%Y-%m-%d %H:%M:%S} UTC, {alert.by}: {alert.text}")
     if found.joined:
         cli.err().print(
             f"This run is added to {found.folder.incident_id}, which is open. --new makes another incident."

@@ -16,13 +16,13 @@ from statistics import mean
 from typing import Any
 from urllib.parse import urlsplit
 
+from filelock import FileLock
 from pydantic import TypeAdapter, ValidationError
 
 from intercom_kit import __version__
 from intercom_kit.archive.manifest import Summary, read_manifest
 from intercom_kit.archive.notebooks import REPORTS
-from intercom_kit.archive.seal import locked
-from intercom_kit.collect.files import write_atomic
+from intercom_kit.collect.files import locked, write_atomic
 from intercom_kit.collect.incident_folder import DRILLS, IncidentFolder
 from intercom_kit.decide import cause_badge, verdict_badge
 from intercom_kit.declared import ActionItem, State, check_incident_id
@@ -99,7 +99,7 @@ def update_index(settings: Settings, today: date) -> Path:
     """
     outputs = settings.outputs
     outputs.mkdir(parents=True, exist_ok=True)
-    with locked(outputs / ".index.lock"):
+    with locked(FileLock(outputs / ".index.lock", mode=0o600)):
         rows = read_rows(settings)
         write_atomic(outputs / ROWS, _Rows.dump_json(tuple(rows), exclude_defaults=True))
         write_atomic(outputs / INDEX, _page(rows, today).encode())

@@ -26,7 +26,7 @@ from intercom_kit.archive.notebooks import ANALYSIS, POSTMORTEM, REPORTS, TRIAGE
 from intercom_kit.archive.render import Header, render_html
 from intercom_kit.archive.retention import TEMPORARY, sweep
 from intercom_kit.archive.runner import Plan, Progress, Stopper, is_run, judge, run_notebook
-from intercom_kit.archive.seal import UNFINISHED, locked, refuse_links, seal
+from intercom_kit.archive.seal import UNFINISHED, refuse_links, seal
 from intercom_kit.archive.worker import call
 from intercom_kit.collect.files import write_atomic
 from intercom_kit.collect.incident_folder import DRILLS, IncidentFolder
@@ -62,7 +62,7 @@ def make_reports(
         fill(notebook_source(name), parameters, plan.secrets)
     folder.require()
     sweep(settings.outputs)
-    with locked(folder.path / ".lock", on_wait):
+    with folder.locked_whole(on_wait):
         refuse_links(folder)
         _refuse_purged(folder)
         mark, making = folder.path / UNFINISHED, folder.path / _MAKING
@@ -89,7 +89,7 @@ def replay(folder: IncidentFolder, templates: str = "", on_progress: Progress | 
     preload()
     with tempfile.TemporaryDirectory(prefix=TEMPORARY) as outputs:
         again = IncidentFolder(Path(outputs), folder.incident_id, drill=folder.path.parent.name == DRILLS)
-        with locked(folder.path / ".lock"):
+        with folder.locked_whole():
             refuse_links(folder)
             manifest = read_manifest(folder)
             names = [run.notebook for run in manifest.runs if run.notebook in REPORTS] if manifest else []
@@ -219,7 +219,7 @@ def seal_incident(folder: IncidentFolder, settings: Settings, on_wait: Callable[
     """
     folder.facts()
     sweep(settings.outputs)
-    with locked(folder.path / ".lock", on_wait):
+    with folder.locked_whole(on_wait):
         refuse_links(folder)
         head = _seal(folder, settings, _summarize(folder, settings, forked=True))
     update_index(settings, datetime.now(UTC).date())

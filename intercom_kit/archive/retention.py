@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from intercom_kit.archive.index import PastIncident, read_rows, summarize, update_index
 from intercom_kit.archive.manifest import EARLIER, MANIFEST, read_manifest
-from intercom_kit.archive.seal import locked, refuse_links, seal, sha256, verify
+from intercom_kit.archive.seal import refuse_links, seal, sha256, verify
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import PublishError
 from intercom_kit.settings import Settings
@@ -70,7 +70,7 @@ def _purge(settings: Settings, row: PastIncident, *, keep_reports: bool, now: da
     if row.is_open:
         return f"kept: it is still {row.state}"
     folder, words = IncidentFolder(settings.outputs, row.id), "removed"
-    with locked(folder.path / ".lock"):
+    with folder.locked_whole():
         going = folder.path
         if keep_reports:
             files = _seal_for_good(folder, settings, now)
@@ -121,7 +121,7 @@ def publish(folder: IncidentFolder, url: str, settings: Settings, on_progress: P
     is_local = parts.scheme in ("", "file", "local")
     if is_local and Path(parts.path, folder.incident_id).resolve().is_relative_to(folder.path.resolve()):
         raise PublishError(f"{place} lies in the incident itself. Publish to another place.")
-    with locked(folder.path / ".lock"):
+    with folder.locked_whole():
         hashes = _hashes(folder, settings)
         try:
             system, root = fsspec.core.url_to_fs(url, **({"auto_mkdir": True} if is_local else {}))

@@ -8,14 +8,11 @@ are file modes and times, hidden files, and the working copies in `lab/`.
 import hashlib
 import os
 import platform
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from intercom_kit import __version__
 from intercom_kit.archive.manifest import (
@@ -36,25 +33,6 @@ from intercom_kit.errors import EvidenceError
 UNFINISHED = "unfinished.json"  # there while reports are being made
 LAB = "lab"  # the folder of working copies: people go on changing them, so they are not sealed
 LIBRARIES = ("duckdb", "httpx", "ipython", "matplotlib", "nbconvert", "pandas", "papermill")
-
-
-@contextmanager
-def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold the lock of a file, made when needed; wait while another process holds it, after calling on_wait once.
-
-    Whatever reads and writes a whole incident (report, seal, publish, purge) holds its `.lock`; notes do not wait for
-    it. The operating system releases it when the process ends, however that happens.
-    """
-    if odd := oddity(path):
-        raise EvidenceError(odd)
-    lock = FileLock(path, mode=0o600)
-    try:
-        held = lock.acquire(timeout=0)
-    except Timeout:
-        on_wait()
-        held = lock.acquire()
-    with held:
-        yield
 
 
 def seal(

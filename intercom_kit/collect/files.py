@@ -9,7 +9,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from glob import escape
 from io import FileIO
@@ -25,17 +25,26 @@ _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has no links to refuse this 
 
 
 @contextmanager
-def locked(lock: FileLock) -> Iterator[None]:
-    """Hold a lock; raises IncidentError when another process holds it for too long, and where it is no file."""
+def locked(lock: FileLock, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold a lock, made when needed; where another process holds it, call on_wait and wait as long as the lock says.
+
+    The operating system releases it when the process ends, however that happens. Raises IncidentError when the wait is
+    over, and where the lock is no file.
+    """
     if odd := oddity(Path(lock.lock_file)):
         raise IncidentError(odd)
     try:
-        with lock.acquire(timeout=PATIENCE_S):
-            yield
+        try:
+            held = lock.acquire(timeout=0)
+        except Timeout:
+            on_wait()
+            held = lock.acquire()
     except Timeout:
         raise IncidentError(
-            f"{lock.lock_file} is held by another process for over {PATIENCE_S:.0f} s. Wait for it, or end it."
+            f"{lock.lock_file} is held by another process for over {lock.timeout:.0f} s. Wait for it, or end it."
         ) from None
+    with held:
+        yield
 
 
 def write_atomic(path: Path, content: bytes) -> None:

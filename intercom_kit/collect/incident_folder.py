@@ -18,7 +18,7 @@ from filelock import FileLock
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from intercom_kit.collect.files import append_lines, locked, make_folder, oddity, read_lines, write_atomic
+from intercom_kit.collect.files import PATIENCE_S, append_lines, locked, make_folder, oddity, read_lines, write_atomic
 from intercom_kit.declared import IncidentFacts, check_incident_id
 from intercom_kit.errors import EvidenceError, IncidentError, IncidentIdError
 from intercom_kit.records import Cause, CheckRecord, Event, Record
@@ -54,7 +54,7 @@ class IncidentFolder:
 
     @cached_property
     def _lock(self) -> FileLock:
-        return FileLock(self.path / LOCK, mode=0o600)
+        return FileLock(self.path / LOCK, PATIENCE_S, mode=0o600)
 
     @property
     def exists(self) -> bool:
@@ -81,6 +81,10 @@ class IncidentFolder:
     def locked(self) -> AbstractContextManager[None]:
         """Hold the lock of facts and evidence, for what reads, decides and writes; one thread may hold it twice."""
         return locked(self._lock)
+
+    def locked_whole(self, on_wait: Callable[[], None] = lambda: None) -> AbstractContextManager[None]:
+        """Hold the lock of the whole folder, for what reports, seals, publishes or purges; notes do not wait for it."""
+        return locked(FileLock(self.path / ".lock", mode=0o600), on_wait)
 
     def stamp(self) -> tuple[tuple[str, int, int], ...]:
         """Return name, time and size of the facts and of every file of the evidence: equal while none has changed."""

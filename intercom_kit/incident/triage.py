@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from intercom_kit.collect.checks import run_checks
 from intercom_kit.collect.facts import declare
-from intercom_kit.collect.files import locked
+from intercom_kit.collect.files import PATIENCE_S, locked
 from intercom_kit.collect.incident_folder import IncidentFolder, claim_incident, new_incident_id, recent_ids
 from intercom_kit.collect.notes import add_note
 from intercom_kit.decide import Run, decide
@@ -143,7 +143,7 @@ def _alone(outputs: Path) -> AbstractContextManager[None]:
         outputs.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError:
         return nullcontext()  # claim_incident says why
-    return locked(FileLock(outputs / ".triage.lock", mode=0o600))
+    return locked(FileLock(outputs / ".triage.lock", PATIENCE_S, mode=0o600))
 
 
 def open_alike(settings: Settings, decision: Decision) -> IncidentFolder | None:

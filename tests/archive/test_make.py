@@ -24,7 +24,7 @@ from intercom_kit.archive.make import (
 )
 from intercom_kit.archive.manifest import Run, read_manifest
 from intercom_kit.archive.notebooks import ANALYSIS, POSTMORTEM, TRIAGE, notebook_source
-from intercom_kit.archive.seal import UNFINISHED, locked, verify
+from intercom_kit.archive.seal import UNFINISHED, verify
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.declared import IncidentFacts
 from intercom_kit.drill.scenarios import find_scenario
@@ -156,7 +156,7 @@ def test_a_second_run_waits_and_says_so(settings: Settings, folder: IncidentFold
     """Two runs on the same incident come one after the other; the second says that it waits."""
     command = [sys.executable, "-c", WAITING, str(settings.outputs)]
     with ExitStack() as lock:
-        lock.enter_context(locked(folder.path / ".lock"))
+        lock.enter_context(folder.locked_whole())
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert process.stdout
         assert process.stdout.readline() == "ready\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from intercom_kit.archive.retention import publish
-from intercom_kit.archive.seal import head_of, locked, seal, verify
+from intercom_kit.archive.seal import head_of, seal, verify
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import EvidenceError, PublishError
 from intercom_kit.records import Event
@@ -172,7 +172,7 @@ def test_publishing_holds_the_incident(folder: IncidentFolder, settings: Setting
     waits, threads = threading.Event(), []
 
     def hold() -> None:
-        with locked(folder.path / ".lock", waits.set):
+        with folder.locked_whole(waits.set):
             pass
 
     def meanwhile(done: int, _total: int) -> None:

@@ -85,7 +85,7 @@ class Record(BaseModel):
 
 
 def evidence_id(line: bytes) -> str:
-    """Return `ev:` and the first 12 hex digits of the SHA-256 of a line (without its newline)."""
+    """Return `ev:` and the first 12 hex digits of the SHA-256 of a line (without its newline) or a file."""
     return "ev:" + hashlib.sha256(line).hexdigest()[:12]
 
 

@@ -61,10 +61,15 @@ def parse_dated(text: str, zone: str = "") -> datetime:
     return parse_time(text, FIRST, zone)
 
 
+def is_observable(at: datetime, now: datetime) -> bool:
+    """Whether something can have been observed at a time: from 2011 on, and not over a day ahead."""
+    return FIRST <= at <= now + timedelta(days=1)
+
+
 def check_observed(at: datetime, now: datetime) -> datetime:
-    """Return the time of an observation unchanged; raises InputError before 2011 and over a day ahead."""
-    if not FIRST <= at <= now + timedelta(days=1):
-        raise InputError(f"{at:%Y-%m-%d %H:%M} UTC cannot be the time of an observation. Check the date.")
+    """Return the time of an observation unchanged; raises InputError where it is not observable."""
+    if not is_observable(at, now):
+        raise InputError(f"{minute(at)} cannot be the time of an observation. Check the date.")
     return at
 
 
@@ -213,6 +218,11 @@ def moment(at: datetime) -> str:
 def minute(at: datetime) -> str:
     """Return a time as `2026-11-24 09:30 UTC`."""
     return f"{at:%Y-%m-%d %H:%M} UTC"
+
+
+def from_to(start: datetime, end: datetime) -> str:
+    """Return a span as `2026-11-24 09:30 to 10:15 UTC`, the end with its day where that is another one."""
+    return f"{start:%Y-%m-%d %H:%M} to {f'{end:%H:%M} UTC' if start.date() == end.date() else minute(end)}"
 
 
 def interval(start: datetime, end: datetime) -> str:

@@ -5,7 +5,6 @@ in the postmortem is what was run, and anyone can run it again there, as in `duc
 are UTC, without a zone.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from intercom_kit.analyze.detect import Detection, Episode
 from intercom_kit.analyze.study import counted_span, current_rollup
 from intercom_kit.logs.rollup import FAILED
-from intercom_kit.records import Figure
+from intercom_kit.records import Figure, evidence_id
 from intercom_kit.text import share
 
 if TYPE_CHECKING:
@@ -98,14 +97,9 @@ REQUEST_IDS_SQL = (
 )
 
 
-def file_id(path: Path) -> str:
-    """Return the evidence id of a whole file: `ev:` and the first 12 hex digits of its SHA-256."""
-    return "ev:" + hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-
-
 def rollup_ids(folder: Path) -> tuple[str, ...]:
     """Return the evidence ids of the files of an incident's rollup."""
-    return tuple(file_id(current_rollup(folder) / name) for name in FILES)
+    return tuple(evidence_id((current_rollup(folder) / name).read_bytes()) for name in FILES)
 
 
 def log_bounds(first: Episode, last: Episode, folder: Path, *, is_main: bool) -> dict[str, Figure]:
@@ -235,7 +229,7 @@ class _Rollup:
             label=question.label,
             definition=question.definition,
             query=query,
-            sources=(file_id(self.place / "windows.parquet"),),
+            sources=(evidence_id((self.place / "windows.parquet").read_bytes()),),
         )
         if value is None:
             return figure.model_copy(update={"unknown": "the log has no calls in this span"})
@@ -251,7 +245,7 @@ class _Rollup:
             label=f"{kind.capitalize()}s with a failed call{', by app' if kind == 'contact' else ''}",
             definition=f"{kind.capitalize()}s (salted hashes) that met a failed call between onset and recovery. "
             f"{UPPER_BOUND}.",
-            sources=(file_id(self.place / file),),
+            sources=(evidence_id((self.place / file).read_bytes()),),
         )
         if not self._run("SELECT 1 FROM {file} WHERE kind = '{kind}' LIMIT 1", file, kind=kind)[1]:
             return figure.model_copy(update={"unknown": f"the log has no {kind} ids"})
@@ -279,7 +273,7 @@ class _Rollup:
             unknown="" if ids else "no failed call in the log carries one",
             definition=f"X-Request-Id of a first failed call of each route and status, at most {REQUEST_IDS}.",
             query=query,
-            sources=(file_id(self.place / "windows.parquet"),),
+            sources=(evidence_id((self.place / "windows.parquet").read_bytes()),),
         )
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from intercom_kit.analyze import latency as latencies
 from intercom_kit.analyze import ratelimit, whatif
 from intercom_kit.analyze.detect import Detection, Episode, detect
-from intercom_kit.collect.files import sync_folder
+from intercom_kit.collect.files import stamps, sync_folder
 from intercom_kit.collect.incident_folder import IncidentFolder, rollup_in
 from intercom_kit.errors import EvidenceError, RequestLogError
 from intercom_kit.logs.read import Options
@@ -231,8 +231,7 @@ def stored_study(folder: Path, *, events: Sequence[Event] = (), **chosen: Unpack
 
     Raises EvidenceError when the rollup is missing or broken, and what study raises.
     """
-    stats = [(str(path), path.stat()) for path in sorted(current_rollup(folder).glob("*"))]
-    files = tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
+    files = stamps(sorted(current_rollup(folder).glob("*")))
     others = frozenset((name, each) for name, each in chosen.items() if each not in (None, "", _DEFAULTS.get(name)))
     return _stored_study(folder.resolve(), tuple(events), others, files)
 

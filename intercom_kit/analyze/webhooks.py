@@ -16,7 +16,7 @@ from pydantic import Field
 
 from intercom_kit.logs.deliveries import Deliveries
 from intercom_kit.records import Cause, Record, Severity, Span, UtcTime, Verdict
-from intercom_kit.text import duration
+from intercom_kit.text import duration, from_to
 
 SLOW_S = 60.0  # a webhook later than this is delayed: well past the seconds that a healthy one takes
 LATE, LATE_SHARE = 3, 0.2  # deliveries of a bin that have to be late for the bin to be: one alone is bad luck
@@ -218,7 +218,7 @@ def _judged(found: WebhookFindings, late: pd.DataFrame, delayed: Span | None) ->
         verdict = "ours"
         whose = "Intercom sent them in time and had to repeat them: our endpoint failed, or took over 5 s"
     most = duration(found.lag_max_s)
-    lines = [f"Events from {_span(delayed)} came up to {most} late. {whose}."] if delayed else []
+    lines = [f"Events from {from_to(delayed.start, delayed.end)} came up to {most} late. {whose}."] if delayed else []
     lines += [_silence(silence) for silence in found.silences]
     readings = (f"P3, webhook delays. {lines[0]}", *lines[1:], *_details(found))
     return {"verdict": verdict, "cause": "webhooks_delayed", "severity": "P3", "readings": readings}
@@ -230,14 +230,9 @@ def _silence(silence: Silence) -> str:
         few = came if silence.late else "none of its events came later"
         came = f"{few}: paused (over 1,000 errors in 15 min), suspended, dropped after a 429, or nothing happened"
     return (
-        f"Nothing was received from {_span(silence)}, where about {silence.expected:,} deliveries "
+        f"Nothing was received from {from_to(silence.start, silence.end)}, where about {silence.expected:,} deliveries "
         f"would have been usual; {came}."
     )
-
-
-def _span(span: Span) -> str:
-    end_day = "" if span.end.date() == span.start.date() else f"{span.end:%Y-%m-%d} "
-    return f"{span.start:%Y-%m-%d %H:%M} to {end_day}{span.end:%H:%M} UTC"
 
 
 def _details(found: WebhookFindings) -> Iterator[str]:

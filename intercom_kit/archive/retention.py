@@ -88,7 +88,7 @@ def _purge(settings: Settings, row: PastIncident, *, keep_reports: bool, now: da
 def _seal_for_good(folder: IncidentFolder, settings: Settings, now: datetime) -> int:
     """Seal the evidence as it is, record that it goes, and return how many files it has."""
     refuse_links(folder)
-    files = [path.relative_to(folder.path).as_posix() for path in folder.evidence_path.rglob("*") if path.is_file()]
+    files = [path.relative_to(folder.path).as_posix() for path in folder.evidence_files()]
     if files:
         manifest = read_manifest(folder)
         summary = (manifest.summary if manifest else None) or summarize(folder, settings)

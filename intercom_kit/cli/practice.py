@@ -11,7 +11,7 @@ from intercom_kit.cli import app as cli
 from intercom_kit.cli.report import make
 from intercom_kit.cli.verdict import NoReport, make_triage, show_triage
 from intercom_kit.settings import load_settings
-from intercom_kit.text import parse_duration
+from intercom_kit.text import moment, parse_duration
 
 command = cli.commands("Practice and set-up")
 At = Annotated[str, typer.Option("--at", help="How long after the onset to start, such as 90s, 12m, 1h30m.")]
@@ -95,8 +95,8 @@ def simulate(
         with cli.err().status("Making up the traffic …"):
             traffic = make_log(played, write_log, hours=hours, rate=rate, seed=seed)
         cli.print_out(f"{write_log}: {len(traffic.frame):,} requests of {played.name}, seed {traffic.seed}")
-        for word, moment in (("onset", traffic.onset), ("recovery", traffic.recovery)):
-            cli.out().print(f"Hidden truth: {word} {f'{moment:%F %T} UTC' if moment else 'not in the log'}")
+        for word, true_at in (("onset", traffic.onset), ("recovery", traffic.recovery)):
+            cli.out().print(f"Hidden truth: {word} {moment(true_at) if true_at else 'not in the log'}")
         return
     from intercom_kit.drill.server import serve
 

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from intercom_kit.cli import app as cli
 from intercom_kit.errors import InputError, KitError
 from intercom_kit.settings import Settings, load_settings
-from intercom_kit.text import parse_time
+from intercom_kit.text import moment, parse_time
 
 if TYPE_CHECKING:
     from intercom_kit.collect.incident_folder import IncidentFolder
@@ -163,7 +163,7 @@ def note(
 
     settings = load_settings()
     event = add_note(cli.folder_of(settings, incident_id), text, kind, at, by, redactor=settings.redactor)
-    cli.print_out(f"{event.at:%Y-%m-%d %H:%M:%S} UTC {event.kind}: {event.text} [{event.evidence_id}]")
+    cli.print_out(f"{moment(event.at)} {event.kind}: {event.text} [{event.evidence_id}]")
 
 
 @record("import-events", epilog="Example: intercom-kit import-events latest slack-export.zip --zone Europe/Berlin")

@@ -17,7 +17,7 @@ from intercom_kit.errors import InputError
 from intercom_kit.records import CAUSES
 from intercom_kit.redaction import safe
 from intercom_kit.settings import Settings, load_settings
-from intercom_kit.text import parse_duration
+from intercom_kit.text import moment, parse_duration
 
 if TYPE_CHECKING:
     from intercom_kit.incident.triage import Triage
@@ -201,7 +201,7 @@ def _triage(
         show_triage(error.triage, as_json=as_json)
         raise
     if alert and not as_json:
-        cli.print_err(f"First alert: {alert.at:%Y-%m-%d %H:%M:%S} UTC, {alert.by}: {alert.text}")
+        cli.print_err(f"First alert: {moment(alert.at)}, {alert.by}: {alert.text}")
     if found.joined:
         cli.err().print(
             f"This run is added to {found.folder.incident_id}, which is open. --new makes another incident."

@@ -24,7 +24,7 @@ from intercom_kit.declared import ActionItem, Correction, IncidentFacts, State
 from intercom_kit.errors import InputError, KitError
 from intercom_kit.records import Record, Severity
 from intercom_kit.redaction import Redactor
-from intercom_kit.text import check_observed, check_planned, parse_dated, parse_time
+from intercom_kit.text import check_observed, check_planned, minute, parse_dated, parse_time
 
 FACT_LIMIT = 4000  # characters of one text
 
@@ -145,8 +145,7 @@ def _assigned(facts: IncidentFacts, field: str, value: str, now: datetime) -> In
 def _in_order(facts: IncidentFacts) -> IncidentFacts:
     if facts.started_at and facts.ended_at and facts.ended_at <= facts.started_at:
         raise InputError(
-            f"It would end at {facts.ended_at:%Y-%m-%d %H:%M} UTC, and begin at {facts.started_at:%Y-%m-%d %H:%M} UTC. "
-            "Check both."
+            f"It would end at {minute(facts.ended_at)}, and begin at {minute(facts.started_at)}. Check both."
         )
     if facts.ended_at and facts.state in ("open", "mitigated"):
         return facts.model_copy(update={"state": "resolved"})

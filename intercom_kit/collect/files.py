@@ -9,7 +9,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from glob import escape
 from io import FileIO
@@ -66,6 +66,12 @@ def write_atomic(path: Path, content: bytes) -> None:
         with suppress(FileNotFoundError):
             if left.lstat().st_mtime < time.time() - _LEFT_S:
                 left.unlink()
+
+
+def stamps(paths: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:
+    """Return path, time and size of files: equal while none has changed."""
+    stats = ((str(path), path.stat()) for path in paths)
+    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
 
 
 def oddity(path: Path) -> str:

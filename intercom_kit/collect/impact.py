@@ -19,6 +19,7 @@ from intercom_kit.protocol import WINDOW_S
 from intercom_kit.records import Event
 from intercom_kit.redaction import Redactor
 from intercom_kit.settings import Settings
+from intercom_kit.text import minute, moment
 
 PER_PAGE = 50  # a page of 150 conversations can outgrow what the client reads
 PAGES_LIMIT = 2000
@@ -57,7 +58,7 @@ def count_conversations(settings: Settings, since: datetime, until: datetime, *,
     """
     settings.require_token()
     if since >= until:
-        raise InputError(f"The span ends before it begins: {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC.")
+        raise InputError(f"The span ends before it begins: {minute(since)} to {minute(until)}.")
     return in_background(lambda: _count(settings, since, until, sleep)).result()
 
 
@@ -66,7 +67,7 @@ def add_count(folder: IncidentFolder, count: Count, since: datetime, until: date
     folder.require()
     text = (
         f"Intercom counts {count.conversations} conversations with {count.contacts} contacts created from "
-        f"{since:%Y-%m-%d %H:%M:%S} to {until:%Y-%m-%d %H:%M:%S} UTC"
+        f"{since:%Y-%m-%d %H:%M:%S} to {moment(until)}"
     )
     numbers = {"conversations_created": count.conversations, "contacts_in_them": count.contacts}
     query = f"POST /conversations/search {count.query}"

@@ -18,7 +18,16 @@ from filelock import FileLock
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from intercom_kit.collect.files import PATIENCE_S, append_lines, locked, make_folder, oddity, read_lines, write_atomic
+from intercom_kit.collect.files import (
+    PATIENCE_S,
+    append_lines,
+    locked,
+    make_folder,
+    oddity,
+    read_lines,
+    stamps,
+    write_atomic,
+)
 from intercom_kit.declared import IncidentFacts, check_incident_id
 from intercom_kit.errors import EvidenceError, IncidentError, IncidentIdError
 from intercom_kit.records import Cause, CheckRecord, Event, Record
@@ -86,11 +95,14 @@ class IncidentFolder:
         """Hold the lock of the whole folder, for what reports, seals, publishes or purges; notes do not wait for it."""
         return locked(FileLock(self.path / ".lock", mode=0o600), on_wait)
 
+    def evidence_files(self) -> list[Path]:
+        """Return the files of the evidence by their paths' bytes; a hidden one is a write that was cut short."""
+        found = (path for path in self.evidence_path.rglob("[!.]*") if path.is_file() and not path.is_symlink())
+        return sorted(found, key=lambda path: path.relative_to(self.path).as_posix().encode())
+
     def stamp(self) -> tuple[tuple[str, int, int], ...]:
-        """Return name, time and size of the facts and of every file of the evidence: equal while none has changed."""
-        files = [self.facts_path, *sorted(self.evidence_path.rglob("[!.]*"))]
-        stats = ((path.name, path.stat()) for path in files if path.is_file())
-        return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
+        """Return what is equal while neither the facts nor a file of the evidence has changed."""
+        return stamps(path for path in (self.facts_path, *self.evidence_files()) if path.is_file())
 
     def create(self) -> bool:
         """Make the folder and its evidence folder, readable by their owner only; one that is there stays as it is.

@@ -20,7 +20,7 @@ from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.errors import InputError
 from intercom_kit.records import Event, EventKind
 from intercom_kit.redaction import Redactor
-from intercom_kit.text import check_observed, parse_dated, parse_time
+from intercom_kit.text import check_observed, minute, parse_dated, parse_time
 
 NOTED_KINDS: tuple[EventKind, ...] = tuple(kind for kind in get_args(EventKind) if kind != "gap")
 NOTE_LIMIT = 2000  # characters of one event's text
@@ -62,7 +62,7 @@ def add_note(
     now = now or datetime.now(UTC)
     moment = check_observed(parse_time(at, now), now)
     if moment > now + SKEW:
-        raise InputError(f"{at!r} is {moment:%Y-%m-%d %H:%M} UTC, and it is only {now:%Y-%m-%d %H:%M}. Check the date.")
+        raise InputError(f"{at!r} is {minute(moment)}, and it is only {now:%Y-%m-%d %H:%M}. Check the date.")
     event = _event(moment, kind, text, by or _whoever(), redactor or Redactor())
     if unknown := set(event.cites) - folder.evidence_ids():
         raise InputError(f"{min(unknown)} is not in the evidence of {folder.incident_id}. Copy the id again.")

@@ -14,6 +14,7 @@ from intercom_kit.collect.http import Answer, ask
 from intercom_kit.collect.page_forms import Entries, Form, read_compatible, read_native, read_widget
 from intercom_kit.records import CheckRecord, Component, ErrorType, Outcome, VendorIncident
 from intercom_kit.redaction import STATUS_KEYS
+from intercom_kit.text import minute
 
 
 class Reading(NamedTuple):
@@ -139,9 +140,9 @@ def describe(incident: VendorIncident) -> str:
     if incident.impact not in ("unknown", "none", "maintenance"):
         facts.append(f"impact {incident.impact}")
     if incident.since:
-        facts.append(f"since {incident.since:%Y-%m-%d %H:%M} UTC")
+        facts.append(f"since {minute(incident.since)}")
     if incident.until:
-        facts.append(f"announced until {incident.until:%Y-%m-%d %H:%M} UTC")
+        facts.append(f"announced until {minute(incident.until)}")
     facts += incident.components[:3]
     kind = "maintenance " if incident.kind == "maintenance" else ""
     update = f": {incident.latest_update}" if incident.latest_update else ""

@@ -15,6 +15,7 @@ from intercom_kit.decide import Run, cause_badge, verdict_badge
 from intercom_kit.declared import IncidentFacts
 from intercom_kit.display.terminal import deadline_words, outcome_mark, severity_label
 from intercom_kit.records import CHECK_LABELS, Action, CheckRecord, Decision, Event
+from intercom_kit.text import moment
 
 SHORT = 12  # characters
 
@@ -133,7 +134,7 @@ def run_card(run: Run, others: Sequence[Run]) -> View:
     if others:
         each_found = [f"{o.at:%H:%M} {severity_label(o.decision.severity)}, {found(o.decision)}" for o in others]
         lines.append(f"Other runs: {'; '.join(each_found)}")
-    first = f"{run.at:%Y-%m-%d %H:%M:%S} UTC: {found(decision)}"
+    first = f"{moment(run.at)}: {found(decision)}"
     return _card(severity_label(decision.severity), first, map(_sentence, lines))
 
 
@@ -236,6 +237,5 @@ def written(folder: IncidentFolder) -> View:
     def lines(path: Path) -> str:
         return str(path.read_bytes().count(b"\n")) if path.suffix == ".jsonl" else "–"
 
-    files = sorted(path for path in folder.evidence_path.rglob("*") if path.is_file())
-    rows = [(path.relative_to(folder.path).as_posix(), lines(path)) for path in files]
+    rows = [(path.relative_to(folder.path).as_posix(), lines(path)) for path in folder.evidence_files()]
     return table(("File", "Lines"), rows, f"Evidence of {folder.incident_id}")

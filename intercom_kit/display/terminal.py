@@ -16,7 +16,7 @@ from intercom_kit.decide import cause_badge, verdict_badge
 from intercom_kit.declared import ActionItem, IncidentFacts
 from intercom_kit.records import CHECK_LABELS, Action, CheckRecord, Decision, Outcome, RateLimit, Severity
 from intercom_kit.redaction import safe
-from intercom_kit.text import duration
+from intercom_kit.text import duration, minute, moment
 
 _MARKS: dict[Outcome, tuple[str, str]] = {
     "ok": ("ok", "green"),
@@ -70,7 +70,7 @@ def deadline_words(decision: Decision, now: datetime) -> str:
         return "no response needed"
     left_s = (decision.respond_by - now).total_seconds()
     left = f"in {duration(left_s)}" if left_s >= 0 else f"overdue since {duration(-left_s)}"
-    return f"respond by {decision.respond_by:%Y-%m-%d %H:%M} UTC ({left})"
+    return f"respond by {minute(decision.respond_by)} ({left})"
 
 
 def verdict_line(decision: Decision) -> Text:
@@ -141,7 +141,7 @@ def _show_verdict(console: Console, decision: Decision, facts: IncidentFacts, no
     if decision.severity_reason:
         _item(console, "", Text(decision.severity_reason))
     drill = f"DRILL {facts.drill} · " if facts.drill else ""
-    _item(console, "", Text(f"{drill}{facts.id} · {decision.at:%Y-%m-%d %H:%M:%S} UTC"))
+    _item(console, "", Text(f"{drill}{facts.id} · {moment(decision.at)}"))
 
 
 def _show_checks(console: Console, checks: Iterable[CheckRecord], limit: RateLimit | None) -> None:

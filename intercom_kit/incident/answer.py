@@ -7,7 +7,7 @@ from intercom_kit.decide import cause_badge, verdict_badge
 from intercom_kit.display.tables import Answer, Tile
 from intercom_kit.incident.incident import Incident
 from intercom_kit.records import Decision, Figure
-from intercom_kit.text import duration, milliseconds, share
+from intercom_kit.text import duration, from_to, milliseconds, minute, share
 
 if TYPE_CHECKING:
     from intercom_kit.analyze.findings import Findings
@@ -26,7 +26,7 @@ def answer_of_log(found: "Findings") -> Answer:
     """Return the answer of a request log that belongs to no incident."""
     onset, recovery, limit = found.onset, found.recovery, found.rate_limit
     tiles = [
-        Tile("Calls", f"{found.rows.read:,}", f"{found.span.start:%Y-%m-%d %H:%M} to {found.span.end:%H:%M} UTC"),
+        Tile("Calls", f"{found.rows.read:,}", from_to(found.span.start, found.span.end)),
         Tile("Failed", share(found.errors.share), "of all calls of the log"),
         Tile("Onset", f"{onset.by:%H:%M:%S}" if onset else "none found", f"by {onset.signal}" if onset else ""),
         Tile("Recovery", f"{recovery.by:%H:%M:%S}" if recovery else "unknown" if onset else "none needed"),
@@ -104,11 +104,10 @@ def _tiles(seen: Incident) -> Iterator[Tile]:
         return
     began, ended = lifecycle.onset.by, lifecycle.recovery.by if lifecycle.recovery else None
     if ended:
-        span = f"{began:%Y-%m-%d %H:%M} to {ended:{'%H:%M' if began.date() == ended.date() else '%Y-%m-%d %H:%M'}} UTC"
-        yield Tile("Duration", short(figures["duration"]), span, "duration")
+        yield Tile("Duration", short(figures["duration"]), from_to(began, ended), "duration")
     elif seen.as_of:
         so_far = duration(max((seen.as_of - began).total_seconds(), 0))
-        since = f"since {began:%Y-%m-%d %H:%M} UTC, as of {seen.as_of:%H:%M}"
+        since = f"since {minute(began)}, as of {seen.as_of:%H:%M}"
         yield Tile("Duration", f"{so_far} so far", since, "onset")
     if slow := latencies(seen):
         yield Tile("p95 of calls", slow[1], f"{slow[0]} before", "p95_ms")

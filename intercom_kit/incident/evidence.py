@@ -10,21 +10,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from intercom_kit.collect.incident_folder import IncidentFolder
 from intercom_kit.decide import Run, decide_runs
 from intercom_kit.declared import IncidentFacts
 from intercom_kit.errors import EvidenceError
-from intercom_kit.incident.lifecycle import (
-    Lifecycle,
-    is_observable,
-    lifecycle_of,
-    timeline_entries,
-)
+from intercom_kit.incident.lifecycle import Lifecycle, lifecycle_of, timeline_entries
 from intercom_kit.records import CheckRecord, Event, Figure, Span
 from intercom_kit.settings import Settings
+from intercom_kit.text import is_observable
 
 if TYPE_CHECKING:
     from intercom_kit.analyze.detect import Episode
@@ -71,7 +66,8 @@ class Evidence:
     @cached_property
     def events(self) -> tuple[Event, ...]:
         """Those of them that were noted at a time at which something can be observed."""
-        return tuple(event for event in self.all_events if is_observable(event.at))
+        now = datetime.now(UTC)
+        return tuple(event for event in self.all_events if is_observable(event.at, now))
 
     @cached_property
     def entries(self) -> tuple[Event, ...]:
@@ -207,7 +203,7 @@ def index_evidence(seen: Evidence, figures: Iterable[Figure]) -> dict[str, Entry
         for name, records in lines.items()
         for line, record in enumerate(records, 1)
     ]
-    found += [Entry(f"ev:{digest[:12]}", None, path) for path, digest in _digests(seen.folder.path)]
+    found += [Entry(f"ev:{digest[:12]}", None, path) for path, digest in _digests(seen.folder)]
     found += [Entry(figure.evidence_id, figure) for figure in figures]
     index: dict[str, Entry] = {}
     for entry in found:  # a line that was written twice is cited as its first
@@ -235,7 +231,7 @@ def cited(index: Mapping[str, Entry], ids: Iterable[str]) -> tuple[Entry, ...]:
     return tuple(entry for entry in index.values() if entry.id in wanted)
 
 
-def manifest_id(folder: Path) -> str:
+def manifest_id(folder: IncidentFolder) -> str:
     """Return one SHA-256 over all files of the evidence: of the lines that `sha256sum` prints for them, sorted by path.
 
     The same as, in the incident's folder, what MANIFEST_COMMAND prints.
@@ -243,10 +239,8 @@ def manifest_id(folder: Path) -> str:
     return hashlib.sha256("".join(f"{digest}  {path}\n" for path, digest in _digests(folder)).encode()).hexdigest()
 
 
-def _digests(folder: Path) -> Iterator[tuple[str, str]]:
+def _digests(folder: IncidentFolder) -> Iterator[tuple[str, str]]:
     """Yield path and SHA-256 of the files of the evidence."""
-    found = (folder / "evidence").rglob("[!.]*")  # a hidden one is a write that was cut short
-    files = {path.relative_to(folder).as_posix(): path for path in found if path.is_file() and not path.is_symlink()}
-    for name in sorted(files, key=str.encode):
-        with files[name].open("rb") as file:
-            yield name, hashlib.file_digest(file, "sha256").hexdigest()
+    for path in folder.evidence_files():
+        with path.open("rb") as file:
+            yield path.relative_to(folder.path).as_posix(), hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,7 +13,7 @@ from itertools import pairwise
 from intercom_kit.decide import Run
 from intercom_kit.declared import Correction, IncidentFacts
 from intercom_kit.records import Bound, Event, EventKind, Onset, Recovery, Span, VendorIncident
-from intercom_kit.text import FIRST
+from intercom_kit.text import is_observable
 
 LEEWAY = timedelta(minutes=30)  # an alert so long before the onset was evident may have seen it come
 DECLARED, NOTED = "what was declared", "the resolution that was noted"
@@ -92,12 +92,8 @@ def timeline_entries(events: Iterable[Event], corrections: Iterable[Correction] 
             other = event.model_copy(update={"at": change.at or event.at, "text": change.text or event.text})
             other.__dict__["evidence_id"] = event.evidence_id
             shown.append(other)
-    return tuple(sorted((one for one in shown if is_observable(one.at)), key=lambda one: (one.at, one.evidence_id)))
-
-
-def is_observable(at: datetime) -> bool:
-    """Whether something can have been observed at a time: from 2011 on, and not over a day ahead."""
-    return FIRST <= at <= datetime.now(UTC) + timedelta(days=1)
+    now = datetime.now(UTC)
+    return tuple(sorted((e for e in shown if is_observable(e.at, now)), key=lambda e: (e.at, e.evidence_id)))
 
 
 def is_declared(bound: Bound | None) -> bool:

@@ -13,6 +13,7 @@ from intercom_kit.logs.documents import HEADERS, Layout
 from intercom_kit.logs.files import DEEP, File, NotALogError, begin, find
 from intercom_kit.logs.formats import recognise, signature
 from intercom_kit.redaction import Redactor
+from intercom_kit.text import share
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -101,7 +102,7 @@ class Rows:
         if self.rejected_share <= WARN_SHARE:
             return ""
         return (
-            f"TAKE CARE: {self.rejected:,} of {self.read:,} rows ({self.rejected_share:.1%}) could not be read "
+            f"TAKE CARE: {self.rejected:,} of {self.read:,} rows ({share(self.rejected_share)}) could not be read "
             f"({_counts(self.reasons)}). The figures are of the others."
         )
 

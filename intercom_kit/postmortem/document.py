@@ -138,7 +138,7 @@ class Postmortem:
             "customers": customers.partition("\n\n")[2] or customers,  # without its headline
             "evidence": {entry.id: _entry(entry) for entry in cited(case.index, rests_on)},
             "macros": _macros(figures.values()),
-            "manifest_id": manifest_id(case.folder.path),
+            "manifest_id": manifest_id(case.folder),
             "manifest_command": MANIFEST_COMMAND,
             "as_of": f"{case.as_of:%Y-%m-%d %H:%M:%S}" if case.as_of else "unknown",
             "version": __version__,

@@ -15,7 +15,7 @@ from intercom_kit.declared import ActionItem, IncidentFacts
 from intercom_kit.incident.incident import Incident
 from intercom_kit.incident.messages import unfit_for_customers
 from intercom_kit.records import Event, Record
-from intercom_kit.text import DURATION, durations
+from intercom_kit.text import DURATION, durations, minute
 
 REQUIRED = {  # by field: what to set
     **{name: f"'{name}=…'" for name in ("title", "summary", "root_cause", "customer_impact")},
@@ -183,7 +183,7 @@ def _notes(case: Incident) -> Iterator[Open]:
     """E4: a note lies near what was recorded, and a correction is of an event that is there."""
     for entry in case.entries:
         if case.span and not case.span.start - BEFORE <= entry.at <= case.span.end + AFTER:
-            message = f"{entry.at:%Y-%m-%d %H:%M} UTC lies far outside of what was recorded: a wrong date?"
+            message = f"{minute(entry.at)} lies far outside of what was recorded: a wrong date?"
             yield _place(entry), message, f"intercom-kit set ID 'correction+={entry.evidence_id} | at=TIME | reason=…'"
     known = {event.evidence_id for event in case.events}
     for number, correction in enumerate(case.facts.corrections, 1):

@@ -233,7 +233,7 @@ def test_lines_of_csv_with_missing_or_spare_columns_are_counted(tmp_path: Path) 
     log = make_rollup([path, path], Options(accept_partial=True))
     assert (log.rows.read, log.rows.reasons) == (3, {"line of CSV not readable": 2})
     assert any("calls.csv line 3" in sample for sample in log.rows.samples)
-    assert "2 of 3 rows (66.7%) could not be read" in log.rows.warning
+    assert "2 of 3 rows (67 %) could not be read" in log.rows.warning
     assert "jane" not in "".join(log.rows.samples)
 
 

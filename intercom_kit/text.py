@@ -4,7 +4,7 @@ A time without a zone is refused, never guessed.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -198,6 +198,14 @@ def share(value: float) -> str:
     if 99 < percent < 100:
         return f"{min(percent, 99.9):.1f} %"
     return f"{percent:.0f} %" if percent >= 10 else f"{percent:.1f} %" if percent >= 1 else f"{percent:.2g} %"
+
+
+def meant(name: str, names: Iterable[str]) -> str:
+    """Return the question whether the nearest of some names is meant, whatever its case; empty where none is near."""
+    import difflib  # for a refusal only
+
+    by_small = {one.lower(): one for one in names}
+    return "".join(f" Is {by_small[near]} meant?" for near in difflib.get_close_matches(name.lower(), by_small, 1))
 
 
 def split(text: str) -> tuple[str, ...]:

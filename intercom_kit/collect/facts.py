@@ -11,7 +11,6 @@ r"""The facts of incident.json, declared by a command line or by a notebook's pa
 A `|` inside of a text is written `\|`.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
@@ -24,7 +23,7 @@ from intercom_kit.declared import ActionItem, Correction, IncidentFacts, State
 from intercom_kit.errors import InputError, KitError
 from intercom_kit.records import Record, Severity
 from intercom_kit.redaction import Redactor
-from intercom_kit.text import check_observed, check_planned, minute, parse_dated, parse_time
+from intercom_kit.text import check_observed, check_planned, meant, minute, parse_dated, parse_time
 
 FACT_LIMIT = 4000  # characters of one text
 
@@ -117,8 +116,8 @@ def assign(facts: IncidentFacts, assignment: str, redactor: Redactor) -> Inciden
         raise InputError(f"{assignment[:60]!r} is no assignment. Write field=value, or field+=value to add to a list.")
     field = ALIASES.get(match["field"], match["field"])
     if field not in FIELDS:
-        near = "".join(f"Is {one} meant? " for one in difflib.get_close_matches(field, [*FIELDS, *ALIASES], 1))
-        raise InputError(f"There is no field {field[:40]!r} to set. {near}Fields: {', '.join(FIELDS)}.")
+        near = meant(field, [*FIELDS, *ALIASES])
+        raise InputError(f"There is no field {field[:40]!r} to set.{near} Fields: {', '.join(FIELDS)}.")
     value, now = redactor.text(match["value"], FACT_LIMIT), datetime.now(UTC)
     known = getattr(facts, field)
     if isinstance(known, tuple):

@@ -4,7 +4,6 @@ A kill at any moment loses at most the line being written; several processes may
 drills in outputs/drills.
 """
 
-import difflib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,6 +30,7 @@ from intercom_kit.collect.files import (
 from intercom_kit.declared import IncidentFacts, check_incident_id
 from intercom_kit.errors import EvidenceError, IncidentError, IncidentIdError
 from intercom_kit.records import Cause, CheckRecord, Event, Record
+from intercom_kit.text import meant
 
 T = TypeVar("T", bound=Record)
 
@@ -83,9 +83,9 @@ class IncidentFolder:
     def require(self) -> None:
         """Raise IncidentError when there is no such incident yet."""
         if not self.exists:
-            near = difflib.get_close_matches(self.incident_id, incident_ids(self.outputs), 1)
-            hint = f"Is {near[0]} meant?" if near else "See those there are with: intercom-kit index"
-            raise IncidentError(f"There is no incident {self.incident_id}. {hint}")
+            hint = meant(self.incident_id, incident_ids(self.outputs))
+            hint = hint or " See those there are with: intercom-kit index"
+            raise IncidentError(f"There is no incident {self.incident_id}.{hint}")
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the lock of facts and evidence, for what reads, decides and writes; one thread may hold it twice."""

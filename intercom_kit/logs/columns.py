@@ -9,13 +9,13 @@ import shlex
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from intercom_kit.errors import RequestLogError
 from intercom_kit.protocol import REQUEST_COLUMNS
+from intercom_kit.text import meant
 
 EXTRA = ("path", "host", "end", "kind", "message", "clock", "day", "pair")  # beside those of a request log
 MAPPABLE = (*REQUEST_COLUMNS, "path", "host", "end")
@@ -176,10 +176,7 @@ def mapped(ours: str, theirs: str, found: Mapping[str, Column]) -> Column:
 
 def no_column(name: str, ours: str, found: Mapping[str, Column]) -> str:
     """Return the refusal of a name that the log does not have, with the nearest that it has."""
-    by_small = {theirs.lower(): theirs for theirs in found}
-    near = get_close_matches(name.lower(), by_small, 1, 0.6)
-    hint = f" Is {by_small[near[0]]} meant?" if near else ""
-    return f"The log has no column {name!r} for {ours}.{hint} Found: {_listed(found)}."
+    return f"The log has no column {name!r} for {ours}.{meant(name, found)} Found: {_listed(found)}."
 
 
 def used(ours: str, column: Column) -> str:

@@ -32,6 +32,7 @@ from intercom_kit.drill.workload import (
     Floats,
     Span,
     arrivals,
+    utc_times,
     wander,
     work_ms,
 )
@@ -283,7 +284,7 @@ class _Play:
         reported = calls["counted"]
         route = calls["route"].to_numpy()
         columns = {
-            "timestamp": pd.to_datetime((unix * 1e6).astype(np.int64), unit="us", utc=True),
+            "timestamp": utc_times(unix),
             "app": _named(calls["app"], [app.name for app in APPS]),
             "method": _named(route, [known.method for known in ROUTES]),
             "route": _named(route, [known.route for known in ROUTES]),

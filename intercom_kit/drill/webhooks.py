@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from intercom_kit.drill.objects import CANARY_EMAIL, CANARY_NAME, WORKSPACE
 from intercom_kit.drill.scenarios import Scenario
+from intercom_kit.drill.workload import Floats, utc_times
 
 TOPICS = (
     "conversation.user.created",
@@ -22,8 +23,6 @@ TOPICS = (
 RETRY_S = (60.0, 300.0, 900.0, 3600.0, 7200.0)  # after a failed attempt, until one succeeds
 SLOW_SHARE = 0.01  # of deliveries that our endpoint answers too late, so that they come again
 DRAIN = 8.0  # the queue is sent this many times as fast as events come
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -77,18 +76,18 @@ def generate_deliveries(
         sent_at_all = ~fault.is_on(sent)
     frame = pd.DataFrame(
         {
-            "received_at": _times(zero + received),
+            "received_at": utc_times(zero + received),
             "id": [f"notif_{rng.bytes(8).hex()}" for _ in created],
             "topic": np.array(TOPICS)[rng.integers(len(TOPICS), size=len(created))],
-            "created_at": _times(zero + np.floor(created)),
-            "first_sent_at": _times(zero + np.floor(sent)),
+            "created_at": utc_times(zero + np.floor(created)),
+            "first_sent_at": utc_times(zero + np.floor(sent)),
             "attempts": attempts,
         }
     )[sent_at_all]
     slow = frame.sample(frac=SLOW_SHARE, random_state=rng)
     again = slow.assign(received_at=slow["received_at"] + pd.Timedelta(seconds=65), attempts=slow["attempts"] + 1)
     whole = pd.concat([frame, again]).sort_values("received_at", kind="stable", ignore_index=True)
-    return whole[whole["received_at"] < _times(np.array([zero + hours * 3600]))[0]].astype({"attempts": "Int64"})
+    return whole[whole["received_at"] < utc_times(np.array([zero + hours * 3600]))[0]].astype({"attempts": "Int64"})
 
 
 def write_deliveries(frame: pd.DataFrame, path: Path) -> None:
@@ -126,7 +125,3 @@ def _queued(created: Floats, sent: Floats, fault: WebhookFault, per_minute: floa
     delayed = sent.copy()
     delayed[order] = fault.end_s + np.arange(1, len(order) + 1) * 60 / (per_minute * DRAIN)
     return delayed
-
-
-def _times(unix: Floats) -> pd.DatetimeIndex:
-    return pd.DatetimeIndex(pd.to_datetime((unix * 1e6).astype(np.int64), unit="us", utc=True))

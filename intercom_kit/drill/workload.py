@@ -143,6 +143,11 @@ def daylight(unix: Floats) -> Floats:
     return 0.5 - 0.5 * np.cos(2 * np.pi * (unix / 86_400 - 3 / 24))
 
 
+def utc_times(unix: Floats) -> pd.DatetimeIndex:
+    """Return Unix seconds as UTC, in microseconds."""
+    return pd.DatetimeIndex(pd.to_datetime((unix * 1e6).astype(np.int64), unit="us", utc=True))
+
+
 def wander(rng: np.random.Generator, size: int, spread: float) -> Floats:
     """A noise that drifts over about five steps, with this standard deviation."""
     steps = rng.standard_normal(size + 4)

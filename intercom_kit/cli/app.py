@@ -160,7 +160,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",  # else lines of the docstrings stay, whatever the width of the screen
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="When the Intercom integration breaks: is it Intercom or we, how bad is it, and what to do.",
+    help="When the Intercom integration breaks: is it Intercom or us, how bad is it, and what to do.",
     epilog="Start without any account: intercom-kit drill. In an incident: intercom-kit triage.",
 )
 
@@ -179,7 +179,7 @@ def _version(value: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     pass
@@ -217,11 +217,11 @@ IncidentId = Annotated[
 OneOrAll = Annotated[
     str, typer.Argument(help="The incident's id; all incidents when left out.", autocompletion=complete_incident)
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of words.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Templates = Annotated[
     Path | None, typer.Option(help="Folder of your own postmortem templates.", resolve_path=True, metavar="FOLDER")
 ]
-Zone = Annotated[str, typer.Option("--timezone", help="Time zone of times that name none, such as UTC.")]
+Zone = Annotated[str, typer.Option("--timezone", help="Time zone of times without one, such as UTC.")]
 
 
 def age(text: str) -> timedelta:

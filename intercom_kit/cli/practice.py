@@ -26,9 +26,9 @@ def drill(
     as_json: cli.AsJson = False,
     no_report: NoReport = False,
     with_fallback: Annotated[
-        bool, typer.Option("--with-fallback", help="Show instead what serving stale answers would have saved.")
+        bool, typer.Option("--with-fallback", help="Only show what serving stale answers would have saved.")
     ] = False,
-    list_all: Annotated[bool, typer.Option("--list", help="List the scenarios and leave.")] = False,
+    list_all: Annotated[bool, typer.Option("--list", help="List the scenarios and exit.")] = False,
 ) -> None:
     """Play an incident on this machine, work it, and compare the verdict with the hidden truth.
 
@@ -77,14 +77,14 @@ def simulate(
     write_log: Annotated[
         Path | None, typer.Option(help="Write a request log of such an incident instead: .parquet, .csv, .ndjson.")
     ] = None,
-    hours: Annotated[float, typer.Option(help="Span of the log, hours.", min=0.01, max=9000)] = 6.0,
-    rate: Annotated[float, typer.Option(help="Calls a second in it, on average.", min=0.01, max=10_000)] = 80.0,
+    hours: Annotated[float, typer.Option(help="Length of the log, in hours.", min=0.01, max=9000)] = 6.0,
+    rate: Annotated[float, typer.Option(help="Calls per second in it, on average.", min=0.01, max=10_000)] = 80.0,
     seed: Annotated[int | None, typer.Option(help="The same seed makes the same log.", min=0, max=2**32 - 1)] = None,
 ) -> None:
     """Serve a loopback Intercom that misbehaves as the scenario says, and print the environment to export.
 
     It prints one `export` line per variable, then serves until Ctrl-C: evaluate them in another terminal and use any
-    command, notebook or your own service against it. With --write-log it makes up the traffic of hours instead.
+    command, notebook or your own service against it. With --write-log it writes a request log instead.
     """
     from intercom_kit.drill.scenarios import find_scenario
 

@@ -30,7 +30,9 @@ Requests = Annotated[
 ]
 Column = Annotated[
     list[str] | None,
-    typer.Option(help="Where a column is found: status_code=http.status, duration_ms=latency_s*1000. Repeatable."),
+    typer.Option(
+        help="Where one of our columns is found: status_code=http.status, duration_ms=latency_s*1000. Repeatable."
+    ),
 ]
 Host = Annotated[
     list[str] | None, typer.Option(help="Where the log names servers: only calls to this host count. Repeatable.")
@@ -52,9 +54,9 @@ def analyze(
     accept_partial: Annotated[
         bool, typer.Option("--accept-partial", help="Count the rest where most rows cannot be read, or hold no status.")
     ] = False,
-    sampled: Annotated[int, typer.Option(min=1, help="The log holds one in so many calls.")] = 1,
-    since: Annotated[str, typer.Option(help="Only calls from then on, with a zone: 2026-11-24T09:00Z.")] = "",
-    until: Annotated[str, typer.Option(help="Only calls before then.")] = "",
+    sampled: Annotated[int, typer.Option(min=1, help="The log holds one in this many calls.")] = 1,
+    since: Annotated[str, typer.Option(help="Only calls from this time on, with a zone: 2026-11-24T09:00Z.")] = "",
+    until: Annotated[str, typer.Option(help="Only calls before this time.")] = "",
     engine: Annotated[
         str, typer.Option(help="Count in another engine instead: an Ibis URL, such as pyspark://… Needs --table.")
     ] = "",
@@ -63,7 +65,7 @@ def analyze(
     as_json: cli.AsJson = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Print the findings and run no notebook.")] = False,
 ) -> None:
-    """See in a request log when it began, how bad it was, who used the quota, and what would have helped.
+    """Find in a request log when it began, how bad it was, who used the quota, and what would have helped.
 
     Without --requests it looks at the log that the incident's evidence holds already.
     """
@@ -116,9 +118,9 @@ def lint(
     as_json: cli.AsJson = False,
     templates: cli.Templates = None,
 ) -> None:
-    """Check the postmortem against its rules, each with its place and how to fix it.
+    """Check the postmortem against its rules; each finding says where it is and how to fix it.
 
-    Exit status: 0 no open error (warnings may stand), 1 open errors, 2 it could not be checked.
+    Exit status: 0 no open error (warnings may remain), 1 open errors, 2 it could not be checked.
     """
     from intercom_kit.postmortem.document import lint
     from intercom_kit.postmortem.lint import to_json
@@ -153,7 +155,7 @@ def actions(
 
 @archive()
 def index() -> None:
-    """Make outputs/index.html again: all incidents, searchable, with MTTD and MTTR. Every report does so too."""
+    """Regenerate outputs/index.html: all incidents, searchable, with MTTD and MTTR. Every report does so too."""
     from intercom_kit.archive.index import update_index
 
     cli.print_out(str(update_index(load_settings(), datetime.now(UTC).date())))
@@ -176,14 +178,14 @@ def verify(
         str | None, typer.Option(help="SHA-256 of a manifest, stored elsewhere, that this one must descend from.")
     ] = None,
     replay: Annotated[
-        bool, typer.Option("--replay", help="Also make every report again from the evidence, and compare it.")
+        bool, typer.Option("--replay", help="Also regenerate every report from the evidence, and compare it.")
     ] = False,
     templates: cli.Templates = None,
 ) -> None:
-    """Compare an archive with what was sealed: changed, missing, added and truncated files. Tamper-evident, not proof.
+    """Compare an archive with its seal: files changed, missing, added or truncated. Tamper-evident, not tamper-proof.
 
-    --replay needs no network and has none; --templates are those that it was made with. Exit status: 0 all as it was
-    sealed, 1 something differs, 2 it could not be compared.
+    --replay runs with the network off; give it the --templates that the reports were made with. Exit status: 0 all as
+    it was sealed, 1 something differs, 2 it could not be compared.
     """
     from intercom_kit.archive.seal import head_of, verify
 
@@ -195,7 +197,7 @@ def verify(
         if replay:
             from intercom_kit.archive import make
 
-            with cli.progress("Making the reports again") as on_progress:
+            with cli.progress("Regenerating the reports") as on_progress:
                 found += [f"DIFFERS {line}" for line in make.replay(folder, str(templates or ""), on_progress)]
         differs = differs or bool(found)
         for words in found or [f"as it was sealed, head {head_of(folder)}"]:
@@ -213,7 +215,7 @@ def publish(
     ],
     everything: Annotated[bool, typer.Option("--all", help="Copy every sealed incident.")] = False,
 ) -> None:
-    """Copy a sealed incident elsewhere, and read every file back. A copy that was cut short is resumed.
+    """Copy a sealed incident elsewhere, and read every file back. An interrupted copy is resumed.
 
     It refuses an archive that differs from its seal, and one that holds a secret.
     """
@@ -238,7 +240,7 @@ def publish(
 
 @archive(epilog="Example: intercom-kit purge --older-than 365d --keep-reports")
 def purge(
-    older_than: Annotated[str, typer.Option("--older-than", help="Age from which incidents go, such as 90d.")],
+    older_than: Annotated[str, typer.Option("--older-than", help="Remove incidents older than this, such as 90d.")],
     keep_reports: Annotated[bool, typer.Option("--keep-reports", help="Remove the evidence only.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
@@ -247,7 +249,7 @@ def purge(
 
     age = cli.age(older_than)
     what = "the evidence of incidents" if keep_reports else "incidents"
-    if not yes and not typer.confirm(f"Remove {what} older than {age.days} days, for ever?", err=True):
+    if not yes and not typer.confirm(f"Remove {what} older than {age.days} days, for good?", err=True):
         raise typer.Exit(cli.COULD_NOT)
     done = purge(load_settings(), age, keep_reports=keep_reports, now=datetime.now(UTC))
     for one in done:

@@ -24,7 +24,7 @@ mitigate, record = cli.commands("Getting out of it"), cli.commands("Writing thin
 token = typer.Typer(no_args_is_help=True, help="Verify a token, or rotate it step by step: the way out of a 401.")
 cli.app.add_typer(token, name="token", rich_help_panel="Getting out of it")
 
-Incident = Annotated[str, cli.incident_option("Note each step on this incident's timeline.")]
+Incident = Annotated[str, cli.incident_option("Record each step on this incident's timeline.")]
 New = Annotated[bool, typer.Option("--new", help="Verify a new token, read from a prompt or from standard input.")]
 
 
@@ -44,7 +44,7 @@ def verify(new: New = False, incident: Incident = "") -> None:
 @token.command("rotate", epilog="Example: intercom-kit token rotate --incident latest --apply")
 def rotate(
     apply: Annotated[
-        bool, typer.Option("--apply/--dry-run", help="Change things, after a question for each. Else only plan.")
+        bool, typer.Option("--apply/--dry-run", help="Make the changes, asking before each. Default: only plan.")
     ] = False,
     secret_key: Annotated[str, typer.Option(help="Key of the token in a secret that is JSON.")] = "",
     rollout: Annotated[
@@ -78,9 +78,9 @@ def rotate(
 @mitigate(epilog="Example: intercom-kit warm --contacts ids.txt --share 0.1")
 def warm(
     contacts: Annotated[Path | None, typer.Option(help="File with one contact id a line.")] = None,
-    share: Annotated[float, typer.Option(help="Share of the rate limit to use at the most.")] = 0.2,
+    share: Annotated[float, typer.Option(help="Share of the rate limit to use at most.")] = 0.2,
     version: Annotated[
-        str, typer.Option(help="The Intercom-Version that your app sends; none, as the official SDK, unless given.")
+        str, typer.Option(help="Intercom-Version that your app sends. Default: none, like the official SDK.")
     ] = "",
     forget: Annotated[
         str, typer.Option("--purge", help="Remove what is stored of this id (a data-protection request).")
@@ -89,10 +89,10 @@ def warm(
         str, typer.Option("--purge-older-than", help="Remove answers older than this, such as 90d.")
     ] = "",
 ) -> None:
-    """Fill the fallback's cache before it is needed, at a bounded rate; what is fresh is skipped.
+    """Fill the fallback's cache before it is needed, at a limited rate; fresh answers are skipped.
 
-    Ctrl-C keeps what was fetched; the next run goes on from there. Exit status: 0 all is there, 1 some ids could not be
-    fetched, 2 it ended early.
+    Ctrl-C keeps what was fetched; the next run goes on from there. Exit status: 0 all are stored, 1 some ids could not
+    be fetched, 2 it ended early.
     """
     from intercom_kit.transports.store import PATIENCE_S, Cache
     from intercom_kit.transports.warm import client_for, read_ids, warm
@@ -119,12 +119,12 @@ def webhooks(
     files: Annotated[list[str], typer.Argument(help="Delivery logs: files, folders or globs of CSV, NDJSON, Parquet.")],
     incident: Annotated[str, cli.incident_option("Keep the deliveries in its evidence.")] = "",
     column: Annotated[
-        list[str] | None, typer.Option(help="Where a column is found: received_at=log.time. Repeatable.")
+        list[str] | None, typer.Option(help="Where one of our columns is found: received_at=log.time. Repeatable.")
     ] = None,
     timezone: cli.Zone = "",
     as_json: cli.AsJson = False,
 ) -> None:
-    """See in a log of webhook deliveries how late they came, what came twice or not at all, and whose that is.
+    """Find in a log of webhook deliveries which came late, twice or not at all, and whose fault that is.
 
     Exit status: 0 in time, 1 delayed (P3), 2 the log could not be read.
     """
@@ -170,9 +170,9 @@ def note(
 def import_events(
     incident_id: cli.IncidentId,
     file: Annotated[Path, typer.Argument(help="A Slack export (zip, or a channel's JSON), CSV or NDJSON.")],
-    zone: Annotated[str, typer.Option(help="Time zone of times that name none, such as Europe/Berlin.")] = "",
-    since: Annotated[str, typer.Option(help="Only events from then on.")] = "",
-    until: Annotated[str, typer.Option(help="Only events before then.")] = "",
+    zone: Annotated[str, typer.Option(help="Time zone of times without one, such as Europe/Berlin.")] = "",
+    since: Annotated[str, typer.Option(help="Only events from this time on.")] = "",
+    until: Annotated[str, typer.Option(help="Only events before this time.")] = "",
 ) -> None:
     """Append the events of a file to the incident's timeline. Events that are there already are not added twice."""
     from intercom_kit.collect.notes import import_events
@@ -258,9 +258,9 @@ def impact(
     users: Annotated[int | None, typer.Option(help="Users unable to reach support, where you counted them.")] = None,
     source: Annotated[str, typer.Option(help="Where these numbers were counted: a query, a dashboard.")] = "",
 ) -> None:
-    """Ask Intercom how many conversations began in the incident's span: counts only, nothing else is stored.
+    """Ask Intercom how many conversations began during the incident; only the counts are stored.
 
-    With --conversations or --users it asks nobody, and notes what you counted and where.
+    With --conversations or --users it asks nobody: your own counts are recorded, with their source.
     """
     from intercom_kit.collect.impact import state_impact
     from intercom_kit.postmortem.document import count_impact
@@ -279,10 +279,10 @@ def impact(
 def update(
     incident_id: cli.IncidentId,
     send: Annotated[
-        bool, typer.Option("--send", help="Post it to INTERCOM_SLACK_WEBHOOK_URL. Else only show.")
+        bool, typer.Option("--send", help="Post it to INTERCOM_SLACK_WEBHOOK_URL. Default: only show it.")
     ] = False,
 ) -> None:
-    """Show the internal update, filled, and post it to Slack with --send. All messages are written to messages/."""
+    """Show the filled-in internal update, and post it to Slack with --send. All messages are written to messages/."""
     from intercom_kit.incident.triage import update_messages
 
     settings = load_settings()

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 command = cli.commands("In an incident")
 SENDING_S = 0.06  # until the requests are sent: importing meanwhile would delay them
 Incident = Annotated[
-    str, cli.incident_option("Incident id to add to, or to make. Made from time and cause when left out.")
+    str, cli.incident_option("Id of the incident to add to, or to create. Default: made from time and cause.")
 ]
 NoReport = Annotated[bool, typer.Option("--no-report", help="Stop at the verdict: run no notebook.")]
 Brief = Annotated[bool, typer.Option("--brief", help="Show the verdict, the deadline and the next command only.")]
-New = Annotated[bool, typer.Option("--new", help="Join no open incident: make another.")]
+New = Annotated[bool, typer.Option("--new", help="Start a new incident instead of joining an open one.")]
 
 
 @command(epilog="Example: intercom-kit triage --brief")
@@ -39,7 +39,7 @@ def triage(
     title: Annotated[str, typer.Option(help="The incident's title, for the report.")] = "",
     new: New = False,
     past: Annotated[bool, typer.Option("--past", help="Write up an incident that is over; needs --end.")] = False,
-    severity: Annotated[str, typer.Option(help="P1 to P4, as people declare it; else as the checks give it.")] = "",
+    severity: Annotated[str, typer.Option(help="P1 to P4, as people declare it. Default: by the checks.")] = "",
     start: Annotated[str, typer.Option(help="When it began, as declared: 2026-11-24T09:00Z.")] = "",
     end: Annotated[str, typer.Option(help="When it ended, as declared.")] = "",
     brief: Brief = False,
@@ -67,17 +67,18 @@ def triage(
 @command("open", epilog="Example: curl -s … | intercom-kit open --from -")
 def open_(
     from_: Annotated[str, typer.Option("--from", help="The alert's JSON: a file, or - for standard input.")],
-    at: Annotated[str, typer.Option("--at", help="Where its time is, in the JSON of another tool: event.time.")] = "",
-    text: Annotated[str, typer.Option("--text", help="Where its text is: event.title.")] = "",
+    at: Annotated[str, typer.Option("--at", help="Where its time is in another tool's JSON, such as event.time.")] = "",
+    text: Annotated[str, typer.Option("--text", help="Where its text is, such as event.title.")] = "",
     incident: Incident = "",
     new: New = False,
     brief: Brief = False,
     as_json: cli.AsJson = False,
     no_report: NoReport = False,
 ) -> None:
-    """Open an incident because of an alert of Alertmanager, Grafana, PagerDuty, Datadog or another tool, and triage it.
+    """Open an incident from an alert of Alertmanager, Grafana, PagerDuty, Datadog or another tool, and triage it.
 
-    The alert's own time is that of the first alert. It joins an open incident as triage does. Exit status: as triage's.
+    The alert's own time counts as the time of the first alert. It joins an open incident as triage does.
+    Exit status: as triage's.
     """
     from intercom_kit.incident.alerts import read_alert, read_payload
 
@@ -91,14 +92,14 @@ def watch(
     incident: Incident = "",
     every: Annotated[str, typer.Option(help="Time from one run of the checks to the next.")] = "10s",
     open_: Annotated[
-        bool, typer.Option("--open", help="Keep nothing until checks fail again and again; then open an incident.")
+        bool, typer.Option("--open", help="Store nothing until runs fail in a row; then open an incident.")
     ] = False,
-    after: Annotated[int, typer.Option(min=1, max=1000, help="With --open: after so many bad runs in a row.")] = 3,
+    after: Annotated[int, typer.Option(min=1, max=1000, help="With --open: after this many failed runs in a row.")] = 3,
 ) -> None:
-    """Run the checks again and again, keep every run as evidence, and show the state on one screen.
+    """Run the checks again and again, store every run as evidence, and show the state on one screen.
 
     Stop with Ctrl-C; the evidence of every run that was shown is on disk. In a pipe it prints one line per run. --open
-    notes the recovery, too. Exit status: 0 when the last run was healthy, 1 when it was not, 2 it could not run.
+    records the recovery, too. Exit status: 0 when the last run was healthy, 1 when it was not, 2 it could not run.
     """
     from intercom_kit.incident.watch import closing_line, show_watch, watch
 
@@ -119,7 +120,7 @@ def runbook(
         bool, typer.Option("--script", help="Print the five questions as a shell script, for a host without Python.")
     ] = False,
 ) -> None:
-    """Show the decision tree and what to do about each cause, its commands filled from your settings."""
+    """Show the decision tree and what to do about each cause, with commands filled in from your settings."""
     from intercom_kit.decide.manual import entry, manual
     from intercom_kit.decide.runbook import triage_script
 

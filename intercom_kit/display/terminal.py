@@ -105,7 +105,7 @@ def show_summary(console: Console, decision: Decision, facts: IncidentFacts, now
     _item(console, "", Text(f"{deadline_words(decision, now)} · {facts.id}{drill}"))
     step = next_step(decision, "" if facts.drill else facts.id)
     if step:
-        lead = "Next, were it real: " if facts.drill else "Next: "
+        lead = "Next, in a real incident: " if facts.drill else "Next: "
         console.print(Text.assemble(lead, (step, "cyan")), soft_wrap=True)
 
 

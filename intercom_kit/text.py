@@ -208,6 +208,11 @@ def meant(name: str, names: Iterable[str]) -> str:
     return "".join(f" Is {by_small[near]} meant?" for near in difflib.get_close_matches(name.lower(), by_small, 1))
 
 
+def reason_of(error: Exception) -> str:
+    """Return what an error of another library says in its first line, or its type where it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 def split(text: str) -> tuple[str, ...]:
     """Return the names of a list that is separated by commas."""
     return tuple(name.strip() for name in text.split(",") if name.strip())

@@ -38,6 +38,7 @@ from intercom_kit.drill.workload import (
 )
 from intercom_kit.errors import KitError
 from intercom_kit.protocol import REQUEST_COLUMNS, WINDOW_S
+from intercom_kit.text import reason_of
 
 Ints = NDArray[np.int64]
 
@@ -134,8 +135,9 @@ def write_log(frame: pd.DataFrame, path: Path | str) -> None:
             connection.register("frame", frame)
             connection.execute(f"COPY frame TO '{quoted}' ({FORMS[suffix]}{packing})")
     except duckdb.IOException as error:
-        why = str(error).partition("\n")[0]
-        raise KitError(f"The log cannot be written ({why}). Choose another path with --write-log.") from None
+        raise KitError(
+            f"The log cannot be written ({reason_of(error)}). Choose another path with --write-log."
+        ) from None
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from intercom_kit.logs.normalize import NAIVE, NO_CALLS, OTHER_HOST, START, cand
 from intercom_kit.logs.read import RELATION, ZONE_QUESTION, Chooser, Options, Rows, Source, call_columns, open_sources
 from intercom_kit.protocol import REQUEST_COLUMNS, holds_identifier
 from intercom_kit.redaction import Redactor
+from intercom_kit.text import reason_of
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -79,7 +80,7 @@ def read_parquet(path: Path) -> pd.DataFrame:
         try:
             return connection.execute("SELECT * FROM read_parquet(?)", [escape(str(path))]).df()
         except duckdb.Error as error:
-            raise ValueError(str(error).splitlines()[0]) from error
+            raise ValueError(reason_of(error)) from error
 
 
 def write_parquet(frame: pd.DataFrame, path: Path) -> None:
@@ -108,7 +109,7 @@ def opened(paths: Sequence[str | Path], choosing: Chooser) -> Iterator[Opened]:
             connection.execute(macros())
             yield connection, *open_sources(paths, connection, Path(folder), choosing), Path(folder)
         except duckdb.Error as error:
-            raise RequestLogError(f"The log cannot be read. {str(error).splitlines()[0]}") from error
+            raise RequestLogError(f"The log cannot be read. {reason_of(error)}") from error
 
 
 @contextmanager

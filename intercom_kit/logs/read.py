@@ -13,7 +13,7 @@ from intercom_kit.logs.documents import HEADERS, Layout
 from intercom_kit.logs.files import DEEP, File, NotALogError, begin, find
 from intercom_kit.logs.formats import recognise, signature
 from intercom_kit.redaction import Redactor
-from intercom_kit.text import share
+from intercom_kit.text import reason_of, share
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -207,7 +207,7 @@ def _source(
         known, layout = recognise(file, connection, folder)
         return Source(layout, [known], choosing(layout))
     except duckdb.Error as error:
-        raise NotALogError(f"it cannot be read: {str(error).splitlines()[0]}") from error
+        raise NotALogError(f"it cannot be read: {reason_of(error)}") from error
     except RequestLogError:
         if is_deep or file.is_whole or file.packed == "parquet":
             raise

@@ -16,6 +16,7 @@ from intercom_kit.logs.engines import classified, within
 from intercom_kit.logs.normalize import EXCLUDED, OTHER_HOST
 from intercom_kit.logs.read import RELATION, ZONE_QUESTION, Options, Source, call_columns, condition
 from intercom_kit.protocol import REQUEST_COLUMNS
+from intercom_kit.text import reason_of
 
 if TYPE_CHECKING:
     from ibis.expr.datatypes import DataType
@@ -67,8 +68,9 @@ def open_remote(url: str, table: str, options: Options) -> RemoteLog:
     except RequestLogError:
         raise
     except Exception as error:  # every engine has errors of its own
-        words = str(error).strip().splitlines() or [type(error).__name__]
-        raise RequestLogError(f"{url.partition(':')[0]} cannot count the table {table!r}: {words[0]}") from error
+        raise RequestLogError(
+            f"{url.partition(':')[0]} cannot count the table {table!r}: {reason_of(error)}"
+        ) from error
 
 
 def _run(table: "Table", sql: str) -> pd.DataFrame:

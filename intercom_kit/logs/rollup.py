@@ -22,6 +22,7 @@ from intercom_kit.logs.read import RELATION, Options, Rows
 from intercom_kit.logs.remote import RemoteLog, open_remote
 from intercom_kit.protocol import NORMAL_4XX, WINDOW_S, tidy_route
 from intercom_kit.redaction import Redactor
+from intercom_kit.text import reason_of
 
 # Which calls failed: no answer came, or a 4xx or 5xx that is not part of the caller's normal business.
 FAILED = f"(status_code IS NULL OR (status_code >= 400 AND status_code NOT IN {NORMAL_4XX}))"
@@ -236,8 +237,7 @@ def load(folder: Path) -> Rollup:
         known = {name: _frame(name, _utc(frame)) for name, frame in frames.items()}
         return Rollup(**known, rows=rows, links_retries="r0" in frames["windows"])
     except (OSError, KeyError, TypeError, ValueError, duckdb.Error) as error:
-        reason = str(error).partition("\n")[0]
         raise EvidenceError(
-            f"The rollup in evidence/{folder.name} cannot be read: {reason}. "
+            f"The rollup in evidence/{folder.name} cannot be read: {reason_of(error)}. "
             f"Make it again with: intercom-kit analyze {folder.parent.parent.name} --requests PATH"
         ) from error

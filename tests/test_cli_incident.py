@@ -131,6 +131,8 @@ def test_a_sealed_archive_verifies_replays_and_is_published(kit: Kit, folder: In
 def test_purge_asks_and_keeps_what_is_young(invoke: Kit, folder: IncidentFolder) -> None:
     """`purge` without --yes asks; with it, what is younger stays and what is older goes."""
     assert invoke("purge", "--older-than", "0d", stdin="n\n").returncode == 2
+    unanswered = invoke("purge", "--older-than", "0d", stdin="")  # as by Ctrl-C; status 1 would mean an incident
+    assert (unanswered.returncode, "nothing was done" in unanswered.stderr) == (2, True)
     assert "Nothing is that old" in invoke("purge", "--older-than", "90d", "--yes").stdout
     assert folder.exists
     assert invoke("purge", "--older-than", "0d", "--yes").returncode == 0

@@ -84,8 +84,11 @@ class KitGroup(TyperGroup):
             return super().invoke(ctx)
         except SystemExit:
             pass  # rich's way to end when nobody reads on, as in `| head`
-        except (typer.Exit, typer.Abort, typer.BadParameter):
+        except (typer.Exit, typer.BadParameter):
             raise
+        except typer.Abort:  # Ctrl-C at a question
+            print_err("\nAborted: nothing was done after the question.")
+            raise typer.Exit(COULD_NOT) from None
         except (Exception, KeyboardInterrupt) as error:
             if type(error).__module__.split(".")[0] in {"click", "typer"}:
                 raise

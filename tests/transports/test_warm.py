@@ -237,7 +237,7 @@ def dripping(connection: socket.socket, _: bytes) -> None:
         time.sleep(0.05)
 
 
-BOMB = gzip.compress(b'{"type":"contact","id":"' + b"0" * 5_000_000 + b'"}')
+BOMB = gzip.compress(b'{"type":"contact","id":"' + b"0" * 5_000_000 + b'"}', mtime=0)
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ class Log:
         codes[np.isnan(status)] = pd.NA
         none = pd.Series([None] * len(at), dtype="str")
 
-        def told(values: Floats | NDArray[np.int64]) -> "pd.Series[int]":
+        def known(values: Floats | NDArray[np.int64]) -> "pd.Series[int]":
             return pd.Series(np.where(answered, values, -1)).astype("Int64").replace(-1, pd.NA)
 
         return pd.DataFrame(
@@ -108,9 +108,9 @@ class Log:
                 "error_type": np.where(np.isnan(status), "timeout", ""),
                 "duration_ms": self.took_ms[order],
                 "request_id": none,
-                "ratelimit_limit": told(np.full(len(at), max(self.limit, 1))),
-                "ratelimit_remaining": told(np.maximum(self.limit - rank - 1, 0)),
-                "ratelimit_reset": told(EPOCH + (window.astype(np.int64) + 1) * 10),
+                "ratelimit_limit": known(np.full(len(at), max(self.limit, 1))),
+                "ratelimit_remaining": known(np.maximum(self.limit - rank - 1, 0)),
+                "ratelimit_reset": known(EPOCH + (window.astype(np.int64) + 1) * 10),
                 "contact": none,
                 "conversation": none,
             }

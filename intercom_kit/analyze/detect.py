@@ -34,7 +34,7 @@ from intercom_kit.records import Bound, Onset, Record, Recovery, UtcTime
 BRIEF_S, BURST_S = 180, 60  # a shorter phase has to be six times, or eight times, as bad: any day has its clusters
 SPIKE_S = 120
 PAUSE_S = 120  # phases closer than this are one incident
-FLAP_S = 600  # three or more phases no longer and no farther apart than this are one that comes and goes
+FLAP_S = 600  # three or more phases no longer, and with no longer gaps, than this are one that comes and goes
 RAMP_S = 120  # a rise that takes at least this long is a ramp
 MOST_BASELINE = 0.5  # where more than half of all calls are always bad, no rise is visible
 WEIGHTY = 0.1  # of the largest excess: a signal with less does not date an incident

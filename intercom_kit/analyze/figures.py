@@ -251,7 +251,7 @@ class _Rollup:
             return figure.model_copy(update={"unknown": f"the log has no {kind} ids"})
         columns = [row[0] for row in self._run("DESCRIBE SELECT * FROM {file}", file)[1]]
         if facing and "route" not in columns:
-            return figure.model_copy(update={"unknown": "this rollup was made before it told routes: analyze again"})
+            return figure.model_copy(update={"unknown": "this rollup was made before it held routes: analyze again"})
         only = f" AND ({' OR '.join(map(_faces, facing))})" if facing else ""
         query, ((count,),) = self._run(AFFECTED_SQL + only, file, kind=kind)
         of = f" of {', '.join(facing)}" if facing else ""

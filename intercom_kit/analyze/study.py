@@ -119,7 +119,7 @@ class Study:
             return NOT_LINKED.format(
                 "this rollup was made by version 0.1.0, which followed them to the reset only: analyze the log again"
             )
-        return "" if len(self.arrivals) else "What would have helped cannot be told: no answer told the limit."
+        return "" if len(self.arrivals) else "What would have helped cannot be told: no answer gave the limit."
 
     @cached_property
     def what_if(self) -> pd.DataFrame:

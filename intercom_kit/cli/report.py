@@ -163,7 +163,7 @@ def index() -> None:
 
 @archive(epilog="Example: intercom-kit seal INC-1")
 def seal(incident_id: cli.IncidentId) -> None:
-    """Render the executed notebooks that lie in an incident's folder, whoever ran them, and seal the folder."""
+    """Render the executed notebooks that lie in an incident's folder, run by anybody, and seal the folder."""
     from intercom_kit.archive.make import seal_incident
 
     settings = load_settings()

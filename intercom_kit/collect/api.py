@@ -204,7 +204,7 @@ def rate_limit(headers: Mapping[str, str]) -> RateLimit | None:
 
 
 def answered_by(answer: Answer, body: object) -> AnsweredBy | None:
-    """Return whose answer this is to a call of the API, None without an answer or where it cannot be told.
+    """Return whose answer this is to a call of the API, None without an answer or where it is not clear.
 
     body: the parsed JSON, None where it is none.
     """

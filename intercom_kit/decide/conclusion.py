@@ -24,7 +24,7 @@ SUPPORTED_BY: dict[Verdict, frozenset[Side]] = {
     "vendor_acknowledged": frozenset({"vendor"}),
     "vendor_suspected": frozenset({"vendor"}),
     "ours": frozenset({"ours"}),
-    "undetermined": frozenset({"vendor", "ours"}),  # both at once, or neither: that is why it cannot be told
+    "undetermined": frozenset({"vendor", "ours"}),  # both at once, or neither: that is why it is not clear
 }
 
 

@@ -65,7 +65,7 @@ class Evidence:
 
     @cached_property
     def events(self) -> tuple[Event, ...]:
-        """Those of them that were noted at a time at which something can be observed."""
+        """Those of them that are dated at a time at which something can be observed."""
         now = datetime.now(UTC)
         return tuple(event for event in self.all_events if is_observable(event.at, now))
 

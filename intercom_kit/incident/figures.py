@@ -110,7 +110,7 @@ def _duration(onset: Onset | None, recovery: Recovery | None, why: str) -> Figur
 
 
 def _people(seen: Evidence) -> Iterator[Figure]:
-    """Yield how long people and the vendor took, from what was noted and what the status page said.
+    """Yield how long people and the vendor took, from the notes and what the status page said.
 
     Where nothing shows the onset but that very event, how long it took is unknown, and not 0.
     """

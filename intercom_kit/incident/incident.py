@@ -1,7 +1,7 @@
 """An incident as a whole, opened and read once in a process: its figures, its timeline, and where its sources differ.
 
 Rows of the timeline come from the request log (onset, exhausted quota, recovery), from the checks (each change of the
-verdict), from the vendor's status page and from what people noted or declared. What will be done about it is elsewhere.
+verdict), from the vendor's status page and notes and declared facts. What will be done about it is elsewhere.
 """
 
 from collections.abc import Iterator
@@ -89,7 +89,7 @@ def open_incident(settings: Settings, incident_id: str) -> Incident:
 def as_declared(decision: Decision, facts: IncidentFacts, lifecycle: Lifecycle | None = None) -> Decision:
     """Return a decision with what people declared in place of what was computed, which its reason then names.
 
-    An incident that was declared, or noted (lifecycle: its lifecycle), is never shown as none because all is well now.
+    One that was declared, or is on the timeline (lifecycle: its lifecycle), is never shown as none once all is well.
     """
     start, end = facts.started_at, facts.ended_at
     if lifecycle and lifecycle.onset and not lifecycle.worst:

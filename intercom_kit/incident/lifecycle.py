@@ -1,7 +1,7 @@
 """The lifecycle of an incident: when it began and ended, how bad it got, and what people and the vendor did when.
 
 Pure: decided runs, timeline entries and declared facts in, a lifecycle out. What people declare wins (started_at,
-ended_at, a resolution that was noted); then what a request log shows, which is sharper than checks; then the checks.
+ended_at, a resolution in the notes); then what a request log shows, which is sharper than checks; then the checks.
 What was computed is kept beside what was declared, so that a contradiction can be shown.
 """
 
@@ -121,8 +121,8 @@ def lifecycle_of(
     resolution = max((one for one in ours if one.kind == "resolution"), key=lambda one: one.at, default=None)
     healthy = log_recovery or _recovery(runs, began)
     bad = [run for run in reversed(runs) if run.is_bad]
-    noted = _noted_end(runs, began, resolution, healthy)
-    ended = Recovery(after=facts.ended_at, by=facts.ended_at, signal=DECLARED) if facts.ended_at else noted
+    resolved = _resolved_end(runs, began, resolution, healthy)
+    ended = Recovery(after=facts.ended_at, by=facts.ended_at, signal=DECLARED) if facts.ended_at else resolved
     return Lifecycle(
         runs=tuple(runs),
         notices=_notices(runs),
@@ -142,7 +142,7 @@ def _onset(runs: Sequence[Run], entries: Sequence[Event], healthy_log: Span | No
     """Tell the onset from checks and alerts: after the last healthy run before trouble was first seen.
 
     An imported alert with healthy checks, or with a healthy log, between it and the first trouble was of something
-    else; one that was noted is taken at its word.
+    else; one in the notes is taken at its word.
     """
     bad = next((run for run in runs if run.is_bad), None)
     alert = _first(
@@ -176,10 +176,10 @@ def _recovery(runs: Sequence[Run], onset: Onset | None) -> Recovery | None:
     return Recovery(after=after, by=healthy.at, signal=signal, sources=known + healthy.cites)
 
 
-def _noted_end(
+def _resolved_end(
     runs: Sequence[Run], onset: Onset | None, resolution: Event | None, found: Recovery | None
 ) -> Recovery | None:
-    """Return the resolution that somebody noted where it comes before what was found: no later run moves it."""
+    """Return the resolution in the notes where it comes before what was found: no later run moves it."""
     if onset is None or resolution is None or (found and found.by <= resolution.at):
         return found
     after, known = _last_bad([run for run in runs if run.at <= resolution.at], onset)

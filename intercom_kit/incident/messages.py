@@ -1,6 +1,6 @@
 """Messages about an incident: to our own people and to customers, and with the packet for Intercom's support.
 
-A message follows the incident's state: whether the cause is known, whether calls succeed again, and what people noted
+A message follows the incident's state: whether the cause is known, whether calls succeed again, and what the notes say
 that they did. It is made from one Story, so that no two messages contradict each other.
 """
 
@@ -46,7 +46,7 @@ class Story:
     """What the messages of an incident say, as of a moment.
 
     decision: of the run in which it was worst, with what people declared. lifecycle: of the incident until then. now:
-    when it is sent, UTC. taken: the mitigations and the resolution that people noted, in order of time. lacks_log:
+    when it is sent, UTC. taken: the mitigations and the resolution in the notes, in order of time. lacks_log:
     whether there is a request log whose figures cannot be read here.
     """
 
@@ -232,7 +232,7 @@ def _cause(story: Story) -> str:
 
 
 def _actions(story: Story) -> str:
-    """Return what people noted that they did: never what the runbook says."""
+    """Return what the notes say was done: never what the runbook says."""
     done = [f"{one.text.rstrip('.')} ({one.at:%H:%M} UTC)" for one in story.taken[-TAKEN:]]
     return "; ".join(done) or ("none was noted" if story.stage == "resolved" else "none noted yet")
 

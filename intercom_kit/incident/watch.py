@@ -1,4 +1,4 @@
-"""The watch: the triage checks again and again, each run on disk before it is shown, and gaps noted as gaps."""
+"""The watch: the triage checks again and again, each run on disk before it is shown, and gaps recorded as gaps."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence

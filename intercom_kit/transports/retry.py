@@ -2,7 +2,7 @@
 
     http = httpx.Client(transport=RetryTransport(FallbackTransport(cache)))
 
-- Only reads and searches are repeated: nobody knows whether a write that failed was carried out.
+- Only reads and searches are repeated: nobody knows whether a write that failed took effect.
 - 429: once the window has ended, as X-RateLimit-Reset says, plus a random part of JITTER_S, since retries that all wake
   at the reset collide again. A shorter backoff under a window of ten seconds only burns retries.
 - 5xx, 408 and no answer: one retry, after about half a second.

@@ -84,7 +84,7 @@ class IncidentFolder:
         """Raise IncidentError when there is no such incident yet."""
         if not self.exists:
             hint = meant(self.incident_id, incident_ids(self.outputs))
-            hint = hint or " See those there are with: intercom-kit index"
+            hint = hint or " See those there are with: intercom-kit list"
             raise IncidentError(f"There is no incident {self.incident_id}.{hint}")
 
     def locked(self) -> AbstractContextManager[None]:
